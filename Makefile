@@ -1,0 +1,69 @@
+# make demo: the runbook's Section 1 on thirteen hosts on this machine.  make test: everything that has to hold.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_TASKS := ssh.trust ssh.bootstrap base.update base hostnames hosts ssh
+
+.PHONY: help setup demo test test-long unit unit-each lint lab-test bench lock clean
+
+help: ## these lines
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: $(VENV)/.ready ## Fabric and all else in .venv, from the hash lock
+
+$(VENV)/.ready: requirements.txt Makefile
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || apt-get install -y -q python3-venv || { echo 'python3-venv is missing; install it: apt-get install python3-venv' >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
+	@printf '#!%s/bin/python\nimport sys\n\nsys.path.insert(0, "%s")\nfrom fabfile.engine.program import main\n\nmain()\n' '$(CURDIR)/$(VENV)' '$(CURDIR)' >$(BIN)/fab
+	@chmod 0755 $(BIN)/fab
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.ready requirements-dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt
+	@command -v shellcheck >/dev/null || apt-get install -y -q shellcheck || { echo 'shellcheck is missing; install it: apt-get install shellcheck' >&2; exit 1; }
+	@touch $@
+
+demo: $(VENV)/.ready ## thirteen lab hosts, and the runbook's Section 1 on them
+	@$(BIN)/inv lab.up
+	@$(BIN)/inv lab.exec -- fab --yes $(DEMO_TASKS)
+	@printf '\nThe hosts stay up. Try:\n  $(BIN)/inv lab.exec -- fab ssh.check\n  $(BIN)/inv lab.exec -- fab base --plan\n  $(BIN)/inv lab.fault mq2 power-loss && $(BIN)/inv lab.exec -- fab hosts.check\n  $(BIN)/inv lab.down\n'
+
+test: lint unit-each lab-test ## all of it, from nothing
+
+lint: $(VENV)/.dev ## ruff, mypy, shellcheck
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	shellcheck -x $$(git ls-files -co --exclude-standard | xargs -r grep -lE '^#!.*\b(ba)?sh$$|shellcheck shell=' -- )
+
+unit: $(VENV)/.dev ## no root, seconds
+	$(BIN)/pytest tests/unit
+
+unit-each: unit ## the same on every Python from 3.9 to 3.13 that the machine has
+	@for version in 3.9 3.10 3.11 3.12 3.13; do \
+	  $(BIN)/uv python find --quiet --no-python-downloads $$version >/dev/null 2>&1 || { echo "Python $$version is not here"; continue; }; \
+	  [ -e $(VENV)-$$version/.ready ] || { $(BIN)/uv venv --quiet --clear --no-python-downloads --python $$version $(VENV)-$$version && \
+	    $(BIN)/uv pip install --quiet --python $(VENV)-$$version --no-deps --require-hashes -r requirements-dev.txt && touch $(VENV)-$$version/.ready; }; \
+	  echo "Python $$version"; $(VENV)-$$version/bin/python -m pytest tests/unit; \
+	done
+
+lab-test: $(VENV)/.dev ## on real hosts; needs root
+	$(BIN)/pytest -v tests/lab -m 'not long'
+
+test-long: $(VENV)/.dev ## what takes longer than CI should
+	$(BIN)/pytest -v tests/lab -m long
+
+bench: $(VENV)/.ready ## a run that changes nothing, against ssh, pyinfra and Ansible
+	$(BIN)/python tests/bench/bench.py
+
+lock: $(VENV)/.dev ## renew both hash locks from pyproject.toml
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.9 --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.9 --generate-hashes --no-emit-index-url --no-header --no-annotate --group dev pyproject.toml -o requirements-dev.txt
+
+clean: ## remove what make made here
+	rm -rf $(VENV) $(VENV)-3.* .mypy_cache .ruff_cache .pytest_cache

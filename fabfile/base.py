@@ -1,0 +1,131 @@
+"""Step 1.1: what every server needs before it gets its role."""
+
+from __future__ import annotations
+
+from .engine import steps
+from .engine.errors import MissingFact
+from .engine.inventory import Cluster, Host
+from .engine.probes import OK, WARN, Answer, Probes, Verdict, probe
+from .engine.section import Section
+from .engine.steps import Steps
+
+section = Section(
+    "base", on="all", runbook="1.1", about="Prepare every server: packages, user, time, firewall."
+)
+
+PORTS = {
+    "haproxy": ("5000/tcp", "5001/tcp", "7000/tcp", "8081/tcp"),
+    "webserver": ("8080/tcp",),
+    "flower": ("5555/tcp",),
+    "worker": ("8793/tcp",),
+    "scheduler": ("8793/tcp",),
+    "postgres": ("5432/tcp", "8008/tcp"),
+    "rabbitmq": ("5672/tcp", "15672/tcp", "15692/tcp"),
+    "nfs": ("2049/tcp",),
+}
+"""Ports that a role serves to the network."""
+
+MEMBER_PORTS = {
+    "postgres": ("2379/tcp", "2380/tcp"),
+    "rabbitmq": ("4369/tcp", "25672/tcp", "35672-35682/tcp"),
+}
+"""Ports open only to the other hosts of the role: etcd; epmd, Erlang distribution, CLI tools."""
+
+VRRP_ROLES = ("haproxy", "nfs")
+"""Roles whose keepalived talks to its peer; without VRRP let in, both would hold the VIP."""
+
+
+@section.task(alone=True)
+def update(host: Host, cluster: Cluster) -> Steps:
+    """Bring all packages up to date (dnf upgrade); by name only, as it may restart services."""
+    yield steps.updated()
+
+
+@section.task
+def packages(host: Host, cluster: Cluster) -> Steps:
+    """Install the packages that every server has in common."""
+    yield steps.packages(*cluster.base.packages)
+
+
+@section.task
+def selinux(host: Host, cluster: Cluster) -> Steps:
+    """Set SELinux to the mode that hosts.yaml asks for."""
+    yield from steps.selinux_mode(cluster.selinux)
+
+
+@section.task
+def timezone(host: Host, cluster: Cluster) -> Steps:
+    """Set the time zone."""
+    yield steps.timezone(cluster.timezone)
+
+
+@section.task
+def user(host: Host, cluster: Cluster) -> Steps:
+    """Give the administrator an account with sudo and key login, and no password to guess."""
+    yield from account(cluster)
+
+
+def account(cluster: Cluster) -> Steps:
+    """The administrator's account; the runbook's password `111` is replaced by the key."""
+    name = cluster.connection.user
+    if not cluster.public_key:
+        raise MissingFact(
+            f"{cluster.path(cluster.connection.key)}.pub is missing; "
+            f"make it: ssh-keygen -y -f {cluster.connection.key} >{cluster.connection.key}.pub"
+        )
+    yield steps.user(name, groups=["wheel"])
+    yield from steps.authorised_key(name, cluster.public_key, home=f"/home/{name}")
+    yield steps.sudoers(name, f"{name} ALL=(ALL) NOPASSWD:ALL")
+    yield steps.password_locked(name)
+
+
+@section.task
+def firewall(host: Host, cluster: Cluster) -> Steps:
+    """Switch the firewall on and open the ports of the host's roles, now and for good."""
+    ssh_port = cluster.ssh_port(host)
+    if ssh_port != 22:
+        yield steps.command(
+            f"sshd's port {ssh_port} is open before the firewall starts",
+            f"firewall-offline-cmd --add-port={ssh_port}/tcp",
+            unless=f"unit_is firewalld.service active || "
+            f"firewall-offline-cmd --query-port={ssh_port}/tcp",
+        )
+    yield steps.service("firewalld.service")
+    for role in host.roles:
+        for port in PORTS.get(role, ()):
+            yield steps.firewall_port(port)
+        if role in VRRP_ROLES:
+            yield steps.firewall_protocol("vrrp")
+        for port in MEMBER_PORTS.get(role, ()):
+            for member in cluster.group(role):
+                if member != host:
+                    yield steps.firewall_port_from(port, member.address)
+
+
+@section.task
+def time(host: Host, cluster: Cluster) -> Steps:
+    """Keep the clock right with chrony."""
+    if cluster.base.ntp:
+        servers = [f"server {server} iburst" for server in cluster.base.ntp]
+        yield steps.block("/etc/chrony.conf", "time servers", servers).then(
+            steps.restarted("chronyd.service")
+        )
+    yield steps.service("chronyd.service")
+
+
+@section.check
+def check(host: Host, cluster: Cluster) -> Probes:
+    """Say what differs from step 1.1, and whether the clock is synchronised."""
+    yield probe(
+        "clock is synchronised",
+        "chronyc -n tracking",
+        follows_a_source,
+        fix="fab base.time, after naming time servers that answer in base.ntp",
+    )
+
+
+def follows_a_source(answer: Answer) -> Verdict:
+    """chronyc's leap status is Normal once a time source was accepted."""
+    if "Not synchronised" in answer.text:
+        return Verdict(WARN, "chronyd has no time source that it trusts (yet)")
+    return Verdict(OK) if answer.code == 0 else Verdict(WARN, "chronyd does not answer")

@@ -1,0 +1,1 @@
+"""What carries the sections: inventory, steps, scripts, connections and reports."""

@@ -1,0 +1,506 @@
+"""hosts.yaml as typed objects, judged before the first connection is made."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal, NoReturn, Optional, TypeVar, get_args
+
+import msgspec
+
+from .errors import InventoryError, UsageError
+from .yaml_source import Source
+
+Role = Literal[
+    "scheduler",
+    "triggerer",
+    "webserver",
+    "flower",
+    "haproxy",
+    "nfs",
+    "dag-processor",
+    "worker",
+    "target",
+    "rabbitmq",
+    "postgres",
+]
+ROLES: tuple[str, ...] = get_args(Role)
+QUORUM_ROLES = ("postgres", "rabbitmq")
+
+PYTHON_FOR_AIRFLOW = {"2.9.0": ("3.8", "3.12"), "2.7.3": ("3.8", "3.11")}
+"""Lowest and highest Python of each Airflow (its PyPI classifiers)."""
+
+ERLANG_FOR_RABBITMQ = {"3.12": ("25.0", "26.1"), "3.13": ("26.0", "26.2")}
+"""Lowest and highest Erlang of each RabbitMQ series ("Erlang Version Requirements")."""
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_SIZE = re.compile(r"([1-9][0-9]*)(MB|GB|TB)")
+_MEGABYTES = {"MB": 1, "GB": 1024, "TB": 1024 * 1024}
+
+T = TypeVar("T")
+
+
+class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A mapping of hosts.yaml: a key that is not a field here is a typo."""
+
+
+class Connection(Entry, frozen=True):
+    """How the controller reaches a host."""
+
+    user: str = "rocky"
+    key: str = "~/.ssh/id_ed25519"
+    port: int = 22
+    gateway: Optional[str] = None
+    known_hosts: list[str] = msgspec.field(
+        default_factory=lambda: ["known_hosts", "~/.ssh/known_hosts"]
+    )
+    bootstrap_user: str = "root"
+    timeout: int = 10
+    parallel: int = 32
+
+
+class Host(Entry, frozen=True):
+    """One server of the cluster."""
+
+    name: str
+    vm: int
+    address: str
+    ram: str
+    cpu: int
+    disk: str
+    roles: list[Role]
+    port: Optional[int] = None
+    user: Optional[str] = None
+    gateway: Optional[str] = None
+
+    @property
+    def ram_mb(self) -> int:
+        """Memory in MiB."""
+        return megabytes(self.ram)
+
+    @property
+    def disk_mb(self) -> int:
+        """Disk in MiB."""
+        return megabytes(self.disk)
+
+
+class Vip(Entry, frozen=True):
+    """An address that moves between its members; the highest priority is preferred."""
+
+    name: str
+    address: str
+    role: Role
+    members: dict[str, int]
+
+
+class Versions(Entry, frozen=True):
+    """What gets installed."""
+
+    airflow: str = "2.9.0"
+    python: str = "3.9.16"
+    postgresql: str = "15"
+    rabbitmq: str = "3.12.10"
+    erlang: str = "26.1.2"
+
+
+class Base(Entry, frozen=True):
+    """Settings of the section `base`."""
+
+    packages: list[str] = msgspec.field(
+        default_factory=lambda: ["vim", "curl", "wget", "rsync", "nfs-utils", "firewalld", "chrony"]
+    )
+    ntp: list[str] = []
+
+
+class Ssh(Entry, frozen=True):
+    """Settings of the section `ssh`."""
+
+    key_host: str
+
+
+class Document(Entry, frozen=True):
+    """The whole of hosts.yaml, entry by entry still to be judged."""
+
+    cluster: str
+    hosts: dict[str, Any]
+    connection: dict[str, Any] = {}
+    vips: dict[str, Any] = {}
+    groups: dict[str, Any] = {}
+    versions: dict[str, Any] = {}
+    timezone: str = "Asia/Tehran"
+    selinux: Literal["disabled", "permissive", "enforcing"] = "disabled"
+    base: dict[str, Any] = {}
+    ssh: dict[str, Any] = {}
+
+
+class Cluster(msgspec.Struct, frozen=True, kw_only=True):
+    """The judged inventory: what every task function gets to see."""
+
+    name: str
+    hosts: dict[str, Host]
+    vips: dict[str, Vip]
+    groups: dict[str, list[str]]
+    connection: Connection
+    versions: Versions
+    timezone: str
+    selinux: str
+    base: Base
+    ssh: Ssh
+    public_key: str
+    file: Path
+    state: Path
+    warnings: list[str]
+
+    def group(self, name: str) -> list[Host]:
+        """Hosts of `all`, of a role, or of a group of hosts.yaml; empty if no host has the role."""
+        if name == "all":
+            return list(self.hosts.values())
+        if name in self.groups:
+            return [self.hosts[host] for host in self.groups[name]]
+        return [host for host in self.hosts.values() if name in host.roles]
+
+    @property
+    def group_names(self) -> list[str]:
+        """Everything that may follow `-H @`."""
+        used = [role for role in ROLES if self.group(role)]
+        return ["all", *used, *self.groups]
+
+    def select(self, text: str) -> list[Host]:
+        """Hosts of `sql1,@rabbitmq`, each once, in hosts.yaml's order; else UsageError."""
+        wanted: set[str] = set()
+        for word in filter(None, (part.strip() for part in text.split(","))):
+            wanted.update(self._named(word))
+        if not wanted:
+            raise UsageError(f"-H {text!r} names no host.")
+        return [host for host in self.hosts.values() if host.name in wanted]
+
+    def _named(self, word: str) -> Iterator[str]:
+        if word.startswith("@"):
+            if word[1:] not in self.group_names:
+                known = ", ".join(f"@{name}" for name in self.group_names)
+                raise UsageError(
+                    f"{self.file.name} has no group {word}{_perhaps(word[1:], self.group_names)}; "
+                    f"there are {known}."
+                )
+            yield from (host.name for host in self.group(word[1:]))
+            return
+        if word in self.hosts:
+            yield word
+            return
+        by_address = [host.name for host in self.hosts.values() if host.address == word]
+        if not by_address:
+            raise UsageError(
+                f"{self.file.name} has no host {word}{_perhaps(word, self.hosts)}; "
+                f"there are {', '.join(self.hosts)}."
+            )
+        yield by_address[0]
+
+    def names(self) -> Iterator[tuple[str, str]]:
+        """(name, address) of every host, then of every VIP."""
+        for host in self.hosts.values():
+            yield host.name, host.address
+        for vip in self.vips.values():
+            yield vip.name, vip.address
+
+    def apart(self, hosts: Iterable[Host]) -> list[list[Host]]:
+        """`hosts` in batches; no two of a batch share a role, so no cluster loses two members."""
+        batches: list[list[Host]] = []
+        for host in hosts:
+            for batch in batches:
+                if not any(set(host.roles) & set(other.roles) for other in batch):
+                    batch.append(host)
+                    break
+            else:
+                batches.append([host])
+        return batches
+
+    def ssh_port(self, host: Host) -> int:
+        """The port of the host's sshd."""
+        return host.port or self.connection.port
+
+    def path(self, text: str) -> Path:
+        """A path of hosts.yaml: `~` is the user's home, relative ones start in the state folder."""
+        return self.state / Path(text).expanduser()
+
+
+def megabytes(size: str) -> int:
+    """MiB of a size such as `4GB` (1 GB is 1024 MiB here, as hypervisors count)."""
+    match = _SIZE.fullmatch(size)
+    if not match:
+        raise ValueError(size)
+    return int(match[1]) * _MEGABYTES[match[2]]
+
+
+def load(file: Path, override: Optional[Path] = None, state: Optional[Path] = None) -> Cluster:
+    """Read and judge an inventory.
+
+    `override` is merged over it, key by key (a rehearsal in a lab differs in a few settings).
+    `state` is where known_hosts, journal and secrets live; by default beside the inventory.
+    Raises InventoryError, with every complaint in its text.
+    """
+    source = Source(file)
+    data = source.data
+    if override:
+        data = _merged(data, Source(override).data)
+    return _Judge(source, data, state or file.resolve().parent).cluster()
+
+
+def load_configured() -> Cluster:
+    """The inventory that RUNBOOK_INVENTORY, RUNBOOK_OVERRIDE and RUNBOOK_STATE name.
+
+    Without them: hosts.yaml in the project's folder, no override, state beside it.
+    """
+    project = Path(__file__).resolve().parents[2]
+    override = os.environ.get("RUNBOOK_OVERRIDE")
+    state = os.environ.get("RUNBOOK_STATE")
+    return load(
+        Path(os.environ.get("RUNBOOK_INVENTORY") or project / "hosts.yaml"),
+        Path(override) if override else None,
+        Path(state) if state else None,
+    )
+
+
+class _Judge:
+    """Turns data into a Cluster and gathers every complaint on the way."""
+
+    def __init__(self, source: Source, data: dict[str, Any], state: Path) -> None:
+        self.source = source
+        self.data = data
+        self.state = state
+        self.complaints: list[str] = []
+        self.warnings: list[str] = []
+
+    def cluster(self) -> Cluster:
+        document = self._entry(Document, self.data)
+        if not document:
+            self._refuse()
+        hosts = self._named_entries(Host, document.hosts, "hosts")
+        vips = self._named_entries(Vip, document.vips, "vips")
+        connection = self._entry(Connection, document.connection, "connection")
+        versions = self._entry(Versions, document.versions, "versions")
+        base = self._entry(Base, document.base, "base")
+        ssh = self._entry(Ssh, {"key_host": next(iter(hosts), ""), **document.ssh}, "ssh")
+        groups = self._groups(document.groups, document.hosts)
+        self._hosts(hosts)
+        self._addresses(hosts, vips)
+        self._vips(vips, hosts)
+        self._quorums(hosts)
+        if versions:
+            self._versions(versions)
+        if ssh and ssh.key_host not in document.hosts:
+            self._complain("is not one of the hosts", "ssh", "key_host")
+        if not re.fullmatch(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", document.timezone):
+            self._complain("is no time zone; Area/City is wanted, as in Asia/Tehran", "timezone")
+        if not document.hosts:
+            self._complain("is empty; the cluster needs at least one host", "hosts")
+        if self.complaints or not (connection and versions and base and ssh):
+            self._refuse()
+        return Cluster(
+            name=document.cluster,
+            hosts=hosts,
+            vips=vips,
+            groups=groups,
+            connection=connection,
+            versions=versions,
+            timezone=document.timezone,
+            selinux=document.selinux,
+            base=base,
+            ssh=ssh,
+            public_key=_public_key(self.state / Path(connection.key).expanduser()),
+            file=self.source.file.resolve(),
+            state=self.state,
+            warnings=self.warnings,
+        )
+
+    def _refuse(self) -> NoReturn:
+        raise InventoryError("\n".join(self.complaints))
+
+    def _complain(self, sentence: str, *path: str) -> None:
+        self.complaints.append(f"{self.source.where(*path)}: {sentence}.")
+
+    def _entry(self, kind: type[T], data: Any, *path: str) -> Optional[T]:
+        try:
+            return msgspec.convert(data, kind)
+        except msgspec.ValidationError as error:
+            self._complain(*_explained(error, kind, path))
+            return None
+
+    def _named_entries(self, kind: type[T], data: dict[str, Any], section: str) -> dict[str, T]:
+        entries: dict[str, T] = {}
+        for name, value in data.items():
+            if not _NAME.fullmatch(name):
+                self._complain(
+                    "is no host name; use a-z, 0-9 and -, at most 63 characters", section, name
+                )
+            elif not isinstance(value, dict):
+                self._complain("needs keys such as `address:`", section, name)
+            elif "name" in value:
+                self._complain("unknown key; the name is the entry's key", section, name, "name")
+            else:
+                entry = self._entry(kind, {**value, "name": name}, section, name)
+                if entry:
+                    entries[name] = entry
+        return entries
+
+    def _groups(self, groups: dict[str, Any], hosts: dict[str, Any]) -> dict[str, list[str]]:
+        for name, members in groups.items():
+            if name == "all" or name in ROLES:
+                self._complain("is already the name of a role's group", "groups", name)
+            if not isinstance(members, list):
+                self._complain("must be a list of hosts", "groups", name)
+                continue
+            for member in members:
+                if member not in hosts:
+                    self._complain(
+                        f"{member} is not one of the hosts{_perhaps(str(member), hosts)}",
+                        "groups",
+                        name,
+                    )
+        return groups
+
+    def _hosts(self, hosts: dict[str, Host]) -> None:
+        seen: dict[int, str] = {}
+        for host in hosts.values():
+            for key in ("ram", "disk"):
+                if not _SIZE.fullmatch(getattr(host, key)):
+                    self._complain("is no size; write 4GB or 512MB", "hosts", host.name, key)
+            if host.vm in seen:
+                self._complain(f"{host.vm} is {seen[host.vm]}'s", "hosts", host.name, "vm")
+            seen.setdefault(host.vm, host.name)
+
+    def _addresses(self, hosts: dict[str, Host], vips: dict[str, Vip]) -> None:
+        taken: dict[str, str] = {}
+        entries: list[tuple[str, str, str]] = [
+            *(("hosts", host.name, host.address) for host in hosts.values()),
+            *(("vips", vip.name, vip.address) for vip in vips.values()),
+        ]
+        for section, name, address in entries:
+            path = (section, name, "address")
+            try:
+                parsed = ipaddress.ip_address(address)
+            except ValueError:
+                self._complain(f"{address} is no IP address", *path)
+                continue
+            if parsed.version != 4:
+                self._complain(f"{address} is not IPv4, which VRRP and NFS here need", *path)
+            if address in taken:
+                self._complain(f"{address} is already {taken[address]}'s", *path)
+            taken.setdefault(address, name)
+
+    def _vips(self, vips: dict[str, Vip], hosts: dict[str, Host]) -> None:
+        for vip in vips.values():
+            if vip.name in hosts:
+                self._complain("a VIP needs a name that no host has", "vips", vip.name)
+            for member, priority in vip.members.items():
+                path = ("vips", vip.name, "members", member)
+                if member not in self.data["hosts"]:
+                    self._complain(f"is not one of the hosts{_perhaps(member, hosts)}", *path)
+                elif member in hosts and vip.role not in hosts[member].roles:
+                    self._complain(f"lacks the role {vip.role} that this VIP serves", *path)
+                if not 1 <= priority <= 254:
+                    self._complain("the priority must be 1 to 254", *path)
+            if len(set(vip.members.values())) < len(vip.members):
+                self._complain("two members have the same priority", "vips", vip.name, "members")
+
+    def _quorums(self, hosts: dict[str, Host]) -> None:
+        for role in QUORUM_ROLES:
+            members = [host.name for host in hosts.values() if role in host.roles]
+            if members and len(members) % 2 == 0:
+                self.warnings.append(
+                    f"{len(members)} hosts have the role {role} ({', '.join(members)}): an even "
+                    "number survives no more losses than one host fewer; use 3 or 5."
+                )
+
+    def _versions(self, versions: Versions) -> None:
+        python_range = PYTHON_FOR_AIRFLOW.get(versions.airflow)
+        if not python_range:
+            known = " or ".join(PYTHON_FOR_AIRFLOW)
+            self._complain(f"{versions.airflow} is not supported; {known}", "versions", "airflow")
+        elif not _within(versions.python, python_range):
+            self._complain(
+                f"{versions.python} does not fit Airflow {versions.airflow}, "
+                f"which needs {python_range[0]} to {python_range[1]}",
+                "versions",
+                "python",
+            )
+        series = ".".join(versions.rabbitmq.split(".")[:2])
+        erlang_range = ERLANG_FOR_RABBITMQ.get(series)
+        if not erlang_range:
+            known = ", ".join(ERLANG_FOR_RABBITMQ)
+            self.warnings.append(
+                f"versions.rabbitmq {versions.rabbitmq}: not one of the series {known}, "
+                "so its Erlang is not judged."
+            )
+        elif not _within(versions.erlang, erlang_range):
+            self._complain(
+                f"{versions.erlang} does not fit RabbitMQ {versions.rabbitmq}, "
+                f"which needs {erlang_range[0]} to {erlang_range[1]}",
+                "versions",
+                "erlang",
+            )
+
+
+def _public_key(key: Path) -> str:
+    """The controller's public key; empty if there is none (yet)."""
+    try:
+        return key.with_name(f"{key.name}.pub").read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def _explained(
+    error: msgspec.ValidationError, kind: type[Any], path: tuple[str, ...]
+) -> tuple[str, ...]:
+    """msgspec's message as (sentence, path of the key it is about)."""
+    message, _, place = str(error).partition(" - at ")
+    tail = tuple(re.findall(r"[A-Za-z_][\w-]*", place))
+    fields = [name for name in kind.__struct_fields__ if name != "name"]
+    unknown = re.fullmatch(r"Object contains unknown field `(.+)`", message)
+    if unknown:
+        key = unknown[1]
+        return (
+            f"unknown key{_perhaps(key, fields)}; allowed are {', '.join(fields)}",
+            *path,
+            *tail,
+            key,
+        )
+    missing = re.fullmatch(r"Object missing required field `(.+)`", message)
+    if missing:
+        return (f"`{missing[1]}` is missing", *path, *tail)
+    literal = re.fullmatch(r"Invalid enum value '(.+)'", message)
+    if literal:
+        allowed = ROLES if "roles" in tail or "role" in tail else ()
+        allowed = allowed or ("disabled", "permissive", "enforcing")
+        return (
+            f"{literal[1]} is not known{_perhaps(literal[1], allowed)}; "
+            f"allowed are {', '.join(allowed)}",
+            *path,
+            *tail,
+        )
+    return (message[0].lower() + message[1:].replace("`", ""), *path, *tail)
+
+
+def _perhaps(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = (
+            _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        )
+    return merged
+
+
+def _within(version: str, bounds: tuple[str, str]) -> bool:
+    """Whether major.minor of `version` lies within both bounds."""
+    number = [int(part) for part in re.findall(r"\d+", version)[:2]]
+    low, high = ([int(part) for part in bound.split(".")] for bound in bounds)
+    return low <= number <= high

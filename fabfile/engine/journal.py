@@ -1,0 +1,44 @@
+"""The journal: who did what on which host, when, and how it went. Secrets are left out."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from .secrets import Mask
+
+
+class Journal:
+    """Appends one JSON line per entry to `journal.jsonl` in the state folder."""
+
+    def __init__(self, state: Path, mask: Mask) -> None:
+        self.file = state / "journal.jsonl"
+        self._mask = mask
+        self._who = f"{_user()}@{socket.gethostname()}"
+
+    @property
+    def who(self) -> str:
+        """The user and the machine that this run belongs to."""
+        return self._who
+
+    def write(self, **entry: Any) -> None:
+        """Append an entry; a full disk on the controller must not stop the work on hosts."""
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        text = json.dumps({"when": moment, "who": self._who, **entry}, ensure_ascii=False)
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with self.file.open("a", encoding="utf-8") as stream:
+                stream.write(self._mask(text) + "\n")
+        except OSError:
+            return
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

@@ -1,0 +1,214 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# What every script to a host begins with. The script that follows sets, before each step:
+#   want   function: is the host already as wanted?
+#   render function: the wanted text of an edited file, from the present text on stdin
+#   text   the wanted text of a whole file
+#   make   the commands that make it so, plain bash that a person could type
+#   notes  names of the handlers to run at the end if this step changed something
+# and once: mode (do, plan or check), mark (starts an event line), runtime (a folder that a reboot
+# empties), and the paths, packages and units it will ask about.
+
+declare -A seen_path=() seen_unit=() seen_firewall=() noted=()
+paths_seen='' packages_seen='' units_seen=''
+
+# Asked once for all steps of the script; asked again only after a step changed something.
+forget() {
+  seen_path=() seen_unit=() seen_firewall=()
+  paths_seen='' packages_seen='' units_seen=''
+}
+
+event() { # KIND INDEX [CODE]
+  local uptime rest
+  read -r uptime rest </proc/uptime
+  printf '%s%s %s %s %s\n' "$mark" "$1" "$2" "${uptime/./}" "${3:-0}"
+}
+
+look_at_paths() {
+  local line
+  while IFS= read -r line; do
+    seen_path[${line##*|}]=${line%|*}
+  done < <(stat -c '%F|%a|%U|%G|%n' -- "${paths[@]}" 2>/dev/null)
+  paths_seen=yes
+}
+
+path_is() { # PATH KIND MODE OWNER GROUP
+  [[ $paths_seen ]] || look_at_paths
+  local found=${seen_path[$1]-}
+  found=${found/regular empty file/regular file}
+  [[ $found == "$2|${3#0}|$4|$5" ]]
+}
+
+text_of() { # PATH: into $current, without a fork
+  current=''
+  [[ -r $1 ]] && { IFS= read -rd '' current <"$1" || :; }
+}
+
+holds_text() { # PATH
+  local current
+  text_of "$1" && [[ $current == "$text" ]]
+}
+
+holds_rendered() { # PATH
+  local current wanted
+  text_of "$1" && wanted=$(printf '%s' "$current" | render && printf .) && [[ $wanted == "$current." ]]
+}
+
+text_diff() { # PATH
+  diff -uN --label "$1 now" --label "$1 wanted" -- "$1" <(printf '%s' "$text") || :
+}
+
+rendered_diff() { # PATH
+  diff -uN --label "$1 now" --label "$1 wanted" -- "$1" <(cat -- "$1" 2>/dev/null | render) || :
+}
+
+packages_installed() { # NAME...
+  if [[ ! $packages_seen ]]; then
+    packages_seen=some
+    rpm -q --whatprovides "${packages[@]}" >/dev/null 2>&1 && packages_seen=all
+  fi
+  [[ $packages_seen == all ]] || rpm -q --whatprovides "$@" >/dev/null 2>&1
+}
+
+look_at_units() {
+  local line index=0
+  while IFS= read -r line; do
+    if [[ ! $line ]]; then
+      index=$((index + 1))
+    else
+      seen_unit[${units[index]}]+=" $line"
+    fi
+  done < <(systemctl show -p ActiveState -p UnitFileState -- "${units[@]}")
+  units_seen=yes
+}
+
+unit_is() { # UNIT STATE...   such as active, enabled
+  [[ $units_seen ]] || look_at_units
+  local found="${seen_unit[$1]-} " state
+  for state in "${@:2}"; do
+    [[ $found == *"=$state "* ]] || return 1
+  done
+}
+
+firewall_list() { # KIND: Ports, Protocols or RichRules; runtime and permanent, over D-Bus
+  local name=org.fedoraproject.FirewallD1 root=/org/fedoraproject/FirewallD1 zone config now later
+  zone=$(busctl call $name $root $name getDefaultZone) &&
+    zone=${zone#s \"} && zone=${zone%\"} &&
+    config=$(busctl call $name $root/config $name.config getZoneByName s "$zone") &&
+    config=${config#o \"} && config=${config%\"} &&
+    now=$(busctl call $name $root $name.zone "get$1" s "$zone") &&
+    later=$(busctl call $name "$config" $name.config.zone "get$1") || return 1
+  seen_firewall[$1]="now $now later $later"
+}
+
+firewall_has() { # KIND VALUE   both now and after a reboot
+  [[ -v seen_firewall[$1] ]] || firewall_list "$1" || return 1
+  local value=$2
+  case $1 in
+    Ports) value="\"${2%/*}\" \"${2#*/}\"" ;;
+    Protocols) value="\"$2\"" ;;
+    RichRules) value="\"${2//\"/\\\"}\"" ;;
+  esac
+  [[ "${seen_firewall[$1]} " == *" $value "*" later "*" $value "* ]]
+}
+
+# A command must not die of a lost connection in the middle of its work, as it would of SIGPIPE.
+relay() (
+  trap '' PIPE
+  while IFS= read -r line || [[ $line ]]; do printf '%s\n' "$line"; done 2>/dev/null
+  :
+)
+
+carry_out() { # SECONDS
+  set -o pipefail
+  timeout --kill-after=10 "$1" bash -euo pipefail <(printf '%s\n' "$make") 2>&1 </dev/null | relay
+}
+
+# A note outlives this script: if it is cut off, the next run still restarts what has to be.
+take_notes() {
+  local note
+  for note in $notes; do
+    mkdir -p "$runtime/notes" && : >"$runtime/notes/$note"
+  done
+}
+
+step() { # INDEX SECONDS
+  event begin "$1"
+  if want >/dev/null 2>&1; then
+    event ok "$1"
+    return 0
+  fi
+  local note code
+  if [[ $mode != 'do' ]]; then
+    [[ $mode == plan ]] && differ
+    for note in $notes; do noted[$note]=yes; done
+    event differs "$1"
+    return 0
+  fi
+  take_notes
+  carry_out "$2"
+  code=$?
+  forget
+  if ((code)); then
+    event failed "$1" "$code"
+    return 1
+  fi
+  if ! want >/dev/null 2>&1; then
+    event unconvinced "$1"
+    return 1
+  fi
+  event changed "$1"
+}
+
+handler() { # INDEX SECONDS NOTE
+  if [[ $mode != 'do' ]]; then
+    [[ ${noted[$3]-} || -e $runtime/notes/$3 ]] || return 0
+    event begin "$1"
+    event differs "$1"
+    return 0
+  fi
+  [[ -e $runtime/notes/$3 ]] || return 0
+  event begin "$1"
+  local code
+  carry_out "$2"
+  code=$?
+  if ((code)); then
+    event failed "$1" "$code"
+    return 1
+  fi
+  rm -f "$runtime/notes/$3"
+  event changed "$1"
+}
+
+probe() { # INDEX
+  event begin "$1"
+  local code
+  (eval "$make") 2>&1
+  code=$?
+  event answer "$1" "$code"
+}
+
+lock() { # WHO SECONDS   one run at a time on this host; held as long as a command of ours lives
+  mkdir -p "$runtime" && exec 9>>"$runtime/lock" || return 1
+  if ! flock -w "$2" 9; then
+    event begin -1
+    cat "$runtime/holder" 2>/dev/null
+    event locked -1
+    return 1
+  fi
+  printf '%s\n' "$1" >"$runtime/holder"
+}
+
+reboot_step() { # INDEX SECONDS   the controller waits for another boot id
+  event begin "$1"
+  if want >/dev/null 2>&1; then
+    event ok "$1"
+    return 0
+  fi
+  if [[ $mode != 'do' ]]; then
+    event differs "$1"
+    return 0
+  fi
+  cat /proc/sys/kernel/random/boot_id
+  event rebooting "$1"
+  carry_out "$2"
+}

@@ -1,0 +1,58 @@
+"""Passwords that the controller knows, and the mask that keeps them off every screen and file."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shlex
+import sys
+from typing import Callable
+
+from .errors import SettingsError
+
+MASK = "••••••"
+
+
+class Mask:
+    """Replaces every known secret in a text, as it is and as a shell would quote it."""
+
+    def __init__(self) -> None:
+        self._values: set[str] = set()
+
+    def add(self, secret: str) -> str:
+        """Learn a secret; returns it."""
+        if secret:
+            self._values.update({secret, shlex.quote(secret), shlex.quote(secret)[1:-1]} - {""})
+        return secret
+
+    def __call__(self, text: str) -> str:
+        """`text` with every secret masked, the longest first."""
+        for value in sorted(self._values, key=len, reverse=True):
+            text = text.replace(value, MASK)
+        return text
+
+
+class Passwords:
+    """Passwords for logging in and for sudo: from the environment, or asked once and kept."""
+
+    def __init__(self, mask: Mask, ask: Callable[[str], str] = getpass.getpass) -> None:
+        self._mask = mask
+        self._ask = ask
+        self._known: dict[str, str] = {}
+
+    def get(self, variable: str, question: str) -> str:
+        """The value of an environment variable, or else what the user types, once per run."""
+        if variable not in self._known:
+            self._known[variable] = self._mask.add(self._read(variable, question))
+        return self._known[variable]
+
+    def _read(self, variable: str, question: str) -> str:
+        value = os.environ.get(variable)
+        if value:
+            return value
+        if not sys.stdin.isatty():
+            raise SettingsError(
+                f"{question.rstrip(': ')} is needed, and there is no terminal to ask on: "
+                f"set {variable} in the environment."
+            )
+        return self._ask(question)

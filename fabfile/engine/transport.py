@@ -1,0 +1,382 @@
+"""One SSH connection per host and run: opened in parallel, verified, reused by every task."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, Callable, Optional
+
+import fabric
+import paramiko
+from fabric.config import Config
+
+from .errors import AccessError, SettingsError, UnreachableError
+from .inventory import Cluster, Host
+from .known_hosts import KnownHosts, UnknownHostKey, fingerprint, lookup_name, shown_key
+from .script import Reader, Script
+from .secrets import Passwords
+
+SUDO_PASSWORD = "RUNBOOK_SUDO_PASSWORD"
+BOOTSTRAP_PASSWORD = "RUNBOOK_BOOTSTRAP_PASSWORD"
+ATTEMPTS = 4
+"""Connection attempts when sshd hangs up before it has said who it is (MaxStartups)."""
+SILENCE = 20
+"""Seconds without an acknowledgement after which a connection counts as lost."""
+GRACE = 20
+"""Seconds added to a step's limit before the controller stops waiting for its end."""
+
+
+class HostConnection(fabric.Connection):
+    """Fabric's connection over our own socket: no Nagle delays, and a death that is noticed."""
+
+    def open(self) -> Any:
+        """Connect and log in; host keys must be known."""
+        if self.is_connected:
+            return None
+        sock = self.open_gateway() if self.gateway else _socket(self.host, self.port, self.patience)
+        result = self.client.connect(
+            hostname=self.host,
+            port=self.port,
+            username=self.user,
+            sock=sock,
+            timeout=self.patience,
+            banner_timeout=self.patience,
+            auth_timeout=30,
+            **{key: value for key, value in self.connect_kwargs.items() if key != "timeout"},
+        )
+        self.transport = self.client.get_transport()
+        self.transport.set_keepalive(5)
+        return result
+
+    @property
+    def patience(self) -> int:
+        """Seconds to wait for a connection."""
+        return int(self.connect_timeout or 10)
+
+
+def _socket(address: str, port: int, timeout: float) -> socket.socket:
+    sock = socket.create_connection((address, port), timeout)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_QUICKACK"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE * 1000)
+    return sock
+
+
+class Connections:
+    """The connections of one run. Made in the main thread; opened and used by workers."""
+
+    def __init__(
+        self, cluster: Cluster, config: Config, passwords: Passwords, hosts: Sequence[Host]
+    ) -> None:
+        self.cluster = cluster
+        self.known = KnownHosts.of(cluster)
+        self.passwords = passwords
+        self._config = config
+        self._key: Optional[paramiko.PKey] = None
+        self._gateways: dict[str, HostConnection] = {}
+        self._gateway_lock = threading.Lock()
+        self._by_user = {host.name: self._make(host, self._user(host)) for host in hosts}
+        self._by_bootstrap = {
+            host.name: self._make(host, cluster.connection.bootstrap_user) for host in hosts
+        }
+        self._open: dict[str, HostConnection] = {}
+        self._sudo_asks: set[str] = set()
+
+    def close(self) -> None:
+        """Close every connection."""
+        for connection in [*self._open.values(), *self._gateways.values()]:
+            connection.close()
+        self._open.clear()
+
+    def drop(self, host: Host) -> None:
+        """Forget a host's connection, as after a reboot."""
+        connection = self._open.pop(host.name, None)
+        if connection:
+            connection.close()
+
+    def open(self, host: Host, bootstrap: bool = False) -> HostConnection:
+        """The host's connection, opened if it is not.
+
+        With `bootstrap`, a host that does not let the user in is entered as the bootstrap user,
+        with a password. Raises UnreachableError or AccessError.
+        """
+        connection = self._open.get(host.name)
+        if connection and connection.is_connected:
+            return connection
+        connection = self._by_user[host.name]
+        try:
+            self._connect(host, connection, {"pkey": self._private_key()})
+        except AccessError:
+            if not bootstrap:
+                raise
+            connection = self._by_bootstrap[host.name]
+            question = f"Password of {connection.user} on hosts that are new: "
+            password = self.passwords.get(BOOTSTRAP_PASSWORD, question)
+            self._connect(host, connection, {"password": password, "allow_agent": False})
+        self._open[host.name] = connection
+        return connection
+
+    def host_key(self, host: Host) -> tuple[str, paramiko.PKey]:
+        """The name in known_hosts, and the key that the host shows now, verified by nobody."""
+        connection = self._by_user[host.name]
+        name = lookup_name(connection.host, connection.port)
+        try:
+            self._open_gateway_of(connection)
+            sock = (
+                connection.open_gateway()
+                if connection.gateway
+                else _socket(connection.host, connection.port, connection.patience)
+            )
+        except (OSError, paramiko.SSHException) as error:
+            raise _unreachable(host, connection, error) from None
+        pinned = [key.get_name() for key in self.known.keys(name)]
+        return name, shown_key(sock, host, connection.patience, pinned)
+
+    def run(self, host: Host, script: Script, progress: Callable[[Reader], None]) -> Reader:
+        """Run a script as root over the host's open connection and read its answer.
+
+        Raises UnreachableError if the connection breaks, AccessError if sudo refuses.
+        """
+        reader = self._attempt(host, script, progress)
+        if reader.finished or reader.results or reader.current or reader.holder is not None:
+            return reader
+        said = " ".join(reader.noise)
+        if "password is required" in said or "a terminal is required" in said:
+            self._sudo_asks.add(host.name)
+            question = f"sudo password of {self._open[host.name].user}: "
+            self.passwords.get(SUDO_PASSWORD, question)
+            reader = self._attempt(host, script, progress)
+            said = " ".join(reader.noise)
+        if reader.finished or reader.results or reader.current or reader.holder is not None:
+            return reader
+        raise _no_root(host, self._open[host.name].user, said)
+
+    def command(self, host: Host, command: str) -> tuple[int, list[str]]:
+        """Run a command as the login user; returns its exit code and what it printed."""
+        connection = self._open[host.name]
+        chunks = []
+        try:
+            channel = connection.transport.open_session(timeout=connection.patience)
+            channel.set_combine_stderr(True)
+            channel.exec_command(command)
+            channel.shutdown_write()
+            while True:
+                data = channel.recv(65536)
+                if not data:
+                    break
+                chunks.append(data)
+            code = channel.recv_exit_status()
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise UnreachableError(
+                f"the connection to {host.name} was lost ({_reason(error)})."
+            ) from None
+        return code, b"".join(chunks).decode(errors="replace").splitlines()
+
+    def _attempt(self, host: Host, script: Script, progress: Callable[[Reader], None]) -> Reader:
+        connection = self._open[host.name]
+        command, preamble = "bash -s", ""
+        if connection.user != "root":
+            command = "sudo -n bash -s"
+        if host.name in self._sudo_asks:
+            # -k: sudo reads the password even where it would not need one; bash never sees it.
+            command = "sudo -k -S -p '' bash -s"
+            preamble = self.passwords.get(SUDO_PASSWORD, "sudo password: ") + "\n"
+        reader = Reader(script)
+        try:
+            channel = connection.transport.open_session(timeout=connection.patience)
+            channel.set_combine_stderr(True)
+            channel.exec_command(command)
+            channel.sendall((preamble + script.text).encode())
+            channel.shutdown_write()
+            while True:
+                channel.settimeout(reader.limit + GRACE)
+                data = channel.recv(65536)
+                if not data:
+                    break
+                reader.feed(data)
+                progress(reader)
+        except socket.timeout:
+            connection.close()
+            raise UnreachableError(_silent(host, reader)) from None
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            reader.close()
+            if not reader.rebooting:
+                raise UnreachableError(_cut(host, reader, str(error))) from None
+        reader.close()
+        if not connection.is_connected and not reader.finished and not reader.rebooting:
+            raise UnreachableError(_cut(host, reader, "the connection closed"))
+        return reader
+
+    def _make(self, host: Host, user: str) -> HostConnection:
+        settings = self.cluster.connection
+        connection = HostConnection(
+            host.name,
+            user=user,
+            port=_explicit_port(host, settings.port),
+            config=self._config,
+            connect_timeout=settings.timeout,
+        )
+        if connection.host == host.name:
+            connection.host = host.address
+        gateway = host.gateway or settings.gateway
+        if gateway:
+            connection.gateway = HostConnection(gateway, config=self._config)
+        if isinstance(connection.gateway, fabric.Connection):
+            connection.gateway = self._shared_gateway(connection.gateway)
+        connection.connect_kwargs = {**connection.connect_kwargs, "look_for_keys": False}
+        return connection
+
+    def _shared_gateway(self, gateway: fabric.Connection) -> HostConnection:
+        name = f"{gateway.user}@{gateway.host}:{gateway.port}"
+        if name not in self._gateways:
+            shared = HostConnection(
+                gateway.host,
+                user=gateway.user,
+                port=gateway.port,
+                config=self._config,
+                connect_timeout=self.cluster.connection.timeout,
+            )
+            self._gateways[name] = shared
+        return self._gateways[name]
+
+    def _user(self, host: Host) -> str:
+        return host.user or self.cluster.connection.user
+
+    def _private_key(self) -> Optional[paramiko.PKey]:
+        with self._gateway_lock:
+            if self._key is None and not os.environ.get("SSH_AUTH_SOCK"):
+                self._key = self._read_private_key()
+        return self._key
+
+    def _read_private_key(self) -> paramiko.PKey:
+        path = self.cluster.path(self.cluster.connection.key)
+        try:
+            return paramiko.PKey.from_path(path)
+        except FileNotFoundError:
+            raise SettingsError(
+                f"{path} does not exist; make a key (ssh-keygen -t ed25519 -f {path}) "
+                "or name yours in connection.key of hosts.yaml."
+            ) from None
+        except paramiko.PasswordRequiredException:
+            raise SettingsError(
+                f"{path} has a passphrase; load it into an agent first: ssh-add {path}"
+            ) from None
+        except (paramiko.SSHException, paramiko.pkey.UnknownKeyType, ValueError, OSError) as error:
+            raise SettingsError(f"{path} is no usable private key: {error}.") from None
+
+    def _connect(self, host: Host, connection: HostConnection, login: dict[str, Any]) -> None:
+        connection.connect_kwargs = {**connection.connect_kwargs, **login}
+        self.known.teach(connection.client, lookup_name(connection.host, connection.port))
+        for attempt in range(ATTEMPTS):
+            try:
+                self._open_gateway_of(connection)
+                connection.open()
+                return
+            except UnknownHostKey as error:
+                raise UnreachableError(
+                    f"{host.name} ({connection.host}) shows a host key that is not pinned: "
+                    f"{error.key.get_name()} {fingerprint(error.key)}. "
+                    f"Compare it on the host, then: fab -H {host.name} ssh.trust"
+                ) from None
+            except paramiko.BadHostKeyException as error:
+                raise UnreachableError(_changed_key(host, connection, error)) from None
+            except paramiko.AuthenticationException:
+                connection.close()
+                raise AccessError(_refused_login(host, connection, login)) from None
+            except (paramiko.SSHException, EOFError, ConnectionResetError) as error:
+                connection.close()
+                if attempt + 1 == ATTEMPTS:
+                    raise _unreachable(host, connection, error) from None
+                time.sleep((attempt + random.random()) * 0.3)
+            except (OSError, paramiko.ssh_exception.NoValidConnectionsError) as error:
+                raise _unreachable(host, connection, error) from None
+
+    def _open_gateway_of(self, connection: HostConnection) -> None:
+        if not isinstance(connection.gateway, HostConnection):
+            return
+        with self._gateway_lock:
+            gateway = connection.gateway
+            if gateway.is_connected:
+                return
+            self.known.teach(gateway.client, lookup_name(gateway.host, gateway.port))
+            try:
+                gateway.open()
+            except UnknownHostKey as error:
+                raise UnreachableError(
+                    f"the gateway {gateway.host} shows a host key that is not pinned: "
+                    f"{error.key.get_name()} {fingerprint(error.key)}. Log in to it once with ssh "
+                    "and compare the fingerprint; then run this again."
+                ) from None
+            except (paramiko.SSHException, OSError, EOFError) as error:
+                raise UnreachableError(
+                    f"the gateway {gateway.user}@{gateway.host} cannot be used: {_reason(error)}."
+                ) from None
+
+
+def _explicit_port(host: Host, default: int) -> Optional[int]:
+    """A port that hosts.yaml asks for; None leaves it to ssh_config."""
+    port = host.port or default
+    return None if port == 22 else port
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, (socket.timeout, TimeoutError)):
+        return "no answer in time"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error) or "it hung up"
+
+
+def _unreachable(host: Host, connection: HostConnection, error: BaseException) -> UnreachableError:
+    return UnreachableError(
+        f"{host.name} ({connection.host}:{connection.port}) is unreachable: {_reason(error)}."
+    )
+
+
+def _changed_key(
+    host: Host, connection: HostConnection, error: paramiko.BadHostKeyException
+) -> str:
+    return (
+        f"{host.name} ({connection.host}) shows another host key than the pinned one: "
+        f"{fingerprint(error.key)} instead of {fingerprint(error.expected_key)}. "
+        "If it was reinstalled, compare the new fingerprint on the host, then: "
+        f"fab -H {host.name} ssh.trust --replace. If not, somebody may be in between."
+    )
+
+
+def _refused_login(host: Host, connection: HostConnection, login: dict[str, Any]) -> str:
+    if "password" in login:
+        return (
+            f"{host.name} does not let {connection.user} in with that password; "
+            f"check {BOOTSTRAP_PASSWORD}, and PermitRootLogin on the host."
+        )
+    return (
+        f"{host.name} does not let {connection.user} in with the key of hosts.yaml; "
+        f"if the host is new: fab -H {host.name} ssh.bootstrap"
+    )
+
+
+def _no_root(host: Host, user: str, said: str) -> AccessError:
+    if "incorrect password" in said or "try again" in said or "no password was provided" in said:
+        return AccessError(f"{host.name}: sudo does not accept that password of {user}.")
+    if "not in the sudoers" in said or "not allowed" in said or "may not run" in said:
+        return AccessError(
+            f"{host.name}: {user} may not use sudo; fab -H {host.name} ssh.bootstrap"
+        )
+    return AccessError(f"{host.name}: the script did not start as root: {said or 'no answer'}.")
+
+
+def _silent(host: Host, reader: Reader) -> str:
+    step = reader.current.title if reader.current else "the start"
+    return f"{host.name} stopped answering at: {step}. Look there whether it goes on; then rerun."
+
+
+def _cut(host: Host, reader: Reader, reason: str) -> str:
+    step = f" at: {reader.current.title}" if reader.current else ""
+    return f"the connection to {host.name} was lost{step} ({reason}). Rerunning is safe."

@@ -1,0 +1,112 @@
+"""First contact: a person sees the fingerprints before anything is pinned."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Callable, Optional
+
+import paramiko
+
+from .errors import UnreachableError, UsageError
+from .inventory import Host
+from .known_hosts import fingerprint
+from .results import HostResult
+from .run import Run
+from .script import StepResult
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The key that a host shows, beside the ones pinned for it; or why there is none."""
+
+    host: Host
+    name: str = ""
+    key: Optional[paramiko.PKey] = None
+    pinned: tuple[paramiko.PKey, ...] = ()
+    trouble: str = ""
+
+    @property
+    def new(self) -> bool:
+        """Nothing is pinned for the host yet."""
+        return self.key is not None and not self.pinned
+
+    @property
+    def changed(self) -> bool:
+        """Another key is pinned for the host."""
+        return bool(self.pinned) and self.key is not None and self.key not in self.pinned
+
+
+def pin_host_keys(run: Run, hosts: Sequence[Host], replace: bool) -> None:
+    """Show the host keys that are not pinned, ask, and pin them.
+
+    A host that shows another key than the pinned one is refused unless `replace` is set.
+    """
+    shown = {host.name: look for host, look in zip(hosts, run.parallel(hosts, _look_with(run)))}
+    offered = [look for look in shown.values() if look.new or (replace and look.changed)]
+    for look in offered:
+        assert look.key
+        run.report.say(
+            f"  {look.host.name:<12} {look.host.address:<15} "
+            f"{look.key.get_name()} {fingerprint(look.key)}"
+        )
+    accepted = not run.options.plan and bool(offered) and _accepted(run, len(offered))
+    if accepted:
+        for look in offered:
+            assert look.key
+            run.connections.known.pin(look.host, look.name, look.key)
+
+    def outcome(host: Host) -> HostResult:
+        look = shown[host.name]
+        result = HostResult(run.report.task, host.name, run.report.mode)
+        if look.trouble:
+            result.status, result.sentence = "unreachable", look.trouble
+        elif look in offered:
+            result.add(_pinned(look, run.options.plan, accepted))
+            if not accepted and not run.options.plan:
+                result.status, result.sentence = "refused", f"{host.name}'s key was not accepted."
+        elif look.changed:
+            result.status, result.sentence = "refused", _warning(look)
+        else:
+            result.add(StepResult("host key is pinned", "", "ok"))
+        return result
+
+    run.each(hosts, outcome)
+
+
+def _look_with(run: Run) -> Callable[[Host], Shown]:
+    def look(host: Host) -> Shown:
+        try:
+            name, key = run.connections.host_key(host)
+        except UnreachableError as error:
+            return Shown(host, trouble=str(error))
+        return Shown(host, name, key, tuple(run.connections.known.keys(name)))
+
+    return look
+
+
+def _accepted(run: Run, count: int) -> bool:
+    if run.options.yes:
+        return True
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "Nobody is there to compare the fingerprints: run it on a terminal, "
+            "or say --yes once you have compared them."
+        )
+    keys = "this key" if count == 1 else f"these {count} keys"
+    return input(f"Do they match what the servers' consoles show? Pin {keys}? [yes/no] ") == "yes"
+
+
+def _pinned(look: Shown, plan: bool, accepted: bool) -> StepResult:
+    status = "differs" if plan else "changed" if accepted else "refused"
+    return StepResult("host key is pinned", "", status)
+
+
+def _warning(look: Shown) -> str:
+    assert look.key
+    return (
+        f"{look.host.name} shows {fingerprint(look.key)}, but pinned is "
+        f"{', '.join(fingerprint(key) for key in look.pinned)}. If it was reinstalled: "
+        f"fab -H {look.host.name} ssh.trust --replace. If not, somebody may be in between."
+    )

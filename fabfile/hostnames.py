@@ -1,0 +1,42 @@
+"""Step 1.2: every server carries the name that the others call it by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .engine.inventory import Cluster, Host
+from .engine.probes import Probes, first_word_is, probe
+from .engine.section import Section
+from .engine.steps import Steps, hostname, reboot_if_noted
+
+section = Section(
+    "hostnames", on="all", runbook="1.2", about="Name every server, and reboot where that needs it."
+)
+
+
+@section.task
+def set(host: Host, cluster: Cluster) -> Steps:
+    """Set the hostname."""
+    yield hostname(host.name)
+
+
+def one_of_each_cluster(hosts: Sequence[Host], cluster: Cluster) -> list[list[Host]]:
+    """Batches for a reboot: never two members of the same cluster at once."""
+    return cluster.apart(hosts)
+
+
+@section.task(batches=one_of_each_cluster)
+def reboot(host: Host, cluster: Cluster) -> Steps:
+    """Reboot the servers that need it, never two of a cluster at once, and wait for each."""
+    yield reboot_if_noted()
+
+
+@section.check
+def check(host: Host, cluster: Cluster) -> Probes:
+    """Say which server does not carry its name, or still has to reboot."""
+    yield probe(
+        f"{host.name} calls itself {host.name}",
+        "uname -n",
+        first_word_is(host.name),
+        fix=f"fab -H {host.name} hostnames",
+    )

@@ -1,0 +1,46 @@
+"""Step 1.3: every server knows every other by name, without DNS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .engine.inventory import Cluster, Host
+from .engine.probes import Probes, first_word_is, probe
+from .engine.section import Section
+from .engine.steps import Steps, block
+
+section = Section(
+    "hosts", on="all", runbook="1.3", about="Teach every server the names of all others."
+)
+
+
+@section.task
+def names(host: Host, cluster: Cluster) -> Steps:
+    """Keep the cluster's names and VIPs in one block of /etc/hosts, and nowhere else in it."""
+    yield block(
+        "/etc/hosts",
+        "Airflow HA Cluster Infrastructure",
+        lines(cluster),
+        owns=[name for name, _ in cluster.names()],
+    )
+
+
+def lines(cluster: Cluster) -> Iterator[str]:
+    """The block as the runbook has it."""
+    for host in cluster.hosts.values():
+        yield f"{host.address} {host.name}"
+    yield "# Virtual IPs"
+    for vip in cluster.vips.values():
+        yield f"{vip.address} {vip.name}"
+
+
+@section.check
+def check(host: Host, cluster: Cluster) -> Probes:
+    """Say which name does not resolve to its address, on which server."""
+    for name, address in cluster.names():
+        yield probe(
+            f"{name} is {address}",
+            f"getent ahostsv4 {name}",
+            first_word_is(address),
+            fix=f"fab -H {host.name} hosts",
+        )

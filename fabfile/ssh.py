@@ -1,0 +1,133 @@
+"""Step 1.4: the controller reaches every server, and so does VM1, with keys and verified hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .base import account
+from .engine.inventory import Cluster, Host
+from .engine.probes import Probes, probe, says
+from .engine.run import Run
+from .engine.section import Fact, Facts, Section
+from .engine.steps import Steps, authorised_key, block, command, directory
+from .engine.trust import pin_host_keys
+
+section = Section(
+    "ssh",
+    on="all",
+    runbook="1.4",
+    about="Open every server to keys, and only to keys that are known.",
+)
+
+
+def key_host(cluster: Cluster) -> list[Host]:
+    """VM1, whose key opens the others."""
+    return [cluster.hosts[cluster.ssh.key_host]]
+
+
+def key_file(cluster: Cluster) -> str:
+    """Where VM1 keeps its private key."""
+    return f"/home/{cluster.connection.user}/.ssh/id_ed25519"
+
+
+KEY = Fact(
+    "the SSH key",
+    on=key_host,
+    command=lambda cluster: f"cat {key_file(cluster)}.pub",
+    parse=str.strip,
+    absent="fab ssh.keygen makes it",
+)
+
+HOST_KEYS = Fact(
+    "the host keys",
+    on="all",
+    command=lambda cluster: "cat /etc/ssh/ssh_host_*_key.pub",
+    parse=lambda text: [" ".join(line.split()[:2]) for line in text.splitlines()],
+    absent="it does not answer; known_hosts stays as it is until it does",
+)
+
+
+@section.on_controller
+def trust(run: Run, hosts: Sequence[Host], *, replace: bool = False) -> None:
+    """First contact: show the fingerprints of host keys and pin those you accept.
+
+    Until then no connection is made. --yes accepts them all. A key that differs from the pinned one
+    is refused, unless --replace says that the server was reinstalled.
+    """
+    pin_host_keys(run, hosts, replace)
+
+
+@section.task(bootstrap=True)
+def bootstrap(host: Host, cluster: Cluster) -> Steps:
+    """From root and a password to the administrator's account with key and sudo.
+
+    The password is asked once, or read from RUNBOOK_BOOTSTRAP_PASSWORD; servers that already let
+    the administrator in are not asked for it.
+    """
+    yield from account(cluster)
+
+
+@section.task(on=key_host)
+def keygen(host: Host, cluster: Cluster) -> Steps:
+    """Make VM1's own key."""
+    user, key = cluster.connection.user, key_file(cluster)
+    yield directory(f"/home/{user}/.ssh", "0700", user, user)
+    yield command(
+        f"{user} on {host.name} has a key",
+        f"runuser -u {user} -- ssh-keygen -q -t ed25519 -f {key} -N ''",
+        unless=f"[[ -s {key} ]]",
+    )
+    yield command(
+        "its public half is beside it",
+        f"runuser -u {user} -- sh -c 'ssh-keygen -y -f {key} >{key}.pub'",
+        unless=f"[[ -s {key}.pub ]]",
+    )
+
+
+@section.task(needs=[KEY, HOST_KEYS])
+def distribute(host: Host, cluster: Cluster, facts: Facts) -> Steps:
+    """Let VM1's key into all others, and give VM1 their verified host keys."""
+    user = cluster.connection.user
+    if host in key_host(cluster):
+        yield block(
+            f"/home/{user}/.ssh/known_hosts",
+            "Airflow HA cluster",
+            [
+                line
+                for other in cluster.hosts.values()
+                for line in known_hosts(other, cluster, facts)
+            ],
+            mode="0600",
+            owner=user,
+            group=user,
+        )
+        return
+    [vm1] = key_host(cluster)
+    yield from authorised_key(user, facts.of(KEY, vm1), home=f"/home/{user}")
+
+
+def known_hosts(host: Host, cluster: Cluster, facts: Facts) -> list[str]:
+    """A server's lines for known_hosts, under its name and its address."""
+    port = cluster.ssh_port(host)
+    names = [host.name, host.address]
+    shown = ",".join(names if port == 22 else [f"[{name}]:{port}" for name in names])
+    return [f"{shown} {key}" for key in facts.of(HOST_KEYS, host)]
+
+
+@section.check
+def check(host: Host, cluster: Cluster) -> Probes:
+    """Let VM1 log in to every other server, as the runbook's loop does."""
+    if host not in key_host(cluster):
+        return
+    user = cluster.connection.user
+    for other in cluster.hosts.values():
+        if other == host:
+            continue
+        success = f"SSH to {other.name}: SUCCESS"
+        yield probe(
+            f"{host.name} reaches {other.name}",
+            f"runuser -u {user} -- ssh -o BatchMode=yes -o ConnectTimeout=5 "
+            f"-p {cluster.ssh_port(other)} {user}@{other.name} \"echo '{success}'\"",
+            says(success, otherwise="no login"),
+            fix=f"fab -H {host.name},{other.name} ssh.distribute",
+        )

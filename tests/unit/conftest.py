@@ -1,0 +1,33 @@
+"""What unit tests share: no root, no network, no waiting."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(PROJECT))
+
+from fabfile.engine.inventory import Cluster, load  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    """The inventory as it is shipped."""
+    return load(PROJECT / "hosts.yaml")
+
+
+@pytest.fixture
+def hosts_yaml(tmp_path):
+    """A copy of hosts.yaml with one thing changed: hosts_yaml(old, new) -> its path."""
+
+    def changed(old: str = "", new: str = "") -> Path:
+        text = (PROJECT / "hosts.yaml").read_text()
+        assert old in text
+        file = tmp_path / "hosts.yaml"
+        file.write_text(text.replace(old, new, 1) if old else text)
+        return file
+
+    return changed

@@ -1,0 +1,285 @@
+"""Steps, carried out by a real bash on files of this test's own."""
+
+from __future__ import annotations
+
+import getpass
+import grp
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from fabfile.engine import steps
+from fabfile.engine.probes import Answer, probe, succeeds
+from fabfile.engine.script import CHECK, DO, PLAN, Reader, compile_script
+
+ME = getpass.getuser()
+MINE = grp.getgrgid(os.getgid()).gr_name
+OURS = {"owner": ME, "group": MINE}
+
+
+@dataclass
+class Here:
+    """This machine as a host: scripts run in bash, notes and locks go to a folder of the test."""
+
+    folder: Path
+
+    def run(self, *wanted: steps.Step, mode: str = DO, probes=(), noted=()) -> Reader:
+        runtime = str(self.folder / "run")
+        script = compile_script(wanted, probes, mode, "me@here", noted, runtime)
+        answer = subprocess.run(["bash", "-s"], input=script.text.encode(), capture_output=True)
+        reader = Reader(script)
+        reader.feed(answer.stdout)
+        reader.close()
+        assert answer.stderr == b""
+        return reader
+
+    def statuses(self, *wanted: steps.Step, **options) -> list[str]:
+        return [result.status for result in self.run(*wanted, **options).results]
+
+    def path(self, name: str) -> str:
+        return str(self.folder / name)
+
+
+@pytest.fixture
+def here(tmp_path) -> Here:
+    return Here(tmp_path)
+
+
+def kinds(here: Here) -> dict[str, list[steps.Step]]:
+    """One example of each kind that needs no root."""
+    (here.folder / "config").write_text("SELINUX=enforcing\n# SELINUX=x\nSELINUXTYPE=targeted\n")
+    (here.folder / "config").chmod(0o644)
+    return {
+        "file": [steps.file(here.path("file"), "it's $HOME `id`\nEOF\n", "0640", **OURS)],
+        "empty file": [steps.file(here.path("empty"), "", **OURS)],
+        "line": [steps.line(here.path("keys"), "ssh-ed25519 AAAA 'x'", "0600", **OURS)],
+        "block": [steps.block(here.path("hosts"), "us", ["10.0.0.1 sql1"], ["sql1"], **OURS)],
+        "directory": [steps.directory(here.path("dir"), "0700", **OURS)],
+        "command": [steps.command("t", f"touch {here.path('t')}", f"[[ -e {here.path('t')} ]]")],
+        "setting": [
+            steps.edited(
+                here.path("config"),
+                "mode",
+                steps.setting(here.path("config"), "SELINUX", "disabled").render,
+                **OURS,
+            )
+        ],
+    }
+
+
+KINDS = ["file", "empty file", "line", "block", "directory", "command", "setting"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_second_run_changes_nothing(here, kind):
+    wanted = kinds(here)[kind]
+    assert here.statuses(*wanted) == ["changed"]
+    assert here.statuses(*wanted) == ["ok"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_plan_and_check_change_nothing_and_say_what_the_run_will(here, kind):
+    wanted = kinds(here)[kind]
+    before = sorted((path.name, path.read_bytes()) for path in here.folder.iterdir())
+    assert here.statuses(*wanted, mode=PLAN) == ["differs"]
+    assert here.statuses(*wanted, mode=CHECK) == ["differs"]
+    assert sorted((path.name, path.read_bytes()) for path in here.folder.iterdir()) == before
+    here.run(*wanted)
+    assert here.statuses(*wanted, mode=PLAN) == ["ok"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shown_commands_do_the_same_when_typed(here, kind):
+    wanted = kinds(here)[kind]
+    for step in wanted:
+        subprocess.run(["bash", "-c", step.apply], check=True)
+    assert here.statuses(*wanted) == ["ok"]
+
+
+def test_a_file_keeps_every_character(here):
+    text = "tab\there \\n 'single' \"double\" $x `y` é ─\n\nlast\n"
+    here.run(steps.file(here.path("f"), text, **OURS))
+    assert (here.folder / "f").read_text() == text
+
+
+def test_plan_of_a_file_is_a_diff(here):
+    (here.folder / "f").write_text("old\n")
+    reader = here.run(steps.file(here.path("f"), "new\n", **OURS), mode=PLAN)
+    assert "-old" in reader.results[0].output
+    assert "+new" in reader.results[0].output
+
+
+def test_plan_of_a_secret_file_shows_no_content(here):
+    wanted = steps.file(here.path("f"), "password=hunter2\n", "0600", **OURS, secret=True)
+    reader = here.run(wanted, mode=PLAN)
+    assert reader.results[0].status == "differs"
+    assert "hunter2" not in "\n".join(reader.results[0].output)
+
+
+def test_wrong_mode_alone_is_mended(here):
+    wanted = steps.file(here.path("f"), "text\n", "0640", **OURS)
+    here.run(wanted)
+    (here.folder / "f").chmod(0o666)
+    assert here.statuses(wanted, mode=CHECK) == ["differs"]
+    assert here.statuses(wanted) == ["changed"]
+    assert (here.folder / "f").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_file_that_its_validator_refuses_is_not_put_in_place(here):
+    (here.folder / "f").write_text("good\n")
+    reader = here.run(steps.file(here.path("f"), "bad\n", **OURS, validate="grep -q good"))
+    assert [result.status for result in reader.results] == ["failed"]
+    assert (here.folder / "f").read_text() == "good\n"
+    assert [path.name for path in here.folder.iterdir() if path.name.startswith(".f")] == []
+
+
+def block(here: Here) -> steps.Step:
+    lines = ["10.0.0.1 sql1", "10.0.0.2 sql2"]
+    return steps.block(here.path("hosts"), "us", lines, owns=["sql1", "sql2"], **OURS)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", "B"),
+        ("127.0.0.1 localhost\n", "127.0.0.1 localhost\nB"),
+        ("10.9.9.9 sql1\n", "B"),
+        ("127.0.0.1 localhost sql1 # here\n", "127.0.0.1 localhost\nB"),
+        ("10.9.9.9 other sql2 more\n", "10.9.9.9 other more\nB"),
+        ("# sql1 is a comment\n", "# sql1 is a comment\nB"),
+        ("a\n# BEGIN us\nstale\n# END us\nb\n", "a\nBb\n"),
+        ("# BEGIN us\n# END us\n# BEGIN us\nagain\n# END us\n", "B"),
+        ("# BEGIN us\nthe end marker is gone\n", "the end marker is gone\nB"),
+        ("no newline at the end", "no newline at the end\nB"),
+    ],
+)
+def test_block_replaces_itself_and_nothing_contradicts_it(here, before, after):
+    managed = "# BEGIN us\n10.0.0.1 sql1\n10.0.0.2 sql2\n# END us\n"
+    (here.folder / "hosts").write_text(before)
+    here.run(block(here))
+    assert (here.folder / "hosts").read_text() == after.replace("B", managed, 1)
+    assert here.statuses(block(here)) == ["ok"]
+
+
+def test_line_is_added_once_and_others_stay(here):
+    (here.folder / "keys").write_text("mine\n")
+    wanted = steps.line(here.path("keys"), "ssh-ed25519 AAAA me", "0600", **OURS)
+    here.run(wanted, wanted)
+    assert (here.folder / "keys").read_text() == "mine\nssh-ed25519 AAAA me\n"
+
+
+def test_setting_replaces_the_key_and_no_other(here):
+    [wanted] = kinds(here)["setting"]
+    here.run(wanted)
+    text = (here.folder / "config").read_text()
+    assert text == "SELINUX=disabled\n# SELINUX=x\nSELINUXTYPE=targeted\n"
+
+
+def test_failed_step_stops_the_host_and_says_what_it_printed(here):
+    reader = here.run(
+        steps.command("first", "echo out; echo err >&2; exit 7", "false"),
+        steps.command("second", f"touch {here.path('never')}", "false"),
+    )
+    [result] = reader.results
+    assert (result.status, result.code, result.output) == ("failed", 7, ["out", "err"])
+    assert not reader.finished
+    assert not (here.folder / "never").exists()
+
+
+def test_commands_that_succeed_without_effect_do_not_count(here):
+    assert here.statuses(steps.command("liar", "true", "false")) == ["unconvinced"]
+
+
+def test_a_step_that_hangs_is_ended(here):
+    reader = here.run(steps.command("sleeper", "sleep 60", "false", timeout=1))
+    assert [(result.status, result.code) for result in reader.results] == [("failed", 124)]
+
+
+def test_a_command_cannot_eat_the_script(here):
+    here.run(steps.command("hungry", "cat >/dev/null; touch " + here.path("ate"), "false"))
+    assert here.statuses(steps.command("x", "true", f"[[ -e {here.path('ate')} ]]")) == ["ok"]
+
+
+def test_half_a_script_does_nothing(here):
+    script = compile_script(kinds(here)["file"], mode=DO, runtime=here.path("run"))
+    half = script.text[: script.text.rindex("event end")]
+    subprocess.run(["bash", "-s"], input=half.encode(), capture_output=True, check=False)
+    assert not (here.folder / "file").exists()
+
+
+def restart(here: Here) -> steps.Handler:
+    return steps.Handler("restart-x", "restart x", f"echo x >>{here.path('restarts')}")
+
+
+def test_handler_runs_once_and_only_after_a_change(here):
+    wanted = [
+        steps.file(here.path("a"), "a\n", **OURS).then(restart(here)),
+        steps.file(here.path("b"), "b\n", **OURS).then(restart(here)),
+    ]
+    assert here.statuses(*wanted, mode=PLAN) == ["differs", "differs", "differs"]
+    assert here.statuses(*wanted) == ["changed", "changed", "changed"]
+    assert here.statuses(*wanted) == ["ok", "ok"]
+    assert (here.folder / "restarts").read_text() == "x\n"
+
+
+def test_restart_that_was_cut_off_is_made_up_for_by_the_next_run(here):
+    wanted = steps.file(here.path("a"), "a\n", **OURS).then(restart(here))
+    here.run(wanted, steps.command("power loss", "exit 1", "false"))
+    assert not (here.folder / "restarts").exists()
+    assert here.statuses(wanted, mode=PLAN) == ["ok", "differs"]
+    assert here.statuses(wanted) == ["ok", "changed"]
+    assert here.statuses(wanted) == ["ok"]
+
+
+def test_reboot_is_due_only_after_a_step_noted_it(here):
+    rename = steps.command("rename", f"touch {here.path('name')}", f"[[ -e {here.path('name')} ]]")
+    assert here.statuses(steps.reboot_if_noted(), mode=PLAN) == ["ok"]
+    assert here.statuses(steps.reboot_if_noted(), mode=PLAN, noted=["reboot"]) == ["differs"]
+    here.run(rename.then(steps.REBOOT))
+    assert here.statuses(steps.reboot_if_noted(), mode=PLAN) == ["differs"]
+
+
+def test_second_run_at_the_same_time_is_refused_by_name(here):
+    runtime = here.folder / "run"
+    runtime.mkdir()
+    (runtime / "holder").write_text("alice@laptop\n")
+    with (runtime / "lock").open("w") as lock:
+        import fcntl
+
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        script = compile_script([], mode=DO, who="me", runtime=str(runtime))
+        text = script.text.replace("lock me 10", "lock me 0")
+        answer = subprocess.run(["bash", "-s"], input=text.encode(), capture_output=True)
+    reader = Reader(script)
+    reader.feed(answer.stdout)
+    assert reader.holder == "alice@laptop"
+    assert not reader.finished
+
+
+def test_probe_answers_with_output_and_exit_code(here):
+    reader = here.run(mode=CHECK, probes=[probe("x", "echo hi; exit 3", succeeds)])
+    [result] = reader.results
+    assert (result.status, result.code, result.output) == ("answer", 3, ["hi"])
+    assert reader.finished
+
+
+def test_output_that_looks_like_an_event_is_output(here):
+    reader = here.run(steps.command("liar", r"printf '\x1eok 0 1 0\n'; exit 1", "false"))
+    assert [result.status for result in reader.results] == ["failed"]
+
+
+def test_answer_may_arrive_in_any_pieces(here):
+    wanted = kinds(here)["file"]
+    script = compile_script(wanted, mode=PLAN, runtime=here.path("run"))
+    answer = subprocess.run(["bash", "-s"], input=script.text.encode(), capture_output=True).stdout
+    reader = Reader(script)
+    for index in range(len(answer)):
+        reader.feed(answer[index : index + 1])
+    assert reader.finished
+    assert [result.status for result in reader.results] == ["differs"]
+
+
+def test_judges_are_pure():
+    assert succeeds(Answer("no such host", 2)).sentence == "no such host"
