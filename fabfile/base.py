@@ -17,19 +17,22 @@ PORTS = {
     "haproxy": ("5000/tcp", "5001/tcp", "7000/tcp", "8081/tcp"),
     "webserver": ("8080/tcp",),
     "flower": ("5555/tcp",),
-    "worker": ("8793/tcp",),
-    "scheduler": ("8793/tcp",),
     "postgres": ("5432/tcp", "8008/tcp"),
     "rabbitmq": ("5672/tcp", "15672/tcp", "15692/tcp"),
     "nfs": ("2049/tcp",),
 }
 """Ports that a role serves to the network."""
 
-MEMBER_PORTS = {
-    "postgres": ("2379/tcp", "2380/tcp"),
-    "rabbitmq": ("4369/tcp", "25672/tcp", "35672-35682/tcp"),
+PRIVATE_PORTS = {
+    "postgres": ("postgres", ("2379/tcp", "2380/tcp")),
+    "rabbitmq": ("rabbitmq", ("4369/tcp", "25672/tcp", "35672-35682/tcp")),
+    "worker": ("webserver", ("8793/tcp",)),
+    "triggerer": ("webserver", ("8794/tcp",)),
 }
-"""Ports open only to the other hosts of the role: etcd; epmd, Erlang distribution, CLI tools."""
+"""Ports that a role opens to the hosts of one role only.
+
+etcd's; epmd, Erlang distribution and the CLI tools; the logs that the web UI fetches.
+"""
 
 VRRP_ROLES = ("haproxy", "nfs")
 """Roles whose keepalived talks to its peer; without VRRP let in, both would hold the VIP."""
@@ -91,15 +94,17 @@ def firewall(host: Host, cluster: Cluster) -> Steps:
             f"firewall-offline-cmd --query-port={ssh_port}/tcp",
         )
     yield steps.service("firewalld.service")
+    ports = [port for role in host.roles for port in PORTS.get(role, ())]
+    if ports:
+        yield steps.firewall_ports(*dict.fromkeys(ports))
+    if set(host.roles) & set(VRRP_ROLES):
+        yield steps.firewall_protocol("vrrp")
     for role in host.roles:
-        for port in PORTS.get(role, ()):
-            yield steps.firewall_port(port)
-        if role in VRRP_ROLES:
-            yield steps.firewall_protocol("vrrp")
-        for port in MEMBER_PORTS.get(role, ()):
-            for member in cluster.group(role):
-                if member != host:
-                    yield steps.firewall_port_from(port, member.address)
+        if role in PRIVATE_PORTS:
+            callers, private = PRIVATE_PORTS[role]
+            addresses = [other.address for other in cluster.group(callers) if other != host]
+            if addresses:
+                yield steps.firewall_ports_from(addresses, private)
 
 
 @section.task

@@ -97,18 +97,20 @@ firewall_list() { # KIND: Ports, Protocols or RichRules; runtime and permanent, 
     config=${config#o \"} && config=${config%\"} &&
     now=$(busctl call $name $root $name.zone "get$1" s "$zone") &&
     later=$(busctl call $name "$config" $name.config.zone "get$1") || return 1
-  seen_firewall[$1]="now $now later $later"
+  seen_firewall[$1]=" $now  later  $later "
 }
 
-firewall_has() { # KIND VALUE   both now and after a reboot
+firewall_has() { # KIND VALUE...   both now and after a reboot
   [[ -v seen_firewall[$1] ]] || firewall_list "$1" || return 1
-  local value=$2
-  case $1 in
-    Ports) value="\"${2%/*}\" \"${2#*/}\"" ;;
-    Protocols) value="\"$2\"" ;;
-    RichRules) value="\"${2//\"/\\\"}\"" ;;
-  esac
-  [[ "${seen_firewall[$1]} " == *" $value "*" later "*" $value "* ]]
+  local value shown
+  for value in "${@:2}"; do
+    case $1 in
+      Ports) shown="\"${value%/*}\" \"${value#*/}\"" ;;
+      Protocols) shown="\"$value\"" ;;
+      RichRules) shown="\"${value//\"/\\\"}\"" ;;
+    esac
+    [[ ${seen_firewall[$1]} == *" $shown "*" later "*" $shown "* ]] || return 1
+  done
 }
 
 # A command must not die of a lost connection in the middle of its work, as it would of SIGPIPE.

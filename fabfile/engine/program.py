@@ -43,6 +43,7 @@ class Executor(FabricExecutor):
         cluster = load_configured()
         mask = Mask()
         report = Report(mask, as_json=bool(self._flag("json")))
+        report.order = list(cluster.hosts)
         run = Run(
             cluster=cluster,
             options=Options(

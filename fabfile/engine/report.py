@@ -14,6 +14,9 @@ from .results import FAILED_PARTS, HostResult
 from .script import CHECK, DO, PLAN, StepResult
 from .secrets import Mask
 
+PATIENCE = 5
+"""Seconds after which a task without a terminal says which hosts have finished."""
+
 LAST_LINES = 12
 """Lines of a failed command's output that the report repeats."""
 
@@ -33,6 +36,7 @@ class Report:
 
     def __init__(self, mask: Mask, as_json: bool = False, stream: TextIO | None = None) -> None:
         self.results: list[HostResult] = []
+        self.order: list[str] = []
         self.task = ""
         self.mode = DO
         self.as_json = as_json
@@ -86,8 +90,8 @@ class Report:
                 self._live.update(self._live_text())
             if result.task == "command":
                 self._ad_hoc(result)
-            elif self.mode == DO:
-                self._parts(result.host, result)
+            elif not self._live and time.monotonic() - self._task_began > PATIENCE:
+                self.say(f"  [{result.host}] {result.status} after {result.seconds:.0f} s")
 
     def task_ends(self) -> None:
         """All hosts have finished the task."""
@@ -95,9 +99,10 @@ class Report:
             self._live.update("")
             self._live.stop()
             self._live = None
-        if self.mode != DO:
-            for hosts, result in _alike(self._of_task):
-                self._parts(hosts, result)
+        self._of_task.sort(key=lambda result: self._position(result.host))
+        if self.task != "command":
+            for results in _alike(self._of_task):
+                self._parts(self._names(results), results[0])
         seconds = time.monotonic() - self._task_began
         tally = ", ".join(self._tally(self._of_task))
         if tally:
@@ -125,7 +130,7 @@ class Report:
             return
         from tabulate import tabulate
 
-        rows = [_recap_row(host, results) for host, results in _by_host(ran).items()]
+        rows = [_recap_row(host, results) for host, results in self._in_order(ran)]
         planned = all(result.mode != DO for result in ran)
         columns = ["host", "ok", "would change" if planned else "changed", "failed", "seconds", ""]
         if any(result.mode == CHECK for result in ran) and planned:
@@ -144,8 +149,7 @@ class Report:
                 word = "differs"
             elif self.mode == DO and part.status == "differs":
                 word = "not as wanted"
-            seconds = f" ({part.seconds:.1f} s)" if part.status == "changed" else ""
-            self.say(f"  [{who}] {word}: {part.title}{seconds}")
+            self.say(f"  [{who}] {word}: {part.title}")
             if part.status in {"differs", "warn", "unknown"}:
                 for line in part.output:
                     self.say(f"      {line}")
@@ -162,13 +166,20 @@ class Report:
             self.say(f"[{result.host}] {result.status}: {result.sentence}")
 
     def _failures(self) -> None:
-        for result in self.results:
-            for part in result.parts:
-                if part.status in FAILED_PARTS and result.task != "command":
-                    self._failure(result, part)
+        failed = [
+            result
+            for result in self.results
+            if result.count(*FAILED_PARTS) and result.task != "command"
+        ]
+        for results in _alike(failed):
+            for part in results[0].parts:
+                if part.status in FAILED_PARTS:
+                    self._failure(results, part)
 
-    def _failure(self, result: HostResult, part: StepResult) -> None:
-        self.say(f"\n{result.host} failed in {result.task} at: {part.title}")
+    def _failure(self, results: list[HostResult], part: StepResult) -> None:
+        hosts = ",".join(sorted((result.host for result in results), key=self._position))
+        task = results[0].task
+        self.say(f"\n{hosts} failed in {task} at: {part.title}")
         for line in part.command.splitlines()[:LAST_LINES]:
             self.say(f"    $ {line}")
         if part.status == "unconvinced":
@@ -181,7 +192,18 @@ class Report:
             self.say(f"    {line}")
         for hint in _hints(part.output):
             self.say(f"  {hint}")
-        self.say(f"  when mended: fab -H {result.host} {result.task}")
+        self.say(f"  when mended: fab -H {hosts} {task}")
+
+    def _in_order(self, results: list[HostResult]) -> list[tuple[str, list[HostResult]]]:
+        return sorted(_by_host(results).items(), key=lambda item: self._position(item[0]))
+
+    def _position(self, host: str) -> int:
+        return self.order.index(host) if host in self.order else len(self.order)
+
+    def _names(self, results: list[HostResult]) -> str:
+        if len(results) > 1 and len(results) == len(self._of_task):
+            return f"all {len(results)} hosts"
+        return ",".join(result.host for result in results)
 
     def _tally(self, results: list[HostResult], hosts_only: bool = False) -> list[str]:
         groups = [_worst(own) for own in _by_host(results).values()]
@@ -262,13 +284,17 @@ def _worst(results: list[HostResult]) -> str:
     return next((status for status in order if status in statuses), "ok")
 
 
-def _alike(results: list[HostResult]) -> list[tuple[str, HostResult]]:
-    """Results that read the same, under the names of all their hosts."""
+def _alike(results: list[HostResult]) -> list[list[HostResult]]:
+    """Results that read the same, together."""
     groups: dict[Any, list[HostResult]] = {}
     for result in results:
-        parts = tuple((part.title, part.status, tuple(part.output)) for part in result.parts)
-        groups.setdefault((parts, result.status, result.sentence), []).append(result)
-    return [(",".join(result.host for result in group), group[0]) for group in groups.values()]
+        parts = tuple(
+            (part.title, part.status, () if part.status == "changed" else tuple(part.output))
+            for part in result.parts
+            if part.status != "ok"
+        )
+        groups.setdefault((result.task, parts, result.status, result.sentence), []).append(result)
+    return list(groups.values())
 
 
 def _recap_row(host: str, results: list[HostResult]) -> list[Any]:

@@ -264,26 +264,26 @@ def restarted(name: str) -> Handler:
     return Handler(f"restart-{name}", f"restart {name}", f"systemctl restart {name}")
 
 
-def firewall_port(port: str) -> Step:
-    """A port such as 8080/tcp is open in the default zone, now and after a reboot."""
-    return _firewall(f"firewall lets {port} in", "Ports", port, f"--add-port={port}")
+def firewall_ports(*ports: str) -> Step:
+    """Ports such as 8080/tcp are open in the default zone, now and after a reboot."""
+    return _firewall(f"firewall lets in {' '.join(ports)}", "Ports", "port", ports)
 
 
 def firewall_protocol(protocol: str) -> Step:
     """An IP protocol such as vrrp is let in by the default zone, now and after a reboot."""
-    title = f"firewall lets protocol {protocol} in"
-    return _firewall(title, "Protocols", protocol, f"--add-protocol={protocol}")
+    return _firewall(f"firewall lets in protocol {protocol}", "Protocols", "protocol", [protocol])
 
 
-def firewall_port_from(port: str, address: str) -> Step:
-    """A port is open to one address only, now and after a reboot."""
-    number, protocol = port.split("/")
-    rule = (
+def firewall_ports_from(addresses: Sequence[str], ports: Sequence[str]) -> Step:
+    """Ports are open to these addresses only, now and after a reboot."""
+    rules = [
         f'rule family="ipv4" source address="{address}" '
-        f'port port="{number}" protocol="{protocol}" accept'
-    )
-    title = f"firewall lets {address} reach {port}"
-    return _firewall(title, "RichRules", rule, f"--add-rich-rule={quote(rule)}")
+        f'port port="{port.split("/")[0]}" protocol="{port.split("/")[1]}" accept'
+        for address in addresses
+        for port in ports
+    ]
+    title = f"firewall lets {' '.join(addresses)} reach {' '.join(ports)}"
+    return _firewall(title, "RichRules", "rich-rule", rules)
 
 
 def selinux_mode(mode: str) -> Steps:
@@ -329,7 +329,7 @@ def timezone(name: str) -> Step:
 def reboot_if_noted() -> Step:
     """Reboot, if an earlier step left the note that it takes one; waits for a new boot id."""
     return Step(
-        "no reboot is due",
+        "reboot, as an earlier change asked for",
         test=f"[[ ! -e $runtime/notes/{REBOOT.name} && ! ${{noted[{REBOOT.name}]-}} ]]",
         apply="systemctl reboot",
         reboots=True,
@@ -337,11 +337,12 @@ def reboot_if_noted() -> Step:
     )
 
 
-def _firewall(title: str, kind: str, value: str, option: str) -> Step:
+def _firewall(title: str, kind: str, option: str, values: Sequence[str]) -> Step:
+    options = " ".join(f"--add-{option}={quote(value)}" for value in values)
     return Step(
         title,
-        test=f"firewall_has {kind} {quote(value)}",
-        apply=f"firewall-cmd --permanent {option}\nfirewall-cmd {option}",
+        test=f"firewall_has {kind} {' '.join(quote(value) for value in values)}",
+        apply=f"firewall-cmd --permanent {options}\nfirewall-cmd {options}",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from fabfile.engine.errors import InventoryError, UsageError
 from fabfile.engine.inventory import load
 
@@ -40,7 +41,11 @@ def test_shipped_inventory_is_the_runbooks_table(cluster):
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("ram: 4GB", "rma: 4GB", "hosts.yaml:17: hosts.airflow.rma: unknown key (did you mean ram?)"),
+        (
+            "ram: 4GB",
+            "rma: 4GB",
+            "hosts.yaml:17: hosts.airflow.rma: unknown key (did you mean ram?)",
+        ),
         ("cluster: airflow", "clustre: airflow", "clustre: unknown key (did you mean cluster?)"),
         ("192.168.83.154", "192.168.83.151", "hosts.haproxy2.address: 192.168.83.151 is already"),
         ("vm: 13", "vm: 1", "hosts.scheduler2.vm: 1 is airflow's"),
@@ -94,8 +99,9 @@ def test_even_quorum_is_a_warning(hosts_yaml):
 
 
 def test_a_second_worker_is_one_line(hosts_yaml):
-    line = "  worker2: {vm: 15, address: 192.168.83.160, ram: 2GB, cpu: 2, disk: 15GB, roles: [worker]}"
-    cluster = load(hosts_yaml("  card1:", f"{line}\n  card1:"))
+    size = "ram: 2GB, cpu: 2, disk: 15GB"
+    line = f"  worker2: {{vm: 15, address: 192.168.83.160, {size}, roles: [worker]}}\n"
+    cluster = load(hosts_yaml("  card1:", f"{line}  card1:"))
     assert [host.name for host in cluster.group("worker")] == ["worker1", "worker2"]
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from fabfile.engine import steps
 from fabfile.engine.probes import Answer, probe, succeeds
 from fabfile.engine.script import CHECK, DO, PLAN, Reader, compile_script

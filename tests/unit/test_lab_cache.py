@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from lab.cache import Cache, hold, key_of
+
+
+def test_the_key_changes_with_content_name_and_mode(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    file = folder / "a"
+    file.write_text("one")
+    keys = [key_of(folder)]
+    file.write_text("two")
+    keys.append(key_of(folder))
+    file.chmod(0o755)
+    keys.append(key_of(folder))
+    file.rename(folder / "b")
+    keys.append(key_of(folder))
+    assert len(set(keys)) == 4
+    assert key_of(folder) == keys[-1]
+    assert key_of("a", "b") != key_of("ab")
+
+
+def test_an_entry_is_built_once(tmp_path):
+    cache, builds = Cache(tmp_path), []
+
+    def make(folder):
+        builds.append(folder)
+        (folder / "file").write_text("built")
+
+    entry = cache.build("base", "1", make)
+    assert (entry / "file").read_text() == "built"
+    assert cache.build("base", "1", make) == entry
+    assert len(builds) == 1
+
+
+def test_an_interrupted_build_is_no_entry(tmp_path):
+    cache = Cache(tmp_path)
+
+    def interrupted(folder):
+        (folder / "half").write_text("")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cache.build("base", "1", interrupted)
+    entry = cache.build("base", "1", lambda folder: (folder / "whole").touch())
+    assert [path.name for path in entry.iterdir()] == ["whole"]
+    cache.prune({entry})
+    assert list(tmp_path.iterdir()) == [entry]
+
+
+def test_pruning_spares_what_is_kept_or_held(tmp_path):
+    cache = Cache(tmp_path)
+    kept, held, old = (cache.build("base", key, lambda folder: None) for key in "123")
+    handles = hold([held])
+    assert cache.prune({kept}) == [old]
+    assert cache.entries() == [kept, held]
+    for handle in handles:
+        os.close(handle)
+    assert cache.prune({kept}) == [held]
