@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import socket
 import time
 from pathlib import Path
@@ -28,13 +29,17 @@ class Journal:
     def write(self, **entry: Any) -> None:
         """Append an entry; a full disk on the controller must not stop the work on hosts."""
         moment = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        text = json.dumps({"when": moment, "who": self._who, **entry}, ensure_ascii=False)
+        line = self._mask.all({"when": moment, "who": self._who, **entry})
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            with self.file.open("a", encoding="utf-8") as stream:
-                stream.write(self._mask(text) + "\n")
+            with open(self.file, "a", encoding="utf-8", opener=_private) as stream:
+                stream.write(json.dumps(line, ensure_ascii=False) + "\n")
         except OSError:
             return
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _user() -> str:

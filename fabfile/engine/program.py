@@ -42,8 +42,7 @@ class Executor(FabricExecutor):
             raise invoke.Exit("Which hosts? For example: fab -H @postgres -- uptime", USAGE)
         cluster = load_configured()
         mask = Mask()
-        report = Report(mask, as_json=bool(self._flag("json")))
-        report.order = list(cluster.hosts)
+        report = Report(mask, as_json=bool(self._flag("json")), order=list(cluster.hosts))
         run = Run(
             cluster=cluster,
             options=Options(
@@ -71,6 +70,7 @@ class Executor(FabricExecutor):
             )
             return 130
         finally:
+            report.close()
             run.close()
         if not run.options.dry:
             report.recap(run.exit_code)

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from .errors import FAILED, UNREACHABLE
 from .script import CHECK, StepResult
 
-FAILED_PARTS = {"failed", "unconvinced"}
+SEVERITY = (
+    "unreachable",
+    "failed",
+    "refused",
+    "error",
+    "unknown",
+    "differs",
+    "warn",
+    "changed",
+    "ran",
+    "ok",
+)
+"""Every status a result may have, the gravest first."""
+
+BROKEN = {"failed", "unconvinced"}
+"""What a step may end in that stops its host."""
 
 
 @dataclass
 class HostResult:
-    """A task on one host: its parts, a status for the whole, and a sentence if it went wrong.
-
-    Status: ok, changed, differs (plan or check), unknown, refused, failed or unreachable.
-    """
+    """A task on one host: its parts, a status for the whole, and a sentence if it went wrong."""
 
     task: str
     host: str
@@ -32,7 +45,8 @@ class HostResult:
             return UNREACHABLE
         if not self.fine:
             return FAILED
-        return FAILED if self.mode == CHECK and self.status in {"differs", "unknown"} else 0
+        judged_bad = self.mode == CHECK and self.status in {"differs", "error", "unknown"}
+        return FAILED if judged_bad else 0
 
     @property
     def fine(self) -> bool:
@@ -49,11 +63,13 @@ class HostResult:
 
     def settle(self) -> None:
         """Give the whole a status from its parts, unless it has one."""
-        if self.status:
-            return
-        statuses = {part.status for part in self.parts}
-        if statuses & FAILED_PARTS:
-            self.status = "failed"
-        else:
-            order = ("differs", "unknown", "warn", "changed")
-            self.status = next((status for status in order if status in statuses), "ok")
+        if not self.status:
+            self.status = gravest(
+                "failed" if part.status in BROKEN else part.status for part in self.parts
+            )
+
+
+def gravest(statuses: Iterable[str]) -> str:
+    """The gravest of some statuses; ok if there are none."""
+    found = set(statuses)
+    return next((status for status in SEVERITY if status in found), "ok")

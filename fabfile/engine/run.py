@@ -11,12 +11,20 @@ from typing import Any, Callable, Optional, TypeVar
 
 from fabric.config import Config
 
-from .errors import FAILED, UNREACHABLE, MissingFact, RunbookError, UnreachableError, UsageError
+from .errors import (
+    FAILED,
+    UNREACHABLE,
+    MissingFact,
+    RunbookError,
+    SettingsError,
+    UnreachableError,
+    UsageError,
+)
 from .inventory import Cluster, Host
 from .journal import Journal
 from .probes import ERROR, OK, UNKNOWN, WARN, Answer, Probe, Verdict, probe
 from .report import Report
-from .results import FAILED_PARTS, HostResult
+from .results import BROKEN, HostResult
 from .script import CHECK, DO, PLAN, Reader, StepResult, compile_script
 from .secrets import Mask, Passwords
 from .section import (
@@ -238,6 +246,8 @@ class Run:
         try:
             self.connections.open(host, bootstrap)
             reader = self.connections.run(host, script, progress)
+        except SettingsError:
+            raise
         except RunbookError as error:
             result.status = "unreachable" if isinstance(error, UnreachableError) else "failed"
             result.sentence = str(error)
@@ -260,7 +270,7 @@ class Run:
                 f"{host.name}: another run is at work there, by {reader.holder}; "
                 "wait for it, or end it, then rerun."
             )
-        elif not reader.finished and not result.count(*FAILED_PARTS):
+        elif not reader.finished and not result.count(*BROKEN):
             result.status = "failed"
             step = f" at: {reader.current.title}" if reader.current else ""
             result.sentence = f"{host.name}: the script ended early{step}. Rerunning is safe."
@@ -275,10 +285,10 @@ class Run:
 
     def _give_verdict(self, part: StepResult, question: Probe) -> None:
         verdict = _verdict(question, Answer("\n".join(part.output), part.code))
-        part.status = {OK: "ok", WARN: "warn", ERROR: "differs", UNKNOWN: "unknown"}[verdict.level]
-        part.output = [verdict.sentence] if verdict.sentence else []
-        if question.fix and part.status != "ok":
-            part.output.append(f"mend it with: {question.fix}")
+        part.status = {OK: "ok", WARN: "warn", ERROR: "error", UNKNOWN: "unknown"}[verdict.level]
+        if verdict.sentence:
+            part.title += f": {verdict.sentence}"
+        part.output = [f"mend it with: {question.fix}"] if question.fix else []
 
     def _await_reboot(self, result: HostResult, host: Host, part: StepResult) -> None:
         """Wait until the host answers with another boot id and has settled."""
@@ -322,6 +332,8 @@ class Run:
                 try:
                     self.connections.open(host)
                     answer = self._ask(host, fact.command(self.cluster))
+                except SettingsError:
+                    raise
                 except RunbookError as error:
                     if isinstance(error, UnreachableError):
                         self._lost[host.name] = str(error)
@@ -407,6 +419,8 @@ class Run:
             try:
                 self.connections.open(host)
                 part.code, part.output = self.connections.command(host, command)
+            except SettingsError:
+                raise
             except RunbookError as error:
                 unreachable = isinstance(error, UnreachableError)
                 result.status = "unreachable" if unreachable else "failed"

@@ -6,7 +6,7 @@ import getpass
 import os
 import shlex
 import sys
-from typing import Callable
+from typing import Any, Callable
 
 from .errors import SettingsError
 
@@ -30,6 +30,16 @@ class Mask:
         for value in sorted(self._values, key=len, reverse=True):
             text = text.replace(value, MASK)
         return text
+
+    def all(self, value: Any) -> Any:
+        """`value` with every string in it masked, as deep as lists and mappings go."""
+        if isinstance(value, str):
+            return self(value)
+        if isinstance(value, list):
+            return [self.all(item) for item in value]
+        if isinstance(value, dict):
+            return {key: self.all(item) for key, item in value.items()}
+        return value
 
 
 class Passwords:

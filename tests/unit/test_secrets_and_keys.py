@@ -1,0 +1,103 @@
+"""Secrets stay secret, and host keys are trusted only when somebody said so."""
+
+from __future__ import annotations
+
+import io
+import json
+import stat
+
+import paramiko
+import pytest
+
+from fabfile.engine.errors import SettingsError
+from fabfile.engine.journal import Journal
+from fabfile.engine.known_hosts import KnownHosts, lookup_name
+from fabfile.engine.report import Report
+from fabfile.engine.results import HostResult
+from fabfile.engine.script import StepResult
+from fabfile.engine.secrets import MASK, Mask, Passwords
+
+SECRET = 'it\'s; 100% "quoted" @secret'
+
+
+@pytest.fixture
+def mask():
+    mask = Mask()
+    mask.add(SECRET)
+    return mask
+
+
+def test_a_secret_is_masked_plain_and_quoted(mask):
+    import shlex
+
+    assert mask(f"password is {SECRET}!") == f"password is {MASK}!"
+    assert SECRET not in mask(f"echo {shlex.quote(SECRET)}")
+    assert "100%" not in mask(f"echo {shlex.quote(SECRET)}")
+
+
+def test_a_secret_reaches_neither_report_nor_json_nor_journal(mask, tmp_path):
+    part = StepResult("step", f"echo {SECRET}", "failed", code=1, output=[f"said {SECRET}"])
+    result = HostResult("task", "sql1", "do", sentence=f"because {SECRET}", parts=[part])
+    for as_json in (False, True):
+        stream = io.StringIO()
+        report = Report(mask, as_json=as_json, stream=stream)
+        report.task_begins("task", "doc", [], "do")
+        report.host_done(result)
+        report.task_ends()
+        report.recap(1)
+        assert "because" in stream.getvalue()
+        assert SECRET not in stream.getvalue()
+        assert json.dumps(SECRET)[1:-1] not in stream.getvalue()
+    journal = Journal(tmp_path, mask)
+    journal.write(task="task", why=f"because {SECRET}")
+    text = journal.file.read_text()
+    assert "because" in text
+    assert SECRET not in text
+    assert json.dumps(SECRET)[1:-1] not in text
+
+
+def test_journal_is_for_its_owner_only(mask, tmp_path):
+    journal = Journal(tmp_path, mask)
+    journal.write(task="task")
+    assert stat.S_IMODE(journal.file.stat().st_mode) == 0o600
+
+
+def test_a_password_is_asked_once(mask, monkeypatch):
+    monkeypatch.delenv("RUNBOOK_X", raising=False)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    asked = []
+    passwords = Passwords(mask, ask=lambda question: asked.append(question) or "typed")
+    assert [passwords.get("RUNBOOK_X", "X? ") for _ in range(3)] == ["typed"] * 3
+    assert asked == ["X? "]
+    assert mask("typed") == MASK
+
+
+def test_without_a_terminal_the_variable_is_named(mask, monkeypatch):
+    monkeypatch.delenv("RUNBOOK_X", raising=False)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False)
+    with pytest.raises(SettingsError, match="set RUNBOOK_X in the environment"):
+        Passwords(mask).get("RUNBOOK_X", "X: ")
+
+
+@pytest.fixture(scope="module")
+def keys():
+    return [paramiko.ECDSAKey.generate() for _ in range(2)]
+
+
+def test_a_pinned_key_is_found_by_address_and_a_new_one_replaces_it(cluster, tmp_path, keys):
+    file = tmp_path / "state" / "known_hosts"
+    known = KnownHosts([file])
+    host = cluster.hosts["sql1"]
+    known.pin(cluster.hosts["sql2"], "192.168.83.147", keys[0])
+    known.pin(host, host.address, keys[0])
+    known.pin(host, host.address, keys[1])
+    again = KnownHosts([file])
+    assert again.keys("192.168.83.148") == [keys[1]]
+    assert again.keys("192.168.83.147") == [keys[0]]
+    assert len(file.read_text().splitlines()) == 2
+    assert file.read_text().splitlines()[1].startswith("sql1,192.168.83.148 ecdsa")
+
+
+def test_another_port_has_its_own_name():
+    assert lookup_name("10.0.0.1", 22) == "10.0.0.1"
+    assert lookup_name("10.0.0.1", 2222) == "[10.0.0.1]:2222"
