@@ -56,7 +56,7 @@ class Executor(FabricExecutor):
             mask=mask,
             config=self.config,
             journal=Journal(cluster.state, mask),
-            passwords=Passwords(mask),
+            passwords=Passwords(mask, report.ask),
         )
         for warning in cluster.warnings:
             report.say(f"warning: {warning}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import sys
 import threading
@@ -88,6 +89,11 @@ class Report:
         if self._live:
             self._live.stop()
             self._live = None
+
+    def ask(self, question: str) -> str:
+        """A password typed on the terminal, which shows nothing of it."""
+        self.close()
+        return getpass.getpass(question)
 
     def task_ends(self) -> None:
         """All hosts have finished the task."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import shlex
 import sys
+import threading
 from typing import Any, Callable
 
 from .errors import SettingsError
@@ -45,16 +45,18 @@ class Mask:
 class Passwords:
     """Passwords for logging in and for sudo: from the environment, or asked once and kept."""
 
-    def __init__(self, mask: Mask, ask: Callable[[str], str] = getpass.getpass) -> None:
+    def __init__(self, mask: Mask, ask: Callable[[str], str]) -> None:
         self._mask = mask
         self._ask = ask
         self._known: dict[str, str] = {}
+        self._lock = threading.Lock()
 
     def get(self, variable: str, question: str) -> str:
         """The value of an environment variable, or else what the user types, once per run."""
-        if variable not in self._known:
-            self._known[variable] = self._mask.add(self._read(variable, question))
-        return self._known[variable]
+        with self._lock:
+            if variable not in self._known:
+                self._known[variable] = self._mask.add(self._read(variable, question))
+            return self._known[variable]
 
     def _read(self, variable: str, question: str) -> str:
         value = os.environ.get(variable)

@@ -233,7 +233,7 @@ def password_locked(name: str) -> Step:
     """Nobody logs in as this user with a password; keys go on working."""
     return Step(
         f"{name} has no password to guess",
-        test=f"[[ $(getent shadow {name}) == {name}:[!*]* ]]",
+        test=f"[[ $(getent shadow {name}) == {name}:[*!]* ]]",
         apply=f"usermod --lock {name}",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import socket
@@ -19,6 +20,9 @@ from .inventory import Cluster, Host
 from .known_hosts import KnownHosts, UnknownHostKey, fingerprint, lookup_name, shown_key
 from .script import Reader, Script
 from .secrets import Passwords
+
+# Paramiko logs tracebacks of what becomes a sentence here.
+logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 SUDO_PASSWORD = "RUNBOOK_SUDO_PASSWORD"
 BOOTSTRAP_PASSWORD = "RUNBOOK_BOOTSTRAP_PASSWORD"
@@ -81,6 +85,7 @@ class Connections:
         self._key: Optional[paramiko.PKey] = None
         self._gateways: dict[str, HostConnection] = {}
         self._gateway_lock = threading.Lock()
+        self._key_lock = threading.Lock()
         self._by_user = {host.name: self._make(host, self._user(host)) for host in hosts}
         self._by_bootstrap = {
             host.name: self._make(host, cluster.connection.bootstrap_user) for host in hosts
@@ -249,7 +254,7 @@ class Connections:
         return host.user or self.cluster.connection.user
 
     def _private_key(self) -> Optional[paramiko.PKey]:
-        with self._gateway_lock:
+        with self._key_lock:
             if self._key is None and not os.environ.get("SSH_AUTH_SOCK"):
                 self._key = self._read_private_key()
         return self._key
@@ -274,6 +279,7 @@ class Connections:
         connection.connect_kwargs = {**connection.connect_kwargs, **login}
         self.known.teach(connection.client, lookup_name(connection.host, connection.port))
         for attempt in range(ATTEMPTS):
+            began = time.monotonic()
             try:
                 self._open_gateway_of(connection)
                 connection.open()
@@ -291,7 +297,8 @@ class Connections:
                 raise AccessError(_refused_login(host, connection, login)) from None
             except (paramiko.SSHException, EOFError, ConnectionResetError) as error:
                 connection.close()
-                if attempt + 1 == ATTEMPTS:
+                silent = time.monotonic() - began >= connection.patience
+                if silent or attempt + 1 == ATTEMPTS:
                     raise _unreachable(host, connection, error) from None
                 time.sleep((attempt + random.random()) * 0.3)
             except (OSError, paramiko.ssh_exception.NoValidConnectionsError) as error:
@@ -305,6 +312,7 @@ class Connections:
             if gateway.is_connected:
                 return
             self.known.teach(gateway.client, lookup_name(gateway.host, gateway.port))
+            gateway.connect_kwargs = {**gateway.connect_kwargs, "pkey": self._private_key()}
             try:
                 gateway.open()
             except UnknownHostKey as error:

@@ -76,7 +76,7 @@ def test_without_a_terminal_the_variable_is_named(mask, monkeypatch):
     monkeypatch.delenv("RUNBOOK_X", raising=False)
     monkeypatch.setattr("sys.stdin.isatty", lambda: False)
     with pytest.raises(SettingsError, match="set RUNBOOK_X in the environment"):
-        Passwords(mask).get("RUNBOOK_X", "X: ")
+        Passwords(mask, ask=str).get("RUNBOOK_X", "X: ")
 
 
 @pytest.fixture(scope="module")
