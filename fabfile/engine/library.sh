@@ -8,13 +8,13 @@
 # and once: mode (do, plan or check), mark (starts an event line), runtime (a folder that a reboot
 # empties), and the paths, packages and units it will ask about.
 
-declare -A seen_path=() seen_unit=() seen_firewall=() noted=()
-paths_seen='' packages_seen='' units_seen=''
+declare -A seen_path=() seen_unit=() noted=()
+paths_seen='' packages_seen='' units_seen='' firewall_now='' firewall_later=''
 
 # Asked once for all steps of the script; asked again only after a step changed something.
 forget() {
-  seen_path=() seen_unit=() seen_firewall=()
-  paths_seen='' packages_seen='' units_seen=''
+  seen_path=() seen_unit=()
+  paths_seen='' packages_seen='' units_seen='' firewall_now='' firewall_later=''
 }
 
 event() { # KIND INDEX [CODE]
@@ -89,27 +89,37 @@ unit_is() { # UNIT STATE...   such as active, enabled
   done
 }
 
-firewall_list() { # KIND: Ports, Protocols or RichRules; runtime and permanent, over D-Bus
-  local name=org.fedoraproject.FirewallD1 root=/org/fedoraproject/FirewallD1 zone config now later
-  zone=$(busctl call $name $root $name getDefaultZone) &&
-    zone=${zone#s \"} && zone=${zone%\"} &&
-    config=$(busctl call $name $root/config $name.config getZoneByName s "$zone") &&
-    config=${config#o \"} && config=${config%\"} &&
-    now=$(busctl call $name $root $name.zone "get$1" s "$zone") &&
-    later=$(busctl call $name "$config" $name.config.zone "get$1") || return 1
-  seen_firewall[$1]=" $now  later  $later "
+firewalld=org.fedoraproject.FirewallD1
+firewalld_root=/org/fedoraproject/FirewallD1
+
+# Default zone, runtime and permanent settings; over D-Bus at a tenth of what firewall-cmd costs.
+look_at_firewall() {
+  local current zone config
+  text_of /etc/firewalld/firewalld.conf
+  [[ $current =~ (^|$'\n')DefaultZone=([^[:space:]]+) ]] || return 1
+  zone=${BASH_REMATCH[2]}
+  config=$(busctl call $firewalld $firewalld_root/config $firewalld.config \
+    getZoneByName s "$zone") || return 1
+  config=${config#o \"} config=${config%\"}
+  firewall_now=$(busctl call $firewalld $firewalld_root $firewalld.zone \
+    getZoneSettings2 s "$zone") || return 1
+  firewall_later=$(busctl call $firewalld "$config" $firewalld.config.zone getSettings2) || return 1
 }
 
-firewall_has() { # KIND VALUE...   both now and after a reboot
-  [[ -v seen_firewall[$1] ]] || firewall_list "$1" || return 1
+in_zone() { # SETTINGS KEY VALUE   as busctl prints a{sv}: "ports" a(ss) 1 "22" "tcp" "masquerade" …
+  local strings='(( "([^"\\]|\\.)*")*)'
+  [[ $1 =~ " \"$2\" "a[()s]+" "[0-9]+$strings ]] && [[ "${BASH_REMATCH[1]} " == *" $3 "* ]]
+}
+
+firewall_has() { # KEY VALUE...   ports, protocols or rules_str; both now and after a reboot
+  [[ $firewall_now ]] || look_at_firewall || return 1
   local value shown
   for value in "${@:2}"; do
     case $1 in
-      Ports) shown="\"${value%/*}\" \"${value#*/}\"" ;;
-      Protocols) shown="\"$value\"" ;;
-      RichRules) shown="\"${value//\"/\\\"}\"" ;;
+      ports) shown="\"${value%/*}\" \"${value#*/}\"" ;;
+      *) shown="\"${value//\"/\\\"}\"" ;;
     esac
-    [[ ${seen_firewall[$1]} == *" $shown "*" later "*" $shown "* ]] || return 1
+    in_zone "$firewall_now" "$1" "$shown" && in_zone "$firewall_later" "$1" "$shown" || return 1
   done
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -89,9 +89,9 @@ def compile_script(
     return Script(
         tuple(parts),
         # Parsed as a whole before its first command runs: half a script does nothing at all.
-        f"""export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
-airflow_runbook() {{
-{_library()}
+        f"""airflow_runbook() {{
+forget
+noted=()
 mark={quote(mark)} mode={mode} runtime={quote(runtime)}
 paths=({_words(path for step in steps for path in step.paths)})
 packages=({_words(name for step in steps for name in step.packages)})
@@ -102,19 +102,33 @@ for note in {_words(noted)}; do noted[$note]=yes; done
 event end -1
 }}
 airflow_runbook </dev/null
+exec 9>&-
+event over -1
 """,
         mark,
     )
 
 
+@lru_cache(maxsize=1)
+def library() -> str:
+    """What a root shell on a host is told once, before its first script."""
+    lines = (Path(__file__).parent / "library.sh").read_text(encoding="utf-8").splitlines()
+    code = [line for line in lines if line and not line.lstrip().startswith("#")]
+    return "\n".join(["export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin", *code, ""])
+
+
 class Reader:
-    """Turns a script's answer, as it arrives, into results."""
+    """Turns a script's answer, as it arrives, into results.
+
+    `finished`: it got to its end. `over`: it has stopped, there or earlier.
+    """
 
     def __init__(self, script: Script) -> None:
         self.results: list[StepResult] = []
         self.current: StepResult | None = None
         self.holder: str | None = None
         self.finished = False
+        self.over = False
         self.rebooting = False
         self.noise: list[str] = []
         self._script = script
@@ -124,6 +138,11 @@ class Reader:
         self._pending = b""
         self._began = 0.0
         self._index = -1
+
+    @property
+    def began(self) -> bool:
+        """Whether the script itself has said anything."""
+        return bool(self.finished or self.over or self.results or self.current)
 
     @property
     def limit(self) -> int:
@@ -159,6 +178,9 @@ class Reader:
     def _event(self, event: Event) -> StepResult | None:
         if event.kind == "end":
             self.finished = True
+            return None
+        if event.kind == "over":
+            self.over = True
             return None
         if event.kind == "begin":
             self._index = event.index
@@ -222,10 +244,3 @@ def _probe_part(index: int, question: Probe) -> Part:
 
 def _words(words: Iterable[str]) -> str:
     return " ".join(quote(word) for word in dict.fromkeys(words))
-
-
-@lru_cache(maxsize=1)
-def _library() -> str:
-    lines = (Path(__file__).parent / "library.sh").read_text(encoding="utf-8").splitlines()
-    code: Sequence[str] = [line for line in lines if not line.lstrip().startswith("#")]
-    return "\n".join(line for line in code if line)

@@ -266,12 +266,12 @@ def restarted(name: str) -> Handler:
 
 def firewall_ports(*ports: str) -> Step:
     """Ports such as 8080/tcp are open in the default zone, now and after a reboot."""
-    return _firewall(f"firewall lets in {' '.join(ports)}", "Ports", "port", ports)
+    return _firewall(f"firewall lets in {' '.join(ports)}", "ports", "port", ports)
 
 
 def firewall_protocol(protocol: str) -> Step:
     """An IP protocol such as vrrp is let in by the default zone, now and after a reboot."""
-    return _firewall(f"firewall lets in protocol {protocol}", "Protocols", "protocol", [protocol])
+    return _firewall(f"firewall lets in protocol {protocol}", "protocols", "protocol", [protocol])
 
 
 def firewall_ports_from(addresses: Sequence[str], ports: Sequence[str]) -> Step:
@@ -283,7 +283,7 @@ def firewall_ports_from(addresses: Sequence[str], ports: Sequence[str]) -> Step:
         for port in ports
     ]
     title = f"firewall lets {' '.join(addresses)} reach {' '.join(ports)}"
-    return _firewall(title, "RichRules", "rich-rule", rules)
+    return _firewall(title, "rules_str", "rich-rule", rules)
 
 
 def selinux_mode(mode: str) -> Steps:
@@ -337,11 +337,11 @@ def reboot_if_noted() -> Step:
     )
 
 
-def _firewall(title: str, kind: str, option: str, values: Sequence[str]) -> Step:
+def _firewall(title: str, key: str, option: str, values: Sequence[str]) -> Step:
     options = " ".join(f"--add-{option}={quote(value)}" for value in values)
     return Step(
         title,
-        test=f"firewall_has {kind} {' '.join(quote(value) for value in values)}",
+        test=f"firewall_has {key} {' '.join(quote(value) for value in values)}",
         apply=f"firewall-cmd --permanent {options}\nfirewall-cmd {options}",
     )
 

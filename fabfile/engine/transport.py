@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Callable, Optional
 
 import fabric
@@ -18,7 +19,7 @@ from fabric.config import Config
 from .errors import AccessError, SettingsError, UnreachableError
 from .inventory import Cluster, Host
 from .known_hosts import KnownHosts, UnknownHostKey, fingerprint, lookup_name, shown_key
-from .script import Reader, Script
+from .script import Reader, Script, library
 from .secrets import Passwords
 
 # Paramiko logs tracebacks of what becomes a sentence here.
@@ -91,6 +92,7 @@ class Connections:
             host.name: self._make(host, cluster.connection.bootstrap_user) for host in hosts
         }
         self._open: dict[str, HostConnection] = {}
+        self._shells: dict[str, paramiko.Channel] = {}
         self._sudo_asks: set[str] = set()
 
     def close(self) -> None:
@@ -98,9 +100,11 @@ class Connections:
         for connection in [*self._open.values(), *self._gateways.values()]:
             connection.close()
         self._open.clear()
+        self._shells.clear()
 
     def drop(self, host: Host) -> None:
         """Forget a host's connection, as after a reboot."""
+        self._shells.pop(host.name, None)
         connection = self._open.pop(host.name, None)
         if connection:
             connection.close()
@@ -144,23 +148,19 @@ class Connections:
         return name, shown_key(sock, host, connection.patience, pinned)
 
     def run(self, host: Host, script: Script, progress: Callable[[Reader], None]) -> Reader:
-        """Run a script as root over the host's open connection and read its answer.
+        """Run a script in the host's root shell, which stays open for the next one.
 
         Raises UnreachableError if the connection breaks, AccessError if sudo refuses.
         """
         reader = self._attempt(host, script, progress)
-        if reader.finished or reader.results or reader.current or reader.holder is not None:
-            return reader
         said = " ".join(reader.noise)
-        if "password is required" in said or "a terminal is required" in said:
+        if not reader.began and ("password is required" in said or "terminal is" in said):
             self._sudo_asks.add(host.name)
-            question = f"sudo password of {self._open[host.name].user}: "
-            self.passwords.get(SUDO_PASSWORD, question)
             reader = self._attempt(host, script, progress)
             said = " ".join(reader.noise)
-        if reader.finished or reader.results or reader.current or reader.holder is not None:
-            return reader
-        raise _no_root(host, self._open[host.name].user, said)
+        if not reader.began:
+            raise _no_root(host, self._open[host.name].user, said)
+        return reader
 
     def command(self, host: Host, command: str) -> tuple[int, list[str]]:
         """Run a command as the login user; returns its exit code and what it printed."""
@@ -185,23 +185,14 @@ class Connections:
 
     def _attempt(self, host: Host, script: Script, progress: Callable[[Reader], None]) -> Reader:
         connection = self._open[host.name]
-        command, preamble = "bash -s", ""
-        if connection.user != "root":
-            command = "sudo -n bash -s"
-        if host.name in self._sudo_asks:
-            # -k: sudo reads the password even where it would not need one; bash never sees it.
-            command = "sudo -k -S -p '' bash -s"
-            preamble = self.passwords.get(SUDO_PASSWORD, "sudo password: ") + "\n"
         reader = Reader(script)
         try:
-            channel = connection.transport.open_session(timeout=connection.patience)
-            channel.set_combine_stderr(True)
-            channel.exec_command(command)
-            channel.sendall((preamble + script.text).encode())
-            channel.shutdown_write()
-            while True:
-                channel.settimeout(reader.limit + GRACE)
-                data = channel.recv(65536)
+            shell = self._shells.get(host.name) or self._root_shell(host, connection)
+            with suppress(OSError):  # a shell that sudo refused still has its reason to say
+                shell.sendall(script.text.encode())
+            while not reader.over:
+                shell.settimeout(reader.limit + GRACE)
+                data = shell.recv(65536)
                 if not data:
                     break
                 reader.feed(data)
@@ -210,13 +201,32 @@ class Connections:
             connection.close()
             raise UnreachableError(_silent(host, reader)) from None
         except (paramiko.SSHException, EOFError, OSError) as error:
-            reader.close()
-            if not reader.rebooting:
+            if reader.began and not reader.rebooting:
                 raise UnreachableError(_cut(host, reader, str(error))) from None
         reader.close()
-        if not connection.is_connected and not reader.finished and not reader.rebooting:
+        if not reader.over:
+            self._shells.pop(host.name, None)
+        if not connection.is_connected and not reader.over and not reader.rebooting:
             raise UnreachableError(_cut(host, reader, "the connection closed"))
         return reader
+
+    def _root_shell(self, host: Host, connection: HostConnection) -> paramiko.Channel:
+        """A shell that takes scripts on its standard input, where no process list shows them."""
+        command, opening = "bash -s", library()
+        if connection.user != "root":
+            command = "sudo -n bash -s"
+        if host.name in self._sudo_asks:
+            # -k: sudo reads the password even where it would not need one; bash never sees it.
+            command = "sudo -k -S -p '' bash -s"
+            password = self.passwords.get(SUDO_PASSWORD, f"sudo password of {connection.user}: ")
+            opening = f"{password}\n{opening}"
+        shell: paramiko.Channel = connection.transport.open_session(timeout=connection.patience)
+        shell.set_combine_stderr(True)
+        shell.exec_command(command)
+        with suppress(OSError):
+            shell.sendall(opening.encode())
+        self._shells[host.name] = shell
+        return shell
 
     def _make(self, host: Host, user: str) -> HostConnection:
         settings = self.cluster.connection

@@ -13,11 +13,16 @@ import pytest
 
 from fabfile.engine import steps
 from fabfile.engine.probes import Answer, probe, succeeds
-from fabfile.engine.script import CHECK, DO, PLAN, Reader, compile_script
+from fabfile.engine.script import CHECK, DO, PLAN, Reader, compile_script, library
 
 ME = getpass.getuser()
 MINE = grp.getgrgid(os.getgid()).gr_name
 OURS = {"owner": ME, "group": MINE}
+
+
+def bash(text: str) -> subprocess.CompletedProcess[bytes]:
+    """What a host's root shell does with a script."""
+    return subprocess.run(["bash", "-s"], input=(library() + text).encode(), capture_output=True)
 
 
 @dataclass
@@ -29,7 +34,9 @@ class Here:
     def run(self, *wanted: steps.Step, mode: str = DO, probes=(), noted=()) -> Reader:
         runtime = str(self.folder / "run")
         script = compile_script(wanted, probes, mode, "me@here", noted, runtime)
-        answer = subprocess.run(["bash", "-s"], input=script.text.encode(), capture_output=True)
+        answer = subprocess.run(
+            ["bash", "-s"], input=(library() + script.text).encode(), capture_output=True
+        )
         reader = Reader(script)
         reader.feed(answer.stdout)
         reader.close()
@@ -206,7 +213,9 @@ def test_a_command_cannot_eat_the_script(here):
 def test_half_a_script_does_nothing(here):
     script = compile_script(kinds(here)["file"], mode=DO, runtime=here.path("run"))
     half = script.text[: script.text.rindex("event end")]
-    subprocess.run(["bash", "-s"], input=half.encode(), capture_output=True, check=False)
+    subprocess.run(
+        ["bash", "-s"], input=(library() + half).encode(), capture_output=True, check=False
+    )
     assert not (here.folder / "file").exists()
 
 
@@ -252,7 +261,9 @@ def test_second_run_at_the_same_time_is_refused_by_name(here):
         fcntl.flock(lock, fcntl.LOCK_EX)
         script = compile_script([], mode=DO, who="me", runtime=str(runtime))
         text = script.text.replace("lock me 10", "lock me 0")
-        answer = subprocess.run(["bash", "-s"], input=text.encode(), capture_output=True)
+        answer = subprocess.run(
+            ["bash", "-s"], input=(library() + text).encode(), capture_output=True
+        )
     reader = Reader(script)
     reader.feed(answer.stdout)
     assert reader.holder == "alice@laptop"
@@ -274,7 +285,9 @@ def test_output_that_looks_like_an_event_is_output(here):
 def test_answer_may_arrive_in_any_pieces(here):
     wanted = kinds(here)["file"]
     script = compile_script(wanted, mode=PLAN, runtime=here.path("run"))
-    answer = subprocess.run(["bash", "-s"], input=script.text.encode(), capture_output=True).stdout
+    answer = subprocess.run(
+        ["bash", "-s"], input=(library() + script.text).encode(), capture_output=True
+    ).stdout
     reader = Reader(script)
     for index in range(len(answer)):
         reader.feed(answer[index : index + 1])
