@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from invoke import Collection, Context, Exit, task
 from tabulate import tabulate
 
+from fabfile.engine.cluster import Cluster
 from fabfile.engine.errors import RunbookError
-from fabfile.engine.inventory import Cluster, load_configured
+from fabfile.engine.inventory import load_configured
 from lab.tasks import lab
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .engine import steps
+from .engine.cluster import Cluster, Host
 from .engine.errors import MissingFact
-from .engine.inventory import Cluster, Host
 from .engine.probes import OK, WARN, Answer, Probes, Verdict, probe
 from .engine.section import Section
 from .engine.steps import Steps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .engine.inventory import Cluster, Host
+from .engine.cluster import Cluster, Host
 from .engine.probes import Probes, first_word_is, probe
 from .engine.section import Section
 from .engine.steps import Steps, hostname, reboot_if_noted

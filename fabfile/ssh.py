@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .base import account
-from .engine.inventory import Cluster, Host
+from .engine.cluster import Cluster, Host
 from .engine.probes import Probes, probe, says
 from .engine.run import Run
 from .engine.section import Fact, Facts, Section
@@ -16,7 +16,7 @@ section = Section(
     "ssh",
     on="all",
     runbook="1.4",
-    about="Open every server to keys, and only to keys that are known.",
+    about="Let the controller, and then VM1, into every server by key.",
 )
 
 
@@ -44,6 +44,7 @@ HOST_KEYS = Fact(
     command=lambda cluster: "cat /etc/ssh/ssh_host_*_key.pub",
     parse=lambda text: [" ".join(line.split()[:2]) for line in text.splitlines()],
     absent="it does not answer; known_hosts stays as it is until it does",
+    used_by=key_host,
 )
 
 

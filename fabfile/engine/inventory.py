@@ -1,34 +1,30 @@
-"""hosts.yaml as typed objects, judged before the first connection is made."""
+"""hosts.yaml, read and judged before the first connection is made."""
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import os
 import re
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Optional, TypeVar, get_args
+from typing import Any, Literal, NoReturn, Optional, TypeVar
 
 import msgspec
 
-from .errors import InventoryError, UsageError
+from .cluster import (
+    ROLES,
+    SIZE,
+    Base,
+    Cluster,
+    Connection,
+    Host,
+    Ssh,
+    Versions,
+    Vip,
+    perhaps,
+)
+from .errors import InventoryError
 from .yaml_source import Source
 
-Role = Literal[
-    "scheduler",
-    "triggerer",
-    "webserver",
-    "flower",
-    "haproxy",
-    "nfs",
-    "dag-processor",
-    "worker",
-    "target",
-    "rabbitmq",
-    "postgres",
-]
-ROLES: tuple[str, ...] = get_args(Role)
 QUORUM_ROLES = ("postgres", "rabbitmq")
 
 PYTHON_FOR_AIRFLOW = {"2.9.0": ("3.8", "3.12"), "2.7.3": ("3.8", "3.11")}
@@ -38,91 +34,11 @@ ERLANG_FOR_RABBITMQ = {"3.12": ("25.0", "26.1"), "3.13": ("26.0", "26.2")}
 """Lowest and highest Erlang of each RabbitMQ series ("Erlang Version Requirements")."""
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_SIZE = re.compile(r"([1-9][0-9]*)(MB|GB|TB)")
-_MEGABYTES = {"MB": 1, "GB": 1024, "TB": 1024 * 1024}
 
 T = TypeVar("T")
 
 
-class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A mapping of hosts.yaml: a key that is not a field here is a typo."""
-
-
-class Connection(Entry, frozen=True):
-    """How the controller reaches a host."""
-
-    user: str = "rocky"
-    key: str = "~/.ssh/id_ed25519"
-    port: int = 22
-    gateway: Optional[str] = None
-    known_hosts: list[str] = msgspec.field(
-        default_factory=lambda: ["known_hosts", "~/.ssh/known_hosts"]
-    )
-    bootstrap_user: str = "root"
-    timeout: int = 10
-    parallel: int = 32
-
-
-class Host(Entry, frozen=True):
-    """One server of the cluster."""
-
-    name: str
-    vm: int
-    address: str
-    ram: str
-    cpu: int
-    disk: str
-    roles: list[Role]
-    port: Optional[int] = None
-    user: Optional[str] = None
-    gateway: Optional[str] = None
-
-    @property
-    def ram_mb(self) -> int:
-        """Memory in MiB."""
-        return megabytes(self.ram)
-
-    @property
-    def disk_mb(self) -> int:
-        """Disk in MiB."""
-        return megabytes(self.disk)
-
-
-class Vip(Entry, frozen=True):
-    """An address that moves between its members; the highest priority is preferred."""
-
-    name: str
-    address: str
-    role: Role
-    members: dict[str, int]
-
-
-class Versions(Entry, frozen=True):
-    """What gets installed."""
-
-    airflow: str = "2.9.0"
-    python: str = "3.9.16"
-    postgresql: str = "15"
-    rabbitmq: str = "3.12.10"
-    erlang: str = "26.1.2"
-
-
-class Base(Entry, frozen=True):
-    """Settings of the section `base`."""
-
-    packages: list[str] = msgspec.field(
-        default_factory=lambda: ["vim", "curl", "wget", "rsync", "nfs-utils", "firewalld", "chrony"]
-    )
-    ntp: list[str] = []
-
-
-class Ssh(Entry, frozen=True):
-    """Settings of the section `ssh`."""
-
-    key_host: str
-
-
-class Document(Entry, frozen=True):
+class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole of hosts.yaml, entry by entry still to be judged."""
 
     cluster: str
@@ -135,104 +51,6 @@ class Document(Entry, frozen=True):
     selinux: Literal["disabled", "permissive", "enforcing"] = "disabled"
     base: dict[str, Any] = {}
     ssh: dict[str, Any] = {}
-
-
-class Cluster(msgspec.Struct, frozen=True, kw_only=True):
-    """The judged inventory: what every task function gets to see."""
-
-    name: str
-    hosts: dict[str, Host]
-    vips: dict[str, Vip]
-    groups: dict[str, list[str]]
-    connection: Connection
-    versions: Versions
-    timezone: str
-    selinux: str
-    base: Base
-    ssh: Ssh
-    public_key: str
-    file: Path
-    state: Path
-    warnings: list[str]
-
-    def group(self, name: str) -> list[Host]:
-        """Hosts of `all`, of a role, or of a group of hosts.yaml; empty if no host has the role."""
-        if name == "all":
-            return list(self.hosts.values())
-        if name in self.groups:
-            return [self.hosts[host] for host in self.groups[name]]
-        return [host for host in self.hosts.values() if name in host.roles]
-
-    @property
-    def group_names(self) -> list[str]:
-        """Everything that may follow `-H @`."""
-        used = [role for role in ROLES if self.group(role)]
-        return ["all", *used, *self.groups]
-
-    def select(self, text: str) -> list[Host]:
-        """Hosts of `sql1,@rabbitmq`, each once, in hosts.yaml's order; else UsageError."""
-        wanted: set[str] = set()
-        for word in filter(None, (part.strip() for part in text.split(","))):
-            wanted.update(self._named(word))
-        if not wanted:
-            raise UsageError(f"-H {text!r} names no host.")
-        return [host for host in self.hosts.values() if host.name in wanted]
-
-    def _named(self, word: str) -> Iterator[str]:
-        if word.startswith("@"):
-            if word[1:] not in self.group_names:
-                known = ", ".join(f"@{name}" for name in self.group_names)
-                raise UsageError(
-                    f"{self.file.name} has no group {word}{_perhaps(word[1:], self.group_names)}; "
-                    f"there are {known}."
-                )
-            yield from (host.name for host in self.group(word[1:]))
-            return
-        if word in self.hosts:
-            yield word
-            return
-        by_address = [host.name for host in self.hosts.values() if host.address == word]
-        if not by_address:
-            raise UsageError(
-                f"{self.file.name} has no host {word}{_perhaps(word, self.hosts)}; "
-                f"there are {', '.join(self.hosts)}."
-            )
-        yield by_address[0]
-
-    def names(self) -> Iterator[tuple[str, str]]:
-        """(name, address) of every host, then of every VIP."""
-        for host in self.hosts.values():
-            yield host.name, host.address
-        for vip in self.vips.values():
-            yield vip.name, vip.address
-
-    def apart(self, hosts: Iterable[Host]) -> list[list[Host]]:
-        """`hosts` in batches; no two of a batch share a role, so no cluster loses two members."""
-        batches: list[list[Host]] = []
-        for host in hosts:
-            for batch in batches:
-                if not any(set(host.roles) & set(other.roles) for other in batch):
-                    batch.append(host)
-                    break
-            else:
-                batches.append([host])
-        return batches
-
-    def ssh_port(self, host: Host) -> int:
-        """The port of the host's sshd."""
-        return host.port or self.connection.port
-
-    def path(self, text: str) -> Path:
-        """A path of hosts.yaml: `~` is the user's home, relative ones start in the state folder."""
-        return self.state / Path(text).expanduser()
-
-
-def megabytes(size: str) -> int:
-    """MiB of a size such as `4GB` (1 GB is 1024 MiB here, as hypervisors count)."""
-    match = _SIZE.fullmatch(size)
-    if not match:
-        raise ValueError(size)
-    return int(match[1]) * _MEGABYTES[match[2]]
 
 
 def load(file: Path, override: Optional[Path] = None, state: Optional[Path] = None) -> Cluster:
@@ -356,7 +174,7 @@ class _Judge:
             for member in members:
                 if member not in hosts:
                     self._complain(
-                        f"{member} is not one of the hosts{_perhaps(str(member), hosts)}",
+                        f"{member} is not one of the hosts{perhaps(str(member), hosts)}",
                         "groups",
                         name,
                     )
@@ -366,7 +184,7 @@ class _Judge:
         seen: dict[int, str] = {}
         for host in hosts.values():
             for key in ("ram", "disk"):
-                if not _SIZE.fullmatch(getattr(host, key)):
+                if not SIZE.fullmatch(getattr(host, key)):
                     self._complain("is no size; write 4GB or 512MB", "hosts", host.name, key)
             if host.vm in seen:
                 self._complain(f"{host.vm} is {seen[host.vm]}'s", "hosts", host.name, "vm")
@@ -398,7 +216,7 @@ class _Judge:
             for member, priority in vip.members.items():
                 path = ("vips", vip.name, "members", member)
                 if member not in self.data["hosts"]:
-                    self._complain(f"is not one of the hosts{_perhaps(member, hosts)}", *path)
+                    self._complain(f"is not one of the hosts{perhaps(member, hosts)}", *path)
                 elif member in hosts and vip.role not in hosts[member].roles:
                     self._complain(f"lacks the role {vip.role} that this VIP serves", *path)
                 if not 1 <= priority <= 254:
@@ -463,7 +281,7 @@ def _explained(
     if unknown:
         key = unknown[1]
         return (
-            f"unknown key{_perhaps(key, fields)}; allowed are {', '.join(fields)}",
+            f"unknown key{perhaps(key, fields)}; allowed are {', '.join(fields)}",
             *path,
             *tail,
             key,
@@ -476,17 +294,12 @@ def _explained(
         allowed = ROLES if "roles" in tail or "role" in tail else ()
         allowed = allowed or ("disabled", "permissive", "enforcing")
         return (
-            f"{literal[1]} is not known{_perhaps(literal[1], allowed)}; "
+            f"{literal[1]} is not known{perhaps(literal[1], allowed)}; "
             f"allowed are {', '.join(allowed)}",
             *path,
             *tail,
         )
     return (message[0].lower() + message[1:].replace("`", ""), *path, *tail)
-
-
-def _perhaps(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

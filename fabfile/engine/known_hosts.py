@@ -9,8 +9,8 @@ from pathlib import Path
 
 import paramiko
 
+from .cluster import Cluster, Host
 from .errors import SettingsError, UnreachableError
-from .inventory import Cluster, Host
 
 
 class UnknownHostKey(Exception):

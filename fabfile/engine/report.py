@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Optional, TextIO
 
-from .inventory import Host
+from .cluster import Host
 from .results import BROKEN, SEVERITY, HostResult, gravest
 from .script import CHECK, DO, PLAN, StepResult
 from .secrets import Mask

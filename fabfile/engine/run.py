@@ -11,6 +11,7 @@ from typing import Any, Callable, Optional, TypeVar
 
 from fabric.config import Config
 
+from .cluster import Cluster, Host
 from .errors import (
     FAILED,
     UNREACHABLE,
@@ -20,7 +21,6 @@ from .errors import (
     UnreachableError,
     UsageError,
 )
-from .inventory import Cluster, Host
 from .journal import Journal
 from .probes import ERROR, OK, UNKNOWN, WARN, Answer, Probe, Verdict, probe
 from .report import Report
@@ -180,7 +180,7 @@ class Run:
 
     def _carry_out(self, work: StepTask, hosts: list[Host]) -> bool:
         self.report.task_begins(work.name, work.doc, hosts, self.options.mode)
-        facts = self._gather(work.needs)
+        facts = self._gather(work.needs, hosts)
         batches = work.batches(hosts, self.cluster) if work.batches else [hosts]
         going = True
         for batch in batches:
@@ -204,7 +204,7 @@ class Run:
     def _check(self, work: CheckTask, hosts: list[Host]) -> None:
         self.report.task_begins(work.name, work.doc, hosts, CHECK)
         needs = [fact for task in work.section.step_tasks() for fact in task.needs]
-        facts = self._gather(dict.fromkeys(needs))
+        facts = self._gather(dict.fromkeys(needs), hosts)
         self.each(hosts, lambda host: self._judge(work, host, facts))
         self.report.task_ends()
 
@@ -321,9 +321,11 @@ class Run:
             return None
         return Answer("\n".join(reader.results[0].output), reader.results[0].code)
 
-    def _gather(self, facts: Iterable[Fact]) -> Facts:
-        """Ask the hosts concerned, once per run; a host without an answer has no such fact."""
+    def _gather(self, facts: Iterable[Fact], hosts: Sequence[Host]) -> Facts:
+        """Ask the hosts that know; one without an answer has no such fact."""
         for fact in facts:
+            if not any(host in self._on(fact.used_by) for host in hosts):
+                continue
             self._facts[fact] = {}
 
             def ask(host: Host, fact: Fact = fact) -> None:

@@ -12,8 +12,8 @@ from typing import Any, Callable, Optional, Union
 
 import invoke
 
+from .cluster import Cluster, Host
 from .errors import MissingFact, RunbookError
-from .inventory import Cluster, Host
 from .probes import Probes
 from .steps import Steps
 
@@ -26,7 +26,8 @@ class Fact:
     """Something that hosts know and a task needs, gathered before the task is rendered.
 
     `command` gets the cluster and is run as root; `parse` turns what it prints into the value.
-    `absent` is the sentence for the user if a host has no such thing.
+    `absent` is the sentence for the user if a host has no such thing. `used_by`: the hosts whose
+    steps ask for it, if not all; a run without them does not gather it.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Fact:
     command: Callable[[Cluster], str]
     parse: Callable[[str], Any]
     absent: str
+    used_by: On = "all"
 
 
 class Facts:

@@ -16,8 +16,8 @@ import fabric
 import paramiko
 from fabric.config import Config
 
+from .cluster import Cluster, Host
 from .errors import AccessError, SettingsError, UnreachableError
-from .inventory import Cluster, Host
 from .known_hosts import KnownHosts, UnknownHostKey, fingerprint, lookup_name, shown_key
 from .script import Reader, Script, library
 from .secrets import Passwords

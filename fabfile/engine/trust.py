@@ -9,8 +9,8 @@ from typing import Callable, Optional
 
 import paramiko
 
+from .cluster import Host
 from .errors import UnreachableError, UsageError
-from .inventory import Host
 from .known_hosts import fingerprint
 from .results import HostResult
 from .run import Run

@@ -21,7 +21,8 @@ HERE = Path(__file__).resolve().parent
 PEERS = PROJECT / ".venv-bench"
 sys.path.insert(0, str(PROJECT))
 
-from fabfile.engine.inventory import Cluster, load  # noqa: E402
+from fabfile.engine.cluster import Cluster  # noqa: E402
+from fabfile.engine.inventory import load  # noqa: E402
 from fabfile.hosts import lines  # noqa: E402
 from lab.machine import Lab  # noqa: E402
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fabfile.engine.inventory import Cluster, load
+from fabfile.engine.cluster import Cluster
+from fabfile.engine.inventory import load
 
 PROJECT = Path(__file__).resolve().parents[2]
 
