@@ -55,8 +55,10 @@ unit-each: unit ## the same on every Python from 3.9 to 3.13 that the machine ha
 lab-test: $(VENV)/.dev ## on real hosts; needs root
 	$(BIN)/pytest -v tests/lab -m 'not long'
 
-test-long: $(VENV)/.dev ## what takes longer than CI should
-	$(BIN)/pytest -v tests/lab -m long
+test-long: $(VENV)/.dev ## what takes longer than CI should; leaves docs/test-long.md
+	@{ printf '# The last long test run\n\n`make test-long` on %s, Linux %s, %s, %s cores.\n\n```\n' \
+	  "$$(date +%F)" "$$(uname -r)" "$$($(BIN)/fab --version | paste -sd, | sed 's/,/, /g')" "$$(nproc)"; \
+	  $(BIN)/pytest -v --no-header --durations=0 tests/lab -m long; printf '```\n'; } | tee docs/test-long.md
 
 bench: $(VENV)/.ready ## a run that changes nothing, against ssh, pyinfra and Ansible
 	$(BIN)/python tests/bench/bench.py

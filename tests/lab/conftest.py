@@ -104,6 +104,12 @@ class Controller:
 
 
 @pytest.fixture(scope="session")
+def controller_of() -> type[Controller]:
+    """The controller of a lab other than the session's."""
+    return Controller
+
+
+@pytest.fixture(scope="session")
 def fab(lab) -> Controller:
     return Controller(lab)
 

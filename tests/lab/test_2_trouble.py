@@ -233,3 +233,21 @@ def test_ssh_config_is_honoured(prepared, lab, on, tmp_path):
     config.write_text("Host sql2\n  ProxyJump rocky@192.168.83.129\n")
     answer = prepared.text("-S", str(config), "-H", "sql2", "--", "echo $SSH_CONNECTION")
     assert "[sql2] 192.168.83.129 " in answer.text
+
+
+def test_another_port(prepared, on, settings):
+    """Another port is another name in known_hosts: it is pinned first, then used."""
+    on(
+        "card1",
+        "firewall-cmd --add-port=2222/tcp; /usr/sbin/sshd -p 2222 -o PidFile=/run/sshd-2222.pid",
+    )
+    try:
+        port = settings("hosts: {card1: {port: 2222}}\n")
+        refused = prepared("-H", "card1", "hosts", **port)
+        assert refused.code == 3
+        assert "a host key that is not pinned" in refused.text
+        assert prepared("-H", "card1", "--yes", "ssh.trust", **port).code == 0
+        shown = prepared.text("-H", "card1", "--", "echo $SSH_CONNECTION", **port)
+        assert shown.text.splitlines()[1].endswith(" 2222")
+    finally:
+        on("card1", "firewall-cmd --remove-port=2222/tcp; kill $(cat /run/sshd-2222.pid)")

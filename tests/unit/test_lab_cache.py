@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from lab.cache import Cache, hold, key_of
@@ -55,9 +53,7 @@ def test_an_interrupted_build_is_no_entry(tmp_path):
 def test_pruning_spares_what_is_kept_or_held(tmp_path):
     cache = Cache(tmp_path)
     kept, held, old = (cache.build("base", key, lambda folder: None) for key in "123")
-    handles = hold([held])
-    assert cache.prune({kept}) == [old]
-    assert cache.entries() == [kept, held]
-    for handle in handles:
-        os.close(handle)
+    with hold([held]):
+        assert cache.prune({kept}) == [old]
+        assert cache.entries() == [kept, held]
     assert cache.prune({kept}) == [held]

@@ -1,0 +1,236 @@
+"""A whole run, with a bash of this machine in the place of each host's root shell."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from fabfile.engine import run as engine
+from fabfile.engine.errors import AccessError, UnreachableError, UsageError
+from fabfile.engine.journal import Journal
+from fabfile.engine.probes import probe, says, succeeds
+from fabfile.engine.report import Report
+from fabfile.engine.run import Options, Run
+from fabfile.engine.script import Reader, library
+from fabfile.engine.secrets import Mask, Passwords
+from fabfile.engine.section import Fact, Section
+from fabfile.engine.steps import command
+
+
+class Shells:
+    """Stands in for connections: scripts run here, for real; hosts may be off or refuse."""
+
+    def __init__(self, off=(), refusing=()) -> None:
+        self.off, self.refusing = set(off), set(refusing)
+        self.tried: list[str] = []
+        self._lock = threading.Lock()
+
+    def open(self, host, bootstrap=False) -> None:
+        with self._lock:
+            self.tried.append(host.name)
+        if host.name in self.off:
+            raise UnreachableError(f"{host.name} is unreachable: no route to host.")
+        if host.name in self.refusing:
+            raise AccessError(f"{host.name} does not let rocky in.")
+
+    def run(self, host, script, progress) -> Reader:
+        answer = subprocess.run(
+            ["bash", "-s"], input=(library() + script.text).encode(), capture_output=True
+        )
+        reader = Reader(script)
+        reader.feed(answer.stdout)
+        reader.close()
+        progress(reader)
+        return reader
+
+    def close(self) -> None:
+        return
+
+
+@pytest.fixture
+def start(cluster, tmp_path, monkeypatch):
+    """start(section, "a-task", …, off=[…]) -> the run after those tasks, its text in `.said`."""
+    compiled = engine.compile_script
+
+    def here(*arguments):
+        return compiled(*arguments, runtime=str(tmp_path / threading.current_thread().name))
+
+    monkeypatch.setattr(engine, "compile_script", here)
+
+    def go(section: Section, *tasks: str, off=(), refusing=(), **options) -> SimpleNamespace:
+        stream = io.StringIO()
+        mask = Mask()
+        run = Run(
+            cluster=cluster,
+            options=Options(**options),
+            report=Report(mask, order=list(cluster.hosts), stream=stream),
+            mask=mask,
+            config=None,
+            journal=Journal(tmp_path, mask),
+            passwords=Passwords(mask, ask=str),
+        )
+        shells = Shells(off, refusing)
+        run._connections = shells
+        works = {task.name: task.work for task in section.collection().tasks.values()}
+        went_on = [run.perform(works[name], {}) for name in tasks]
+        run.report.recap(run.exit_code)
+        statuses = {result.host: result.status for result in run.report.results}
+        return SimpleNamespace(
+            run=run, shells=shells, said=stream.getvalue(), went_on=went_on, statuses=statuses
+        )
+
+    return go
+
+
+@pytest.fixture
+def section(tmp_path):
+    """A section whose first task fails on mq2, and whose second leaves a file per host."""
+    section = Section("s", on="rabbitmq", runbook="9", about="About s.")
+
+    @section.task
+    def first(host, cluster):
+        """Do the first."""
+        done = tmp_path / f"first-{host.name}"
+        apply = "echo no such luck; exit 4" if host.name == "mq2" else f"touch {done}"
+        yield command("first", apply, f"[[ -e {done} ]]")
+
+    @section.task
+    def second(host, cluster):
+        """Do the second."""
+        done = tmp_path / f"second-{host.name}"
+        yield command("second", f"touch {done}", f"[[ -e {done} ]]")
+
+    return section
+
+
+def test_a_failure_stops_its_host_and_the_next_task_but_not_the_others(section, start, tmp_path):
+    ended = start(section, "all")
+    assert ended.statuses == {"mq1": "changed", "mq2": "failed", "mq3": "changed"}
+    assert ended.went_on == [False]
+    assert not (tmp_path / "second-mq1").exists()
+    assert ended.run.exit_code == 1
+    for words in ("mq2 failed in s.first at: first", "$ echo no such luck; exit 4", "exit code 4"):
+        assert words in ended.said
+    assert "when mended: fab -H mq2 s.first" in ended.said
+
+
+def test_keep_going_starts_the_next_task(section, start, tmp_path):
+    start(section, "all", keep_going=True)
+    assert (tmp_path / "second-mq1").exists()
+    assert (tmp_path / "second-mq2").exists()
+
+
+def test_an_unreachable_host_is_not_tried_again(section, start):
+    ended = start(section, "second", "check", off=["mq3"])
+    assert ended.shells.tried.count("mq3") == 1
+    assert ended.statuses["mq3"] == "unreachable"
+
+
+@pytest.mark.parametrize(
+    ("trouble", "code"),
+    [
+        ({"off": ["mq3"]}, 3),
+        ({"refusing": ["mq3"]}, 1),
+        ({"off": ["mq3"], "refusing": ["mq1"]}, 1),
+        ({}, 0),
+    ],
+)
+def test_exit_code_tells_failed_from_unreachable(section, start, trouble, code):
+    assert start(section, "second", **trouble).run.exit_code == code
+
+
+def test_check_ends_in_1_if_something_differs_and_plan_in_0(section, start):
+    assert start(section, "check").run.exit_code == 1
+    assert start(section, "second", plan=True).run.exit_code == 0
+    start(section, "second")
+    assert "3 ok" in start(section, "second", plan=True).said
+
+
+def test_hosts_of_the_run_narrow_a_section_and_an_outsider_is_refused(section, start):
+    assert set(start(section, "second", hosts="mq1,mq3").statuses) == {"mq1", "mq3"}
+    with pytest.raises(UsageError, match=r"s\.second is not for sql1; it is for mq1, mq2, mq3"):
+        start(section, "second", hosts="mq1,sql1")
+
+
+def test_batches_go_one_after_another_and_stop_at_a_failure(start, tmp_path):
+    section = Section("s", on="rabbitmq", runbook="9", about="About s.")
+
+    @section.task(batches=lambda hosts, cluster: [[host] for host in hosts])
+    def rolling(host, cluster):
+        """Do one at a time."""
+        apply = f"echo {host.name} >>{tmp_path}/order"
+        failing = " && false" if host.name == "mq2" else ""
+        yield command("roll", apply + failing, f"grep -q {host.name} {tmp_path}/order")
+
+    start(section, "rolling")
+    assert (tmp_path / "order").read_text().split() == ["mq1", "mq2"]
+
+
+def key_section(tmp_path) -> Section:
+    key = Fact(
+        "the key",
+        on=lambda cluster: [cluster.hosts["mq1"]],
+        command=lambda cluster: f"cat {tmp_path}/key",
+        parse=str.strip,
+        absent="fab s.key makes it",
+    )
+    section = Section("s", on="rabbitmq", runbook="9", about="About s.")
+
+    @section.task(needs=[key])
+    def spread(host, cluster, facts):
+        """Give everybody the key."""
+        text = facts.of(key, cluster.hosts["mq1"])
+        done = tmp_path / f"key-{host.name}"
+        yield command("has the key", f"echo {text} >{done}", f"[[ -e {done} ]]")
+
+    return section
+
+
+def test_a_fact_of_one_host_reaches_the_others(start, tmp_path):
+    (tmp_path / "key").write_text("AAAA\n")
+    start(key_section(tmp_path), "spread")
+    assert (tmp_path / "key-mq3").read_text() == "AAAA\n"
+
+
+def test_without_the_fact_a_plan_says_unknown_and_a_run_refuses(start, tmp_path):
+    planned = start(key_section(tmp_path), "spread", plan=True)
+    assert set(planned.statuses.values()) == {"unknown"}
+    assert "the key of mq1 is not known: fab s.key makes it" in planned.said
+    assert planned.run.exit_code == 0
+    done = start(key_section(tmp_path), "spread")
+    assert set(done.statuses.values()) == {"refused"}
+    assert done.run.exit_code == 1
+
+
+def test_dry_shows_commands_and_opens_nothing(section, start):
+    ended = start(section, "all", dry=True)
+    assert ended.shells.tried == []
+    assert "exit 4" in ended.said
+
+
+def test_probes_are_judged_and_a_fix_is_named(start):
+    section = Section("s", on="worker", runbook="9", about="About s.")
+
+    @section.check
+    def check(host, cluster):
+        """Ask."""
+        yield probe("two is two", "true", succeeds)
+        yield probe("it says hi", "echo ho", says("hi", otherwise="it says ho"), fix="fab s")
+        yield probe("not understood", "echo x", lambda answer: [][0])
+
+    ended = start(section, "check")
+    assert "[worker1] error: it says hi: it says ho" in ended.said
+    assert "mend it with: fab s" in ended.said
+    assert "[worker1] unknown: not understood" in ended.said
+    assert ended.run.exit_code == 1
+
+
+def test_the_journal_has_every_host_and_what_was_not_simply_fine(section, start):
+    ended = start(section, "first")
+    entries = ended.run.journal.file.read_text()
+    assert '"host": "mq2", "mode": "do", "step": "first", "result": "failed"' in entries
+    assert '"host": "mq1", "mode": "do", "result": "changed"' in entries
