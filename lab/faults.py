@@ -1,0 +1,80 @@
+"""What can go wrong with a host, made to happen."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from lab.errors import LabError
+from lab.host import POWER_OFF, Host
+from lab.network import Cable
+
+KINDS = {
+    "power-off": "the host shuts down in order",
+    "power-loss": "the host is gone at once, unsaved data of its processes with it",
+    "power-on": "the host boots",
+    "freeze": "the host stands still: no process runs, the cable carries a signal",
+    "unplug": "the host's cable is pulled: the host sees it",
+    "partition": "the host is cut off from all others, and its link stays up",
+    "loss": "some per cent of the packets are lost in either direction",
+}
+CABLE_FAULTS = ("unplug", "partition", "loss")
+
+
+def state_of(host: Host) -> str:
+    """One word for how the host is: running, off, frozen, or what is wrong with its cable."""
+    if not host.init():
+        return "off"
+    if host.payload.frozen():
+        return "frozen"
+    cable = host.cable
+    states = {"unplug": "unplugged", "partition": "partitioned", "loss": f"loss {cable.percent} %"}
+    return states.get(cable.fault, "running")
+
+
+def power_off(host: Host) -> None:
+    """Shut a host down and wait until it is off."""
+    if host.payload.frozen():
+        raise LabError(f"{host.name} is frozen and cannot shut down; thaw it: inv lab.heal")
+    init = host.init()
+    if init:
+        os.kill(init, POWER_OFF)
+    _wait_until_off(host, 120)
+
+
+def power_loss(host: Host) -> None:
+    """Take a host's power away: nothing leaves it any more, then nothing runs in it."""
+    init = host.init()
+    if init:
+        host.network.set_cable(host.vm, Cable("unplug"))
+        os.kill(init, signal.SIGKILL)
+    _wait_until_off(host, 30)
+
+
+def freeze(host: Host) -> None:
+    host.require_on()
+    host.payload.freeze(True)
+
+
+def thaw(host: Host) -> None:
+    if host.payload.frozen():
+        host.payload.freeze(False)
+
+
+def break_cable(host: Host, kind: str, percent: int | None) -> None:
+    host.require_on()
+    if kind != "loss" and percent is not None:
+        raise LabError(f"per cent goes with loss only, not with {kind}", exit_code=2)
+    loss = 30 if percent is None else percent
+    if not 1 <= loss <= 100:
+        raise LabError(f"{loss} per cent is not between 1 and 100", exit_code=2)
+    host.set_cable(Cable(kind, loss if kind == "loss" else 0))
+
+
+def _wait_until_off(host: Host, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while not host.off():
+        if time.monotonic() > deadline:
+            raise LabError(f"{host.name} is still not off after {timeout:.0f} seconds")
+        time.sleep(0.05)

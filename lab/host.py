@@ -1,0 +1,147 @@
+"""One host of a lab: where it is, how it is switched on, and how one gets into it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import cgroups
+from lab.cgroups import Group
+from lab.command import run, start_detached
+from lab.errors import LabError
+from lab.network import Cable, Network
+
+POWER_OFF = signal.SIGRTMIN + 4  # to systemd as pid 1
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host as the lab runs it: where it is in the network, and where its files are."""
+
+    name: str
+    vm: int
+    address: str
+    state: Path
+    network: Network
+
+    @property
+    def folder(self) -> Path:
+        return self.state / "hosts" / self.name
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "root"
+
+    @property
+    def machine_name(self) -> str:
+        return f"{self.network.tag}-vm{self.vm}"
+
+    @property
+    def group(self) -> Group:
+        return cgroups.group(self.network.tag).child(self.name)
+
+    @property
+    def supervisor_group(self) -> Group:
+        return cgroups.group(self.network.tag).child(f"{self.name}.supervisor")
+
+    @property
+    def payload(self) -> Group:
+        """The group in which systemd-nspawn puts all that runs in the host."""
+        return self.group.child("payload")
+
+    @property
+    def cable(self) -> Cable:
+        return Cable.read(self.folder / "cable")
+
+    def set_cable(self, cable: Cable) -> None:
+        """Make the cable faulty or sound, now and after each boot."""
+        cable.write(self.folder / "cable")
+        if self.init():
+            self.network.set_cable(self.vm, cable)
+
+    def init(self) -> int | None:
+        """The pid of the host's systemd, None when the host is off."""
+        return self.payload.init()
+
+    def require_on(self) -> int:
+        """The pid of the host's systemd; a sentence for the user when the host is off."""
+        init = self.init()
+        if not init:
+            raise LabError(f"{self.name} is off; switch it on: inv lab.fault {self.name} power-on")
+        return init
+
+    def supervised(self) -> bool:
+        """Whether a supervisor looks after the host: it runs, or is on its way up or down."""
+        return bool(self.supervisor_group.pids())
+
+    def off(self) -> bool:
+        """Whether nothing of the host runs any more."""
+        return not self.supervised() and not self.group.pids()
+
+    def uptime(self) -> float:
+        """Seconds since the last boot."""
+        return time.time() - (self.folder / "booted").stat().st_mtime
+
+    def prepare(self, layers: str, password_hash: str) -> None:
+        """Make the root filesystem of a fresh host, or mount that of a host that was off."""
+        if not self.root.is_mount():
+            for name in ("upper", "work", "root"):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
+            options = f"lowerdir={layers},upperdir={self.folder}/upper,workdir={self.folder}/work"
+            run("mount", "-t", "overlay", self.machine_name, "-o", options, self.root)
+        prepared = self.folder / "prepared"
+        if not prepared.exists():
+            self._make_individual(password_hash)
+            prepared.touch()
+
+    def _make_individual(self, password_hash: str) -> None:
+        """What differs between two hosts of the same image, as after an installation."""
+        etc = self.root / "etc"
+        (etc / "machine-id").write_text(uuid.uuid4().hex + "\n")
+        (etc / "resolv.conf").write_text(f"nameserver {self.network.address}\n")
+        (etc / "dnf/vars/labmirror").write_text(f"{self.network.address}\n")
+        shadow = etc / "shadow"
+        _, *others = shadow.read_text().splitlines()
+        shadow.write_text("\n".join([f"root:{password_hash}:19000:0:99999:7:::", *others]) + "\n")
+        for kind in ("ed25519", "ecdsa"):
+            key = etc / f"ssh/ssh_host_{kind}_key"
+            key.unlink(missing_ok=True)
+            run("ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "", "-f", key)
+
+    def power_on(self, held: list[int]) -> None:
+        """Start the supervisor, which keeps the cache entries behind `held` in use."""
+        self.group.kill()  # what a killed supervisor left behind could not reboot
+        supervisor = start_detached(
+            [sys.executable, "-m", "lab.supervisor", str(self.state), self.name],
+            log=self.folder / "supervisor.log",
+            held=held,
+        )
+        self.supervisor_group.add(supervisor)
+
+    def wait_for_boot(self, timeout: float = 30) -> None:
+        """Wait until the host's systemd has begun to run."""
+        deadline = time.monotonic() + timeout
+        while not self.init():
+            if time.monotonic() > deadline:
+                log = self.folder / "console.log"
+                raise LabError(f"{self.name} does not boot; see {log} and supervisor.log beside it")
+            time.sleep(0.05)
+
+    def shell(self, *argv: str) -> list[str]:
+        """The command that runs argv as root in the host, without ssh."""
+        init = self.require_on()
+        return [
+            *("nsenter", f"--target={init}", "--mount", "--uts", "--ipc", "--net", "--pid"),
+            *("--cgroup", "--time", "--root", "--wd", "--no-fork", "--"),
+            # It is this sh that forks into the host's pid namespace: nsenter, when it forks, stops
+            # with its child when the host shuts down, and the host then waits for it for ever.
+            *("sh", "-c", '"$@"; exit $?', "sh"),
+            *("env", "-i", "HOME=/root", f"TERM={os.environ.get('TERM', 'dumb')}", "LANG=C.UTF-8"),
+            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin",
+            *argv,
+        ]

@@ -1,0 +1,403 @@
+"""A lab: the hosts of an inventory, running on this machine."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from lab import cgroups, faults
+from lab.cache import Cache, hold, locked
+from lab.command import run, start_detached
+from lab.errors import LabError
+from lab.host import Host
+from lab.image import Image, build_image, wanted_image
+from lab.network import Cable, Network, common_network, first_free, tag_of
+from lab.preflight import prepare_machine, require_root
+from lab.record import Record
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+SETTLING = 180  # seconds a host may take from its power-on until nothing is starting any more
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Plain lines with the seconds since the start."""
+
+    write: Callable[[str], Any] = print
+    start: float = field(default_factory=time.monotonic)
+    turn: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.start
+
+    def __call__(self, line: str) -> None:
+        with self.turn:
+            self.write(f"{self.seconds:6.1f} s  {line}")
+
+
+@dataclass(frozen=True)
+class HostStatus:
+    name: str
+    address: str
+    state: str
+    uptime: float | None  # in seconds; None when the host is off
+
+
+class Lab:
+    """One lab by its name. Everything it has on this machine is found again by that name."""
+
+    def __init__(
+        self,
+        name: str,
+        state: Path,
+        cache: Cache,
+        hosts_file: Path | None = None,
+        write: Callable[[str], Any] = print,
+    ) -> None:
+        self.name = name
+        self.state = state
+        self.cache = cache
+        self.hosts_file = hosts_file
+        self.write = write
+        self.tag = tag_of(state)
+
+    @classmethod
+    def open(
+        cls,
+        name: str | None = None,
+        hosts_file: Path | None = None,
+        write: Callable[[str], Any] = print,
+    ) -> Lab:
+        """The lab of that name (default: LAB_NAME, else `lab`), whether it is up or not."""
+        require_root()
+        name = name or os.environ.get("LAB_NAME") or "lab"
+        if not NAME.fullmatch(name):
+            raise LabError(f"a lab's name is made of letters, digits, - and _, not {name!r}", 2)
+        states = Path(os.environ.get("LAB_STATE", "/var/lib/airflow-runbook/labs")).absolute()
+        cache = Path(os.environ.get("LAB_CACHE", "/var/cache/airflow-runbook/lab")).absolute()
+        return cls(name, states / name, Cache(cache), hosts_file, write)
+
+    # --- the whole lab ---
+
+    def up(self) -> list[str]:
+        """Bring up what is not running, wait until it has settled, name what was started."""
+        say = Progress(self.write)
+        prepare_machine(say)
+        with self._locked():
+            before = Record.read(self.state)
+            plan = self._plan(before)
+            self.state.mkdir(parents=True, exist_ok=True)
+            with locked(self.cache.root / "lock", self._wait_for_other):
+                image = self._image(before, say)
+                record = Record(image=image.names(), **plan)
+                record.write(self.state)
+                wanted = wanted_image(self.cache)
+                self.cache.prune({*wanted.entries, *self._recorded_entries()})
+            with hold(image.entries) as held:
+                started = self._start(record, image, held, say)
+            self._wait(record, started, say)
+        return started
+
+    def down(self) -> None:
+        """End the lab and remove its hosts; works also after a crash, and when nothing is up."""
+        with self._locked():
+            group = cgroups.group(self.tag)
+            group.kill()
+            self._unmount()
+            Network(self.tag, "", 0).down()
+            cgroups.remove_everywhere(self.tag)
+            for path in Path("/run/systemd/nspawn/propagate").glob(f"{self.tag}-*"):
+                shutil.rmtree(path, ignore_errors=True)
+            shutil.rmtree(self.state, ignore_errors=True)
+
+    def status(self) -> list[HostStatus]:
+        """How each host is."""
+        return [
+            HostStatus(
+                host.name,
+                host.address,
+                faults.state_of(host),
+                host.uptime() if host.init() else None,
+            )
+            for host in self.hosts().values()
+        ]
+
+    def hosts(self) -> dict[str, Host]:
+        """The hosts of a lab that is up."""
+        return self._record().machines(self.state)
+
+    def host(self, name: str) -> Host:
+        hosts = self.hosts()
+        if name not in hosts:
+            raise LabError(f"the lab has no host {name}; it has {', '.join(hosts)}", exit_code=2)
+        return hosts[name]
+
+    # --- commands ---
+
+    def environment(self) -> dict[str, str]:
+        """The environment for a command in the controller's place: it finds this lab's hosts."""
+        record = self._record()
+        controller = self.state / "controller"
+        environment = {name: value for name, value in os.environ.items() if name != "SSH_AUTH_SOCK"}
+        return {
+            **environment,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
+            "RUNBOOK_INVENTORY": record.hosts_file,
+            "RUNBOOK_OVERRIDE": str(CHECKOUT / "lab" / "override.yaml"),
+            "RUNBOOK_STATE": str(controller),
+            "RUNBOOK_BOOTSTRAP_PASSWORD": (controller / "root-password").read_text().strip(),
+        }
+
+    def inside(self, argv: Sequence[str]) -> list[str]:
+        """The command that runs argv in the controller's network namespace."""
+        return self._record().network.inside(*argv)
+
+    def exec(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command where the controller is; `options` are those of subprocess.run."""
+        environment = {**self.environment(), **(env or {})}
+        options = {"text": True, "check": False, **options}
+        return subprocess.run(self.inside(argv), env=environment, **options)
+
+    def root_shell(self, host: str, command: str) -> subprocess.CompletedProcess[str]:
+        """Run a shell command as root in a host, without network and ssh; its output is kept."""
+        return run(*self.host(host).shell("bash", "-c", command), check=False)
+
+    # --- faults ---
+
+    def fault(self, host: str, kind: str, percent: int | None = None) -> None:
+        """Make something go wrong with a host; returns when it has happened."""
+        if kind not in faults.KINDS:
+            known = ", ".join(faults.KINDS)
+            raise LabError(f"there is no fault {kind}; there are {known}", exit_code=2)
+        machine = self.host(host)
+        with self._locked():
+            if kind in faults.CABLE_FAULTS:
+                faults.break_cable(machine, kind, percent)
+            elif kind == "power-on":
+                self._power_on(machine)
+            elif kind == "power-off":
+                faults.power_off(machine)
+            elif kind == "power-loss":
+                faults.power_loss(machine)
+            else:
+                faults.freeze(machine)
+
+    def heal(self, host: str) -> None:
+        """Undo every fault of a host; returns when it answers again."""
+        machine = self.host(host)
+        with self._locked():
+            faults.thaw(machine)
+            machine.set_cable(Cable())
+            self._power_on(machine)
+            self._wait_for_answer(machine)
+
+    # --- how it is done ---
+
+    def _locked(self) -> AbstractContextManager[None]:
+        """One at a time changes the lab."""
+        return locked(self.state.with_name(f".{self.name}.lock"), self._wait_for_other)
+
+    def _wait_for_other(self) -> None:
+        self.write(f"waiting: another command is changing the lab {self.name} or its cache")
+
+    def _record(self) -> Record:
+        record = Record.read(self.state)
+        if not record or not record.network.exists():
+            named = "" if self.name == "lab" else f" --name {self.name}"
+            raise LabError(f"no lab is up; run: inv lab.up{named}")
+        return record
+
+    def _plan(self, before: Record | None) -> dict[str, Any]:
+        """Hosts and network as the hosts file in use wants them."""
+        hosts_file = self.hosts_file or CHECKOUT / "hosts.yaml"
+        if before and not self.hosts_file:
+            hosts_file = Path(before.hosts_file)
+        hosts, vips = _inventory(hosts_file)
+        addresses = [IPv4Address(address) for _, address in hosts.values()]
+        addresses += [IPv4Address(address) for address in vips]
+        network = common_network(addresses)
+        plan = {
+            "hosts_file": str(hosts_file.resolve()),
+            "tag": self.tag,
+            "address": str(first_free(network, addresses)),
+            "prefix": network.prefixlen,
+            "hosts": hosts,
+        }
+        if before and not _extends(before, plan):
+            raise LabError(
+                f"{hosts_file.name} moves or drops hosts of the running lab {self.name};"
+                " begin afresh: inv lab.down, then inv lab.up"
+            )
+        return plan
+
+    def _image(self, before: Record | None, say: Progress) -> Image:
+        """The image the lab's hosts were made from; for a new lab, the checkout's."""
+        if not before:
+            return build_image(self.cache, say)
+        image = Image.named(self.cache.root, before.image)
+        if not image.complete():
+            raise LabError(
+                f"the image of the lab {self.name} is no longer in the cache;"
+                " begin afresh: inv lab.down, then inv lab.up"
+            )
+        return image
+
+    def _recorded_entries(self) -> Iterable[Path]:
+        """The cache entries that this lab and those beside it were made from."""
+        for path in self.state.parent.glob("*/lab.json"):
+            record = Record.read(path.parent)
+            if record:
+                yield from Image.named(self.cache.root, record.image).entries
+
+    def _start(self, record: Record, image: Image, held: list[int], say: Progress) -> list[str]:
+        password_hash = self._make_credentials()
+        record.network.up()
+        self._start_mirror(record, image, held)
+        missing = [host for host in record.machines(self.state).values() if not host.supervised()]
+
+        def start(host: Host) -> None:
+            host.prepare(image.layers, password_hash)
+            host.power_on(held)
+            host.wait_for_boot()
+
+        if missing:
+            say(f"starting {len(missing)} of {len(record.hosts)} hosts")
+        with ThreadPoolExecutor(os.cpu_count()) as starters:
+            list(starters.map(start, missing))
+        return [host.name for host in missing]
+
+    def _make_credentials(self) -> str:
+        """The controller's key and the hosts' root password, made once; returns its hash."""
+        controller = self.state / "controller"
+        controller.mkdir(mode=0o700, exist_ok=True)
+        key, password = controller / "id_ed25519", controller / "root-password"
+        if not password.exists():
+            password.touch(mode=0o600)
+            password.write_text(secrets.token_urlsafe(12) + "\n")
+        if not key.exists():
+            run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab controller", "-f", key)
+        return run("openssl", "passwd", "-6", "-stdin", feed=password.read_text()).stdout.strip()
+
+    def _start_mirror(self, record: Record, image: Image, held: list[int]) -> None:
+        """Serve the repository by HTTP where only the lab's hosts can reach it."""
+        group = cgroups.group(self.tag).child("mirror")
+        if group.pids():
+            return
+        served = self.state / "mirror"
+        served.mkdir(exist_ok=True)
+        link = served / "repo"
+        link.unlink(missing_ok=True)
+        link.symlink_to(image.repository)
+        server = [sys.executable, "-m", "http.server", "80", "--bind", record.address]
+        server += ["--directory", str(served)]
+        log = self.state / "mirror.log"
+        group.add(start_detached(record.network.inside(*server), log=log, held=held))
+
+    def _wait(self, record: Record, names: list[str], say: Progress) -> None:
+        """Wait until the started hosts answer by ssh and have settled."""
+        hosts = record.machines(self.state)
+        waiting = {
+            hosts[name].address: hosts[name] for name in names if not hosts[name].cable.fault
+        }
+        total = len(waiting)
+        for number, address in enumerate(
+            record.network.wait_for_ssh(list(waiting), SETTLING), start=1
+        ):
+            say(f"{waiting.pop(address).name} answers ({number} of {total})")
+        if waiting:
+            silent = ", ".join(host.name for host in waiting.values())
+            raise LabError(f"no ssh server answers after {SETTLING} s on {silent}")
+        with ThreadPoolExecutor(32) as waiters:
+            troubles = list(waiters.map(_settle, [hosts[name] for name in names]))
+        for trouble in filter(None, troubles):
+            say(trouble)
+        for host in hosts.values():
+            state = faults.state_of(host)
+            if state != "running":
+                say(f"{host.name} is {state}, and stays so until: inv lab.heal {host.name}")
+        say(f"{len(hosts)} hosts are up" + ("" if names else ", nothing to do"))
+
+    def _power_on(self, host: Host) -> None:
+        """Boot a host that is off."""
+        if host.supervised():
+            return
+        image = Image.named(self.cache.root, self._record().image)
+        with hold(image.entries) as held:
+            host.power_on(held)
+        host.wait_for_boot()
+        if not host.cable.fault:
+            self._wait_for_answer(host)
+
+    def _wait_for_answer(self, host: Host) -> None:
+        if not list(host.network.wait_for_ssh([host.address], SETTLING)):
+            raise LabError(f"no ssh server answers on {host.name}")
+
+    def _unmount(self) -> None:
+        """Unmount everything below the lab's folder, innermost first."""
+        mounts = Path("/proc/self/mounts").read_text().splitlines()
+        targets = [line.split()[1] for line in mounts]
+        for target in reversed(targets):
+            if Path(target).is_relative_to(self.state):
+                run("umount", "--lazy", target)
+
+
+def clean(cache: Cache) -> list[Path]:
+    """Remove everything from the cache; refuse while a lab uses it."""
+    with locked(cache.root / "lock", lambda: None):
+        used = [entry.name for entry in cache.entries() if cache.held(entry)]
+        if used:
+            raise LabError(f"a running lab uses {', '.join(used)}; end it first: inv lab.down")
+        return cache.prune(())
+
+
+def _inventory(file: Path) -> tuple[dict[str, tuple[int, str]], list[str]]:
+    """Name → VM number and address of each host, and the addresses of the VIPs."""
+    # Only what reads an inventory pays for importing the engine.
+    from fabfile.engine.errors import RunbookError
+    from fabfile.engine.inventory import load
+
+    try:
+        cluster = load(file, override=CHECKOUT / "lab" / "override.yaml")
+    except RunbookError as error:
+        raise LabError(str(error), exit_code=error.exit_code) from None
+    hosts = {host.name: (host.vm, host.address) for host in cluster.hosts.values()}
+    return hosts, [vip.address for vip in cluster.vips.values()]
+
+
+def _extends(before: Record, plan: Mapping[str, Any]) -> bool:
+    """Whether the plan only adds hosts to what is there."""
+    if (before.address, before.prefix) != (plan["address"], plan["prefix"]):
+        return False
+    return all(plan["hosts"].get(name) == host for name, host in before.hosts.items())
+
+
+def _settle(host: Host) -> str | None:
+    """Wait until a host has started everything; a sentence if something failed."""
+    if not host.init():
+        return f"{host.name} went off while it started; see {host.folder / 'console.log'}"
+    state = run(*host.shell("systemctl", "is-system-running", "--wait"), check=False)
+    if state.stdout.strip() == "running":
+        return None
+    failed = run(*host.shell("systemctl", "--failed", "--plain", "--no-legend"), check=False)
+    units = ", ".join(line.split()[0] for line in failed.stdout.splitlines() if line.strip())
+    return f"{host.name} is {state.stdout.strip() or 'in trouble'}: {units or state.stderr.strip()}"

@@ -1,0 +1,138 @@
+"""`inv lab.*`: test hosts on this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from invoke import Collection, Context, Exit, task
+from tabulate import tabulate
+
+from lab import machine
+from lab.errors import LabError
+from lab.machine import Lab
+
+NAME_HELP = "which lab, if there are several (default: LAB_NAME, else lab)"
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """What goes wrong ends the command with one sentence."""
+    try:
+        yield
+    except LabError as error:
+        raise Exit(str(error), error.exit_code) from None
+    except OSError as error:
+        raise Exit(f"this machine refuses: {error}", 1) from None
+    except KeyboardInterrupt:
+        raise Exit("interrupted; the same command goes on from here", 130) from None
+
+
+@task(help={"hosts": "the hosts file to rehearse (default: hosts.yaml)", "name": NAME_HELP})
+def up(c: Context, hosts: str | None = None, name: str | None = None) -> None:
+    """Bring up the hosts of the inventory on this machine; what already runs stays as it is."""
+    with _sentences():
+        Lab.open(name, Path(hosts) if hosts else None, write=_line).up()
+
+
+@task(help={"name": NAME_HELP})
+def down(c: Context, name: str | None = None) -> None:
+    """End the lab and remove its hosts; the cache stays."""
+    with _sentences():
+        Lab.open(name).down()
+
+
+@task(help={"name": NAME_HELP})
+def status(c: Context, name: str | None = None) -> None:
+    """Show each host: address, state, uptime."""
+    with _sentences():
+        rows = [
+            (host.name, host.address, host.state, _duration(host.uptime))
+            for host in Lab.open(name).status()
+        ]
+    print(tabulate(rows, headers=["host", "address", "state", "uptime"]))
+
+
+@task(help={"host": "the host's name", "name": NAME_HELP})
+def shell(c: Context, host: str, name: str | None = None) -> None:
+    """Open a root shell in a host, past the network and ssh."""
+    with _sentences():
+        argv = Lab.open(name).host(host).shell("bash", "--login")
+    _become(argv)
+
+
+@task(name="exec", help={"name": NAME_HELP})
+def exec_(c: Context, name: str | None = None) -> None:
+    """Run the COMMAND that follows `--` where the controller is, e.g. inv lab.exec -- fab base."""
+    # Invoke does not hand on what follows `--`.
+    command = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
+    with _sentences():
+        if not command:
+            raise LabError("what to run is missing: inv lab.exec -- COMMAND…", exit_code=2)
+        lab = Lab.open(name)
+        argv, environment = lab.inside(command), lab.environment()
+    _become(argv, environment)
+
+
+@task(
+    positional=["host", "kind"],
+    help={
+        "host": "the host's name",
+        "kind": "power-off, power-loss, power-on, freeze, unplug, partition or loss",
+        "percent": "of the packets that loss drops (default: 30)",
+        "name": NAME_HELP,
+    },
+)
+def fault(
+    c: Context,
+    host: str,
+    kind: str,
+    percent: str | None = None,
+    name: str | None = None,
+) -> None:
+    """Make something go wrong with a host."""
+    with _sentences():
+        if percent and not percent.isdigit():
+            raise LabError(f"{percent} is not a number of per cent", exit_code=2)
+        Lab.open(name).fault(host, kind, int(percent) if percent else None)
+
+
+@task(help={"host": "the host's name", "name": NAME_HELP})
+def heal(c: Context, host: str, name: str | None = None) -> None:
+    """Undo every fault of a host and wait until it answers again."""
+    with _sentences():
+        Lab.open(name).heal(host)
+
+
+@task(help={"name": NAME_HELP})
+def clean(c: Context, name: str | None = None) -> None:
+    """Drop the cached base, image and package repository; the next lab.up builds them again."""
+    with _sentences():
+        removed = machine.clean(Lab.open(name).cache)
+    print("\n".join(f"removed {entry}" for entry in removed) or "the cache was empty")
+
+
+def _become(argv: list[str], environment: dict[str, str] | None = None) -> None:
+    """Turn into the command: terminal, signals and exit code are its own."""
+    sys.stdout.flush()
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and that is inherited
+    os.execvpe(argv[0], argv, environment or dict(os.environ))
+
+
+def _line(text: str) -> None:
+    print(text, flush=True)
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
+
+
+lab = Collection("lab", up, down, status, shell, exec_, fault, heal, clean)
