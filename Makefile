@@ -39,7 +39,7 @@ lint: $(VENV)/.dev ## ruff, mypy, shellcheck
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	shellcheck -x $$(git ls-files -co --exclude-standard | xargs -r grep -lE '^#!.*\b(ba)?sh$$|shellcheck shell=' -- )
+	shellcheck -x $$(git ls-files -co --exclude-standard | xargs -r grep -lE '^#!.*\b(ba)?sh$$|^# shellcheck shell=' -- )
 
 unit: $(VENV)/.dev ## no root, seconds
 	$(BIN)/pytest tests/unit

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from .base import account
 from .engine.cluster import Cluster, Host
 from .engine.probes import Probes, probe, says
-from .engine.run import Run
 from .engine.section import Fact, Facts, Section
 from .engine.steps import Steps, authorised_key, block, command, directory
-from .engine.trust import pin_host_keys
+from .engine.trust import trust
 
 section = Section(
     "ssh",
@@ -48,14 +45,7 @@ HOST_KEYS = Fact(
 )
 
 
-@section.on_controller
-def trust(run: Run, hosts: Sequence[Host], *, replace: bool = False) -> None:
-    """First contact: show the fingerprints of host keys and pin those you accept.
-
-    Until then no connection is made. --yes accepts them all. A key that differs from the pinned one
-    is refused, unless --replace says that the server was reinstalled.
-    """
-    pin_host_keys(run, hosts, replace)
+section.on_controller(trust)
 
 
 @section.task(bootstrap=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import TYPE_CHECKING, Callable, Optional
 
 import paramiko
 
@@ -13,8 +13,10 @@ from .cluster import Host
 from .errors import UnreachableError, UsageError
 from .known_hosts import fingerprint
 from .results import HostResult
-from .run import Run
 from .script import StepResult
+
+if TYPE_CHECKING:
+    from .run import Run
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,11 @@ class Shown:
         return bool(self.pinned) and self.key is not None and self.key not in self.pinned
 
 
-def pin_host_keys(run: Run, hosts: Sequence[Host], replace: bool) -> None:
-    """Show the host keys that are not pinned, ask, and pin them.
+def trust(run: Run, hosts: Sequence[Host], *, replace: bool = False) -> None:
+    """First contact: show the fingerprints of host keys and pin those you accept.
 
-    A host that shows another key than the pinned one is refused unless `replace` is set.
+    Until then no connection is made. --yes accepts them all. A key that differs from the pinned one
+    is refused, unless --replace says that the server was reinstalled.
     """
     shown = {host.name: look for host, look in zip(hosts, run.parallel(hosts, _look_with(run)))}
     offered = [look for look in shown.values() if look.new or (replace and look.changed)]
