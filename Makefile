@@ -18,13 +18,13 @@ setup: $(VENV)/.ready ## Fabric and all else in .venv, from the hash lock
 $(VENV)/.ready: requirements.txt Makefile
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || apt-get install -y -q python3-venv || { echo 'python3-venv is missing; install it: apt-get install python3-venv' >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
 	@printf '#!%s/bin/python\nimport sys\n\nsys.path.insert(0, "%s")\nfrom fabfile.engine.program import main\n\nmain()\n' '$(CURDIR)/$(VENV)' '$(CURDIR)' >$(BIN)/fab
 	@chmod 0755 $(BIN)/fab
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.ready requirements-dev.txt
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt
 	@command -v shellcheck >/dev/null || apt-get install -y -q shellcheck || { echo 'shellcheck is missing; install it: apt-get install shellcheck' >&2; exit 1; }
 	@touch $@
 

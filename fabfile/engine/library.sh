@@ -69,6 +69,13 @@ packages_installed() { # NAME...
   [[ $packages_seen == all ]] || rpm -q --whatprovides "$@" >/dev/null 2>&1
 }
 
+packages_missing() { # NAME...   a line for each that is not there
+  local name
+  for name in "$@"; do
+    rpm -q --whatprovides "$name" >/dev/null 2>&1 || printf 'not installed: %s\n' "$name"
+  done
+}
+
 look_at_units() {
   local line index=0
   while IFS= read -r line; do

@@ -72,6 +72,7 @@ def packages(*names: str) -> Step:
         f"installed: {' '.join(names)}",
         test=f"packages_installed {words}",
         apply=f"dnf install -y {words}",
+        diff=f"packages_missing {words}",
         packages=names,
         timeout=900,
     )
@@ -83,6 +84,7 @@ def updated() -> Step:
         "all packages are up to date",
         test="dnf -q check-update",
         apply="dnf upgrade -y --refresh",
+        diff="dnf -q check-update || :",
         timeout=3600,
     )
 

@@ -307,6 +307,8 @@ class Connections:
                 raise AccessError(_refused_login(host, connection, login)) from None
             except (paramiko.SSHException, EOFError, ConnectionResetError) as error:
                 connection.close()
+                if "No authentication methods" in str(error):  # no key here, and an empty agent
+                    raise AccessError(_refused_login(host, connection, login)) from None
                 silent = time.monotonic() - began >= connection.patience
                 if silent or attempt + 1 == ATTEMPTS:
                     raise _unreachable(host, connection, error) from None
