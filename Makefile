@@ -42,15 +42,10 @@ lint: $(VENV)/.dev ## ruff, mypy, shellcheck
 	shellcheck -x $$(git ls-files -co --exclude-standard | xargs -r grep -lE '^#!.*\b(ba)?sh$$|^# shellcheck shell=' -- )
 
 unit: $(VENV)/.dev ## no root, seconds
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest -q tests/unit
 
 unit-each: unit ## the same on every Python from 3.9 to 3.13 that the machine has
-	@for version in 3.9 3.10 3.11 3.12 3.13; do \
-	  $(BIN)/uv python find --quiet --no-python-downloads $$version >/dev/null 2>&1 || { echo "Python $$version is not here"; continue; }; \
-	  [ -e $(VENV)-$$version/.ready ] || { $(BIN)/uv venv --quiet --clear --no-python-downloads --python $$version $(VENV)-$$version && \
-	    $(BIN)/uv pip install --quiet --python $(VENV)-$$version --no-deps --require-hashes -r requirements-dev.txt && touch $(VENV)-$$version/.ready; }; \
-	  echo "Python $$version"; $(VENV)-$$version/bin/python -m pytest tests/unit; \
-	done
+	@tests/unit/on-each-python $(VENV)
 
 lab-test: $(VENV)/.dev ## on real hosts; needs root
 	$(BIN)/pytest -v tests/lab -m 'not long'
