@@ -118,8 +118,24 @@ in_zone() { # SETTINGS KEY VALUE   as busctl prints a{sv}: "ports" a(ss) 1 "22" 
   [[ $1 =~ " \"$2\" "a[()s]+" "[0-9]+$strings ]] && [[ "${BASH_REMATCH[1]} " == *" $3 "* ]]
 }
 
+# A firewalld that does not run will start with what is permanent.
+firewall_will_have() { # KEY VALUE...
+  local option value
+  case $1 in
+    ports) option=port ;;
+    protocols) option=protocol ;;
+    rules_str) option=rich-rule ;;
+  esac
+  for value in "${@:2}"; do
+    firewall-offline-cmd "--query-$option=$value" || return 1
+  done
+}
+
 firewall_has() { # KEY VALUE...   ports, protocols or rules_str; both now and after a reboot
-  [[ $firewall_now ]] || look_at_firewall || return 1
+  if [[ ! $firewall_now ]] && ! look_at_firewall; then
+    firewall_will_have "$@"
+    return
+  fi
   local value shown
   for value in "${@:2}"; do
     case $1 in
