@@ -85,7 +85,15 @@ def _journal(cluster: Cluster) -> list[dict[str, str]]:
         lines = (cluster.state / "journal.jsonl").read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         raise Exit(f"There is no journal in {cluster.state} yet.", 2) from None
-    return [json.loads(line) for line in lines]
+    return [entry for entry in map(_entry, lines) if entry]
+
+
+def _entry(line: str) -> dict[str, str]:
+    """One entry; nothing for a line that a full disk cut short."""
+    try:
+        return dict(json.loads(line))
+    except ValueError:
+        return {}
 
 
 def _as_json(entry: dict[str, str]) -> str:

@@ -65,21 +65,24 @@ def timezone(host: Host, cluster: Cluster) -> Steps:
 @section.task
 def user(host: Host, cluster: Cluster) -> Steps:
     """Give the administrator an account with sudo and key login, and no password to guess."""
-    yield from account(cluster)
+    yield from account(host, cluster)
 
 
-def account(cluster: Cluster) -> Steps:
-    """The administrator's account; the runbook's password `111` is replaced by the key."""
-    name = cluster.connection.user
+def account(host: Host, cluster: Cluster) -> Steps:
+    """The administrator's account; the runbook's password `111` is replaced by the key.
+
+    The key comes last: as long as it is missing, `ssh.bootstrap` still enters as root.
+    """
+    name = cluster.user(host)
     if not cluster.public_key:
         raise MissingFact(
             f"{cluster.path(cluster.connection.key)}.pub is missing; "
             f"make it: ssh-keygen -y -f {cluster.connection.key} >{cluster.connection.key}.pub"
         )
     yield steps.user(name, groups=["wheel"])
-    yield from steps.authorised_key(name, cluster.public_key, home=f"/home/{name}")
     yield steps.sudoers(name, f"{name} ALL=(ALL) NOPASSWD:ALL")
     yield steps.password_locked(name)
+    yield from steps.authorised_key(name, cluster.public_key, home=f"/home/{name}")
 
 
 @section.task
@@ -95,6 +98,8 @@ def firewall(host: Host, cluster: Cluster) -> Steps:
         )
     yield steps.service("firewalld.service")
     ports = [port for role in host.roles for port in PORTS.get(role, ())]
+    if ssh_port != 22:
+        ports.append(f"{ssh_port}/tcp")
     if ports:
         yield steps.firewall_ports(*dict.fromkeys(ports))
     if set(host.roles) & set(VRRP_ROLES):

@@ -24,7 +24,8 @@ def key_host(cluster: Cluster) -> list[Host]:
 
 def key_file(cluster: Cluster) -> str:
     """Where VM1 keeps its private key."""
-    return f"/home/{cluster.connection.user}/.ssh/id_ed25519"
+    [vm1] = key_host(cluster)
+    return f"/home/{cluster.user(vm1)}/.ssh/id_ed25519"
 
 
 KEY = Fact(
@@ -55,13 +56,13 @@ def bootstrap(host: Host, cluster: Cluster) -> Steps:
     The password is asked once, or read from RUNBOOK_BOOTSTRAP_PASSWORD; servers that already let
     the administrator in are not asked for it.
     """
-    yield from account(cluster)
+    yield from account(host, cluster)
 
 
 @section.task(on=key_host)
 def keygen(host: Host, cluster: Cluster) -> Steps:
     """Make VM1's own key."""
-    user, key = cluster.connection.user, key_file(cluster)
+    user, key = cluster.user(host), key_file(cluster)
     yield directory(f"/home/{user}/.ssh", "0700", user, user)
     yield command(
         f"{user} on {host.name} has a key",
@@ -78,7 +79,7 @@ def keygen(host: Host, cluster: Cluster) -> Steps:
 @section.task(needs=[KEY, HOST_KEYS])
 def distribute(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Let VM1's key into all others, and give VM1 their verified host keys."""
-    user = cluster.connection.user
+    user = cluster.user(host)
     if host in key_host(cluster):
         yield block(
             f"/home/{user}/.ssh/known_hosts",
@@ -110,7 +111,7 @@ def check(host: Host, cluster: Cluster) -> Probes:
     """Let VM1 log in to every other server, as the runbook's loop does."""
     if host not in key_host(cluster):
         return
-    user = cluster.connection.user
+    user = cluster.user(host)
     for other in cluster.hosts.values():
         if other == host:
             continue
@@ -118,7 +119,7 @@ def check(host: Host, cluster: Cluster) -> Probes:
         yield probe(
             f"{host.name} reaches {other.name}",
             f"runuser -u {user} -- ssh -o BatchMode=yes -o ConnectTimeout=5 "
-            f"-p {cluster.ssh_port(other)} {user}@{other.name} \"echo '{success}'\"",
+            f"-p {cluster.ssh_port(other)} {cluster.user(other)}@{other.name} \"echo '{success}'\"",
             says(success, otherwise="no login"),
             fix=f"fab -H {host.name},{other.name} ssh.distribute",
         )

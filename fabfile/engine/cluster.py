@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal, Optional, get_args
+from typing import Annotated, Literal, Optional, get_args
 
 import msgspec
 
@@ -30,6 +30,16 @@ SIZE = re.compile(r"([1-9][0-9]*)(MB|GB|TB)")
 _MEGABYTES = {"MB": 1, "GB": 1024, "TB": 1024 * 1024}
 
 
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+AtLeastOne = Annotated[list[str], msgspec.Meta(min_length=1)]
+# sudo ignores files in sudoers.d with a dot in their name.
+Account = Annotated[str, msgspec.Meta(pattern="^[a-z_][a-z0-9_-]{0,31}$")]
+PackageName = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
+HostName = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9][A-Za-z0-9.:-]*$")]
+
+
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A mapping of hosts.yaml: a key that is not a field here is a typo."""
 
@@ -37,31 +47,31 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Connection(Entry, frozen=True):
     """How the controller reaches a host."""
 
-    user: str = "rocky"
-    key: str = "~/.ssh/id_ed25519"
-    port: int = 22
-    gateway: Optional[str] = None
-    known_hosts: list[str] = msgspec.field(
+    user: Account = "rocky"
+    key: Text = "~/.ssh/id_ed25519"
+    port: Port = 22
+    gateway: Optional[Text] = None
+    known_hosts: AtLeastOne = msgspec.field(
         default_factory=lambda: ["known_hosts", "~/.ssh/known_hosts"]
     )
-    bootstrap_user: str = "root"
-    timeout: int = 10
-    parallel: int = 32
+    bootstrap_user: Account = "root"
+    timeout: Positive = 10
+    parallel: Positive = 32
 
 
 class Host(Entry, frozen=True):
     """One server of the cluster."""
 
     name: str
-    vm: int
+    vm: Positive
     address: str
     ram: str
-    cpu: int
+    cpu: Positive
     disk: str
     roles: list[Role]
-    port: Optional[int] = None
-    user: Optional[str] = None
-    gateway: Optional[str] = None
+    port: Optional[Port] = None
+    user: Optional[Account] = None
+    gateway: Optional[Text] = None
 
     @property
     def ram_mb(self) -> int:
@@ -96,10 +106,10 @@ class Versions(Entry, frozen=True):
 class Base(Entry, frozen=True):
     """Settings of the section `base`."""
 
-    packages: list[str] = msgspec.field(
+    packages: list[PackageName] = msgspec.field(
         default_factory=lambda: ["vim", "curl", "wget", "rsync", "nfs-utils", "firewalld", "chrony"]
     )
-    ntp: list[str] = []
+    ntp: list[HostName] = []
 
 
 class Ssh(Entry, frozen=True):
@@ -188,6 +198,10 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
             else:
                 batches.append([host])
         return batches
+
+    def user(self, host: Host) -> str:
+        """The administrator's account on a host."""
+        return host.user or self.connection.user
 
     def ssh_port(self, host: Host) -> int:
         """The port of the host's sshd."""

@@ -60,11 +60,12 @@ def load(file: Path, override: Optional[Path] = None, state: Optional[Path] = No
     `state` is where known_hosts, journal and secrets live; by default beside the inventory.
     Raises InventoryError, with every complaint in its text.
     """
-    source = Source(file)
-    data = source.data
+    sources = [Source(file)]
+    data = sources[0].data
     if override:
-        data = _merged(data, Source(override).data)
-    return _Judge(source, data, state or file.resolve().parent).cluster()
+        sources.insert(0, Source(override))
+        data = _merged(data, sources[0].data)
+    return _Judge(sources, data, state or file.resolve().parent).cluster()
 
 
 def load_configured() -> Cluster:
@@ -85,8 +86,8 @@ def load_configured() -> Cluster:
 class _Judge:
     """Turns data into a Cluster and gathers every complaint on the way."""
 
-    def __init__(self, source: Source, data: dict[str, Any], state: Path) -> None:
-        self.source = source
+    def __init__(self, sources: list[Source], data: dict[str, Any], state: Path) -> None:
+        self.sources = sources
         self.data = data
         self.state = state
         self.complaints: list[str] = []
@@ -109,6 +110,15 @@ class _Judge:
         self._quorums(hosts)
         if versions:
             self._versions(versions)
+        if "root" in (document.connection.get("user"), *(host.user for host in hosts.values())):
+            self._complain(
+                "root is no account of its own, it would lose its password; "
+                "name the one that is to be made, and root in bootstrap_user",
+                "connection",
+                "user",
+            )
+        if base and not base.packages:
+            self._complain("is empty; Section 1 needs firewalld and chrony", "base", "packages")
         if ssh and ssh.key_host not in document.hosts:
             self._complain("is not one of the hosts", "ssh", "key_host")
         if not re.fullmatch(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", document.timezone):
@@ -129,7 +139,7 @@ class _Judge:
             base=base,
             ssh=ssh,
             public_key=_public_key(self.state / Path(connection.key).expanduser()),
-            file=self.source.file.resolve(),
+            file=self.sources[-1].file.resolve(),
             state=self.state,
             warnings=self.warnings,
         )
@@ -138,7 +148,8 @@ class _Judge:
         raise InventoryError("\n".join(self.complaints))
 
     def _complain(self, sentence: str, *path: str) -> None:
-        self.complaints.append(f"{self.source.where(*path)}: {sentence}.")
+        source = next((one for one in self.sources if one.has(*path)), self.sources[-1])
+        self.complaints.append(f"{source.where(*path)}: {sentence}.")
 
     def _entry(self, kind: type[T], data: Any, *path: str) -> Optional[T]:
         try:
@@ -172,7 +183,7 @@ class _Judge:
                 self._complain("must be a list of hosts", "groups", name)
                 continue
             for member in members:
-                if member not in hosts:
+                if not isinstance(member, str) or member not in hosts:
                     self._complain(
                         f"{member} is not one of the hosts{perhaps(str(member), hosts)}",
                         "groups",

@@ -62,6 +62,8 @@ class KnownHosts:
             return
         except OSError as error:
             raise SettingsError(f"{file} cannot be read: {error.strerror}.") from None
+        except (paramiko.SSHException, paramiko.hostkeys.InvalidHostKey, ValueError) as error:
+            raise SettingsError(f"{file} has a line that is no host key: {error}.") from None
 
     def keys(self, name: str) -> list[paramiko.PKey]:
         """Keys pinned for a name; see `lookup_name`."""

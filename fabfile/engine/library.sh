@@ -113,9 +113,32 @@ look_at_firewall() {
   firewall_later=$(busctl call $firewalld "$config" $firewalld.config.zone getSettings2) || return 1
 }
 
-in_zone() { # SETTINGS KEY VALUE   as busctl prints a{sv}: "ports" a(ss) 1 "22" "tcp" "masquerade" …
+# The strings under a key of what busctl prints: … "ports" a(ss) 1 "22" "tcp" "masquerade" b …
+zone_list() { # SETTINGS KEY: into $list
   local strings='(( "([^"\\]|\\.)*")*)'
-  [[ $1 =~ " \"$2\" "a[()s]+" "[0-9]+$strings ]] && [[ "${BASH_REMATCH[1]} " == *" $3 "* ]]
+  list=''
+  [[ $1 =~ " \"$2\" "a[()s]+" "[0-9]+$strings ]] && list="${BASH_REMATCH[1]} "
+}
+
+zone_opens() { # SETTINGS PORT/PROTOCOL   by itself or within a range
+  local list wanted=${2%/*} pair='^ "([0-9]+)(-([0-9]+))?" "([a-z]+)"(.*)$'
+  zone_list "$1" ports || return 1
+  while [[ $list =~ $pair ]]; do
+    list=${BASH_REMATCH[5]}
+    [[ ${BASH_REMATCH[4]} == "${2#*/}" ]] || continue
+    ((${wanted%-*} >= BASH_REMATCH[1] && ${wanted#*-} <= ${BASH_REMATCH[3]:-BASH_REMATCH[1]})) &&
+      return 0
+  done
+  return 1
+}
+
+zone_has() { # SETTINGS KEY VALUE
+  local list
+  if [[ $2 == ports ]]; then
+    zone_opens "$1" "$3"
+    return
+  fi
+  zone_list "$1" "$2" && [[ $list == *" \"${3//\"/\\\"}\" "* ]]
 }
 
 # A firewalld that does not run will start with what is permanent.
@@ -133,16 +156,13 @@ firewall_will_have() { # KEY VALUE...
 
 firewall_has() { # KEY VALUE...   ports, protocols or rules_str; both now and after a reboot
   if [[ ! $firewall_now ]] && ! look_at_firewall; then
+    systemctl is-active --quiet firewalld && return 1
     firewall_will_have "$@"
     return
   fi
-  local value shown
+  local value
   for value in "${@:2}"; do
-    case $1 in
-      ports) shown="\"${value%/*}\" \"${value#*/}\"" ;;
-      *) shown="\"${value//\"/\\\"}\"" ;;
-    esac
-    in_zone "$firewall_now" "$1" "$shown" && in_zone "$firewall_later" "$1" "$shown" || return 1
+    zone_has "$firewall_now" "$1" "$value" && zone_has "$firewall_later" "$1" "$value" || return 1
   done
 }
 
@@ -214,10 +234,10 @@ handler() { # INDEX SECONDS NOTE
   event changed "$1"
 }
 
-probe() { # INDEX
+probe() { # INDEX SECONDS
   event begin "$1"
   local code
-  (eval "$make") 2>&1
+  timeout --kill-after=5 "$2" bash <(printf '%s\n' "$make") 2>&1
   code=$?
   event answer "$1" "$code"
 }

@@ -6,6 +6,8 @@ import os
 import sys
 import tempfile
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,16 @@ class RunbookFab(Fab):
             ),
         ]
 
+    def parse_core(self, argv: list[str] | None) -> None:
+        """Fabric's parsing, with this project's exit code for a wrong command line."""
+        with _usage_errors():
+            super().parse_core(argv)
+
+    def parse_tasks(self) -> None:
+        """Likewise for task names and their options."""
+        with _usage_errors():
+            super().parse_tasks()
+
     def load_collection(self) -> None:
         """Load the sections and fabric.yaml, also for `fab -H … -- command`."""
         invoke.Program.load_collection(self)
@@ -131,6 +143,14 @@ class RunbookFab(Fab):
         width = max(len(name) for lines in listed for name, _ in lines)
         for lines in listed:
             self.print_columns([(f"{name:<{width}}", about) for name, about in lines])
+
+
+@contextmanager
+def _usage_errors() -> Iterator[None]:
+    try:
+        yield
+    except invoke.ParseError as error:
+        raise invoke.Exit(str(error), USAGE) from None
 
 
 def _lines(name: str, section: invoke.Collection) -> list[tuple[str, str]]:

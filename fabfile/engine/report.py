@@ -91,9 +91,10 @@ class Report:
             self._live = None
 
     def ask(self, question: str) -> str:
-        """A password typed on the terminal, which shows nothing of it."""
-        self.close()
-        return getpass.getpass(question)
+        """A password typed on the terminal, which shows nothing of it, nor of the progress."""
+        with self._lock:
+            self.close()
+            return getpass.getpass(question)
 
     def task_ends(self) -> None:
         """All hosts have finished the task."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional, TypeVar
 
@@ -43,6 +43,14 @@ from .steps import Step
 REBOOT_PATIENCE = 600
 """Seconds that a rebooting host gets to come back."""
 
+# systemd 239 has no `is-system-running --wait`.
+SETTLED = """cat /proc/sys/kernel/random/boot_id
+for _ in {1..50}; do
+  state=$(systemctl is-system-running)
+  case $state in initializing | starting) sleep 1 ;; *) break ;; esac
+done
+echo "$state\""""
+
 T = TypeVar("T")
 
 
@@ -77,7 +85,6 @@ class Run:
     _facts: dict[Fact, dict[str, Any]] = field(default_factory=dict)
     _lost: dict[str, str] = field(default_factory=dict)
     _noted: dict[str, set[str]] = field(default_factory=dict)
-    _stopped: bool = False
 
     def close(self) -> None:
         """Close the connections."""
@@ -171,7 +178,7 @@ class Run:
             return [(f"unknown without asking a host: {error}", "")]
         handlers = {handler.name: handler for step in steps for handler in step.notify}
         return [
-            *((step.title, step.apply) for step in steps),
+            *((step.title, step.shown) for step in steps),
             *((handler.title, handler.apply) for handler in handlers.values() if handler.apply),
         ]
 
@@ -185,9 +192,9 @@ class Run:
         going = True
         for batch in batches:
             results = self.each(batch, lambda host: self._bring(work, host, facts))
-            going = going and all(result.fine for result in results)
-            if not going and not self.options.keep_going:
-                break
+            going = all(result.fine for result in results)
+            if not going:
+                break  # even with --keep-going: the next batch is of the same clusters
         self.report.task_ends()
         return going or self.options.keep_going
 
@@ -281,7 +288,8 @@ class Run:
         noted = self._noted.setdefault(host.name, set())
         for part in reader.results:
             if part.status == "differs" and part.index < len(steps):
-                noted.update(handler.name for handler in steps[part.index].notify)
+                handlers = steps[part.index].notify
+                noted.update(handler.name for handler in handlers if not handler.apply)
 
     def _give_verdict(self, part: StepResult, question: Probe) -> None:
         verdict = _verdict(question, Answer("\n".join(part.output), part.code))
@@ -300,14 +308,15 @@ class Run:
             time.sleep(0.5 + random.random() / 2)
             try:
                 self.connections.open(host)
-                answer = self._ask(
-                    host, "cat /proc/sys/kernel/random/boot_id; systemctl is-system-running --wait"
-                )
-            except UnreachableError:
+                answer = self._ask(host, SETTLED)
+            except RunbookError:  # refused logins too: as long as it boots, only root gets in
                 continue
             if answer and answer.words and answer.words[0] != old:
                 part.status, part.output = "changed", []
                 result.add(part)
+                if "degraded" in answer.text:
+                    title = "a unit failed since the reboot: look at systemctl --failed"
+                    result.add(StepResult(title, "", "warn"))
                 return
         part.status = "failed"
         result.add(part)
@@ -394,14 +403,21 @@ class Run:
         # Made here, in the main thread: Fabric's configuration is not safe to clone in others.
         connections = self.connections
         pool = ThreadPoolExecutor(min(len(hosts), self.cluster.connection.parallel))
+        futures = [pool.submit(function, host) for host in hosts]
         try:
-            return [future.result() for future in [pool.submit(function, host) for host in hosts]]
+            pending = set(futures)
+            while pending:
+                done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+                self.passwords.answer()
+                for future in done:
+                    future.result()
         except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            self.passwords.give_up()
             connections.close()
-            pool.shutdown(wait=False)
             raise
-        finally:
-            pool.shutdown(wait=False)
+        pool.shutdown(wait=False)
+        return [future.result() for future in futures]
 
     def _on(self, on: On) -> list[Host]:
         return self.cluster.group(on) if isinstance(on, str) else list(on(self.cluster))

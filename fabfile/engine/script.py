@@ -50,8 +50,6 @@ class Part:
     command: str
     limit: int
     call: str
-    reboots: bool = False
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -210,7 +208,7 @@ def _step_part(index: int, step: Step) -> Part:
     notes = " ".join(handler.name for handler in step.notify)
     return Part(
         step.title,
-        step.apply,
+        step.shown,
         step.timeout,
         f"""want() {{ {step.test}; }}
 render() {{ {step.render or ":"}; }}
@@ -219,8 +217,6 @@ text={quote(step.text)}
 make={quote(step.apply)}
 notes={quote(notes)}
 {call} {index} {step.timeout} || return 0""",
-        step.reboots,
-        tuple(handler.name for handler in step.notify),
     )
 
 
@@ -238,7 +234,7 @@ def _probe_part(index: int, question: Probe) -> Part:
         question.title,
         question.command,
         PROBE_LIMIT,
-        f"make={quote(question.command)}\nprobe {index}",
+        f"make={quote(question.command)}\nprobe {index} {PROBE_LIMIT}",
     )
 
 

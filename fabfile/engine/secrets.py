@@ -22,7 +22,8 @@ class Mask:
     def add(self, secret: str) -> str:
         """Learn a secret; returns it."""
         if secret:
-            self._values.update({secret, shlex.quote(secret), shlex.quote(secret)[1:-1]} - {""})
+            quoted = shlex.quote(secret)
+            self._values.update({secret} if quoted == secret else {secret, quoted, quoted[1:-1]})
         return secret
 
     def __call__(self, text: str) -> str:
@@ -43,28 +44,50 @@ class Mask:
 
 
 class Passwords:
-    """Passwords for logging in and for sudo: from the environment, or asked once and kept."""
+    """Passwords for logging in and for sudo: from the environment, or asked once and kept.
+
+    Workers wait for `answer`, which asks in the main thread: only there does Ctrl-C interrupt.
+    """
 
     def __init__(self, mask: Mask, ask: Callable[[str], str]) -> None:
         self._mask = mask
         self._ask = ask
         self._known: dict[str, str] = {}
-        self._lock = threading.Lock()
+        self._wanted: dict[str, str] = {}
+        self._given_up = False
+        self._changed = threading.Condition()
 
     def get(self, variable: str, question: str) -> str:
         """The value of an environment variable, or else what the user types, once per run."""
-        with self._lock:
-            if variable not in self._known:
-                self._known[variable] = self._mask.add(self._read(variable, question))
-            return self._known[variable]
-
-    def _read(self, variable: str, question: str) -> str:
         value = os.environ.get(variable)
         if value:
-            return value
-        if not sys.stdin.isatty():
-            raise SettingsError(
-                f"{question.rstrip(': ')} is needed, and there is no terminal to ask on: "
-                f"set {variable} in the environment."
-            )
-        return self._ask(question)
+            return self._mask.add(value)
+        with self._changed:
+            if variable not in self._known:
+                self._wanted[variable] = question
+                if threading.current_thread() is threading.main_thread():
+                    self.answer()
+                self._changed.wait_for(lambda: variable in self._known or self._given_up)
+            if self._given_up:
+                raise SettingsError("The password was not given.")
+            return self._known[variable]
+
+    def answer(self) -> None:
+        """Ask the user what workers wait for; SettingsError if nobody is there to answer."""
+        for variable, question in list(self._wanted.items()):
+            if not sys.stdin.isatty():
+                raise SettingsError(
+                    f"{question.rstrip(': ')} is needed, and there is no terminal to ask on: "
+                    f"set {variable} in the environment."
+                )
+            password = self._mask.add(self._ask(question))
+            with self._changed:
+                self._known[variable] = password
+                del self._wanted[variable]
+                self._changed.notify_all()
+
+    def give_up(self) -> None:
+        """Release the workers that wait for an answer that will not come."""
+        with self._changed:
+            self._given_up = True
+            self._changed.notify_all()

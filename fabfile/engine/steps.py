@@ -12,6 +12,8 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from .secrets import MASK
+
 RUNTIME = "/run/airflow-runbook"
 """A host's folder for the lock and for notes of restarts still due; a reboot empties it."""
 
@@ -44,6 +46,12 @@ class Step:
     notify: tuple[Handler, ...] = ()
     timeout: int = 300
     reboots: bool = False
+    masked: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The commands as they may be shown; the same, unless the step holds a secret."""
+        return self.masked or self.apply
 
     def then(self, *handlers: Handler) -> Step:
         """This step, with handlers to run at the end of the task if it changed something."""
@@ -82,7 +90,7 @@ def updated() -> Step:
     """Every installed package is at its newest version. May restart services; see `base.update`."""
     return Step(
         "all packages are up to date",
-        test="dnf -q check-update",
+        test="dnf -q --refresh check-update",
         apply="dnf upgrade -y --refresh",
         diff="dnf -q check-update || :",
         timeout=3600,
@@ -100,14 +108,19 @@ def file(
 ) -> Step:
     """A whole file, replaced atomically. `validate` is a command that gets the new file's path.
 
-    `secret` keeps the content out of plans.
+    `secret` keeps the content out of plans, reports and shown commands.
     """
     body = text if text.endswith("\n") else f"{text}\n"
     target = quote(path)
+
+    def commands(content: str) -> str:
+        return _replacement(path, f'cat >"$temp" {_here(content)}', mode, owner, group, validate)
+
     return Step(
         f"file {path}",
         test=f"{_path_test(path, 'regular file', mode, owner, group)} && holds_text {target}",
-        apply=_replacement(path, f'cat >"$temp" {_here(body)}', mode, owner, group, validate),
+        apply=commands(body),
+        masked=commands(f"{MASK}\n") if secret else "",
         text=body,
         diff=f"echo {quote(f'{path} differs (secret)')}" if secret else f"text_diff {target}",
         paths=(path,),
@@ -140,17 +153,18 @@ def line(
     path: str, text: str, mode: str = "0644", owner: str = "root", group: str = "root"
 ) -> Step:
     """A file holds this line, whatever else it holds."""
-    render = f"""awk -v line={quote(text)} '{{ print }} $0 == line {{ found = 1 }}
-  END {{ if (!found) print line }}'"""
+    render = f"""line={quote(text)} awk '{{ print }} $0 == ENVIRON["line"] {{ found = 1 }}
+  END {{ if (!found) print ENVIRON["line"] }}'"""
     return edited(path, f"{path} has the line: {_short(text)}", render, mode, owner, group)
 
 
 def setting(path: str, key: str, value: str) -> Step:
     """A `KEY=value` file has this value for the key, once."""
-    render = f"""awk -v key={quote(key)} -v value={quote(value)} '
-  index($0, key "=") == 1 {{ if (!found++) print key "=" value; next }}
+    render = f"""key={quote(key)} value={quote(value)} awk '
+  BEGIN {{ wanted = ENVIRON["key"] "=" ENVIRON["value"] }}
+  index($0, ENVIRON["key"] "=") == 1 {{ if (!found++) print wanted; next }}
   {{ print }}
-  END {{ if (!found) print key "=" value }}'"""
+  END {{ if (!found) print wanted }}'"""
     return edited(path, f"{path} says {key}={value}", render)
 
 
@@ -169,12 +183,14 @@ def block(
     """
     begin, end = f"# BEGIN {label}", f"# END {label}"
     body = "\n".join([begin, *lines, end])
-    render = f"""awk -v begin={quote(begin)} -v end={quote(end)} -v owns={quote(" ".join(owns))} '
+    render = f"""begin={quote(begin)} end={quote(end)} owns={quote(" ".join(owns))} \\
+block={quote(body)} awk '
   BEGIN {{
-    block = ENVIRON["block"]
-    count = split(owns, word, " ")
+    block = ENVIRON["block"]; begin = ENVIRON["begin"]; end = ENVIRON["end"]
+    count = split(ENVIRON["owns"], word, " ")
     for (i = 1; i <= count; i++) owned[word[i]] = 1
   }}
+  function release(   i) {{ for (i = 0; i < held; i++) keep(hold[i]); held = 0 }}
   function keep(text,   field, n, i, left, dropped) {{
     if (text ~ /^[ \\t]*(#|$)/) {{ print text; return }}
     n = split(text, field, /[ \\t]+/)
@@ -187,18 +203,18 @@ def block(
     if (!dropped) print text
     else if (left != field[1]) print left
   }}
-  $0 == begin {{ inside = 1; held = 0; next }}
-  inside && $0 == end {{ inside = 0; if (!placed++) print block; next }}
+  $0 == begin {{ release(); inside = 1; next }}
+  inside && $0 == end {{ inside = held = 0; if (!placed++) print block; next }}
   inside {{ hold[held++] = $0; next }}
   {{ keep($0) }}
   END {{
-    if (inside) for (i = 0; i < held; i++) keep(hold[i])
+    release()
     if (!placed) print block
   }}'"""
     return edited(
         path,
         f"{path} has the block {label!r}",
-        f"block={quote(body)} {render}",
+        render,
         mode,
         owner,
         group,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import random
+import secrets
 import socket
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, Callable, Optional
 
 import fabric
@@ -87,13 +87,12 @@ class Connections:
         self._gateways: dict[str, HostConnection] = {}
         self._gateway_lock = threading.Lock()
         self._key_lock = threading.Lock()
-        self._by_user = {host.name: self._make(host, self._user(host)) for host in hosts}
+        self._by_user = {host.name: self._make(host, cluster.user(host)) for host in hosts}
         self._by_bootstrap = {
             host.name: self._make(host, cluster.connection.bootstrap_user) for host in hosts
         }
         self._open: dict[str, HostConnection] = {}
         self._shells: dict[str, paramiko.Channel] = {}
-        self._sudo_asks: set[str] = set()
 
     def close(self) -> None:
         """Close every connection."""
@@ -121,14 +120,18 @@ class Connections:
         connection = self._by_user[host.name]
         try:
             self._connect(host, connection, {"pkey": self._private_key()})
+            self._open[host.name] = connection
+            if bootstrap:
+                self._root_shell(host, connection, may_ask=False)
         except AccessError:
             if not bootstrap:
                 raise
+            self.drop(host)
             connection = self._by_bootstrap[host.name]
             question = f"Password of {connection.user} on hosts that are new: "
             password = self.passwords.get(BOOTSTRAP_PASSWORD, question)
             self._connect(host, connection, {"password": password, "allow_agent": False})
-        self._open[host.name] = connection
+            self._open[host.name] = connection
         return connection
 
     def host_key(self, host: Host) -> tuple[str, paramiko.PKey]:
@@ -152,14 +155,30 @@ class Connections:
 
         Raises UnreachableError if the connection breaks, AccessError if sudo refuses.
         """
-        reader = self._attempt(host, script, progress)
-        said = " ".join(reader.noise)
-        if not reader.began and ("password is required" in said or "terminal is" in said):
-            self._sudo_asks.add(host.name)
-            reader = self._attempt(host, script, progress)
-            said = " ".join(reader.noise)
-        if not reader.began:
-            raise _no_root(host, self._open[host.name].user, said)
+        connection = self._open[host.name]
+        reader = Reader(script)
+        try:
+            shell = self._shells.get(host.name) or self._root_shell(host, connection)
+            shell.sendall(script.text.encode())
+            while not reader.over:
+                shell.settimeout(reader.limit + GRACE)
+                data = shell.recv(65536)
+                if not data:
+                    break
+                reader.feed(data)
+                progress(reader)
+        except socket.timeout:
+            connection.close()
+            raise UnreachableError(_silent(host, reader)) from None
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            reader.close()
+            if not reader.rebooting:
+                raise UnreachableError(_cut(host, reader, str(error))) from None
+        reader.close()
+        if not reader.over:
+            self._shells.pop(host.name, None)
+            if not connection.is_connected and not reader.rebooting:
+                raise UnreachableError(_cut(host, reader, "the connection closed"))
         return reader
 
     def command(self, host: Host, command: str) -> tuple[int, list[str]]:
@@ -183,48 +202,33 @@ class Connections:
             ) from None
         return code, b"".join(chunks).decode(errors="replace").splitlines()
 
-    def _attempt(self, host: Host, script: Script, progress: Callable[[Reader], None]) -> Reader:
-        connection = self._open[host.name]
-        reader = Reader(script)
-        try:
-            shell = self._shells.get(host.name) or self._root_shell(host, connection)
-            with suppress(OSError):  # a shell that sudo refused still has its reason to say
-                shell.sendall(script.text.encode())
-            while not reader.over:
-                shell.settimeout(reader.limit + GRACE)
-                data = shell.recv(65536)
-                if not data:
-                    break
-                reader.feed(data)
-                progress(reader)
-        except socket.timeout:
-            connection.close()
-            raise UnreachableError(_silent(host, reader)) from None
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            if reader.began and not reader.rebooting:
-                raise UnreachableError(_cut(host, reader, str(error))) from None
-        reader.close()
-        if not reader.over:
-            self._shells.pop(host.name, None)
-        if not connection.is_connected and not reader.over and not reader.rebooting:
-            raise UnreachableError(_cut(host, reader, "the connection closed"))
-        return reader
+    def _root_shell(
+        self, host: Host, connection: HostConnection, may_ask: bool = True
+    ) -> paramiko.Channel:
+        """A shell that takes scripts on its standard input, where no process list shows them.
 
-    def _root_shell(self, host: Host, connection: HostConnection) -> paramiko.Channel:
-        """A shell that takes scripts on its standard input, where no process list shows them."""
-        command, opening = "bash -s", library()
+        The password is sent only after sudo has asked for it, once: bash never gets to see it.
+        """
+        prompt, ready = f"[password {secrets.token_hex(8)}]", f"[ready {secrets.token_hex(8)}]"
+        command = f"sh -c 'echo \"{ready}\"; exec bash -s'"
         if connection.user != "root":
-            command = "sudo -n bash -s"
-        if host.name in self._sudo_asks:
-            # -k: sudo reads the password even where it would not need one; bash never sees it.
-            command = "sudo -k -S -p '' bash -s"
-            password = self.passwords.get(SUDO_PASSWORD, f"sudo password of {connection.user}: ")
-            opening = f"{password}\n{opening}"
+            command = f"sudo -S -p '{prompt}' {command}"
         shell: paramiko.Channel = connection.transport.open_session(timeout=connection.patience)
         shell.set_combine_stderr(True)
+        shell.settimeout(GRACE)
         shell.exec_command(command)
-        with suppress(OSError):
-            shell.sendall(opening.encode())
+        said, asked = "", False
+        while ready not in said:
+            data = shell.recv(4096)
+            said += data.decode(errors="replace")
+            if prompt in said and may_ask and not asked:
+                question = f"sudo password of {connection.user}: "
+                shell.sendall(f"{self.passwords.get(SUDO_PASSWORD, question)}\n".encode())
+                said, asked = "", True
+            elif prompt in said or not data:
+                shell.close()
+                raise _no_root(host, connection.user, said.replace(prompt, ""), asked)
+        shell.sendall(library().encode())
         self._shells[host.name] = shell
         return shell
 
@@ -233,7 +237,7 @@ class Connections:
         connection = HostConnection(
             host.name,
             user=user,
-            port=_explicit_port(host, settings.port),
+            port=self.cluster.ssh_port(host),
             config=self._config,
             connect_timeout=settings.timeout,
         )
@@ -260,25 +264,28 @@ class Connections:
             self._gateways[name] = shared
         return self._gateways[name]
 
-    def _user(self, host: Host) -> str:
-        return host.user or self.cluster.connection.user
-
     def _private_key(self) -> Optional[paramiko.PKey]:
         with self._key_lock:
-            if self._key is None and not os.environ.get("SSH_AUTH_SOCK"):
+            if self._key is None:
                 self._key = self._read_private_key()
         return self._key
 
-    def _read_private_key(self) -> paramiko.PKey:
+    def _read_private_key(self) -> Optional[paramiko.PKey]:
+        """The key of hosts.yaml; None if only an agent can use it."""
+        agent = bool(os.environ.get("SSH_AUTH_SOCK"))
         path = self.cluster.path(self.cluster.connection.key)
         try:
             return paramiko.PKey.from_path(path)
         except FileNotFoundError:
+            if agent:
+                return None
             raise SettingsError(
                 f"{path} does not exist; make a key (ssh-keygen -t ed25519 -f {path}) "
                 "or name yours in connection.key of hosts.yaml."
             ) from None
         except paramiko.PasswordRequiredException:
+            if agent:
+                return None
             raise SettingsError(
                 f"{path} has a passphrase; load it into an agent first: ssh-add {path}"
             ) from None
@@ -339,12 +346,6 @@ class Connections:
                 ) from None
 
 
-def _explicit_port(host: Host, default: int) -> Optional[int]:
-    """A port that hosts.yaml asks for; None leaves it to ssh_config."""
-    port = host.port or default
-    return None if port == 22 else port
-
-
 def _reason(error: BaseException) -> str:
     if isinstance(error, (socket.timeout, TimeoutError)):
         return "no answer in time"
@@ -382,14 +383,15 @@ def _refused_login(host: Host, connection: HostConnection, login: dict[str, Any]
     )
 
 
-def _no_root(host: Host, user: str, said: str) -> AccessError:
-    if "incorrect password" in said or "try again" in said or "no password was provided" in said:
-        return AccessError(f"{host.name}: sudo does not accept that password of {user}.")
+def _no_root(host: Host, user: str, said: str, asked: bool) -> AccessError:
     if "not in the sudoers" in said or "not allowed" in said or "may not run" in said:
         return AccessError(
             f"{host.name}: {user} may not use sudo; fab -H {host.name} ssh.bootstrap"
         )
-    return AccessError(f"{host.name}: the script did not start as root: {said or 'no answer'}.")
+    if asked:
+        return AccessError(f"{host.name}: sudo does not accept that password of {user}.")
+    said = " ".join(said.split())
+    return AccessError(f"{host.name}: no root shell for {user}: {said or 'no answer'}.")
 
 
 def _silent(host: Host, reader: Reader) -> str:

@@ -22,6 +22,10 @@ class Source:
         self._lines: dict[KeyPath, int] = {}
         self.data = self._read()
 
+    def has(self, *path: str) -> bool:
+        """Whether this file says anything under that key."""
+        return path in self._lines
+
     def where(self, *path: str) -> str:
         """`hosts.yaml:12: hosts.sql1`, as precise as the file allows."""
         for length in range(len(path), 0, -1):
@@ -40,8 +44,9 @@ class Source:
             ) from None
         except (OSError, UnicodeDecodeError) as error:
             raise InventoryError(f"{self.file} cannot be read: {error}.") from None
-        loader = _Loader(text)
+        loader = None
         try:
+            loader = _Loader(text)
             node = loader.get_single_node()
             data = self._plain(loader, node, ()) if node else {}
         except yaml.MarkedYAMLError as error:
@@ -50,8 +55,11 @@ class Source:
             raise InventoryError(
                 f"{self.file.name}{line}: not valid YAML: {error.problem}."
             ) from None
+        except yaml.YAMLError as error:
+            raise InventoryError(f"{self.file.name}: not valid YAML: {error}.") from None
         finally:
-            loader.dispose()
+            if loader:
+                loader.dispose()
         if not isinstance(data, dict):
             raise InventoryError(f"{self.file.name}: expected keys such as `hosts:` at the top.")
         return data

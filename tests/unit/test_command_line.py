@@ -61,7 +61,7 @@ def inv(call):
         (["-H", "sqll1", "hosts"], 2, "no host sqll1 (did you mean sql1?)"),
         (["-H", "@sql", "hosts"], 2, "no group @sql; there are @all"),
         (["-H", "sql1", "ssh.keygen"], 2, "ssh.keygen is not for sql1; it is for airflow"),
-        (["hosst"], 1, "No idea what 'hosst' is!"),
+        (["hosst"], 2, "No idea what 'hosst' is!"),
         (["--", "uptime"], 2, "Which hosts?"),
         (["hosts"], 2, "ssh-keygen -t ed25519"),
     ],

@@ -71,6 +71,16 @@ def test_shipped_inventory_is_the_runbooks_table(cluster):
         ("vm: 1,", "vm: one,", "hosts.airflow.vm: expected int, got str"),
         ("vm: 1,", "", "hosts.airflow: `vm` is missing"),
         ("hosts:\n", "hosts: [\n", "not valid YAML"),
+        ("groups: {}", "groups: {web: [{a: 1}]}", "is not one of the hosts"),
+        ("cluster: airflow-ha", "cluster: \x01", "not valid YAML"),
+        ("port: 22", "port: 99999", "connection.port: expected int <= 65535"),
+        ("parallel: 32", "parallel: 0", "connection.parallel: expected int >= 1"),
+        ("timeout: 10", "timeout: -1", "connection.timeout: expected int >= 1"),
+        ("user: rocky", "user: root", "root is no account of its own"),
+        ("user: rocky", "user: rocky; reboot", "connection.user: expected str matching"),
+        ("user: rocky", "user: jo.doe", "connection.user: expected str matching"),
+        ("[vim, curl", "[--nogpgcheck, curl", "expected str matching"),
+        ("[vim, curl, wget, rsync, nfs-utils, firewalld, chrony]", "[]", "base.packages: is empty"),
     ],
 )
 def test_a_wrong_inventory_names_the_place_and_the_way_out(hosts_yaml, old, new, sentence):
@@ -103,6 +113,13 @@ def test_a_second_worker_is_one_line(hosts_yaml):
     line = f"  worker2: {{vm: 15, address: 192.168.83.160, {size}, roles: [worker]}}\n"
     cluster = load(hosts_yaml("  card1:", f"{line}  card1:"))
     assert [host.name for host in cluster.group("worker")] == ["worker1", "worker2"]
+
+
+def test_a_wrong_override_is_named_itself(hosts_yaml, tmp_path):
+    override = tmp_path / "override.yaml"
+    override.write_text("connection: {port: no}\n")
+    with pytest.raises(InventoryError, match=r"override\.yaml:1: connection\.port"):
+        load(hosts_yaml(), override)
 
 
 def test_override_changes_just_what_it_names(hosts_yaml, tmp_path):

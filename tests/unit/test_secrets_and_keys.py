@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import stat
+from concurrent.futures import ThreadPoolExecutor
 
 import paramiko
 import pytest
@@ -33,6 +34,12 @@ def test_a_secret_is_masked_plain_and_quoted(mask):
     assert mask(f"password is {SECRET}!") == f"password is {MASK}!"
     assert SECRET not in mask(f"echo {shlex.quote(SECRET)}")
     assert "100%" not in mask(f"echo {shlex.quote(SECRET)}")
+
+
+def test_a_simple_secret_masks_nothing_but_itself():
+    mask = Mask()
+    mask.add("111")
+    assert mask("1 of 11 hosts, 111") == f"1 of 11 hosts, {MASK}"
 
 
 def test_a_secret_reaches_neither_report_nor_json_nor_journal(mask, tmp_path):
@@ -77,6 +84,36 @@ def test_without_a_terminal_the_variable_is_named(mask, monkeypatch):
     monkeypatch.setattr("sys.stdin.isatty", lambda: False)
     with pytest.raises(SettingsError, match="set RUNBOOK_X in the environment"):
         Passwords(mask, ask=str).get("RUNBOOK_X", "X: ")
+
+
+def test_workers_get_the_password_that_the_main_thread_asked_for(mask, monkeypatch):
+    monkeypatch.delenv("RUNBOOK_X", raising=False)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    asked = []
+    passwords = Passwords(mask, ask=lambda question: asked.append(question) or "typed")
+    with ThreadPoolExecutor(5) as workers:
+        waiting = [workers.submit(passwords.get, "RUNBOOK_X", "X? ") for _ in range(5)]
+        while not all(future.done() for future in waiting):
+            passwords.answer()
+    assert {future.result() for future in waiting} == {"typed"}
+    assert asked == ["X? "]
+
+
+def test_workers_are_released_if_there_is_no_answer(mask, monkeypatch):
+    monkeypatch.delenv("RUNBOOK_X", raising=False)
+    passwords = Passwords(mask, ask=str)
+    with ThreadPoolExecutor(1) as workers:
+        waiting = workers.submit(passwords.get, "RUNBOOK_X", "X? ")
+        passwords.give_up()
+        with pytest.raises(SettingsError):
+            waiting.result()
+
+
+def test_a_line_that_is_no_host_key_is_named(tmp_path):
+    file = tmp_path / "known_hosts"
+    file.write_text("sql1 ssh-ed25519 !!!not-base64\n")
+    with pytest.raises(SettingsError, match="has a line that is no host key"):
+        KnownHosts([file])
 
 
 @pytest.fixture(scope="module")

@@ -126,6 +126,15 @@ def test_plan_of_a_secret_file_shows_no_content(here):
     assert "hunter2" not in "\n".join(reader.results[0].output)
 
 
+def test_a_secret_file_is_not_in_shown_commands_or_failures(here):
+    wanted = steps.file(here.path("f"), "hunter2\n", **OURS, secret=True, validate="false")
+    assert "hunter2" not in wanted.shown
+    assert "mktemp" in wanted.shown
+    reader = here.run(wanted)
+    assert reader.results[0].status == "failed"
+    assert "hunter2" not in reader.results[0].command
+
+
 def test_wrong_mode_alone_is_mended(here):
     wanted = steps.file(here.path("f"), "text\n", "0640", **OURS)
     here.run(wanted)
@@ -169,6 +178,22 @@ def test_block_replaces_itself_and_nothing_contradicts_it(here, before, after):
     here.run(block(here))
     assert (here.folder / "hosts").read_text() == after.replace("B", managed, 1)
     assert here.statuses(block(here)) == ["ok"]
+
+
+def test_a_second_begin_marker_loses_no_lines(here):
+    before = "# BEGIN us\n10.5.5.5 customer\n# BEGIN us\nstale\n# END us\n"
+    (here.folder / "hosts").write_text(before)
+    here.run(block(here))
+    text = (here.folder / "hosts").read_text()
+    assert text.startswith("10.5.5.5 customer\n# BEGIN us\n10.0.0.1 sql1\n")
+    assert "stale" not in text
+
+
+def test_backslashes_are_kept(here):
+    wanted = steps.line(here.path("keys"), r"ssh-ed25519 AAAA CORP\nina@pc", "0600", **OURS)
+    assert here.statuses(wanted) == ["changed"]
+    assert here.statuses(wanted) == ["ok"]
+    assert (here.folder / "keys").read_text() == "ssh-ed25519 AAAA CORP\\nina@pc\n"
 
 
 def test_line_is_added_once_and_others_stay(here):
@@ -293,6 +318,33 @@ def test_answer_may_arrive_in_any_pieces(here):
         reader.feed(answer[index : index + 1])
     assert reader.finished
     assert [result.status for result in reader.results] == ["differs"]
+
+
+ZONE = (
+    'a{sv} 5 "services" as 1 "ssh" "ports" a(ss) 3 "2049" "tcp" "5000-5100" "tcp" "53" "udp" '
+    '"masquerade" b false "source_ports" a(ss) 1 "9999" "tcp" '
+    '"rules_str" as 1 "rule family=\\"ipv4\\" accept" "protocols" as 1 "vrrp"'
+)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "held"),
+    [
+        ("ports", "2049/tcp", True),
+        ("ports", "5050/tcp", True),
+        ("ports", "5000-5010/tcp", True),
+        ("ports", "5101/tcp", False),
+        ("ports", "53/tcp", False),
+        ("ports", "9999/tcp", False),
+        ("protocols", "vrrp", True),
+        ("protocols", "ssh", False),
+        ("rules_str", 'rule family="ipv4" accept', True),
+        ("rules_str", 'rule family="ipv4" drop', False),
+    ],
+)
+def test_what_firewalld_says_is_understood(key, value, held):
+    answer = bash(f"zone_has {steps.quote(ZONE)} {key} {steps.quote(value)} && echo held")
+    assert (answer.stdout == b"held\n") is held
 
 
 def test_judges_are_pure():
