@@ -6,6 +6,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+install = { apt-get install -yq $(1) || { apt-get update -q && apt-get install -yq $(1); }; } >/dev/null || \
+  { echo '$(1) is missing here and could not be installed: apt-get install $(1)' >&2; exit 1; }
 DEMO_TASKS := ssh.trust ssh.bootstrap base.update base hostnames hosts ssh
 
 .PHONY: help setup demo test test-long unit unit-each lint lab-test bench lock clean
@@ -16,7 +18,7 @@ help: ## these lines
 setup: $(VENV)/.ready ## Fabric and all else in .venv, from the hash lock
 
 $(VENV)/.ready: requirements.txt Makefile
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || apt-get install -y -q python3-venv || { echo 'python3-venv is missing; install it: apt-get install python3-venv' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(call install,python3-venv)
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
 	@printf '#!%s/bin/python\nimport sys\n\nsys.path.insert(0, "%s")\nfrom fabfile.engine.program import main\n\nmain()\n' '$(CURDIR)/$(VENV)' '$(CURDIR)' >$(BIN)/fab
@@ -25,7 +27,7 @@ $(VENV)/.ready: requirements.txt Makefile
 
 $(VENV)/.dev: $(VENV)/.ready requirements-dev.txt
 	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt
-	@command -v shellcheck >/dev/null || apt-get install -y -q shellcheck || { echo 'shellcheck is missing; install it: apt-get install shellcheck' >&2; exit 1; }
+	@command -v shellcheck >/dev/null || $(call install,shellcheck)
 	@touch $@
 
 demo: $(VENV)/.ready ## thirteen lab hosts, and the runbook's Section 1 on them
