@@ -91,9 +91,9 @@ class Controller:
         return Answer(done.returncode, done.stdout + done.stderr)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start fab and go on."""
+        """Start fab and go on. A test run in the background passes on that SIGINT is ignored."""
         return subprocess.Popen(
-            self.lab.inside(["fab", *arguments]),
+            self.lab.inside(["env", "--default-signal=INT", "fab", *arguments]),
             env=self.lab.environment(),
             cwd=PROJECT,
             stdin=subprocess.DEVNULL,
