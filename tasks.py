@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from invoke import Collection, Context, Exit, task
+from msgspec import to_builtins
 from tabulate import tabulate
 
 from fabfile.engine.cluster import Cluster
 from fabfile.engine.errors import RunbookError
 from fabfile.engine.inventory import load_configured
 from lab.tasks import lab
+
+SHOWN = ("name", "hosts", "vips", "groups", "versions", "timezone", "selinux")
 
 
 @contextmanager
@@ -24,11 +27,14 @@ def sentences() -> Iterator[None]:
         raise Exit(str(error), error.exit_code) from None
 
 
-@task
-def show(c: Context) -> None:
+@task(help={"json": "as one JSON document"})
+def show(c: Context, json: bool = False) -> None:
     """Show hosts, VIPs and versions of hosts.yaml as tables."""
     with sentences():
         cluster = load_configured()
+    if json:
+        print(_as_json({key: to_builtins(getattr(cluster, key)) for key in SHOWN}))
+        return
     print(
         tabulate(
             _host_rows(cluster), headers=["VM", "host", "address", "RAM", "CPU", "disk", "roles"]
@@ -96,7 +102,7 @@ def _entry(line: str) -> dict[str, str]:
         return {}
 
 
-def _as_json(entry: dict[str, str]) -> str:
+def _as_json(entry: Mapping[str, object]) -> str:
     return json.dumps(entry, ensure_ascii=False)
 
 

@@ -143,6 +143,7 @@ def test_inventory_commands(inv, hosts_yaml, monkeypatch):
     shown = inv("inventory.show")
     assert "192.168.83.151" in shown.text
     assert shown.code == 0
+    assert '"address": "192.168.83.151"' in inv("inventory.show", "--json").text
     assert "13 hosts" in inv("inventory.check").text
     monkeypatch.setenv("RUNBOOK_INVENTORY", str(hosts_yaml("selinux: disabled", "selinux: gone")))
     wrong = inv("inventory.check")
