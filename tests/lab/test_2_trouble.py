@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -90,6 +94,29 @@ def test_wrong_and_right_sudo_password(prepared, on):
     assert secret not in right.text
     assert secret not in on("mq3", "journalctl -b --no-pager -o cat")
     assert ("mq3", "file /etc/sudoers.d/rocky") in right.steps("changed")
+
+
+def test_on_a_terminal_the_sudo_password_is_asked_once(prepared, on, lab):
+    for name in ("mq2", "mq3"):
+        on(name, "echo 'rocky ALL=(ALL) ALL' >/etc/sudoers.d/rocky; echo rocky:abc-xyz | chpasswd")
+    process = subprocess.Popen(
+        lab.inside(["script", "-qec", "fab -H mq2,mq3 base.user", "/dev/null"]),
+        env={**lab.environment(), "TERM": "dumb"},
+        cwd=PROJECT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    said = b""
+    while b"sudo password of rocky:" not in said:
+        said += os.read(process.stdout.fileno(), 4096)
+    process.stdin.write(b"abc-xyz\n")
+    process.stdin.flush()
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, rest.decode()
+    assert (said + rest).count(b"sudo password of rocky:") == 1
+    assert b"abc-xyz" not in said + rest
+    assert prepared("-H", "mq2,mq3", "base.check").code == 0
 
 
 def test_wrong_bootstrap_password(prepared, on):
