@@ -200,6 +200,8 @@ class Connections:
             raise UnreachableError(
                 f"the connection to {host.name} was lost ({_reason(error)})."
             ) from None
+        if code < 0:
+            raise UnreachableError(f"the connection to {host.name} was lost before the end.")
         return code, b"".join(chunks).decode(errors="replace").splitlines()
 
     def _root_shell(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -301,7 +302,8 @@ def test_two_labs_with_the_same_addresses_do_not_see_each_other(lab, second):
 def test_down_after_everything_was_killed(second):
     second.up()
     for pid in cgroups.group(second.tag).pids():
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # gone with one that was killed before it
+            os.kill(pid, signal.SIGKILL)
     assert leftovers(second)
     second.down()
     assert leftovers(second) == []
@@ -310,7 +312,8 @@ def test_down_after_everything_was_killed(second):
 def test_up_boots_a_host_again_whose_supervisor_was_killed(second):
     second.up()
     for pid in second.host("sql1").supervisor_group.pids():
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # gone with one that was killed before it
+            os.kill(pid, signal.SIGKILL)
     assert second.up() == ["sql1"]
     assert state(second, "sql1") == "running"
 
