@@ -55,7 +55,6 @@ class Executor(FabricExecutor):
                 keep_going=bool(self._flag("keep-going")),
             ),
             report=report,
-            mask=mask,
             config=self.config,
             journal=Journal(cluster.state, mask),
             passwords=Passwords(mask, report.ask),

@@ -26,7 +26,7 @@ from .probes import ERROR, OK, UNKNOWN, WARN, Answer, Probe, Verdict, probe
 from .report import Report
 from .results import BROKEN, HostResult
 from .script import CHECK, DO, PLAN, Reader, StepResult, compile_script
-from .secrets import Mask, Passwords
+from .secrets import Passwords
 from .section import (
     CheckTask,
     ControllerTask,
@@ -77,7 +77,6 @@ class Run:
     cluster: Cluster
     options: Options
     report: Report
-    mask: Mask
     config: Config
     journal: Journal
     passwords: Passwords

@@ -66,7 +66,7 @@ def trust(run: Run, hosts: Sequence[Host], *, replace: bool = False) -> None:
         if look.trouble:
             result.status, result.sentence = "unreachable", look.trouble
         elif look in offered:
-            result.add(_pinned(look, run.options.plan, accepted))
+            result.add(_pinned(run.options.plan, accepted))
             if not accepted and not run.options.plan:
                 result.status, result.sentence = "refused", f"{host.name}'s key was not accepted."
         elif look.changed:
@@ -101,7 +101,7 @@ def _accepted(run: Run, count: int) -> bool:
     return input(f"Do they match what the servers' consoles show? Pin {keys}? [yes/no] ") == "yes"
 
 
-def _pinned(look: Shown, plan: bool, accepted: bool) -> StepResult:
+def _pinned(plan: bool, accepted: bool) -> StepResult:
     status = "differs" if plan else "changed" if accepted else "refused"
     return StepResult("host key is pinned", "", status)
 

@@ -68,7 +68,6 @@ def start(cluster, tmp_path, monkeypatch):
             cluster=cluster,
             options=Options(**options),
             report=Report(mask, order=list(cluster.hosts), stream=stream),
-            mask=mask,
             config=None,
             journal=Journal(tmp_path, mask),
             passwords=Passwords(mask, ask=str),
