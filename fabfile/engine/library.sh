@@ -110,7 +110,10 @@ look_at_firewall() {
   config=${config#o \"} config=${config%\"}
   firewall_now=$(busctl call $firewalld $firewalld_root $firewalld.zone \
     getZoneSettings2 s "$zone") || return 1
-  firewall_later=$(busctl call $firewalld "$config" $firewalld.config.zone getSettings2) || return 1
+  firewall_later=$(busctl call $firewalld "$config" $firewalld.config.zone getSettings2) || {
+    firewall_now=''
+    return 1
+  }
 }
 
 # The strings under a key of what busctl prints: … "ports" a(ss) 1 "22" "tcp" "masquerade" b …
@@ -141,23 +144,31 @@ zone_has() { # SETTINGS KEY VALUE
   zone_list "$1" "$2" && [[ $list == *" \"${3//\"/\\\"}\" "* ]]
 }
 
-# A firewalld that does not run will start with what is permanent.
-firewall_will_have() { # KEY VALUE...
-  local option value
-  case $1 in
+firewall_answers() { # KEY VALUE... -- COMMAND...   firewall-cmd in one of its forms
+  local key=$1 option value values=()
+  shift
+  while [[ $1 != -- ]]; do
+    values+=("$1")
+    shift
+  done
+  shift
+  case $key in
     ports) option=port ;;
     protocols) option=protocol ;;
     rules_str) option=rich-rule ;;
   esac
-  for value in "${@:2}"; do
-    firewall-offline-cmd "--query-$option=$value" || return 1
+  for value in "${values[@]}"; do
+    "$@" "--query-$option=$value" || return 1
   done
 }
 
 firewall_has() { # KEY VALUE...   ports, protocols or rules_str; both now and after a reboot
   if [[ ! $firewall_now ]] && ! look_at_firewall; then
-    systemctl is-active --quiet firewalld && return 1
-    firewall_will_have "$@"
+    if systemctl is-active --quiet firewalld; then
+      firewall_answers "$@" -- firewall-cmd && firewall_answers "$@" -- firewall-cmd --permanent
+    else # it will start with what is permanent
+      firewall_answers "$@" -- firewall-offline-cmd
+    fi
     return
   fi
   local value

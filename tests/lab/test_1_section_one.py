@@ -210,6 +210,18 @@ def test_damage_is_found_planned_and_mended_and_nothing_else_touched(prepared, o
     assert prepared("-H", "mq2", f"{section}.check").code == 0
 
 
+def test_a_firewalld_that_d_bus_does_not_explain_is_asked_by_firewall_cmd(prepared, on):
+    on("mq2", "mv /usr/bin/busctl /usr/bin/busctl.kept")
+    try:
+        assert prepared("-H", "mq2", "base.firewall").hosts("ok") == {"mq2"}
+        on("mq2", "firewall-cmd --remove-port=5672/tcp")
+        mended = prepared("-H", "mq2", "base.firewall")
+        title = "firewall lets in 5672/tcp 15672/tcp 15692/tcp"
+        assert mended.steps("changed") == {("mq2", title)}
+    finally:
+        on("mq2", "mv /usr/bin/busctl.kept /usr/bin/busctl")
+
+
 def test_the_journal_says_who_did_what(prepared, lab):
     prepared("-H", "mq1", "hosts.names")
     done = lab.exec(["inv", "runbook.log", "--host", "mq1"], capture_output=True, text=True)
