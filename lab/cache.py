@@ -16,7 +16,10 @@ Input = Union[str, Path]
 
 
 def key_of(*inputs: Input) -> str:
-    """A short hash of texts, files and whole folders (names, contents and executable bits)."""
+    """A short hash of texts, files and whole folders (names, contents and executable bits).
+
+    What Python compiled does not count: it appears and changes by itself.
+    """
     digest = hashlib.sha256()
     for entry in inputs:
         for part in _parts(entry):
@@ -29,7 +32,7 @@ def _parts(entry: Input) -> Iterator[bytes]:
         yield entry.encode()
         return
     for path in sorted(entry.rglob("*")) if entry.is_dir() else [entry]:
-        if path.is_file():
+        if path.is_file() and "__pycache__" not in path.parts:
             executable = os.access(path, os.X_OK)
             yield f"{path.name if path == entry else path.relative_to(entry)} {executable}".encode()
             yield path.read_bytes()

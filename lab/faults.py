@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Sequence
 
 from lab.errors import LabError
 from lab.host import POWER_OFF, Host
@@ -17,19 +18,25 @@ KINDS = {
     "freeze": "the host stands still: no process runs, the cable carries a signal",
     "unplug": "the host's cable is pulled: the host sees it",
     "partition": "the host is cut off from all others, and its link stays up",
+    "cut": "the host and some others do not reach each other, and everybody else reaches both",
     "loss": "some per cent of the packets are lost in either direction",
 }
-CABLE_FAULTS = ("unplug", "partition", "loss")
+CABLE_FAULTS = ("unplug", "partition", "cut", "loss")
 
 
 def state_of(host: Host) -> str:
-    """One word for how the host is: running, off, frozen, or what is wrong with its cable."""
+    """In a few words, how the host is: running, off, frozen, or what is wrong with its cable."""
     if not host.init():
         return "off"
     if host.payload.frozen():
         return "frozen"
     cable = host.cable
-    states = {"unplug": "unplugged", "partition": "partitioned", "loss": f"loss {cable.percent} %"}
+    states = {
+        "unplug": "unplugged",
+        "partition": "partitioned",
+        "cut": f"cut from {','.join(name for name, _ in cable.peers)}",
+        "loss": f"loss {cable.percent} %",
+    }
     return states.get(cable.fault, "running")
 
 
@@ -62,14 +69,26 @@ def thaw(host: Host) -> None:
         host.payload.freeze(False)
 
 
-def break_cable(host: Host, kind: str, percent: int | None) -> None:
+def break_cable(host: Host, kind: str, percent: int | None, peers: Sequence[Host] = ()) -> None:
     host.require_on()
     if kind != "loss" and percent is not None:
         raise LabError(f"per cent goes with loss only, not with {kind}", exit_code=2)
+    if kind == "cut":
+        host.set_cable(Cable(kind, peers=_cut_off(host, peers)))
+        return
     loss = 30 if percent is None else percent
     if not 1 <= loss <= 100:
         raise LabError(f"{loss} per cent is not between 1 and 100", exit_code=2)
     host.set_cable(Cable(kind, loss if kind == "loss" else 0))
+
+
+def _cut_off(host: Host, peers: Sequence[Host]) -> tuple[tuple[str, int], ...]:
+    """The peers of a cut, as the cable remembers them."""
+    if not peers:
+        raise LabError("cut from whom? Name them: --peers HOST,HOST…", exit_code=2)
+    if host in peers:
+        raise LabError(f"{host.name} cannot be cut from itself", exit_code=2)
+    return tuple((peer.name, peer.vm) for peer in peers)
 
 
 def _wait_until_off(host: Host, timeout: float) -> None:

@@ -17,6 +17,7 @@ from lab.errors import LabError
 from lab.network import Cable, Network
 
 POWER_OFF = signal.SIGRTMIN + 4  # to systemd as pid 1
+MIRROR = "labmirror"  # what every host calls the mirror, without DNS
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ class Host:
             for name in ("upper", "work", "root"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
             options = f"lowerdir={layers},upperdir={self.folder}/upper,workdir={self.folder}/work"
+            options += ",index=on,nfs_export=on"  # files have handles, which an NFS server needs
             run("mount", "-t", "overlay", self.machine_name, "-o", options, self.root)
         prepared = self.folder / "prepared"
         if not prepared.exists():
@@ -105,6 +107,8 @@ class Host:
         (etc / "machine-id").write_text(uuid.uuid4().hex + "\n")
         (etc / "resolv.conf").write_text(f"nameserver {self.network.address}\n")
         (etc / "dnf/vars/labmirror").write_text(f"{self.network.address}\n")
+        with (etc / "hosts").open("a") as hosts:
+            hosts.write(f"{self.network.address}   {MIRROR}\n")
         shadow = etc / "shadow"
         _, *others = shadow.read_text().splitlines()
         shadow.write_text("\n".join([f"root:{password_hash}:19000:0:99999:7:::", *others]) + "\n")

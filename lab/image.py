@@ -1,24 +1,24 @@
-"""From nothing to what a host boots from: a Debian base, dressed as Rocky, and its repository."""
+"""From nothing to what a host boots from and downloads: a Debian base, Rocky, repository, shelf."""
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
+from lab.apt import SUITE, machine_sources
 from lab.cache import Cache, key_of
 from lab.command import run
-from lab.errors import LabError
 from lab.rpm_repository import build_repository, build_stubs
+from lab.shelf import build_shelf, locks
 
 HERE = Path(__file__).resolve().parent
 ROCKY = HERE / "rocky"
-SUITE = "bookworm"
-USED_SUITES = frozenset({SUITE, f"{SUITE}-updates", f"{SUITE}-security"})
+RPM_BUILDERS = ("rpm_repository.py", "rpm_tree.py", "modules.py", "wheels.py", "pypi.py")
+SHELF_BUILDERS = ("shelf.py", "pypi.py", "apt.py")
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Image:
     base: Path
     rocky: Path
     repository: Path
+    shelf: Path
 
     @property
     def layers(self) -> str:
@@ -35,32 +36,31 @@ class Image:
         return f"{self.rocky / 'upper'}:{self.base / 'root'}"
 
     @property
-    def entries(self) -> tuple[Path, Path, Path]:
-        return (self.base, self.rocky, self.repository)
+    def entries(self) -> tuple[Path, ...]:
+        return (self.base, self.rocky, self.repository, self.shelf)
 
     def complete(self) -> bool:
         return all(entry.exists() for entry in self.entries)
 
     def names(self) -> dict[str, str]:
-        return {
-            "base": self.base.name,
-            "rocky": self.rocky.name,
-            "repository": self.repository.name,
-        }
+        return {field.name: getattr(self, field.name).name for field in fields(self)}
 
     @classmethod
-    def named(cls, root: Path, names: dict[str, str]) -> Image:
-        return cls(root / names["base"], root / names["rocky"], root / names["repository"])
+    def named(cls, root: Path, names: Mapping[str, str]) -> Image:
+        """The image of a lab's record; one from before a kind of entry has a path to nothing."""
+        return cls(*(root / names.get(field.name, field.name) for field in fields(cls)))
 
 
 def wanted_image(cache: Cache) -> Image:
     """The image that this checkout describes, whether it is built or not."""
     base = key_of(SUITE, ROCKY / "build-base.sh", ROCKY / "base.packages")
-    rpms = HERE / "rpm_repository.py"
+    rpms = [HERE / name for name in RPM_BUILDERS]
+    shelf = [HERE / name for name in SHELF_BUILDERS]
     return Image(
         base=cache.root / f"base-{base}",
-        rocky=cache.root / f"image-{key_of(base, ROCKY, rpms)}",
-        repository=cache.root / f"repo-{key_of(base, HERE / 'packages.py', rpms)}",
+        rocky=cache.root / f"image-{key_of(base, ROCKY, *rpms)}",
+        repository=cache.root / f"repo-{key_of(base, HERE / 'packages', *rpms)}",
+        shelf=cache.root / f"shelf-{key_of(*shelf, *locks())}",
     )
 
 
@@ -78,14 +78,19 @@ def build_image(cache: Cache, say: Callable[[str], None]) -> Image:
         cache.build(kind, key, make)
         say(f"built {what}")
 
-    build(image.base, "the base from Debian packages, a minute or two", _build_base)
     root = image.base / "root"
-    with ThreadPoolExecutor(2) as builders:
+    with ThreadPoolExecutor(3) as builders:
         builds = [
+            builders.submit(
+                build, image.shelf, "the shelf: Python's source and packages from PyPI", build_shelf
+            )
+        ]
+        build(image.base, "the base from Debian packages, a minute or two", _build_base)
+        builds += [
             builders.submit(
                 build,
                 image.repository,
-                "the dnf repository",
+                "the dnf repositories",
                 lambda output: build_repository(root, output),
             ),
             builders.submit(
@@ -100,64 +105,13 @@ def build_image(cache: Cache, say: Callable[[str], None]) -> Image:
     return image
 
 
-def apt_sources(listed: str) -> Iterator[str]:
-    """The lines for the base's packages out of a file in apt's one-line format."""
-    for line in listed.splitlines():
-        words = re.sub(r"\[.*?\]", "", line).split()
-        if words[:1] == ["deb"] and words[2] in USED_SUITES and "main" in words[3:]:
-            yield line.strip()
-
-
-def deb822_sources(listed: str) -> Iterator[str]:
-    """The stanzas for the base's packages out of a file in apt's newer format."""
-    for stanza in re.split(r"\n\s*\n", listed):
-        fields = {
-            name.lower(): value.split()
-            for name, value in re.findall(r"^([\w-]+):[ \t]*(.*)$", stanza, re.MULTILINE)
-        }
-        wanted = USED_SUITES.intersection(fields.get("suites", ()))
-        enabled = fields.get("enabled", ["yes"]) != ["no"]
-        if (
-            enabled
-            and wanted
-            and "deb" in fields.get("types", ())
-            and "main" in fields.get("components", ())
-        ):
-            yield stanza.strip()
-
-
 def _build_base(output: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="lab-apt-") as folder:
-        sources = list(_machine_sources(Path(folder)))
+        sources = list(machine_sources(Path(folder)))
         options = Path(folder) / "apt.conf"
         settings = run("apt-config", "dump", "Acquire").stdout.splitlines()
         options.write_text("\n".join(line for line in settings if "Proxy" in line) + "\n")
         _run_in_private_mounts(ROCKY / "build-base.sh", output / "root", SUITE, options, *sources)
-
-
-def _machine_sources(folder: Path) -> Iterator[Path]:
-    """The machine's own apt sources, those for Debian's base system only, in files of ours."""
-    etc = Path("/etc/apt")
-    lists = [etc / "sources.list", *sorted(etc.glob("sources.list.d/*.list"))]
-    stanzas = sorted(etc.glob("sources.list.d/*.sources"))
-    found = {
-        "lab.list": [line for path in lists if path.exists() for line in apt_sources(_text(path))],
-        "lab.sources": [stanza for path in stanzas for stanza in deb822_sources(_text(path))],
-    }
-    if not any(found.values()):
-        raise LabError(
-            f"the lab's hosts are made from Debian 12 ({SUITE}) packages, and none of the sources"
-            " in /etc/apt offers them"
-        )
-    for name, entries in found.items():
-        if entries:
-            path = folder / name
-            path.write_text("\n\n".join(entries) + "\n")
-            yield path
-
-
-def _text(path: Path) -> str:
-    return path.read_text(errors="replace")
 
 
 def _build_rocky(base: Path, output: Path) -> None:

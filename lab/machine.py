@@ -25,8 +25,10 @@ from lab.errors import LabError
 from lab.host import Host
 from lab.image import Image, build_image, wanted_image
 from lab.network import Cable, Network, common_network, first_free, tag_of
+from lab.packages.model import REPOSITORIES
 from lab.preflight import prepare_machine, require_root
 from lab.record import Record
+from lab.shelf import INDEX, SOURCES
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 SETTLING = 180  # seconds a host may take from its power-on until nothing is starting any more
@@ -184,15 +186,20 @@ class Lab:
 
     # --- faults ---
 
-    def fault(self, host: str, kind: str, percent: int | None = None) -> None:
+    def fault(
+        self, host: str, kind: str, percent: int | None = None, peers: Sequence[str] = ()
+    ) -> None:
         """Make something go wrong with a host; returns when it has happened."""
         if kind not in faults.KINDS:
             known = ", ".join(faults.KINDS)
             raise LabError(f"there is no fault {kind}; there are {known}", exit_code=2)
+        if peers and kind != "cut":  # also of kinds that are no fault of a cable
+            raise LabError(f"peers go with cut only, not with {kind}", exit_code=2)
         machine = self.host(host)
+        others = [self.host(peer) for peer in dict.fromkeys(peers)]
         with self._locked():
             if kind in faults.CABLE_FAULTS:
-                faults.break_cable(machine, kind, percent)
+                faults.break_cable(machine, kind, percent, others)
             elif kind == "power-on":
                 self._power_on(machine)
             elif kind == "power-off":
@@ -254,7 +261,10 @@ class Lab:
         """The image the lab's hosts were made from; for a new lab, the checkout's."""
         if not before:
             return build_image(self.cache, say)
-        image = Image.named(self.cache.root, before.image)
+        return self._recorded_image(before)
+
+    def _recorded_image(self, record: Record) -> Image:
+        image = Image.named(self.cache.root, record.image)
         if not image.complete():
             raise LabError(
                 f"the image of the lab {self.name} is no longer in the cache;"
@@ -299,15 +309,18 @@ class Lab:
         return run("openssl", "passwd", "-6", "-stdin", feed=password.read_text()).stdout.strip()
 
     def _start_mirror(self, record: Record, image: Image, held: list[int]) -> None:
-        """Serve the repository by HTTP where only the lab's hosts can reach it."""
+        """Serve repositories and shelf by HTTP where only the lab's hosts can reach it."""
         group = cgroups.group(self.tag).child("mirror")
         if group.pids():
             return
         served = self.state / "mirror"
         served.mkdir(exist_ok=True)
-        link = served / "repo"
-        link.unlink(missing_ok=True)
-        link.symlink_to(image.repository)
+        entries = dict.fromkeys(REPOSITORIES, image.repository)
+        entries.update(dict.fromkeys((SOURCES, INDEX), image.shelf))
+        for name, entry in entries.items():
+            link = served / name
+            link.unlink(missing_ok=True)
+            link.symlink_to(entry / name)
         server = [sys.executable, "-m", "http.server", "80", "--bind", record.address]
         server += ["--directory", str(served)]
         log = self.state / "mirror.log"
@@ -341,7 +354,7 @@ class Lab:
         """Boot a host that is off."""
         if host.supervised():
             return
-        image = Image.named(self.cache.root, self._record().image)
+        image = self._recorded_image(self._record())
         with hold(image.entries) as held:
             host.power_on(held)
         host.wait_for_boot()

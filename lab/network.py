@@ -65,21 +65,24 @@ def hardware_address(vm: int) -> str:
 class Cable:
     """What is wrong with a host's cable; it outlives the host's reboots."""
 
-    fault: str = ""  # "", "unplug", "partition" or "loss"
+    fault: str = ""  # "", "unplug", "partition", "loss" or "cut"
     percent: int = 0
+    peers: tuple[tuple[str, int], ...] = ()  # names and VM numbers of whom it is cut from
 
     @classmethod
     def read(cls, path: Path) -> Cable:
         if not path.exists():
             return cls()
-        fault, percent = path.read_text().split()
-        return cls(fault, int(percent))
+        fault, percent, *peers = path.read_text().split()
+        pairs = (peer.rpartition("=") for peer in peers)
+        return cls(fault, int(percent), tuple((name, int(vm)) for name, _, vm in pairs))
 
     def write(self, path: Path) -> None:
         if not self.fault:
             path.unlink(missing_ok=True)
             return
-        path.write_text(f"{self.fault} {self.percent}\n")
+        peers = "".join(f" {name}={vm}" for name, vm in self.peers)
+        path.write_text(f"{self.fault} {self.percent}{peers}\n")
 
 
 @dataclass(frozen=True)
@@ -153,9 +156,14 @@ class Network:
             else f"link set {name} master {BRIDGE}",
             f"link set {name} {'down' if cable.fault == 'unplug' else 'up'}",
         )
-        rules = f"table netdev {name}\ndelete table netdev {name}\n"
+        rules = "".join(
+            f"table {family} {name}\ndelete table {family} {name}\n"
+            for family in ("netdev", "bridge")
+        )
         if cable.fault == "loss":
             rules += _loss_rules(name, cable.percent)
+        if cable.fault == "cut":
+            rules += _cut_rules(name, [cable_of(number) for _, number in cable.peers])
         run(*self.inside("nft", "-f", "-"), feed=rules)
 
     def down(self) -> None:
@@ -187,6 +195,22 @@ def _loss_rules(name: str, percent: int) -> str:
         for hook in ("ingress", "egress")
     )
     return f"table netdev {name} {{\n{chains}}}\n"
+
+
+def _cut_rules(name: str, peers: Iterable[str]) -> str:
+    """nft's rules by which the bridge carries nothing between an interface and some others.
+
+    They name the interfaces, so they also hold for one that is there only after a reboot.
+    """
+    others = ", ".join(f'"{peer}"' for peer in peers)
+    return (
+        f"table bridge {name} {{\n"
+        "chain forward {\n"
+        "type filter hook forward priority 0;\n"
+        f'iifname "{name}" oifname {{ {others} }} drop\n'
+        f'iifname {{ {others} }} oifname "{name}" drop\n'
+        "}\n}\n"
+    )
 
 
 def _ip(namespace: str, *commands: str) -> None:

@@ -16,6 +16,7 @@ PACKAGE_OF = {
     "dpkg-deb": "dpkg",
     "ip": "iproute2",
     "mmdebstrap": "mmdebstrap",
+    "modifyrepo_c": "createrepo-c",
     "nft": "nftables",
     "nsenter": "util-linux",
     "openssl": "openssl",

@@ -1,4 +1,4 @@
-"""Make a dnf repository out of Debian packages, as packages.py describes it."""
+"""Make dnf repositories out of Debian packages, as lab.packages describes them."""
 
 from __future__ import annotations
 
@@ -12,23 +12,12 @@ from pathlib import Path
 
 from lab.command import run
 from lab.errors import LabError
-from lab.packages import NOT_SHIPPED, PACKAGES, Directory, File, Package, User
+from lab.modules import module_metadata
+from lab.packages import NOT_SHIPPED, PACKAGES
+from lab.packages.model import REPOSITORIES, Directory, File, Module, Package, User
+from lab.rpm_tree import place, to_rhel_layout
+from lab.wheels import download, unpack
 
-# What Debian packages carry and an RPM for RHEL does not.
-DEBIAN_ONLY = (
-    "/etc/apparmor.d",
-    "/etc/default",
-    "/etc/init.d",
-    "/etc/insserv.conf.d",
-    "/etc/rc?.d",
-    "/usr/share/bug",
-    "/usr/share/doc",
-    "/usr/share/doc-base",
-    "/usr/share/info",
-    "/usr/share/lintian",
-    "/usr/share/locale",
-    "/usr/share/man",
-)
 UNIT = re.compile(r"/usr/lib/systemd/system/[^/]+\.(service|socket|timer|target|path)")
 
 
@@ -69,16 +58,30 @@ class Deb:
 
 @dataclass(frozen=True)
 class Rpm:
-    """An RPM to be built: its name, how it differs, and the Debian packages in it."""
+    """An RPM to be built: its entry's key, how it differs, and the Debian packages in it."""
 
-    name: str
+    key: str
     package: Package
     debs: tuple[Deb, ...]
     requires: frozenset[str]
 
     @property
+    def name(self) -> str:
+        return self.package.name or self.key
+
+    @property
     def version(self) -> str:
-        return self.package.version or rpm_version(self.debs[0].version)
+        if self.package.version:
+            return self.package.version
+        if self.package.wheel:
+            return self.package.wheel.version
+        return rpm_version(self.debs[0].version)
+
+    @property
+    def artifact(self) -> str:
+        """How a module names it."""
+        arch = "noarch" if self.package.noarch else "x86_64"
+        return f"{self.name}-0:{self.version}-{self.package.release}.{arch}"
 
     @property
     def summary(self) -> str:
@@ -88,13 +91,29 @@ class Rpm:
 
 
 def build_repository(base: Path, output: Path) -> None:
-    """Fill `output` with the RPMs of packages.py for hosts that are made from `base`."""
+    """Fill `output` with one folder a repository, for hosts that are made from `base`."""
     work = output / "work"
     rpms = plan_rpms(_download(base, work / "debs"))
     with ThreadPoolExecutor(os.cpu_count()) as builders:
         list(builders.map(lambda rpm: _build(rpm, base, work, output), rpms))
+    for name in REPOSITORIES:
+        inside = [rpm for rpm in rpms if rpm.package.repository == name]
+        _index(output / name, inside, work)
     shutil.rmtree(work)
-    run("createrepo_c", "--quiet", output)
+
+
+def _index(repository: Path, rpms: Iterable[Rpm], work: Path) -> None:
+    """Write a repository's metadata."""
+    repository.mkdir(exist_ok=True)
+    run("createrepo_c", "--quiet", repository)
+    artifacts: dict[Module, list[str]] = {}
+    for rpm in rpms:
+        if rpm.package.module:
+            artifacts.setdefault(rpm.package.module, []).append(rpm.artifact)
+    if artifacts:
+        modules = work / "modules.yaml"
+        modules.write_text(module_metadata(artifacts))
+        run("modifyrepo_c", "--mdtype=modules", modules, repository / "repodata")
 
 
 def build_stubs(base: Path, installed: str, output: Path) -> None:
@@ -121,23 +140,38 @@ def plan_rpms(debs: Iterable[Deb]) -> list[Rpm]:
     for deb in shipped.values():
         members.setdefault(claimed.get(deb.name, deb.name), []).append(deb)
 
-    def required_by(deb: Deb) -> Iterator[str]:
-        for alternatives in deb.depends:
+    def required(depends: Iterable[tuple[str, ...]]) -> Iterator[str]:
+        for alternatives in depends:
             candidates = (name if name in shipped else providers.get(name) for name in alternatives)
             chosen = next((name for name in candidates if name), None)
             if chosen:  # otherwise the base has it
                 yield claimed.get(chosen, chosen)
 
-    rpms = []
-    for name, inside in members.items():
-        package = PACKAGES.get(name, Package())
-        wanted = {rpm for deb in inside for rpm in required_by(deb)} - {name, *package.without}
+    rpms = {}
+    for key, inside in members.items():
+        package = PACKAGES.get(key, Package())
+        depends = [clause for deb in inside for clause in deb.depends]
+        depends += [(name,) for name in package.depends]
+        wanted = {*required(depends), *package.requires} - {key, *package.without}
+        if package.part:
+            inside = members[package.part.entry]
         order = {deb: position for position, deb in enumerate(package.debs)}
         inside.sort(key=lambda deb: order.get(deb.name, len(order)))
         if package.debs and not inside:
-            raise LabError(f"the base already has what the lab's package {name} is made from")
-        rpms.append(Rpm(name, package, tuple(inside), frozenset(wanted | {*package.requires})))
-    return rpms
+            raise LabError(f"the base already has what the lab's package {key} is made from")
+        rpms[key] = Rpm(key, package, tuple(inside), frozenset(wanted))
+    return list(_needed(rpms))
+
+
+def _needed(rpms: Mapping[str, Rpm]) -> Iterator[Rpm]:
+    """The RPMs of PACKAGES and what they require; not what only Debian's plumbing wanted."""
+    waiting, seen = list(PACKAGES), set(PACKAGES)
+    while waiting:
+        rpm = rpms[waiting.pop()]
+        yield rpm
+        found = {name.split()[0] for name in rpm.requires}.intersection(rpms) - seen
+        waiting += found
+        seen |= found
 
 
 def scriptlets(package: Package, units: Iterable[str], has_library: bool) -> dict[str, str]:
@@ -164,7 +198,7 @@ def scriptlets(package: Package, units: Iterable[str], has_library: bool) -> dic
 
 
 def _download(base: Path, debs: Path) -> list[Deb]:
-    """Fetch the Debian packages of packages.py with all dependencies that the base lacks."""
+    """Fetch the Debian packages of lab.packages with all dependencies that the base lacks."""
     (debs / "partial").mkdir(parents=True)
     lists = debs.parent / "lists"
     shutil.copytree(base / "var/lib/apt/lists", lists)
@@ -182,7 +216,9 @@ def _download(base: Path, debs: Path) -> list[Deb]:
     }
     apt = ["apt-get", "--quiet", "--yes"]
     apt += [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
-    wanted = sorted(name for package in PACKAGES.values() for name in package.debs)
+    wanted = sorted(
+        {name for package in PACKAGES.values() for name in (*package.debs, *package.depends)}
+    )
     download = [*apt, "install", "--download-only", *wanted]
     if run(*download, check=False).returncode:
         # The cached base is older than the mirror: what its lists name may be gone.
@@ -202,11 +238,16 @@ def _debian_packages(base: Path) -> dict[str, str]:
 
 
 def _build(rpm: Rpm, base: Path, work: Path, output: Path) -> None:
-    tree = work / "trees" / rpm.name
+    tree = work / "trees" / rpm.key
     tree.mkdir(parents=True)
     for deb in rpm.debs:
         run("dpkg-deb", "--extract", deb.path, tree)
-    _to_rhel_layout(tree, rpm.package)
+    for name in rpm.package.from_base:
+        shutil.copyfile(f"{base}{name}", place(tree, name))
+    wheel = rpm.package.wheel
+    if wheel:
+        unpack(download(wheel, work / "wheels" / rpm.key), wheel.commands, tree)
+    to_rhel_layout(tree, rpm.key, rpm.package)
     paths = sorted(f"/{path.relative_to(tree)}" for path in tree.rglob("*"))
     units = [
         path.rpartition("/")[2]
@@ -217,6 +258,8 @@ def _build(rpm: Rpm, base: Path, work: Path, output: Path) -> None:
     release = rpm.package.release
     spec = [
         *_preamble(rpm.name, rpm.version, release, rpm.summary),
+        *(["BuildArch: noarch"] if rpm.package.noarch else []),
+        *([f"ModularityLabel: {rpm.package.module.label}"] if rpm.package.module else []),
         *(f"Requires: {name}" for name in sorted(rpm.requires)),
         *(f"Provides: {name} = {rpm.version}-{release}" for name in rpm.package.provides),
         "%description",
@@ -227,56 +270,9 @@ def _build(rpm: Rpm, base: Path, work: Path, output: Path) -> None:
     for section, body in scriptlets(rpm.package, units, has_library).items():
         spec += [f"%{section}", body]
     spec += ["%files", "%defattr(-,root,root,-)", *_file_list(tree, paths, rpm.package, base)]
-    _rpmbuild(rpm.name, "\n".join(spec), work / "rpmbuild" / rpm.name, output)
+    repository = output / rpm.package.repository
+    _rpmbuild(rpm.key, "\n".join(spec), work / "rpmbuild" / rpm.key, repository)
     shutil.rmtree(tree)
-
-
-def _to_rhel_layout(tree: Path, package: Package) -> None:
-    """Turn an unpacked Debian tree into what the RPM shall contain."""
-    for name in ("bin", "lib", "lib64", "sbin"):  # RPM would fight with the merged /usr
-        _move(tree / name, tree / "usr" / name)
-    for pattern in (*DEBIAN_ONLY, *package.remove):
-        for path in tree.glob(pattern.lstrip("/")):
-            _delete(path)
-    for source, target in package.move.items():
-        _move(tree / source.lstrip("/"), tree / target.lstrip("/"))
-    for name, content in package.files.items():
-        file = content if isinstance(content, File) else File(content)
-        path = _place(tree, name)
-        path.write_text(file.text)
-        path.chmod(int(file.mode, 8))
-    for name, link_target in package.links.items():
-        _place(tree, name).symlink_to(link_target)
-    for name in package.directories:
-        (tree / name.lstrip("/")).mkdir(parents=True, exist_ok=True)
-
-
-def _place(tree: Path, name: str) -> Path:
-    """The path for a new file in the tree: its folder exists and nothing is in its place."""
-    path = tree / name.lstrip("/")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    return path
-
-
-def _move(source: Path, target: Path) -> None:
-    """Move a file, or a folder into one that may already be there."""
-    if not source.is_symlink() and not source.exists():
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not (source.is_dir() and not source.is_symlink() and target.is_dir()):
-        source.rename(target)
-        return
-    for path in list(source.iterdir()):
-        _move(path, target / path.name)
-    source.rmdir()
-
-
-def _delete(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-        return
-    path.unlink()
 
 
 def _file_list(tree: Path, paths: Iterable[str], package: Package, base: Path) -> Iterator[str]:

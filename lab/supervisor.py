@@ -15,6 +15,7 @@ from pathlib import Path
 from lab.host import Host
 from lab.record import Record
 
+DEVICES = ("/dev/autofs", "/dev/fuse")  # for filesystems that a host mounts
 REBOOTED = 133  # systemd-nspawn's exit code when the container asks for a reboot
 
 
@@ -66,6 +67,9 @@ def nspawn(host: Host) -> list[str]:
         f"--network-namespace-path=/run/netns/{host.network.namespace(host.name)}",
         # The clock belongs to the machine.
         *("--capability=CAP_NET_ADMIN,CAP_NET_RAW", "--drop-capability=CAP_SYS_TIME"),
+        # An NFS server in user space opens files by their handles; its clients mount by FUSE.
+        "--system-call-filter=name_to_handle_at open_by_handle_at",
+        *(f"--bind={device}" for device in DEVICES if Path(device).exists()),
     ]
 
 

@@ -14,6 +14,7 @@ from tabulate import tabulate
 
 from lab import machine
 from lab.errors import LabError
+from lab.faults import KINDS
 from lab.machine import Lab
 
 NAME_HELP = "which lab, if there are several (default: LAB_NAME, else lab)"
@@ -34,7 +35,7 @@ def _sentences() -> Iterator[None]:
 
 @task(help={"hosts": "the hosts file to rehearse (default: hosts.yaml)", "name": NAME_HELP})
 def up(c: Context, hosts: str | None = None, name: str | None = None) -> None:
-    """Bring up the hosts of the inventory on this machine; what already runs stays as it is."""
+    """Bring up hosts.yaml's hosts on this machine; what runs stays as it is."""
     with _sentences():
         Lab.open(name, Path(hosts) if hosts else None, write=_line).up()
 
@@ -67,7 +68,7 @@ def shell(c: Context, host: str, name: str | None = None) -> None:
 
 @task(name="exec", help={"name": NAME_HELP})
 def exec_(c: Context, name: str | None = None) -> None:
-    """Run the COMMAND that follows `--` where the controller is, e.g. inv lab.exec -- fab base."""
+    """Run the COMMAND that follows `--` as the controller: inv lab.exec -- fab base."""
     # Invoke does not hand on what follows `--`.
     command = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
     with _sentences():
@@ -82,8 +83,9 @@ def exec_(c: Context, name: str | None = None) -> None:
     positional=["host", "kind"],
     help={
         "host": "the host's name",
-        "kind": "power-off, power-loss, power-on, freeze, unplug, partition or loss",
+        "kind": ", ".join(KINDS),
         "percent": "of the packets that loss drops (default: 30)",
+        "peers": "from whom cut keeps the host away, e.g. sql2,sql3",
         "name": NAME_HELP,
     },
 )
@@ -92,13 +94,15 @@ def fault(
     host: str,
     kind: str,
     percent: str | None = None,
+    peers: str | None = None,
     name: str | None = None,
 ) -> None:
     """Make something go wrong with a host."""
     with _sentences():
         if percent and not percent.isdigit():
             raise LabError(f"{percent} is not a number of per cent", exit_code=2)
-        Lab.open(name).fault(host, kind, int(percent) if percent else None)
+        others = [peer.strip() for peer in (peers or "").split(",") if peer.strip()]
+        Lab.open(name).fault(host, kind, int(percent) if percent else None, others)
 
 
 @task(help={"host": "the host's name", "name": NAME_HELP})
@@ -110,7 +114,10 @@ def heal(c: Context, host: str, name: str | None = None) -> None:
 
 @task(help={"name": NAME_HELP})
 def clean(c: Context, name: str | None = None) -> None:
-    """Drop the cached base, image and package repository; the next lab.up builds them again."""
+    """Drop the cached base, image, repositories and shelf.
+
+    The next lab.up builds them again.
+    """
     with _sentences():
         removed = machine.clean(Lab.open(name).cache)
     print("\n".join(f"removed {entry}" for entry in removed) or "the cache was empty")

@@ -104,8 +104,10 @@ for name in apt apt-cache apt-cdrom apt-config apt-get apt-key apt-mark dpkg; do
     [ ! -e "$root/usr/bin/$name" ] || mv "$root/usr/bin/$name" "$root/usr/lib/deb/$name"
 done
 rm -rf "$root"/etc/apt "$root"/var/lib/apt/lists/*
-# Debian ships plugins of dnf that Rocky does not; one invents a repository of its own.
-rm -f "$root"/usr/lib/python3/dist-packages/dnf-plugins/{leaves,local,show_leaves}.py
+# Debian ships plugins of dnf that Rocky does not; one invents a repository of its own, another one
+# is in an RPM of its own.
+rm -f "$root"/usr/lib/python3/dist-packages/dnf-plugins/{leaves,local,show_leaves,versionlock}.py
+rm -f "$root"/etc/dnf/plugins/versionlock.*
 sed -i 's/^enabled *=.*/enabled = 0/' "$root/etc/dnf/plugins/debuginfo-install.conf"
 
 mkdir -p "$root/stub-rpms"

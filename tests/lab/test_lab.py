@@ -56,6 +56,15 @@ def pings(lab: Lab, source: str, target: str, count: int) -> int:
     return int(done.stdout.split(" received")[0].split()[-1])
 
 
+def reaches(lab: Lab, source: str, target: str) -> bool:
+    """Whether a host gets an answer from another one that it has looked for in vain.
+
+    It gives the address up three seconds after it asked first, whatever waits for it by then.
+    """
+    ping = f"ping -n -q -c 1 -W 1 {lab.host(target).address}"
+    return any(lab.root_shell(source, ping).returncode == 0 for _ in range(5))
+
+
 def credentials(lab: Lab) -> list[bytes]:
     controller = lab.state / "controller"
     return [(controller / name).read_bytes() for name in ("id_ed25519", "root-password")]
@@ -126,18 +135,6 @@ def test_root_logs_in_with_the_password(lab, tmp_path):
         capture_output=True,
     )
     assert done.stdout == "root\n", done.stderr
-
-
-def test_packages_come_from_the_labs_repository(second):
-    second.up()
-    assert "basesystem" in second.root_shell("sql1", "dnf -q check-update").stdout
-    output(second, "sql1", "dnf -q -y update")
-    assert output(second, "sql1", "dnf -q check-update") == ""
-    packages = "vim curl wget rsync nfs-utils firewalld chrony yum-utils"
-    output(second, "sql1", f"dnf -q -y install {packages}")
-    assert output(second, "sql1", "rpm -q vim-enhanced wget rsync nfs-utils")
-    assert output(second, "sql1", "vim --version; rsync --version; showmount --version")
-    assert "Nothing to do" in output(second, "sql1", f"dnf -y install {packages}")
 
 
 def test_the_selinux_mode_lasts_one_boot_and_the_configuration_for_ever(second):
@@ -262,11 +259,33 @@ def test_a_cable_fault_outlives_a_reboot(lab, kind, called, carrier):
 
 
 def test_loss(lab):
+    assert pings(lab, "mq1", "mq2", count=3) == 3  # the address is known: ARP gets lost, too
     lab.fault("mq2", "loss", percent=50)
     assert state(lab, "mq2") == "loss 50 %"
     assert 1 <= pings(lab, "mq1", "mq2", count=60) <= 40
     lab.heal("mq2")
     assert pings(lab, "mq1", "mq2", count=20) == 20
+
+
+def test_a_cut_separates_a_host_from_its_peers_only(lab):
+    lab.fault("sql1", "cut", peers=["sql2", "sql3"])
+    assert state(lab, "sql1") == "cut from sql2,sql3"
+    assert state(lab, "sql2") == "running"
+    for source, target in (("sql1", "sql2"), ("sql2", "sql1"), ("sql1", "sql3")):
+        assert pings(lab, source, target, count=3) == 0
+    for source, target in (("sql2", "sql3"), ("mq1", "sql1"), ("sql1", "mq1")):
+        assert pings(lab, source, target, count=3) == 3
+    assert answers(lab, "sql1")
+    assert answers(lab, "sql2")
+    # It is the switch that fails: neither end's reboot changes it.
+    for host in ("sql1", "sql2"):
+        lab.fault(host, "power-loss")
+        lab.fault(host, "power-on")
+    assert state(lab, "sql1") == "cut from sql2,sql3"
+    assert pings(lab, "sql2", "sql1", count=3) == 0
+    lab.heal("sql1")
+    assert state(lab, "sql1") == "running"
+    assert reaches(lab, "sql2", "sql1")
 
 
 # --- beginning and end ---
@@ -361,6 +380,10 @@ def test_exec_hands_over_terminal_and_exit_code(lab):
         (("lab.fault", "mq9", "freeze"), "the lab has no host mq9"),
         (("lab.fault", "mq1", "explode"), "there is no fault explode"),
         (("lab.fault", "mq1", "loss", "--percent", "0"), "0 per cent is not between 1 and 100"),
+        (("lab.fault", "mq1", "cut"), "cut from whom? Name them: --peers HOST,HOST…"),
+        (("lab.fault", "mq1", "cut", "--peers", "mq1"), "mq1 cannot be cut from itself"),
+        (("lab.fault", "mq1", "cut", "--peers", "mq2,mq9"), "the lab has no host mq9"),
+        (("lab.fault", "mq1", "freeze", "--peers", "mq2"), "peers go with cut only"),
         (("lab.exec",), "what to run is missing"),
         (("lab.up", "--hosts", "/no/such/hosts.yaml"), "/no/such/hosts.yaml"),
     ],

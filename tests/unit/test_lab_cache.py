@@ -22,6 +22,14 @@ def test_the_key_changes_with_content_name_and_mode(tmp_path):
     assert key_of("a", "b") != key_of("ab")
 
 
+def test_what_python_compiled_does_not_change_the_key(tmp_path):
+    (tmp_path / "a.py").write_text("one")
+    before = key_of(tmp_path)
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__/a.pyc").write_text("compiled")
+    assert key_of(tmp_path) == before
+
+
 def test_an_entry_is_built_once(tmp_path):
     cache, builds = Cache(tmp_path), []
 

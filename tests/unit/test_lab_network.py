@@ -70,10 +70,28 @@ def test_each_host_has_its_own_hardware_address():
 def test_a_cable_fault_is_remembered(tmp_path):
     file = tmp_path / "cable"
     assert Cable.read(file) == Cable()
-    Cable("loss", 30).write(file)
-    assert Cable.read(file) == Cable("loss", 30)
+    for fault in (Cable("loss", 30), Cable("cut", peers=(("sql-2", 9), ("sql3", 10)))):
+        fault.write(file)
+        assert Cable.read(file) == fault
     Cable().write(file)
     assert not file.exists()
+
+
+def test_a_cut_drops_both_directions_between_a_host_and_its_peers_only(monkeypatch):
+    fed: list[str] = []
+    monkeypatch.setattr("lab.network.run", lambda *argv, feed=None, **_: fed.append(feed))
+    network = Network("lab-1", "10.0.0.1", 24)
+    network.set_cable(8, Cable("cut", peers=(("sql2", 9), ("sql3", 10))))
+    cables, rules = fed
+    assert cables == "link set vm8 master br0\nlink set vm8 up\n"
+    drops = [line for line in rules.splitlines() if line.endswith("drop")]
+    assert drops == [
+        'iifname "vm8" oifname { "vm9", "vm10" } drop',
+        'iifname { "vm9", "vm10" } oifname "vm8" drop',
+    ]
+    network.set_cable(8, Cable())
+    assert "delete table bridge vm8\n" in fed[-1]
+    assert "drop" not in fed[-1]
 
 
 def test_a_command_in_the_controllers_place_enters_only_the_network():
