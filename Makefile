@@ -1,4 +1,4 @@
-# make demo: the runbook's Section 1 on thirteen hosts on this machine.  make test: everything that has to hold.
+# make demo: the runbook on thirteen hosts on this machine.  make test: everything that has to hold.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -6,9 +6,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-install = { apt-get install -yq $(1) || { apt-get update -q && apt-get install -yq $(1); }; } >/dev/null || \
+install = { apt-get install -yq --no-install-recommends $(1) || { apt-get update -q && apt-get install -yq --no-install-recommends $(1); }; } >/dev/null || \
   { echo '$(1) is missing here and could not be installed: apt-get install $(1)' >&2; exit 1; }
-DEMO_TASKS := ssh.trust ssh.bootstrap base.update base hostnames hosts ssh
 
 .PHONY: help setup demo test test-long unit unit-each lint lab-test bench lock clean
 
@@ -21,19 +20,23 @@ $(VENV)/.ready: requirements.txt Makefile
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(call install,python3-venv)
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
-	@printf '#!%s/bin/python\nimport sys\n\nsys.path.insert(0, "%s")\nfrom fabfile.engine.program import main\n\nmain()\n' '$(CURDIR)/$(VENV)' '$(CURDIR)' >$(BIN)/fab
-	@chmod 0755 $(BIN)/fab
+	@for program in fab:fab inv:program; do \
+	  printf '#!%s/bin/python\nimport sys\n\nsys.path.insert(0, "%s")\nfrom fabfile.engine.%s import main\n\nmain()\n' \
+	    '$(CURDIR)/$(VENV)' '$(CURDIR)' "$${program#*:}" >$(BIN)/"$${program%:*}"; \
+	  chmod 0755 $(BIN)/"$${program%:*}"; done
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.ready requirements-dev.txt
 	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt
 	@command -v shellcheck >/dev/null || $(call install,shellcheck)
+	@command -v rsync >/dev/null || $(call install,rsync)
+	@command -v chromedriver >/dev/null || $(call install,chromium chromium-driver)
 	@touch $@
 
-demo: $(VENV)/.ready ## thirteen lab hosts, and the runbook's Section 1 on them
+demo: $(VENV)/.ready ## thirteen lab hosts, and all sections on them
 	@$(BIN)/inv lab.up
-	@$(BIN)/inv lab.exec -- fab --yes $(DEMO_TASKS)
-	@printf '\nThe hosts stay up. Try:\n  $(BIN)/inv lab.exec -- fab ssh.check\n  $(BIN)/inv lab.exec -- fab base --plan\n  $(BIN)/inv lab.fault mq2 power-loss && $(BIN)/inv lab.exec -- fab hosts.check\n  $(BIN)/inv lab.down\n'
+	@$(BIN)/inv lab.exec -- inv cluster.deploy --yes --update
+	@$(BIN)/python -m lab.farewell
 
 test: lint unit-each lab-test ## all of it, from nothing
 

@@ -2,61 +2,43 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal, Optional, get_args
+from typing import Annotated, Optional
 
 import msgspec
 
+from ..settings import ROLES, Role, Settings
+from .entry import Account, Address, AtLeastOne, Entry, Port, Positive, Size, Text, perhaps
 from .errors import UsageError
+from .secrets import Secret, Vault
 
-Role = Literal[
-    "scheduler",
-    "triggerer",
-    "webserver",
-    "flower",
-    "haproxy",
-    "nfs",
-    "dag-processor",
-    "worker",
-    "target",
-    "rabbitmq",
-    "postgres",
-]
-ROLES: tuple[str, ...] = get_args(Role)
 SIZE = re.compile(r"([1-9][0-9]*)(MB|GB|TB)")
 _MEGABYTES = {"MB": 1, "GB": 1024, "TB": 1024 * 1024}
-
-
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
-Text = Annotated[str, msgspec.Meta(min_length=1)]
-AtLeastOne = Annotated[list[str], msgspec.Meta(min_length=1)]
-# sudo ignores files in sudoers.d with a dot in their name.
-Account = Annotated[str, msgspec.Meta(pattern="^[a-z_][a-z0-9_-]{0,31}$")]
-PackageName = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
-HostName = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9][A-Za-z0-9.:-]*$")]
-
-
-class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A mapping of hosts.yaml: a key that is not a field here is a typo."""
 
 
 class Connection(Entry, frozen=True):
     """How the controller reaches a host."""
 
     user: Account = "rocky"
+    """Logs in with the key below, and has sudo; base.user makes it."""
     key: Text = "~/.ssh/id_ed25519"
+    """The controller's private key; its .pub lies beside it."""
     port: Port = 22
+    """sshd's."""
     gateway: Optional[Text] = None
+    """user@bastion.example.com: hop through it (ProxyJump)."""
     known_hosts: AtLeastOne = msgspec.field(
         default_factory=lambda: ["known_hosts", "~/.ssh/known_hosts"]
     )
+    """Files with host keys; the first is where `fab ssh.trust` pins them."""
     bootstrap_user: Account = "root"
+    """First contact: logs in with a password, for `fab ssh.bootstrap` only."""
     timeout: Positive = 10
+    """Seconds to connect."""
     parallel: Positive = 32
+    """Hosts at a time."""
 
 
 class Host(Entry, frozen=True):
@@ -64,14 +46,23 @@ class Host(Entry, frozen=True):
 
     name: str
     vm: Positive
-    address: str
-    ram: str
+    """The runbook's number of the machine."""
+    address: Address
+    """IPv4; what the others reach it by."""
+    ram: Size
+    """Its memory; settings of PostgreSQL and Airflow follow it."""
     cpu: Positive
-    disk: str
+    """Its processors."""
+    disk: Size
+    """Its disk."""
     roles: list[Role]
+    """What it is for."""
     port: Optional[Port] = None
+    """sshd's, if not that of `connection`."""
     user: Optional[Account] = None
+    """The administrator's account, if not that of `connection`."""
     gateway: Optional[Text] = None
+    """The bastion, if not that of `connection`."""
 
     @property
     def ram_mb(self) -> int:
@@ -85,40 +76,28 @@ class Host(Entry, frozen=True):
 
 
 class Vip(Entry, frozen=True):
-    """An address that moves between its members; the highest priority is preferred."""
+    """An address that moves between its members; the highest priority is preferred.
+
+    `vrrp_id` tells VRRP's groups of one network apart: the address's last number, if not given.
+    """
 
     name: str
-    address: str
+    address: Address
+    """IPv4; no host's own."""
     role: Role
+    """What answers at it."""
     members: dict[str, int]
+    """Hosts between which it moves, with VRRP priorities of 1 to 254; the highest is preferred."""
+    vrrp_id: Optional[Annotated[int, msgspec.Meta(ge=1, le=255)]] = None
+    """Tells VRRP's groups of one network apart; the address's last number, if nothing is said."""
+
+    @property
+    def router_id(self) -> int:
+        """The number of its VRRP group."""
+        return self.vrrp_id or int(self.address.rpartition(".")[2]) or 1
 
 
-class Versions(Entry, frozen=True):
-    """What gets installed."""
-
-    airflow: str = "2.9.0"
-    python: str = "3.9.16"
-    postgresql: str = "15"
-    rabbitmq: str = "3.12.10"
-    erlang: str = "26.1.2"
-
-
-class Base(Entry, frozen=True):
-    """Settings of the section `base`."""
-
-    packages: list[PackageName] = msgspec.field(
-        default_factory=lambda: ["vim", "curl", "wget", "rsync", "nfs-utils", "firewalld", "chrony"]
-    )
-    ntp: list[HostName] = []
-
-
-class Ssh(Entry, frozen=True):
-    """Settings of the section `ssh`."""
-
-    key_host: str
-
-
-class Cluster(msgspec.Struct, frozen=True, kw_only=True):
+class Cluster(Settings, frozen=True, kw_only=True):
     """The judged inventory: what every task function gets to see."""
 
     name: str
@@ -126,12 +105,8 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
     vips: dict[str, Vip]
     groups: dict[str, list[str]]
     connection: Connection
-    versions: Versions
-    timezone: str
-    selinux: str
-    base: Base
-    ssh: Ssh
     public_key: str
+    vault: Vault
     file: Path
     state: Path
     warnings: list[str]
@@ -180,6 +155,14 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
             )
         yield by_address[0]
 
+    def secret(self, secret: Secret) -> str:
+        """A password of the cluster; made up and kept in secrets.yaml if there is none yet."""
+        return self.vault.get(secret)
+
+    def with_vault(self, vault: Vault) -> Cluster:
+        """This cluster, with other passwords."""
+        return msgspec.structs.replace(self, vault=vault)
+
     def names(self) -> Iterator[tuple[str, str]]:
         """(name, address) of every host, then of every VIP."""
         for host in self.hosts.values():
@@ -218,9 +201,3 @@ def megabytes(size: str) -> int:
     if not match:
         raise ValueError(size)
     return int(match[1]) * _MEGABYTES[match[2]]
-
-
-def perhaps(word: str, known: Iterable[str]) -> str:
-    """` (did you mean …?)`, if one of the known words is close."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""

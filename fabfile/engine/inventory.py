@@ -10,28 +10,12 @@ from typing import Any, Literal, NoReturn, Optional, TypeVar
 
 import msgspec
 
-from .cluster import (
-    ROLES,
-    SIZE,
-    Base,
-    Cluster,
-    Connection,
-    Host,
-    Ssh,
-    Versions,
-    Vip,
-    perhaps,
-)
+from ..settings import ROLES, SECTIONS, objections, weak_quorums
+from .cluster import SIZE, Cluster, Connection, Host, Vip
+from .entry import perhaps
 from .errors import InventoryError
+from .secrets import Mask, Vault
 from .yaml_source import Source
-
-QUORUM_ROLES = ("postgres", "rabbitmq")
-
-PYTHON_FOR_AIRFLOW = {"2.9.0": ("3.8", "3.12"), "2.7.3": ("3.8", "3.11")}
-"""Lowest and highest Python of each Airflow (its PyPI classifiers)."""
-
-ERLANG_FOR_RABBITMQ = {"3.12": ("25.0", "26.1"), "3.13": ("26.0", "26.2")}
-"""Lowest and highest Erlang of each RabbitMQ series ("Erlang Version Requirements")."""
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -42,22 +26,52 @@ class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole of hosts.yaml, entry by entry still to be judged."""
 
     cluster: str
+    """The cluster's name; Patroni's scope, too."""
     hosts: dict[str, Any]
+    """The servers, by name: a-z, 0-9 and -, at most 63 characters."""
     connection: dict[str, Any] = {}
+    """How the controller reaches them."""
     vips: dict[str, Any] = {}
+    """Addresses that move between servers, by name."""
     groups: dict[str, Any] = {}
+    """Groups of your own for -H @name, each a list of hosts."""
     versions: dict[str, Any] = {}
+    """What gets installed."""
     timezone: str = "Asia/Tehran"
+    """Of all servers: Area/City."""
     selinux: Literal["disabled", "permissive", "enforcing"] = "disabled"
+    """SELinux's mode on all servers."""
     base: dict[str, Any] = {}
+    """Settings of the section `base`."""
     ssh: dict[str, Any] = {}
+    """Settings of the section `ssh`."""
+    sources: dict[str, Any] = {}
+    """Where software comes from."""
+    python: dict[str, Any] = {}
+    """Settings of the section `python-build`."""
+    postgres: dict[str, Any] = {}
+    """Settings of the section `postgres`."""
+    rabbitmq: dict[str, Any] = {}
+    """Settings of the section `rabbitmq`."""
+    nfs: dict[str, Any] = {}
+    """Settings of the section `nfs`."""
+    haproxy: dict[str, Any] = {}
+    """Settings of the section `haproxy`."""
+    airflow: dict[str, Any] = {}
+    """Settings of the section `airflow`."""
 
 
-def load(file: Path, override: Optional[Path] = None, state: Optional[Path] = None) -> Cluster:
+def load(
+    file: Path,
+    override: Optional[Path] = None,
+    state: Optional[Path] = None,
+    mask: Optional[Mask] = None,
+) -> Cluster:
     """Read and judge an inventory.
 
     `override` is merged over it, key by key (a rehearsal in a lab differs in a few settings).
     `state` is where known_hosts, journal and secrets live; by default beside the inventory.
+    `mask` learns every secret that a task asks for.
     Raises InventoryError, with every complaint in its text.
     """
     sources = [Source(file)]
@@ -65,10 +79,11 @@ def load(file: Path, override: Optional[Path] = None, state: Optional[Path] = No
     if override:
         sources.insert(0, Source(override))
         data = _merged(data, sources[0].data)
-    return _Judge(sources, data, state or file.resolve().parent).cluster()
+    judge = _Judge(sources, data, state or file.resolve().parent)
+    return judge.cluster(Vault(judge.state / "secrets.yaml", mask or Mask()))
 
 
-def load_configured() -> Cluster:
+def load_configured(mask: Optional[Mask] = None) -> Cluster:
     """The inventory that RUNBOOK_INVENTORY, RUNBOOK_OVERRIDE and RUNBOOK_STATE name.
 
     Without them: hosts.yaml in the project's folder, no override, state beside it.
@@ -80,6 +95,7 @@ def load_configured() -> Cluster:
         Path(os.environ.get("RUNBOOK_INVENTORY") or project / "hosts.yaml"),
         Path(override) if override else None,
         Path(state) if state else None,
+        mask,
     )
 
 
@@ -93,23 +109,24 @@ class _Judge:
         self.complaints: list[str] = []
         self.warnings: list[str] = []
 
-    def cluster(self) -> Cluster:
+    def cluster(self, vault: Vault) -> Cluster:
         document = self._entry(Document, self.data)
         if not document:
             self._refuse()
         hosts = self._named_entries(Host, document.hosts, "hosts")
         vips = self._named_entries(Vip, document.vips, "vips")
         connection = self._entry(Connection, document.connection, "connection")
-        versions = self._entry(Versions, document.versions, "versions")
-        base = self._entry(Base, document.base, "base")
-        ssh = self._entry(Ssh, {"key_host": next(iter(hosts), ""), **document.ssh}, "ssh")
+        entries = self._sections(document, hosts)
         groups = self._groups(document.groups, document.hosts)
         self._hosts(hosts)
         self._addresses(hosts, vips)
         self._vips(vips, hosts)
-        self._quorums(hosts)
-        if versions:
-            self._versions(versions)
+        self.warnings += weak_quorums({host.name: host.roles for host in hosts.values()})
+        for objection in objections(entries, document.hosts):
+            if objection.grave:
+                self._complain(objection.sentence, *objection.path)
+            else:
+                self.warnings.append(objection.sentence)
         if "root" in (document.connection.get("user"), *(host.user for host in hosts.values())):
             self._complain(
                 "root is no account of its own, it would lose its password; "
@@ -117,15 +134,11 @@ class _Judge:
                 "connection",
                 "user",
             )
-        if base and not base.packages:
-            self._complain("is empty; Section 1 needs firewalld and chrony", "base", "packages")
-        if ssh and ssh.key_host not in document.hosts:
-            self._complain("is not one of the hosts", "ssh", "key_host")
         if not re.fullmatch(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", document.timezone):
             self._complain("is no time zone; Area/City is wanted, as in Asia/Tehran", "timezone")
         if not document.hosts:
             self._complain("is empty; the cluster needs at least one host", "hosts")
-        if self.complaints or not (connection and versions and base and ssh):
+        if self.complaints or not connection:
             self._refuse()
         return Cluster(
             name=document.cluster,
@@ -133,11 +146,10 @@ class _Judge:
             vips=vips,
             groups=groups,
             connection=connection,
-            versions=versions,
             timezone=document.timezone,
             selinux=document.selinux,
-            base=base,
-            ssh=ssh,
+            vault=vault,
+            **entries,
             public_key=_public_key(self.state / Path(connection.key).expanduser()),
             file=self.sources[-1].file.resolve(),
             state=self.state,
@@ -174,6 +186,13 @@ class _Judge:
                 if entry:
                     entries[name] = entry
         return entries
+
+    def _sections(self, document: Document, hosts: dict[str, Host]) -> dict[str, Any]:
+        """The settings of the sections that could be understood."""
+        data = {name: getattr(document, name) for name in SECTIONS}
+        data["ssh"] = {"key_host": next(iter(hosts), ""), **document.ssh}
+        entries = {name: self._entry(kind, data[name], name) for name, kind in SECTIONS.items()}
+        return {name: entry for name, entry in entries.items() if entry}
 
     def _groups(self, groups: dict[str, Any], hosts: dict[str, Any]) -> dict[str, list[str]]:
         for name, members in groups.items():
@@ -221,7 +240,16 @@ class _Judge:
             taken.setdefault(address, name)
 
     def _vips(self, vips: dict[str, Vip], hosts: dict[str, Host]) -> None:
+        groups: dict[int, str] = {}
         for vip in vips.values():
+            if not vip.address.rpartition(".")[2].isdigit():
+                continue
+            other = groups.setdefault(vip.router_id, vip.name)
+            if other != vip.name:
+                self._complain(
+                    f"its VRRP group {vip.router_id} is {other}'s; give it a vrrp_id of its own",
+                    *("vips", vip.name),
+                )
             if vip.name in hosts:
                 self._complain("a VIP needs a name that no host has", "vips", vip.name)
             for member, priority in vip.members.items():
@@ -234,43 +262,6 @@ class _Judge:
                     self._complain("the priority must be 1 to 254", *path)
             if len(set(vip.members.values())) < len(vip.members):
                 self._complain("two members have the same priority", "vips", vip.name, "members")
-
-    def _quorums(self, hosts: dict[str, Host]) -> None:
-        for role in QUORUM_ROLES:
-            members = [host.name for host in hosts.values() if role in host.roles]
-            if members and len(members) % 2 == 0:
-                self.warnings.append(
-                    f"{len(members)} hosts have the role {role} ({', '.join(members)}): an even "
-                    "number survives no more losses than one host fewer; use 3 or 5."
-                )
-
-    def _versions(self, versions: Versions) -> None:
-        python_range = PYTHON_FOR_AIRFLOW.get(versions.airflow)
-        if not python_range:
-            known = " or ".join(PYTHON_FOR_AIRFLOW)
-            self._complain(f"{versions.airflow} is not supported; {known}", "versions", "airflow")
-        elif not _within(versions.python, python_range):
-            self._complain(
-                f"{versions.python} does not fit Airflow {versions.airflow}, "
-                f"which needs {python_range[0]} to {python_range[1]}",
-                "versions",
-                "python",
-            )
-        series = ".".join(versions.rabbitmq.split(".")[:2])
-        erlang_range = ERLANG_FOR_RABBITMQ.get(series)
-        if not erlang_range:
-            known = ", ".join(ERLANG_FOR_RABBITMQ)
-            self.warnings.append(
-                f"versions.rabbitmq {versions.rabbitmq}: not one of the series {known}, "
-                "so its Erlang is not judged."
-            )
-        elif not _within(versions.erlang, erlang_range):
-            self._complain(
-                f"{versions.erlang} does not fit RabbitMQ {versions.rabbitmq}, "
-                f"which needs {erlang_range[0]} to {erlang_range[1]}",
-                "versions",
-                "erlang",
-            )
 
 
 def _public_key(key: Path) -> str:
@@ -321,10 +312,3 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
             _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
         )
     return merged
-
-
-def _within(version: str, bounds: tuple[str, str]) -> bool:
-    """Whether major.minor of `version` lies within both bounds."""
-    number = [int(part) for part in re.findall(r"\d+", version)[:2]]
-    low, high = ([int(part) for part in bound.split(".")] for bound in bounds)
-    return low <= number <= high

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import secrets
 import socket
 import time
 from pathlib import Path
@@ -20,6 +21,8 @@ class Journal:
         self.file = state / "journal.jsonl"
         self._mask = mask
         self._who = f"{_user()}@{socket.gethostname()}"
+        self.run = f"{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+        """What tells this run's entries from those of others."""
 
     @property
     def who(self) -> str:
@@ -29,7 +32,7 @@ class Journal:
     def write(self, **entry: Any) -> None:
         """Append an entry; a full disk on the controller must not stop the work on hosts."""
         moment = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        line = self._mask.all({"when": moment, "who": self._who, **entry})
+        line = self._mask.all({"when": moment, "run": self.run, "who": self._who, **entry})
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with open(self.file, "a", encoding="utf-8", opener=_private) as stream:

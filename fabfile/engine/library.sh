@@ -5,16 +5,17 @@
 #   text   the wanted text of a whole file
 #   make   the commands that make it so, plain bash that a person could type
 #   notes  names of the handlers to run at the end if this step changed something
+#   clears names of the handlers whose work this step does if it changes something
 # and once: mode (do, plan or check), mark (starts an event line), runtime (a folder that a reboot
 # empties), and the paths, packages and units it will ask about.
 
 declare -A seen_path=() seen_unit=() noted=()
-paths_seen='' packages_seen='' units_seen='' firewall_now='' firewall_later=''
+paths_seen='' packages_seen='' firewall_now='' firewall_later=''
 
 # Asked once for all steps of the script; asked again only after a step changed something.
 forget() {
   seen_path=() seen_unit=()
-  paths_seen='' packages_seen='' units_seen='' firewall_now='' firewall_later=''
+  paths_seen='' packages_seen='' firewall_now='' firewall_later=''
 }
 
 event() { # KIND INDEX [CODE]
@@ -53,8 +54,17 @@ holds_rendered() { # PATH
   text_of "$1" && wanted=$(printf '%s' "$current" | render && printf .) && [[ $wanted == "$current." ]]
 }
 
-text_diff() { # PATH
-  diff -uN --label "$1 now" --label "$1 wanted" -- "$1" <(printf '%s' "$text") || :
+text_diff() { # PATH [SECRET]   what follows SECRET on a line is not shown
+  if [[ ! ${2-} ]]; then
+    diff -uN --label "$1 now" --label "$1 wanted" -- "$1" <(printf '%s' "$text") || :
+    return
+  fi
+  diff -u --label "$1 now" --label "$1 wanted" -- <(cat -- "$1" 2>/dev/null | hidden "$2") \
+    <(printf '%s' "$text" | hidden "$2") && echo "$1 differs in a secret, in its owner or its mode"
+}
+
+hidden() { # SECRET   a filter
+  sed -E "s/($1).*/\1(secret)/"
 }
 
 rendered_diff() { # PATH
@@ -78,18 +88,21 @@ packages_missing() { # NAME...   a line for each that is not there
 
 look_at_units() {
   local line index=0
+  seen_unit=()
   while IFS= read -r line; do
     if [[ ! $line ]]; then
       index=$((index + 1))
     else
-      seen_unit[${units[index]}]+=" $line"
+      seen_unit[${units[index]}]+=" ${line/NeedDaemonReload=no/Files=read}"
     fi
-  done < <(systemctl show -p ActiveState -p UnitFileState -- "${units[@]}")
-  units_seen=yes
+  done < <(systemctl show -p ActiveState -p UnitFileState -p NeedDaemonReload -- "${units[@]}")
 }
 
-unit_is() { # UNIT STATE...   such as active, enabled
-  [[ $units_seen ]] || look_at_units
+unit_is() { # UNIT STATE...   such as active, enabled, read (its files have not changed since)
+  if [[ ! ${seen_unit[$1]-} ]]; then
+    [[ " ${units[*]-} " == *" $1 "* ]] || units+=("$1")
+    look_at_units
+  fi
   local found="${seen_unit[$1]-} " state
   for state in "${@:2}"; do
     [[ $found == *"=$state "* ]] || return 1
@@ -177,6 +190,9 @@ firewall_has() { # KEY VALUE...   ports, protocols or rules_str; both now and af
   done
 }
 
+# Descriptor 9 is the lock. Commands do not get it, or a daemon that one of them leaves behind would
+# hold it for ever; relay has it for as long as a command says something or may still do so.
+
 # A command must not die of a lost connection in the middle of its work, as it would of SIGPIPE.
 relay() (
   trap '' PIPE
@@ -185,8 +201,8 @@ relay() (
 )
 
 carry_out() { # SECONDS
-  set -o pipefail
-  timeout --kill-after=10 "$1" bash -euo pipefail <(printf '%s\n' "$make") 2>&1 </dev/null | relay
+  timeout --kill-after=10 "$1" bash -euo pipefail <(printf '%s\n' "$make") 2>&1 </dev/null 9>&- | relay
+  return "${PIPESTATUS[0]}"
 }
 
 # A note outlives this script: if it is cut off, the next run still restarts what has to be.
@@ -198,8 +214,9 @@ take_notes() {
 }
 
 step() { # INDEX SECONDS
+  local carried_out=''
   event begin "$1"
-  if want >/dev/null 2>&1; then
+  if want >/dev/null 2>&1 9>&-; then
     event ok "$1"
     return 0
   fi
@@ -207,22 +224,51 @@ step() { # INDEX SECONDS
   if [[ $mode != 'do' ]]; then
     [[ $mode == plan ]] && differ
     for note in $notes; do noted[$note]=yes; done
+    for note in $clears; do unset "noted[$note]"; done
     event differs "$1"
     return 0
   fi
   take_notes
   carry_out "$2"
-  code=$?
+  code=$? carried_out=yes
   forget
+  if ((!code)); then
+    for note in $clears; do rm -f "$runtime/notes/$note"; done
+  fi
   if ((code)); then
     event failed "$1" "$code"
     return 1
   fi
-  if ! want >/dev/null 2>&1; then
+  if ! want >/dev/null 2>&1 9>&-; then
     event unconvinced "$1"
     return 1
   fi
   event changed "$1"
+}
+
+guard() { # INDEX   what must hold before anything is done
+  event begin "$1"
+  if want >/dev/null 2>&1 9>&-; then
+    event ok "$1"
+    return 0
+  fi
+  bash <(printf '%s\n' "$make") 2>&1 </dev/null 9>&-
+  event refused "$1"
+  [[ $mode == check ]]
+}
+
+waiting() { # INDEX SECONDS   changes nothing
+  event begin "$1"
+  if [[ $mode == plan ]] || want >/dev/null 2>&1 9>&-; then
+    event ok "$1"
+  elif [[ $mode == check ]]; then
+    event differs "$1"
+  elif carry_out "$2"; then
+    event ok "$1"
+  else
+    event failed "$1" 124
+    return 1
+  fi
 }
 
 handler() { # INDEX SECONDS NOTE
@@ -253,6 +299,23 @@ probe() { # INDEX SECONDS
   event answer "$1" "$code"
 }
 
+asked=()
+
+ask() { # INDEX SECONDS   a probe that runs beside the others
+  local answer
+  exec {answer}< <(probe "$@")
+  asked+=("$answer")
+}
+
+hear() { # the answers of all that were asked, in that order
+  local answer
+  for answer in "${asked[@]}"; do
+    cat <&"$answer"
+    exec {answer}<&-
+  done
+  asked=()
+}
+
 lock() { # WHO SECONDS   one run at a time on this host; held as long as a command of ours lives
   mkdir -p "$runtime" && exec 9>>"$runtime/lock" || return 1
   if ! flock -w "$2" 9; then
@@ -266,7 +329,7 @@ lock() { # WHO SECONDS   one run at a time on this host; held as long as a comma
 
 reboot_step() { # INDEX SECONDS   the controller waits for another boot id
   event begin "$1"
-  if want >/dev/null 2>&1; then
+  if want >/dev/null 2>&1 9>&-; then
     event ok "$1"
     return 0
   fi

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Callable
+from typing import Callable, Optional
 
 OK, WARN, ERROR, UNKNOWN = "ok", "warn", "error", "unknown"
+
+MARGIN = "what may be lost next"
+"""The title of a finding that says what may fail now without an outage."""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What is wrong when an answer is not fine: a code that stays the same, and what it costs."""
+
+    code: str
+    costs: str
 
 
 @dataclass(frozen=True)
@@ -35,20 +47,63 @@ Judge = Callable[[Answer], Verdict]
 
 @dataclass(frozen=True)
 class Probe:
-    """One question: title, command, judge, and what to type if the answer is not fine."""
+    """One question: title, command, judge, and what to type if the answer is not fine.
+
+    `thorough`: it takes long, or concerns how the host was set up; a status leaves it out.
+    """
 
     title: str
     command: str
     judge: Judge
     fix: str = ""
+    cause: Optional[Cause] = None
+    thorough: bool = False
+
+    @property
+    def expected(self) -> str:
+        """What the answer should be, in words: the judge's own."""
+        judge = getattr(self.judge, "func", self.judge)  # of a functools.partial
+        return (inspect.getdoc(judge) or "").partition("\n")[0].rstrip(".")
+
+    def verdict(self, answer: Answer) -> Verdict:
+        """The judge's verdict; unknown if the answer makes no sense to it."""
+        try:
+            return self.judge(answer)
+        except (ValueError, IndexError, KeyError):
+            said = answer.text.strip()[:120]
+            return Verdict(UNKNOWN, f"not understood: {said or 'no answer'}")
 
 
 Probes = Iterator[Probe]
 
 
-def probe(title: str, command: str, judge: Judge, fix: str = "") -> Probe:
+@dataclass(frozen=True)
+class Finding:
+    """A judgement that takes the answers of several hosts: who leads, what may be lost next.
+
+    `about`: hosts whose silence would explain it.
+    """
+
+    title: str
+    verdict: Verdict
+    fix: str = ""
+    cause: Optional[Cause] = None
+    about: tuple[str, ...] = ()
+
+
+Findings = Iterator[Finding]
+
+
+def probe(
+    title: str,
+    command: str,
+    judge: Judge,
+    fix: str = "",
+    cause: Optional[Cause] = None,
+    thorough: bool = False,
+) -> Probe:
     """A question to the host. `command` may be several lines; it must change nothing."""
-    return Probe(title, command, judge, fix)
+    return Probe(title, command, judge, fix, cause, thorough)
 
 
 def succeeds(answer: Answer) -> Verdict:
@@ -68,6 +123,7 @@ def first_word_is(wanted: str) -> Judge:
             return Verdict(OK)
         return Verdict(ERROR, f"it is {found}" if found else "no answer")
 
+    judge.__doc__ = f"The first word is {wanted}."
     return judge
 
 
@@ -77,4 +133,5 @@ def says(wanted: str, otherwise: str) -> Judge:
     def judge(answer: Answer) -> Verdict:
         return Verdict(OK) if wanted in answer.text else Verdict(ERROR, otherwise)
 
+    judge.__doc__ = f"The answer contains {wanted!r}."
     return judge

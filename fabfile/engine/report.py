@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Optional, TextIO
 
 from .cluster import Host
-from .results import BROKEN, SEVERITY, HostResult, gravest
+from .results import BROKEN, SEVERITY, TOGETHER, HostResult, gravest
 from .script import CHECK, DO, PLAN, StepResult
 from .secrets import Mask
 
@@ -41,13 +41,30 @@ class Report:
         self._mask = mask
         self._as_json = as_json
         self._order = {host: position for position, host in enumerate(order)}
-        self._stream = stream or sys.stdout
+        self.stream = stream or sys.stdout
         self._lock = threading.Lock()
         self._began = self._task_began = time.monotonic()
         self._of_task: list[HostResult] = []
         self._messages: list[str] = []
+        self._tables: dict[str, list[dict[str, Any]]] = {}
         self._live: Any = None
+        self._patience: float = PATIENCE
         self._at_work: dict[str, str] = {}
+
+    def beside(self, stream: TextIO, later: bool = False) -> Report:
+        """A report of tasks that run at the same time as others, on a stream of its own.
+
+        `later`: what is written there is read when all is over, so that progress is no news.
+        """
+        report = Report(self._mask, self._as_json, list(self._order), stream)
+        report._patience = float("inf") if later else PATIENCE
+        return report
+
+    def take(self, other: Report) -> None:
+        """What another report has gathered belongs to this one, too."""
+        self.results += other.results
+        self._messages += other._messages
+        self._tables.update(other._tables)
 
     def say(self, text: str = "") -> None:
         """A line for the user; with --json it goes to `messages`."""
@@ -55,7 +72,11 @@ class Report:
         if self._as_json:
             self._messages.append(text)
         else:
-            print(text, file=self._stream, flush=True)
+            print(text, file=self.stream, flush=True)
+
+    def masked(self, value: Any) -> Any:
+        """`value` without secrets, for those who print it themselves."""
+        return self._mask.all(value)
 
     def task_begins(self, name: str, doc: str, hosts: Sequence[Host], mode: str) -> None:
         """A task starts on these hosts."""
@@ -67,7 +88,7 @@ class Report:
 
     def progress(self, host: Host, step: str, done: int, total: int) -> None:
         """A host is at a step."""
-        if self._as_json or not self._stream.isatty():
+        if self._as_json or not self.stream.isatty():
             return
         with self._lock:
             self._at_work[host.name] = f"{done}/{total} {step}"
@@ -81,11 +102,15 @@ class Report:
             self._at_work.pop(result.host, None)
             if self._live:
                 self._show_progress()
-            elif self.task != COMMAND and time.monotonic() - self._task_began > PATIENCE:
+            elif self._takes_long() and self.task != COMMAND and result.host != TOGETHER:
                 self.say(f"  [{result.host}] {result.status} after {result.seconds:.0f} s")
 
+    def _takes_long(self) -> bool:
+        return time.monotonic() - self._task_began > self._patience
+
     def close(self) -> None:
-        """Give the terminal back."""
+        """Give the terminal back, and forget who was at work."""
+        self._at_work.clear()
         if self._live:
             self._live.stop()
             self._live = None
@@ -120,6 +145,15 @@ class Report:
             self.say(f"## {name} on {', '.join(hosts)}{about}")
             self.say(f"{text or '# nothing to do'}\n")
 
+    def table(self, name: str, rows: list[dict[str, Any]]) -> None:
+        """Rows with the same keys; with --json they go to `tables`."""
+        if self._as_json:
+            self._tables[name] = rows
+            return
+        from tabulate import tabulate
+
+        self.say(tabulate(rows, headers="keys"))
+
     def recap(self, exit_code: int) -> None:
         """Failures in full, and a line per host."""
         if self._as_json:
@@ -130,7 +164,7 @@ class Report:
         )
         if not ran:
             return
-        self._failures(ran)
+        self.failures(ran)
         from tabulate import tabulate
 
         modes = {result.mode for result in ran}
@@ -147,14 +181,16 @@ class Report:
         groups: dict[Any, list[str]] = {}
         for result in self._of_task:
             for part in result.parts:
-                if part.status == "ok":
+                if part.status == "ok" and result.host != TOGETHER:
                     continue
                 said = () if part.status in {"changed", *BROKEN} else tuple(part.output)
                 groups.setdefault((part.status, part.title, said), []).append(result.host)
             if result.sentence:
                 groups.setdefault((result.status, result.sentence, ()), []).append(result.host)
         for (status, title, said), hosts in groups.items():
-            everywhere = len(hosts) > 1 and len(hosts) == len(self._of_task)
+            everywhere = len(hosts) > 1 and len(hosts) == len(
+                [result for result in self._of_task if result.host != TOGETHER]
+            )
             who = f"all {len(hosts)} hosts" if everywhere else ",".join(hosts)
             self.say(f"  [{who}] {self._word(status)}: {title}")
             for line in said:
@@ -174,17 +210,20 @@ class Report:
         if result.sentence:
             self.say(f"[{result.host}] {result.status}: {result.sentence}")
 
-    def _failures(self, results: list[HostResult]) -> None:
-        groups: dict[Any, list[tuple[str, StepResult]]] = {}
+    def failures(self, results: list[HostResult]) -> None:
+        """What failed of these, in full; the same on several hosts once."""
+        groups: dict[Any, list[tuple[HostResult, StepResult]]] = {}
         for result in results:
             for part in result.parts:
                 if part.status in BROKEN:
                     key = (result.task, part.title, part.status, part.code, tuple(part.output))
-                    groups.setdefault(key, []).append((result.host, part))
-        for (task, *_), failed in groups.items():
-            self._failure(",".join(host for host, _ in failed), task, failed[0][1])
+                    groups.setdefault(key, []).append((result, part))
+        for failed in groups.values():
+            result, part = failed[0]
+            self._failure(",".join(one.host for one, _ in failed), result, part)
 
-    def _failure(self, hosts: str, task: str, part: StepResult) -> None:
+    def _failure(self, hosts: str, result: HostResult, part: StepResult) -> None:
+        task = result.task
         self.say(f"\n{hosts} failed in {task} at: {part.title}")
         for line in part.command.splitlines()[:LAST_LINES]:
             self.say(f"    $ {line}")
@@ -194,11 +233,11 @@ class Report:
             self.say(f"  it was ended after {part.seconds:.0f} s without a result.")
         else:
             self.say(f"  exit code {part.code}")
-        for line in part.output[-LAST_LINES:]:
+        for line in _without_tracebacks(part.output)[-LAST_LINES:]:
             self.say(f"    {line}")
         for hint in _hints(part.output):
             self.say(f"  {hint}")
-        self.say(f"  when mended: fab -H {hosts} {task}")
+        self.say(f"  when mended: {result.again or f'fab -H {hosts} {task}'}")
 
     def _tally(self, results: list[HostResult]) -> str:
         statuses = [gravest(result.status for result in own) for own in _by_host(results).values()]
@@ -215,18 +254,24 @@ class Report:
         tasks: dict[str, Any] = {}
         for result in self.results:
             entry = tasks.setdefault(result.task, {"mode": result.mode, "hosts": {}})
-            entry["hosts"][result.host] = _as_data(result)
+            data, earlier = _as_data(result), entry["hosts"].get(result.host)
+            if earlier:  # another stage of the same procedure
+                data["steps"] = [*earlier["steps"], *data["steps"]]
+                data["seconds"] = round(data["seconds"] + earlier["seconds"], 2)
+                data["status"] = gravest([data["status"], earlier["status"]])
+            entry["hosts"][result.host] = data
         document = {
             "tasks": tasks,
             "hosts": {
                 host: gravest(result.status for result in results)
                 for host, results in _by_host(self.results).items()
             },
+            "tables": self._tables,
             "messages": self._messages,
             "exit": exit_code,
         }
         text = json.dumps(self._mask.all(document), indent=2, ensure_ascii=False)
-        print(text, file=self._stream)
+        print(text, file=self.stream)
 
     def _show_progress(self) -> None:
         from rich.console import Console
@@ -234,7 +279,7 @@ class Report:
         from rich.text import Text
 
         if not self._live:
-            console = Console(file=self._stream)
+            console = Console(file=self.stream)
             self._live = Live("", console=console, transient=True, refresh_per_second=8)
             self._live.start()
         lines = [f"  {host:<12} {step}" for host, step in sorted(self._at_work.items())]
@@ -282,6 +327,18 @@ def _recap_row(host: str, results: list[HostResult]) -> list[Any]:
         sum(result.seconds for result in results),
         "" if status in {"ok", "ran", "changed", "differs"} else status,
     ]
+
+
+def _without_tracebacks(output: list[str]) -> list[str]:
+    """What a program said, and of Python's tracebacks only the exceptions that they end in."""
+    kept, inside = [], False
+    for line in output:
+        if line.startswith("Traceback (most recent call last):"):
+            inside = True
+        elif not (inside and line.startswith(" ")):
+            inside = False
+            kept.append(line)
+    return kept
 
 
 def _hints(output: list[str]) -> Iterable[str]:

@@ -25,10 +25,16 @@ SEVERITY = (
 BROKEN = {"failed", "unconvinced"}
 """What a step may end in that stops its host."""
 
+TOGETHER = "cluster"
+"""Stands where a host's name does, for what all hosts are judged by together."""
+
 
 @dataclass
 class HostResult:
-    """A task on one host: its parts, a status for the whole, and a sentence if it went wrong."""
+    """A task on one host: its parts, a status for the whole, and a sentence if it went wrong.
+
+    `again`: what to type once it is mended, if not simply the task on that host.
+    """
 
     task: str
     host: str
@@ -36,6 +42,7 @@ class HostResult:
     status: str = ""
     sentence: str = ""
     seconds: float = 0.0
+    again: str = ""
     parts: list[StepResult] = field(default_factory=list)
 
     @property

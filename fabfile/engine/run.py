@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -15,6 +16,7 @@ from .cluster import Cluster, Host
 from .errors import (
     FAILED,
     UNREACHABLE,
+    USAGE,
     MissingFact,
     RunbookError,
     SettingsError,
@@ -22,9 +24,9 @@ from .errors import (
     UsageError,
 )
 from .journal import Journal
-from .probes import ERROR, OK, UNKNOWN, WARN, Answer, Probe, Verdict, probe
+from .probes import OK, UNKNOWN, Answer, Probe, Verdict, probe
 from .report import Report
-from .results import BROKEN, HostResult
+from .results import BROKEN, TOGETHER, HostResult
 from .script import CHECK, DO, PLAN, Reader, StepResult, compile_script
 from .secrets import Passwords
 from .section import (
@@ -33,12 +35,18 @@ from .section import (
     Fact,
     Facts,
     On,
+    ProcedureTask,
+    Question,
     Section,
+    Stage,
     StepTask,
+    TableTask,
     WholeSection,
     Work,
+    hosts_on,
 )
-from .steps import Step
+from .step import Step
+from .survey import answered
 
 REBOOT_PATIENCE = 600
 """Seconds that a rebooting host gets to come back."""
@@ -97,6 +105,11 @@ class Run:
         return next((code for code in (FAILED, UNREACHABLE) if code in codes), 0)
 
     @property
+    def lost(self) -> dict[str, str]:
+        """Hosts that were unreachable, and how."""
+        return dict(self._lost)
+
+    @property
     def connections(self) -> Any:
         """The run's connections; made at first use, in the main thread."""
         if self._connections is None:
@@ -109,8 +122,10 @@ class Run:
     def hosts_for(self, work: Work, within: Optional[Section] = None) -> list[Host]:
         """The hosts of -H that a task is for, or all that it is for; UsageError for an outsider."""
         allowed = self._on(work.on)
+        if not allowed and within:
+            return []
         if not allowed:
-            raise UsageError(f"{work.name}: no host of {self.cluster.file.name} has that role.")
+            raise UsageError(f"{work.name} is for no host of {self.cluster.file.name}.")
         if not self.options.hosts:
             return allowed
         chosen = self.cluster.select(self.options.hosts)
@@ -137,6 +152,10 @@ class Run:
     def _perform(self, work: Work, hosts: list[Host], options: dict[str, Any]) -> bool:
         if isinstance(work, ControllerTask):
             return self._on_controller(work, hosts, options)
+        if isinstance(work, ProcedureTask):
+            return self._proceed(work, hosts, options)
+        if isinstance(work, TableTask):
+            return self._tabulate(work)
         if self.options.dry:
             self._show(work, hosts)
             return True
@@ -161,73 +180,125 @@ class Run:
             result.fine for result in self.report.results[before:]
         )
 
+    def _proceed(self, work: ProcedureTask, hosts: list[Host], options: dict[str, Any]) -> bool:
+        """Stage after stage; the first one that is not fine is the last."""
+        if self.options.dry:
+            self.report.say(f"# {work.name} depends on what the hosts say; look at --plan")
+            return True
+        facts = self.gather(work.needs, hosts)
+        for part in work.function(hosts, self.cluster, facts, **options):
+            if isinstance(part, Question):
+                self.report.say(part.text)
+                if self.options.plan or self.agreed():
+                    continue
+                raise RunbookError("Nothing was done.")
+            self.report.task_begins(work.name, part.title, part.hosts, self.options.mode)
+            results = self.each(part.hosts, self._taking(work, part))
+            self.report.task_ends()
+            if not all(result.fine for result in results):
+                return False
+        return True
+
+    def _taking(self, work: ProcedureTask, part: Stage) -> Callable[[Host], HostResult]:
+        def take(host: Host) -> HostResult:
+            result = HostResult(work.name, host.name, self.options.mode, again="the same again")
+            return self._converse(result, host, part.of(host), [], self.options.mode)
+
+        return take
+
+    def agreed(self) -> bool:
+        """Whether the user says yes, here or with --yes."""
+        if self.options.yes:
+            return True
+        if not sys.stdin.isatty():
+            raise UsageError("Nobody is there to answer: run it on a terminal, or say --yes.")
+        self.report.close()
+        return input("Go on? [yes/no] ") == "yes"
+
+    def _tabulate(self, work: TableTask) -> bool:
+        if self.options.dry:
+            self.report.say(f"# {work.name} changes nothing")
+            return True
+        facts = self.gather(work.needs, self._on(work.on))
+        self.report.table(work.name, work.function(self.cluster, facts))
+        for name in sorted(self._lost):
+            self.each([self.cluster.hosts[name]], lambda host: HostResult(work.name, host.name, DO))
+        return True
+
     def _show(self, work: Work, hosts: list[Host]) -> None:
-        if isinstance(work, CheckTask):
-            shown = {host.name: self._commands(self._probes(work, host)) for host in hosts}
-        elif isinstance(work, StepTask):
-            shown = {host.name: self._typed(work, host) for host in hosts}
-        else:
+        if not isinstance(work, (StepTask, CheckTask)):
             raise TypeError(work)
+        shown = work.commands(hosts, self.cluster)
         self.report.commands(work.name, work.doc, shown)
 
-    def _typed(self, work: StepTask, host: Host) -> list[tuple[str, str]]:
-        try:
-            steps = list(work.steps(host, self.cluster, Facts()))
-        except MissingFact as error:
-            return [(f"unknown without asking a host: {error}", "")]
-        handlers = {handler.name: handler for step in steps for handler in step.notify}
-        return [
-            *((step.title, step.shown) for step in steps),
-            *((handler.title, handler.apply) for handler in handlers.values() if handler.apply),
-        ]
-
-    def _commands(self, probes: Iterable[Probe]) -> list[tuple[str, str]]:
-        return [(question.title, question.command) for question in probes]
-
     def _carry_out(self, work: StepTask, hosts: list[Host]) -> bool:
-        self.report.task_begins(work.name, work.doc, hosts, self.options.mode)
-        facts = self._gather(work.needs, hosts)
-        batches = work.batches(hosts, self.cluster) if work.batches else [hosts]
+        takers = work.taken_by(hosts, self.cluster)
+        self.report.task_begins(work.name, work.doc, takers, self.options.mode)
+        facts = self.gather(work.needs, takers)
+        batches = work.batches(takers, self.cluster) if work.batches else [takers]
         going = True
         for batch in batches:
-            results = self.each(batch, lambda host: self._bring(work, host, facts))
+            results = self.each(batch, lambda host: self._bring(work, host, facts, hosts))
             going = all(result.fine for result in results)
             if not going:
                 break  # even with --keep-going: the next batch is of the same clusters
         self.report.task_ends()
         return going or self.options.keep_going
 
-    def _bring(self, work: StepTask, host: Host, facts: Facts) -> HostResult:
+    def _bring(self, work: StepTask, host: Host, facts: Facts, hosts: Sequence[Host]) -> HostResult:
         result = HostResult(work.name, host.name, self.options.mode)
+        result.again = "the same again" if work.by else ""
         try:
-            steps = list(work.steps(host, self.cluster, facts))
-        except MissingFact as error:
-            result.status = "unknown" if self.options.plan else "refused"
+            steps = list(work.steps(host, self.cluster, facts, hosts))
+        except RunbookError as error:
+            result.status = self._without_steps(error)
             result.sentence = str(error)
             return result
         return self._converse(result, host, steps, [], self.options.mode, work.bootstrap)
 
+    def _without_steps(self, error: RunbookError) -> str:
+        """The status of a host that a task has no steps for; what concerns the run is raised."""
+        if error.exit_code == USAGE:
+            raise error
+        missing = isinstance(error, MissingFact)
+        return (
+            UNKNOWN if missing and (self.options.plan or self.report.mode == CHECK) else "refused"
+        )
+
     def _check(self, work: CheckTask, hosts: list[Host]) -> None:
+        section = work.section
         self.report.task_begins(work.name, work.doc, hosts, CHECK)
-        needs = [fact for task in work.section.step_tasks() for fact in task.needs]
-        facts = self._gather(dict.fromkeys(needs), hosts)
+        needs = [fact for task in section.step_tasks() for fact in task.needs]
+        facts = self.gather(dict.fromkeys([*needs, *section.verdict_needs]), hosts)
         self.each(hosts, lambda host: self._judge(work, host, facts))
+        if section.verdict_function:
+            verdict = HostResult(work.name, TOGETHER, CHECK)
+            for finding in section.verdict_function(self.cluster, facts):
+                verdict.add(StepResult(finding.title, "").judged(finding.verdict, finding.fix))
+            self.conclude(verdict)
         self.report.task_ends()
 
     def _judge(self, work: CheckTask, host: Host, facts: Facts) -> HostResult:
         result = HostResult(work.name, host.name, CHECK)
         steps: list[Step] = []
         for task in work.section.step_tasks():
-            if host not in self._on(task.on):
+            on = self._on(task.on)
+            if host not in task.taken_by(on, self.cluster):
                 continue
             try:
-                steps += task.steps(host, self.cluster, facts)
-            except MissingFact as error:
-                result.add(StepResult(task.name, "", UNKNOWN, output=[str(error)]))
-        return self._converse(result, host, steps, list(self._probes(work, host)), CHECK)
+                steps += task.steps(host, self.cluster, facts, on)
+            except RunbookError as error:
+                status = self._without_steps(error)
+                result.add(StepResult(task.name, "", status, output=[str(error)]))
+        once = list(dict.fromkeys(steps))  # tasks may share a step
+        questions = list(work.section.questions(host, self.cluster))
+        return self._converse(result, host, once, questions, CHECK)
 
-    def _probes(self, work: CheckTask, host: Host) -> Iterable[Probe]:
-        return work.section.probes(host, self.cluster) if work.section.probes else ()
+    def take(
+        self, task: str, host: Host, steps: list[Step], mode: str, bootstrap: bool = False
+    ) -> HostResult:
+        """Some steps of a task on one host, outside of the task as a whole."""
+        return self._converse(HostResult(task, host.name, mode), host, steps, [], mode, bootstrap)
 
     def _converse(
         self,
@@ -239,6 +310,8 @@ class Run:
         bootstrap: bool = False,
     ) -> HostResult:
         """One script, one answer; what went wrong ends up in the result."""
+        if mode == DO:
+            self._keep_secrets()
         script = compile_script(
             steps, probes, mode, self.journal.who, self._noted.get(host.name, ())
         )
@@ -265,6 +338,8 @@ class Run:
         for part in reader.results:
             if part.index >= offset:
                 self._give_verdict(part, probes[part.index - offset])
+            elif part.status == "changed" and any(step.tells for step in steps[part.index :][:1]):
+                part.status = "ran"  # what is behind the steps are their handlers
             result.add(part)
         if mode == PLAN:
             self._note(host, reader, steps)
@@ -276,26 +351,30 @@ class Run:
                 f"{host.name}: another run is at work there, by {reader.holder}; "
                 "wait for it, or end it, then rerun."
             )
-        elif not reader.finished and not result.count(*BROKEN):
+        elif not reader.finished and not result.count("refused", *BROKEN):
             result.status = "failed"
             step = f" at: {reader.current.title}" if reader.current else ""
             result.sentence = f"{host.name}: the script ended early{step}. Rerunning is safe."
         result.seconds = time.monotonic() - began
         return result
 
+    def _keep_secrets(self) -> None:
+        """What was made up is on disk before a host may have learnt it."""
+        names = self.cluster.vault.keep()
+        if names:
+            self.report.say(f"  made up and kept in {self.cluster.vault.file}: {', '.join(names)}")
+
     def _note(self, host: Host, reader: Reader, steps: list[Step]) -> None:
         noted = self._noted.setdefault(host.name, set())
         for part in reader.results:
             if part.status == "differs" and part.index < len(steps):
-                handlers = steps[part.index].notify
-                noted.update(handler.name for handler in handlers if not handler.apply)
+                step = steps[part.index]
+                noted.update(handler.name for handler in step.notify if not handler.apply)
+                noted.difference_update(handler.name for handler in step.clears)
 
     def _give_verdict(self, part: StepResult, question: Probe) -> None:
-        verdict = _verdict(question, Answer("\n".join(part.output), part.code))
-        part.status = {OK: "ok", WARN: "warn", ERROR: "error", UNKNOWN: "unknown"}[verdict.level]
-        if verdict.sentence:
-            part.title += f": {verdict.sentence}"
-        part.output = [f"mend it with: {question.fix}"] if question.fix else []
+        verdict = question.verdict(Answer("\n".join(part.output), part.code))
+        part.judged(verdict, question.fix)
 
     def _await_reboot(self, result: HostResult, host: Host, part: StepResult) -> None:
         """Wait until the host answers with another boot id and has settled."""
@@ -307,10 +386,10 @@ class Run:
             time.sleep(0.5 + random.random() / 2)
             try:
                 self.connections.open(host)
-                answer = self._ask(host, SETTLED)
+                answer = next(iter(self._ask(host, [SETTLED])), Answer(""))
             except RunbookError:  # refused logins too: as long as it boots, only root gets in
                 continue
-            if answer and answer.words and answer.words[0] != old:
+            if answer.words and answer.words[0] != old:
                 part.status, part.output = "changed", []
                 result.add(part)
                 if "degraded" in answer.text:
@@ -321,37 +400,37 @@ class Run:
         result.add(part)
         result.sentence = f"{host.name} did not come back within {REBOOT_PATIENCE} s of its reboot."
 
-    def _ask(self, host: Host, command: str) -> Optional[Answer]:
-        """One question over the host's open connection."""
-        script = compile_script([], [probe("", command, lambda answer: Verdict(OK))], CHECK)
-        reader = self.connections.run(host, script, lambda reader: None)
-        if not reader.finished or not reader.results:
-            return None
-        return Answer("\n".join(reader.results[0].output), reader.results[0].code)
+    def _ask(self, host: Host, commands: Sequence[str]) -> list[Answer]:
+        """Questions over the host's open connection; as many answers as it gave."""
+        probes = [probe("", command, lambda answer: Verdict(OK)) for command in commands]
+        reader = self.connections.run(host, compile_script([], probes, CHECK), lambda reader: None)
+        return [Answer("\n".join(part.output), part.code) for part in reader.results]
 
-    def _gather(self, facts: Iterable[Fact], hosts: Sequence[Host]) -> Facts:
-        """Ask the hosts that know; one without an answer has no such fact."""
+    def gather(self, facts: Iterable[Fact], hosts: Sequence[Host]) -> Facts:
+        """Ask the hosts that know, all in one go; one without an answer has no such fact."""
+        wanted: dict[str, list[Fact]] = {}
         for fact in facts:
-            if not any(host in self._on(fact.used_by) for host in hosts):
-                continue
-            self._facts[fact] = {}
+            if any(host in self._on(fact.used_by) for host in hosts):
+                self._facts[fact] = {}
+                for host in self._on(fact.on):
+                    wanted.setdefault(host.name, []).append(fact)
 
-            def ask(host: Host, fact: Fact = fact) -> None:
-                if host.name in self._lost:
-                    return
-                try:
-                    self.connections.open(host)
-                    answer = self._ask(host, fact.command(self.cluster))
-                except SettingsError:
-                    raise
-                except RunbookError as error:
-                    if isinstance(error, UnreachableError):
-                        self._lost[host.name] = str(error)
-                    return
-                if answer and answer.code == 0 and answer.text.strip():
-                    self._facts[fact][host.name] = fact.parse(answer.text)
+        def ask(host: Host) -> None:
+            if host.name in self._lost:
+                return
+            try:
+                self.connections.open(host)
+                found = answered(self.cluster, host, wanted[host.name], self._ask)
+            except SettingsError:
+                raise
+            except RunbookError as error:
+                if isinstance(error, UnreachableError):
+                    self._lost[host.name] = str(error)
+                return
+            for fact, value in found.items():
+                self._facts[fact][host.name] = value
 
-            self.parallel(self._on(fact.on), ask)
+        self.parallel([self.cluster.hosts[name] for name in wanted], ask)
         return Facts(self._facts)
 
     def each(
@@ -371,29 +450,23 @@ class Run:
                 if host.name in self._lost
                 else function(host)
             )
-            result.settle()
-            self.report.host_done(result)
-            for part in result.parts:
-                if part.status != "ok":
-                    self.journal.write(
-                        task=result.task,
-                        host=host.name,
-                        mode=self.report.mode,
-                        step=part.title,
-                        result=part.status,
-                        seconds=round(part.seconds, 2),
-                    )
-            self.journal.write(
-                task=result.task,
-                host=host.name,
-                mode=self.report.mode,
-                result=result.status,
-                seconds=round(result.seconds, 2),
-                **({"why": result.sentence} if result.sentence else {}),
-            )
+            self.conclude(result)
             return result
 
         return self.parallel(hosts, guarded)
+
+    def conclude(self, result: HostResult) -> None:
+        """Into the report, and into the journal."""
+        result.settle()
+        self.report.host_done(result)
+        about = {"task": result.task, "host": result.host, "mode": self.report.mode}
+        for part in result.parts:
+            if part.status != "ok":
+                seconds = round(part.seconds, 2)
+                self.journal.write(**about, step=part.title, result=part.status, seconds=seconds)
+        why = {"why": result.sentence} if result.sentence else {}
+        seconds = round(result.seconds, 2)
+        self.journal.write(**about, result=result.status, seconds=seconds, **why)
 
     def parallel(self, hosts: Sequence[Host], function: Callable[[Host], T]) -> list[T]:
         """`function` of every host, in the hosts' order, some of them at the same time."""
@@ -419,41 +492,4 @@ class Run:
         return [future.result() for future in futures]
 
     def _on(self, on: On) -> list[Host]:
-        return self.cluster.group(on) if isinstance(on, str) else list(on(self.cluster))
-
-    def ad_hoc(self, command: str) -> None:
-        """Run a command as the login user on every host of -H, side by side."""
-        hosts = self.cluster.select(self.options.hosts)
-        if self.options.dry:
-            self.report.commands("command", "", {host.name: [("", command)] for host in hosts})
-            return
-        self.report.task_begins("command", command, hosts, DO)
-
-        def one(host: Host) -> HostResult:
-            result = HostResult("command", host.name, DO)
-            began = time.monotonic()
-            part = StepResult(command, command)
-            try:
-                self.connections.open(host)
-                part.code, part.output = self.connections.command(host, command)
-            except SettingsError:
-                raise
-            except RunbookError as error:
-                unreachable = isinstance(error, UnreachableError)
-                result.status = "unreachable" if unreachable else "failed"
-                result.sentence = str(error)
-                return result
-            part.seconds = result.seconds = time.monotonic() - began
-            part.status = "failed" if part.code else "ran"
-            result.add(part)
-            return result
-
-        self.each(hosts, one)
-        self.report.task_ends()
-
-
-def _verdict(question: Probe, answer: Answer) -> Verdict:
-    try:
-        return question.judge(answer)
-    except (ValueError, IndexError, KeyError):
-        return Verdict(UNKNOWN, f"not understood: {answer.text.strip()[:120] or 'no answer'}")
+        return hosts_on(on, self.cluster)

@@ -9,14 +9,16 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from .probes import Probe
-from .steps import RUNTIME, Handler, Step, quote
+from .probes import OK, Probe, Verdict
+from .step import RUNTIME, Handler, Step, quote
 
 DO, PLAN, CHECK = "do", "plan", "check"
 LOCK_PATIENCE = 10
 """Seconds that a run waits for another one on the same host before it gives up."""
 PROBE_LIMIT = 60
 """Seconds that a probe or a fact may take."""
+ENVIRONMENT = "cd /; export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin"
+"""What commands find around them on every host."""
 
 
 @dataclass
@@ -40,6 +42,14 @@ class StepResult:
     seconds: float = 0.0
     code: int = 0
     output: list[str] = field(default_factory=list)
+
+    def judged(self, verdict: Verdict, fix: str) -> StepResult:
+        """This result with a verdict's level and sentence, and what to type if it is not fine."""
+        self.status = verdict.level
+        if verdict.sentence:
+            self.title += f": {verdict.sentence}"
+        self.output = [f"mend it with: {fix}"] if fix and verdict.level != OK else []
+        return self
 
 
 @dataclass(frozen=True)
@@ -68,11 +78,13 @@ def compile_script(
     who: str = "",
     noted: Iterable[str] = (),
     runtime: str = RUNTIME,
+    at_once: int = 0,
 ) -> Script:
     """One script for all steps, then the handlers they name, then the probes.
 
     `mode` is do, plan or check; only do takes the host's lock, and only do changes anything.
-    `noted` are handlers that an earlier part of the same plan would have asked for.
+    `noted` are handlers that an earlier part of the same plan would have asked for. `at_once`: the
+    probes run at the same time, and each gets this many seconds.
     """
     steps = list(steps)
     handlers = {handler.name: handler for step in steps for handler in step.notify}
@@ -81,7 +93,7 @@ def compile_script(
         if handler.apply:
             parts.append(_handler_part(len(parts), handler))
     for question in probes:
-        parts.append(_probe_part(len(parts), question))
+        parts.append(_probe_part(len(parts), question, at_once))
     mark = f"\x1e{secrets.token_hex(8)} "
     calls = "\n".join(part.call for part in parts)
     return Script(
@@ -97,6 +109,7 @@ units=({_words(unit for step in steps for unit in step.units)})
 for note in {_words(noted)}; do noted[$note]=yes; done
 {f"lock {quote(who)} {LOCK_PATIENCE} || return 0" if mode == DO else ""}
 {calls}
+{"hear" if at_once else ""}
 event end -1
 }}
 airflow_runbook </dev/null
@@ -112,7 +125,7 @@ def library() -> str:
     """What a root shell on a host is told once, before its first script."""
     lines = (Path(__file__).parent / "library.sh").read_text(encoding="utf-8").splitlines()
     code = [line for line in lines if line and not line.lstrip().startswith("#")]
-    return "\n".join(["export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin", *code, ""])
+    return "\n".join([ENVIRONMENT, *code, ""])
 
 
 class Reader:
@@ -204,8 +217,8 @@ class Reader:
 
 
 def _step_part(index: int, step: Step) -> Part:
-    call = "reboot_step" if step.reboots else "step"
     notes = " ".join(handler.name for handler in step.notify)
+    clears = " ".join(handler.name for handler in step.clears)
     return Part(
         step.title,
         step.shown,
@@ -216,8 +229,18 @@ differ() {{ {step.diff or ":"}; }}
 text={quote(step.text)}
 make={quote(step.apply)}
 notes={quote(notes)}
-{call} {index} {step.timeout} || return 0""",
+clears={quote(clears)}
+{_function(step)} {index} {step.timeout} || return 0""",
     )
+
+
+def _function(step: Step) -> str:
+    """The library's function that carries the step out."""
+    if step.guard:
+        return "guard"
+    if step.waits:
+        return "waiting"
+    return "reboot_step" if step.reboots else "step"
 
 
 def _handler_part(index: int, handler: Handler) -> Part:
@@ -229,12 +252,14 @@ def _handler_part(index: int, handler: Handler) -> Part:
     )
 
 
-def _probe_part(index: int, question: Probe) -> Part:
+def _probe_part(index: int, question: Probe, at_once: int) -> Part:
+    limit = at_once or PROBE_LIMIT
+    ask = "ask" if at_once else "probe"
     return Part(
         question.title,
         question.command,
-        PROBE_LIMIT,
-        f"make={quote(question.command)}\nprobe {index} {PROBE_LIMIT}",
+        limit,
+        f"make={quote(question.command)}\n{ask} {index} {limit}",
     )
 
 

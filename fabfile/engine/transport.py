@@ -150,9 +150,16 @@ class Connections:
         pinned = [key.get_name() for key in self.known.keys(name)]
         return name, shown_key(sock, host, connection.patience, pinned)
 
-    def run(self, host: Host, script: Script, progress: Callable[[Reader], None]) -> Reader:
+    def run(
+        self,
+        host: Host,
+        script: Script,
+        progress: Callable[[Reader], None],
+        prompt: bool = False,
+    ) -> Reader:
         """Run a script in the host's root shell, which stays open for the next one.
 
+        `prompt`: a host that does not begin within the time for a connection counts as silent.
         Raises UnreachableError if the connection breaks, AccessError if sudo refuses.
         """
         connection = self._open[host.name]
@@ -161,7 +168,8 @@ class Connections:
             shell = self._shells.get(host.name) or self._root_shell(host, connection)
             shell.sendall(script.text.encode())
             while not reader.over:
-                shell.settimeout(reader.limit + GRACE)
+                waits = prompt and not reader.began
+                shell.settimeout(connection.patience if waits else reader.limit + GRACE)
                 data = shell.recv(65536)
                 if not data:
                     break
@@ -397,7 +405,9 @@ def _no_root(host: Host, user: str, said: str, asked: bool) -> AccessError:
 
 
 def _silent(host: Host, reader: Reader) -> str:
-    step = reader.current.title if reader.current else "the start"
+    if not reader.began:
+        return f"{host.name} does not answer: its shell has not begun in time. Rerunning is safe."
+    step = reader.current.title if reader.current else "the end"
     return f"{host.name} stopped answering at: {step}. Look there whether it goes on; then rerun."
 
 

@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable, Optional
 
-import paramiko
-
 from .cluster import Host
 from .errors import UnreachableError, UsageError
-from .known_hosts import fingerprint
 from .results import HostResult
 from .script import StepResult
 
 if TYPE_CHECKING:
+    import paramiko
+
     from .run import Run
 
 
@@ -46,6 +45,8 @@ def trust(run: Run, hosts: Sequence[Host], *, replace: bool = False) -> None:
     Until then no connection is made. --yes accepts them all. A key that differs from the pinned one
     is refused, unless --replace says that the server was reinstalled.
     """
+    from .known_hosts import fingerprint  # paramiko is heavy, and --list needs none of it
+
     shown = {host.name: look for host, look in zip(hosts, run.parallel(hosts, _look_with(run)))}
     offered = [look for look in shown.values() if look.new or (replace and look.changed)]
     for look in offered:
@@ -107,6 +108,8 @@ def _pinned(plan: bool, accepted: bool) -> StepResult:
 
 
 def _warning(look: Shown) -> str:
+    from .known_hosts import fingerprint
+
     assert look.key
     return (
         f"{look.host.name} shows {fingerprint(look.key)}, but pinned is "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import yaml
 
@@ -16,9 +16,13 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 class Source:
     """A YAML file as plain data, plus where each key stands."""
 
-    def __init__(self, file: Path) -> None:
-        """Read `file`; raises InventoryError if it is absent, not YAML, or says a key twice."""
+    def __init__(self, file: Path, content: Optional[bytes] = None) -> None:
+        """Read `file`; raises InventoryError if it is absent, not YAML, or says a key twice.
+
+        `content` is what is in the file, where that is known already.
+        """
         self.file = file
+        self._content = content
         self._lines: dict[KeyPath, int] = {}
         self.data = self._read()
 
@@ -36,7 +40,8 @@ class Source:
 
     def _read(self) -> dict[str, Any]:
         try:
-            text = self.file.read_text(encoding="utf-8")
+            content = self.file.read_bytes() if self._content is None else self._content
+            text = content.decode("utf-8")
         except FileNotFoundError:
             raise InventoryError(
                 f"{self.file} does not exist; run in the project's folder, "

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from invoke.main import program as inv_program
 
-from fabfile.engine.program import main
+from fabfile.engine.fab import main
+from fabfile.engine.program import main as inv_program
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -52,7 +52,7 @@ def fab(call):
 
 @pytest.fixture
 def inv(call):
-    return lambda *arguments: call(inv_program.run, *arguments)
+    return lambda *arguments: call(inv_program, *arguments)
 
 
 @pytest.mark.parametrize(

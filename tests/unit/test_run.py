@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import io
+import shlex
 import subprocess
+import sys
 import threading
 from types import SimpleNamespace
 
 import pytest
 
 from fabfile.engine import run as engine
-from fabfile.engine.errors import AccessError, UnreachableError, UsageError
+from fabfile.engine.errors import AccessError, RunbookError, UnreachableError, UsageError
 from fabfile.engine.journal import Journal
-from fabfile.engine.probes import probe, says, succeeds
+from fabfile.engine.probes import OK, WARN, Finding, Verdict, probe, says, succeeds
 from fabfile.engine.report import Report
 from fabfile.engine.run import Options, Run
 from fabfile.engine.script import Reader, library
 from fabfile.engine.secrets import Mask, Passwords
-from fabfile.engine.section import Fact, Section
-from fabfile.engine.steps import command
+from fabfile.engine.section import Fact, Question, Section, stage
+from fabfile.engine.step import Handler
+from fabfile.engine.steps import action, command
 
 
 class Shells:
@@ -61,7 +64,9 @@ def start(cluster, tmp_path, monkeypatch):
 
     monkeypatch.setattr(engine, "compile_script", here)
 
-    def go(section: Section, *tasks: str, off=(), refusing=(), **options) -> SimpleNamespace:
+    def go(
+        section: Section, *tasks: str, off=(), refusing=(), arguments=None, **options
+    ) -> SimpleNamespace:
         stream = io.StringIO()
         mask = Mask()
         run = Run(
@@ -75,7 +80,7 @@ def start(cluster, tmp_path, monkeypatch):
         shells = Shells(off, refusing)
         run._connections = shells
         works = {task.name: task.work for task in section.collection().tasks.values()}
-        went_on = [run.perform(works[name], {}) for name in tasks]
+        went_on = [run.perform(works[name], arguments or {}) for name in tasks]
         run.report.recap(run.exit_code)
         statuses = {result.host: result.status for result in run.report.results}
         return SimpleNamespace(
@@ -115,6 +120,22 @@ def test_a_failure_stops_its_host_and_the_next_task_but_not_the_others(section, 
     for words in ("mq2 failed in s.first at: first", "$ echo no such luck; exit 4", "exit code 4"):
         assert words in ended.said
     assert "when mended: fab -H mq2 s.first" in ended.said
+
+
+def test_of_a_traceback_the_user_sees_the_exception(start):
+    section = Section("s", on="rabbitmq", runbook="9", about="About s.")
+    program = "def deep():\n raise OSError('no route')\ntry:\n deep()\nfinally:\n print('end')"
+
+    @section.task
+    def migrate(host, cluster):
+        """Run a program that fails."""
+        yield command("migrated", f"{sys.executable} -c {shlex.quote(program)}", "false")
+
+    said = start(section, "migrate").said
+    assert "    OSError: no route" in said
+    assert "    end" in said
+    assert "Traceback" not in said
+    assert "line 2" not in said
 
 
 def test_keep_going_starts_the_next_task(section, start, tmp_path):
@@ -169,11 +190,43 @@ def test_batches_go_one_after_another_and_stop_at_a_failure(start, tmp_path):
     assert (tmp_path / "order").read_text().split() == ["mq1", "mq2"]
 
 
+@pytest.fixture
+def gift(tmp_path) -> Section:
+    """mq1 gives something to each host that the task is for; it tells what."""
+    section = Section("s", on="rabbitmq", runbook="9", about="About s.")
+
+    @section.task(by=lambda cluster: [cluster.hosts["mq1"]])
+    def give(host, cluster, hosts):
+        """Give."""
+        for other in hosts:
+            done = tmp_path / f"{host.name}-to-{other.name}"
+            title = f"{host.name} gives to {other.name}"
+            step = command(title, f"echo given; touch {done}", f"[[ -e {done} ]]")
+            yield step.telling().then(Handler("thanks", "thanks", "true"))
+
+    return section
+
+
+@pytest.mark.parametrize(("hosts", "given"), [("", ["mq1", "mq2", "mq3"]), ("mq2", ["mq2"])])
+def test_a_task_by_another_host_is_for_the_hosts_of_the_run(gift, start, tmp_path, hosts, given):
+    ended = start(gift, "all", hosts=hosts)
+    assert sorted(path.name for path in tmp_path.glob("mq*-to-*")) == [
+        f"mq1-to-{name}" for name in given
+    ]
+    assert set(ended.shells.tried) == {"mq1"}
+    assert ended.statuses == {"mq1": "changed"}
+    assert "      given" in ended.said
+
+
+def test_check_judges_such_a_task_where_its_steps_are_taken(gift, start):
+    assert start(gift, "check").statuses == {"mq1": "differs", "mq2": "ok", "mq3": "ok"}
+
+
 def key_section(tmp_path) -> Section:
     key = Fact(
         "the key",
         on=lambda cluster: [cluster.hosts["mq1"]],
-        command=lambda cluster: f"cat {tmp_path}/key",
+        command=lambda cluster, host: f"cat {tmp_path}/key",
         parse=str.strip,
         absent="fab s.key makes it",
     )
@@ -233,3 +286,102 @@ def test_the_journal_has_every_host_and_what_was_not_simply_fine(section, start)
     entries = ended.run.journal.file.read_text()
     assert '"host": "mq2", "mode": "do", "step": "first", "result": "failed"' in entries
     assert '"host": "mq1", "mode": "do", "result": "changed"' in entries
+
+
+def test_a_host_that_a_task_refuses_does_not_keep_the_others_from_it(start, tmp_path):
+    section = Section("s", on="rabbitmq", runbook="9", about="About s.")
+
+    @section.task
+    def pick(host, cluster):
+        """Pick."""
+        if host.name == "mq2":
+            raise RunbookError("mq2 belongs to somebody else.")
+        done = tmp_path / host.name
+        yield command("picked", f"touch {done}", f"[[ -e {done} ]]")
+
+    for plan in (True, False):
+        ended = start(section, "pick", plan=plan)
+        assert ended.statuses["mq2"] == "refused"
+        assert "mq2 belongs to somebody else." in ended.said
+        assert ended.run.exit_code == 1
+    assert (tmp_path / "mq3").exists()
+    assert start(section, "check").statuses["mq2"] == "refused"
+
+
+# Procedures, tables, verdicts
+
+
+WEIGHT = Fact(
+    "the weight",
+    on="rabbitmq",
+    command=lambda cluster, host: f"echo {len(host.name)}",
+    parse=int,
+    absent="weigh it",
+)
+
+
+@pytest.fixture
+def moves(tmp_path):
+    """A section with a procedure in two stages, the second of which can be made to fail."""
+    section = Section("s", on="rabbitmq", runbook="9", about="About s.")
+
+    @section.procedure(needs=[WEIGHT])
+    def move(hosts, cluster, facts, *, asking=False):
+        """Move."""
+        if asking:
+            yield Question("It will be moved.")
+        for host in hosts:
+            fails = "exit 3" if (tmp_path / f"broken-{host.name}").exists() else ""
+            note = action(f"{host.name} is moved", f"echo >{tmp_path}/moved-{host.name}; {fails}")
+            yield stage(f"move {host.name}", host, note)
+
+    @section.table(needs=[WEIGHT])
+    def weights(cluster, facts):
+        """Show."""
+        return [{"host": name, "kg": kg} for name, kg in sorted(facts.known(WEIGHT).items())]
+
+    @section.verdict(needs=[WEIGHT])
+    def together(cluster, facts):
+        total = sum(facts.known(WEIGHT).values())
+        yield Finding("weight", Verdict(OK if total == 9 else WARN, f"{total} kg"), fix="eat")
+
+    return section
+
+
+def test_a_procedure_stops_at_the_first_stage_that_fails(moves, start, tmp_path):
+    (tmp_path / "broken-mq2").touch()
+    ended = start(moves, "move")
+    assert ended.went_on == [False]
+    assert (tmp_path / "moved-mq1").exists()
+    assert not (tmp_path / "moved-mq3").exists()
+    assert ended.run.exit_code == 1
+
+
+def test_the_plan_of_a_procedure_names_every_stage_and_does_none(moves, start, tmp_path):
+    ended = start(moves, "move", plan=True)
+    for name in ("mq1", "mq2", "mq3"):
+        assert f"would change: {name} is moved" in ended.said
+        assert not (tmp_path / f"moved-{name}").exists()
+
+
+def test_a_procedure_that_asks_does_nothing_unless_somebody_agrees(moves, start, tmp_path):
+    start(moves, "move", arguments={"asking": True}, plan=True)
+    with pytest.raises(UsageError, match="say --yes"):
+        start(moves, "move", arguments={"asking": True})
+    assert not (tmp_path / "moved-mq1").exists()
+    start(moves, "move", arguments={"asking": True}, yes=True)
+    assert (tmp_path / "moved-mq3").exists()
+
+
+def test_a_table_shows_what_hosts_say_and_who_is_silent(moves, start):
+    ended = start(moves, "weights", off=["mq2"])
+    assert "mq1" in ended.said
+    assert ended.statuses == {"mq2": "unreachable"}
+    assert ended.run.exit_code == 3
+
+
+def test_the_verdict_on_all_hosts_is_always_told(moves, start):
+    assert "[cluster] ok: weight: 9 kg" in start(moves, "check").said
+    less = start(moves, "check", off=["mq2"])
+    assert "[cluster] warning: weight: 6 kg" in less.said
+    assert "mend it with: eat" in less.said

@@ -16,7 +16,7 @@ from fabfile.engine.known_hosts import KnownHosts, lookup_name
 from fabfile.engine.report import Report
 from fabfile.engine.results import HostResult
 from fabfile.engine.script import StepResult
-from fabfile.engine.secrets import MASK, Mask, Passwords
+from fabfile.engine.secrets import MASK, Mask, Passwords, Secret, Vault
 
 SECRET = 'it\'s; 100% "quoted" @secret'
 
@@ -138,3 +138,112 @@ def test_a_pinned_key_is_found_by_address_and_a_new_one_replaces_it(cluster, tmp
 def test_another_port_has_its_own_name():
     assert lookup_name("10.0.0.1", 22) == "10.0.0.1"
     assert lookup_name("10.0.0.1", 2222) == "[10.0.0.1]:2222"
+
+
+# The vault
+
+
+DATABASE = Secret("database", "the database")
+
+
+def test_a_password_is_made_up_once_and_kept_for_its_owner_only(tmp_path):
+    vault = Vault(tmp_path / "secrets.yaml", Mask())
+    first = vault.get(DATABASE)
+    assert len(first) >= 32
+    assert not vault.file.exists()
+    assert vault.keep() == ["database"]
+    assert vault.file.stat().st_mode & 0o777 == 0o600
+    assert Vault(vault.file, Mask()).get(DATABASE) == first
+    assert vault.keep() == []
+
+
+def test_passwords_that_are_there_stay(tmp_path):
+    file = tmp_path / "secrets.yaml"
+    file.write_text("other: kept\n")
+    file.chmod(0o600)
+    vault = Vault(file, Mask())
+    vault.get(DATABASE)
+    vault.keep()
+    assert "other: kept" in file.read_text()
+
+
+def test_the_environment_goes_over_the_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("RUNBOOK_SECRET_DATABASE", "of the environment")
+    vault = Vault(tmp_path / "secrets.yaml", Mask())
+    assert vault.get(DATABASE) == "of the environment"
+    assert vault.keep() == []
+
+
+def test_a_password_from_the_vault_is_masked(tmp_path):
+    mask = Mask()
+    secret = Vault(tmp_path / "secrets.yaml", mask).get(DATABASE)
+    assert mask(f"x {secret} y") == f"x {MASK} y"
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "complaint"),
+    [
+        ("database: x\n", 0o644, "chmod 600"),
+        ("database: 12\n", 0o600, "put it in quotes"),
+        ("database: ''\n", 0o600, "must be text"),
+        ("database: pässword\n", 0o600, "printable ASCII"),
+    ],
+)
+def test_an_unsafe_or_odd_file_is_refused(tmp_path, text, mode, complaint):
+    file = tmp_path / "secrets.yaml"
+    file.write_text(text)
+    file.chmod(mode)
+    with pytest.raises(SettingsError, match=complaint):
+        Vault(file, Mask()).get(DATABASE)
+
+
+def test_a_password_is_renewed_on_request_only(tmp_path):
+    vault = Vault(tmp_path / "secrets.yaml", Mask())
+    first = vault.get(DATABASE)
+    vault.keep()
+    second = vault.renew(DATABASE)
+    assert second != first
+    assert Vault(vault.file, Mask()).get(DATABASE) == first
+    assert vault.keep() == ["database"]
+    assert Vault(vault.file, Mask()).get(DATABASE) == second
+
+
+def test_a_secret_takes_another_ones_value_and_leaves_the_file(tmp_path):
+    mask = Mask()
+    vault = Vault(tmp_path / "secrets.yaml", mask)
+    old = Secret("old", "the one before")
+    first = vault.get(DATABASE)
+    vault.keep()
+    vault.put(old, first)
+    vault.renew(DATABASE)
+    assert vault.knows(old)
+    assert vault.keep() == ["database"]
+    again = Vault(vault.file, mask)
+    assert again.get(old) == first
+    again.forget(old)
+    assert not again.knows(old)
+    assert first in vault.file.read_text()
+    assert again.keep() == []
+    assert first not in vault.file.read_text()
+    assert mask(first) == MASK
+
+
+def test_asking_whether_a_secret_is_known_makes_none_up(tmp_path):
+    vault = Vault(tmp_path / "secrets.yaml", Mask())
+    assert not vault.knows(DATABASE)
+    vault.forget(DATABASE)
+    assert vault.keep() == []
+
+
+def test_two_runs_do_not_both_make_up_the_same_password(tmp_path):
+    one, other = (Vault(tmp_path / "secrets.yaml", Mask()) for _ in range(2))
+    one.get(DATABASE)
+    other.get(DATABASE)
+    one.keep()
+    with pytest.raises(SettingsError, match="start this one again"):
+        other.keep()
+
+
+def test_a_secret_is_masked_as_sql_and_yaml_quote_it(mask):
+    assert "quoted" not in mask(SECRET.replace("'", "''"))
+    assert "quoted" not in mask(json.dumps(SECRET))

@@ -14,6 +14,7 @@ import pytest
 from fabfile.engine import steps
 from fabfile.engine.probes import Answer, probe, succeeds
 from fabfile.engine.script import CHECK, DO, PLAN, Reader, compile_script, library
+from fabfile.engine.step import REBOOT, Handler, Step, quote
 
 ME = getpass.getuser()
 MINE = grp.getgrgid(os.getgid()).gr_name
@@ -31,7 +32,7 @@ class Here:
 
     folder: Path
 
-    def run(self, *wanted: steps.Step, mode: str = DO, probes=(), noted=()) -> Reader:
+    def run(self, *wanted: Step, mode: str = DO, probes=(), noted=()) -> Reader:
         runtime = str(self.folder / "run")
         script = compile_script(wanted, probes, mode, "me@here", noted, runtime)
         answer = subprocess.run(
@@ -43,7 +44,7 @@ class Here:
         assert answer.stderr == b""
         return reader
 
-    def statuses(self, *wanted: steps.Step, **options) -> list[str]:
+    def statuses(self, *wanted: Step, **options) -> list[str]:
         return [result.status for result in self.run(*wanted, **options).results]
 
     def path(self, name: str) -> str:
@@ -55,7 +56,7 @@ def here(tmp_path) -> Here:
     return Here(tmp_path)
 
 
-def kinds(here: Here) -> dict[str, list[steps.Step]]:
+def kinds(here: Here) -> dict[str, list[Step]]:
     """One example of each kind that needs no root."""
     (here.folder / "config").write_text("SELINUX=enforcing\n# SELINUX=x\nSELINUXTYPE=targeted\n")
     (here.folder / "config").chmod(0o644)
@@ -66,6 +67,15 @@ def kinds(here: Here) -> dict[str, list[steps.Step]]:
         "block": [steps.block(here.path("hosts"), "us", ["10.0.0.1 sql1"], ["sql1"], **OURS)],
         "directory": [steps.directory(here.path("dir"), "0700", **OURS)],
         "command": [steps.command("t", f"touch {here.path('t')}", f"[[ -e {here.path('t')} ]]")],
+        "fed": [
+            steps.fed(
+                "fed",
+                f"cat >{here.path('fed')}",
+                "it's $HOME\nEOF\n",
+                unless=f"holds_text {here.path('fed')}",
+                diff=f"text_diff {here.path('fed')}",
+            )
+        ],
         "setting": [
             steps.edited(
                 here.path("config"),
@@ -77,7 +87,7 @@ def kinds(here: Here) -> dict[str, list[steps.Step]]:
     }
 
 
-KINDS = ["file", "empty file", "line", "block", "directory", "command", "setting"]
+KINDS = ["file", "empty file", "line", "block", "directory", "command", "fed", "setting"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -126,6 +136,70 @@ def test_plan_of_a_secret_file_shows_no_content(here):
     assert "hunter2" not in "\n".join(reader.results[0].output)
 
 
+def test_plan_of_a_file_with_passwords_shows_all_but_these(here):
+    (here.folder / "f").write_text("user: a\npassword: hunter2\n")
+    wanted = steps.file(here.path("f"), "user: b\npassword: hunter3\n", **OURS, hide="password: ")
+    output = "\n".join(here.run(wanted, mode=PLAN).results[0].output)
+    assert "+user: b" in output
+    assert "hunter" not in output
+    only = steps.file(here.path("f"), "user: a\npassword: new\n", **OURS, hide="password: ")
+    assert "differs in a secret" in here.run(only, mode=PLAN).results[0].output[0]
+
+
+def test_a_guard_refuses_before_anything_is_done(here):
+    guard = steps.required("nobody else is here", "false", "echo 'somebody is here; ask them'")
+    after = steps.command("after", f"touch {here.path('after')}", f"[[ -e {here.path('after')} ]]")
+    for mode in (DO, PLAN):
+        reader = here.run(guard, after, mode=mode)
+        assert [result.status for result in reader.results] == ["refused"]
+        assert reader.results[0].output == ["somebody is here; ask them"]
+        assert not (here.folder / "after").exists()
+    assert here.statuses(guard, after, mode=CHECK) == ["refused", "differs"]
+    assert here.statuses(steps.required("fine", "true", "echo no"), after) == ["ok", "changed"]
+
+
+def test_a_test_may_end_early_also_after_a_step_has_changed_something(here):
+    """`grep -q` closes its pipe; what writes into it must not make the test fail."""
+    changes = steps.command("t", f"touch {here.path('t')}", f"[[ -e {here.path('t')} ]]")
+    early = steps.command("early", "false", "yes | grep -q y")
+    assert here.statuses(changes, early) == ["changed", "ok"]
+
+
+def test_a_daemon_that_a_step_leaves_behind_does_not_keep_the_lock(here):
+    daemon = "sleep 20 >/dev/null 2>&1 &\necho $! >" + here.path("pid")
+    wanted = steps.command("it runs", daemon, f"[[ -e {here.path('pid')} ]]")
+    try:
+        assert here.statuses(wanted) == ["changed"]
+        reader = here.run(wanted)
+        assert reader.holder is None
+        assert [result.status for result in reader.results] == ["ok"]
+    finally:
+        os.kill(int((here.folder / "pid").read_text()), 9)
+
+
+def test_an_action_runs_each_time(here):
+    wanted = steps.action("again", f"echo >>{here.path('times')}")
+    assert here.statuses(wanted) == ["changed"]
+    assert here.statuses(wanted, mode=PLAN) == ["differs"]
+    assert here.statuses(wanted) == ["changed"]
+    assert (here.folder / "times").read_text() == "\n\n"
+
+
+def test_waiting_ends_when_what_is_waited_for_comes(here):
+    done = here.path("done")
+    wanted = steps.until("it comes", f"[[ -e {done} ]]", timeout=10)
+    late = subprocess.Popen(["bash", "-c", f"sleep 0.5; touch {done}"])
+    assert here.statuses(wanted, mode=CHECK) == ["differs"]
+    assert here.statuses(wanted, mode=PLAN) == ["ok"]
+    assert here.statuses(wanted) == ["ok"]
+    assert here.statuses(wanted, mode=CHECK) == ["ok"]
+    late.wait()
+
+
+def test_waiting_has_an_end(here):
+    assert here.statuses(steps.until("never", "false", timeout=1)) == ["failed"]
+
+
 def test_a_secret_file_is_not_in_shown_commands_or_failures(here):
     wanted = steps.file(here.path("f"), "hunter2\n", **OURS, secret=True, validate="false")
     assert "hunter2" not in wanted.shown
@@ -152,7 +226,7 @@ def test_a_file_that_its_validator_refuses_is_not_put_in_place(here):
     assert [path.name for path in here.folder.iterdir() if path.name.startswith(".f")] == []
 
 
-def block(here: Here) -> steps.Step:
+def block(here: Here) -> Step:
     lines = ["10.0.0.1 sql1", "10.0.0.2 sql2"]
     return steps.block(here.path("hosts"), "us", lines, owns=["sql1", "sql2"], **OURS)
 
@@ -244,8 +318,8 @@ def test_half_a_script_does_nothing(here):
     assert not (here.folder / "file").exists()
 
 
-def restart(here: Here) -> steps.Handler:
-    return steps.Handler("restart-x", "restart x", f"echo x >>{here.path('restarts')}")
+def restart(here: Here) -> Handler:
+    return Handler("restart-x", "restart x", f"echo x >>{here.path('restarts')}")
 
 
 def test_handler_runs_once_and_only_after_a_change(here):
@@ -272,7 +346,7 @@ def test_reboot_is_due_only_after_a_step_noted_it(here):
     rename = steps.command("rename", f"touch {here.path('name')}", f"[[ -e {here.path('name')} ]]")
     assert here.statuses(steps.reboot_if_noted(), mode=PLAN) == ["ok"]
     assert here.statuses(steps.reboot_if_noted(), mode=PLAN, noted=["reboot"]) == ["differs"]
-    here.run(rename.then(steps.REBOOT))
+    here.run(rename.then(REBOOT))
     assert here.statuses(steps.reboot_if_noted(), mode=PLAN) == ["differs"]
 
 
@@ -343,7 +417,7 @@ ZONE = (
     ],
 )
 def test_what_firewalld_says_is_understood(key, value, held):
-    answer = bash(f"zone_has {steps.quote(ZONE)} {key} {steps.quote(value)} && echo held")
+    answer = bash(f"zone_has {quote(ZONE)} {key} {quote(value)} && echo held")
     assert (answer.stdout == b"held\n") is held
 
 

@@ -1,0 +1,119 @@
+"""A step: one wanted state of a host, and the pieces of bash that steps are made of."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+RUNTIME = "/run/airflow-runbook"
+"""A host's folder for the lock and for notes of restarts still due; a reboot empties it."""
+
+
+@dataclass(frozen=True)
+class Handler:
+    """What has to happen once, at the end, if a step that names it changed something.
+
+    Without `apply` it is a note for a later task, such as the one that reboots.
+    """
+
+    name: str
+    title: str
+    apply: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One wanted state of a host.
+
+    `test` says whether the host is so; `apply` makes it so, within `timeout` seconds. `text` and
+    `render` are what the library's functions compare with, `paths`, `packages` and `units` what
+    they ask about. `diff` shows in a plan what would change. `guard` refuses the host, `waits`
+    changes nothing, `tells` is one whose output the user wants to read, `masked` stands for `apply`
+    where that holds a secret.
+    """
+
+    title: str
+    test: str
+    apply: str
+    text: str = ""
+    render: str = ""
+    diff: str = ""
+    paths: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    notify: tuple[Handler, ...] = ()
+    clears: tuple[Handler, ...] = ()
+    timeout: int = 300
+    reboots: bool = False
+    guard: bool = False
+    waits: bool = False
+    tells: bool = False
+    masked: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The commands as they may be shown; the same, unless the step holds a secret."""
+        return self.masked or self.apply
+
+    def then(self, *handlers: Handler) -> Step:
+        """This step, with handlers to run at the end of the task if it changed something."""
+        return replace(self, notify=(*self.notify, *handlers))
+
+    def showing(self, diff: str) -> Step:
+        """This step, with commands that print in a plan what would change."""
+        return replace(self, diff=diff)
+
+    def telling(self) -> Step:
+        """This step, whose output the user gets to read."""
+        return replace(self, tells=True)
+
+    def clearing(self, *handlers: Handler) -> Step:
+        """This step, which does what these handlers ask for when it changes something."""
+        return replace(self, clears=(*self.clears, *handlers))
+
+
+Steps = Iterator[Step]
+
+REBOOT = Handler("reboot", "the host has to reboot")
+
+
+def quote(text: str) -> str:
+    """`text` as one word of shell."""
+    return shlex.quote(text)
+
+
+def path_test(path: str, kind: str, mode: str, owner: str, group: str) -> str:
+    """A test: the path is of this kind, mode and owner."""
+    return f"path_is {quote(path)} {quote(kind)} {mode} {owner} {group}"
+
+
+def replacement(path: str, fill: str, mode: str, owner: str, group: str, validate: str) -> str:
+    """Commands that put a new file in place of `path` in one instant, or not at all."""
+    folder, _, name = path.rpartition("/")
+    target = quote(path)
+    commands = [
+        "(set -euo pipefail",
+        f"temp=$(mktemp {quote(f'{folder}/.{name}.XXXXXX')})",
+        "trap 'rm -f \"$temp\"' EXIT",
+        fill,
+        f'chown {owner}:{group} "$temp"',
+        f'chmod {mode} "$temp"',
+    ]
+    if validate:
+        commands.append(f'{validate} "$temp"')
+    commands += [
+        'sync "$temp"',
+        f'mv -f "$temp" {target}',
+        f"if selinuxenabled 2>/dev/null; then restorecon {target}; fi)",
+    ]
+    return "\n".join(commands)
+
+
+def here(text: str) -> str:
+    """`text` as a here-document, under a delimiter that does not occur in it."""
+    delimiter = "EOF"
+    while re.search(rf"^{delimiter}$", text, re.MULTILINE):
+        delimiter += "_"
+    return f"<<'{delimiter}'\n{text}{delimiter}"

@@ -1,0 +1,94 @@
+"""Packages and where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..step import Step, Steps, quote
+from .files import file
+
+
+def packages(*names: str) -> Step:
+    """RPM packages, or what other packages provide under these names, are installed."""
+    words = " ".join(quote(name) for name in names)
+    return Step(
+        f"installed: {' '.join(names)}",
+        test=f"packages_installed {words}",
+        apply=f"dnf install -y {words}",
+        diff=f"packages_missing {words}",
+        packages=names,
+        timeout=900,
+    )
+
+
+def packages_at(versions: Mapping[str, str]) -> Step:
+    """RPM packages are installed, each at exactly this version."""
+    words = " ".join(f"{name}-{version}" for name, version in versions.items())
+    tests = (
+        f"[[ $(rpm -q --qf '%{{VERSION}}' {name}) == {quote(version)} ]]"
+        for name, version in versions.items()
+    )
+    return Step(
+        f"installed: {words}",
+        test=" && ".join(tests),
+        apply=f"dnf install -y {words}",
+        timeout=900,
+    )
+
+
+def version_locked(versions: Mapping[str, str]) -> Steps:
+    """`dnf upgrade` leaves these packages at their versions."""
+    yield packages("python3-dnf-plugin-versionlock")
+    words = " ".join(f"{name}-{version}" for name, version in versions.items())
+    locks = "/etc/dnf/plugins/versionlock.list"
+    tests = (
+        f"[[ $current == *{name}-*([0-9]):{quote(version)}-* ]]"
+        for name, version in versions.items()
+    )
+    yield Step(
+        f"held by dnf: {words}",
+        test=f"shopt -s extglob && text_of {locks} && {' && '.join(tests)}",
+        apply=f"dnf versionlock add {words}",
+    )
+
+
+def updated() -> Step:
+    """Every installed package is at its newest version. May restart services; see `base.update`."""
+    return Step(
+        "all packages are up to date",
+        test="dnf -q --refresh check-update",
+        apply="dnf upgrade -y --refresh",
+        diff="dnf -q check-update || :",
+        timeout=3600,
+    )
+
+
+def signed(*keys: str, metadata: bool = True) -> dict[str, str]:
+    """A repository's settings: packages, and its `metadata`, bear the signature of these keys.
+
+    Without keys, as with a mirror of one's own, nothing is verified.
+    """
+    if not keys:
+        return {"gpgcheck": "0"}
+    check = {"gpgcheck": "1", "repo_gpgcheck": "1"} if metadata else {"gpgcheck": "1"}
+    return {**check, "gpgkey": " ".join(keys)}
+
+
+def repository(name: str, sections: Mapping[str, Mapping[str, str]]) -> Step:
+    """dnf's file of repositories of this name holds these sections, and no others."""
+    lines = [
+        line
+        for section, settings in sections.items()
+        for line in (f"[{section}]", *(f"{key}={value}" for key, value in settings.items()), "")
+    ]
+    return file(f"/etc/yum.repos.d/{name}.repo", "\n".join(lines[:-1]))
+
+
+def module_disabled(name: str) -> Step:
+    """The module's packages no longer hide those of other repositories (RHEL 8 AppStream)."""
+    return Step(
+        f"dnf module {name} is disabled",
+        test=f"text_of /etc/dnf/modules.d/{name}.module && [[ $current == *state=disabled* ]]",
+        apply=f"dnf module disable -y {name}",
+        timeout=600,
+    )
