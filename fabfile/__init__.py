@@ -4,9 +4,37 @@ from __future__ import annotations
 
 from invoke import Collection
 
-from . import base, hostnames, hosts, ssh
+from . import (
+    airflow,
+    base,
+    haproxy,
+    hostnames,
+    hosts,
+    nfs,
+    postgres,
+    python_build,
+    rabbitmq,
+    ssh,
+    systemd,
+)
+from .airflow import rotate, upgrade, users
 
-SECTIONS = (base.section, hostnames.section, hosts.section, ssh.section)
+AIRFLOW_DAY_TWO = (users, rotate, upgrade)
+"""Parts of the section airflow that are made of systemd's, and so come after it."""
+
+SECTIONS = (
+    base.section,
+    hostnames.section,
+    hosts.section,
+    ssh.section,
+    python_build.section,
+    postgres.section,
+    rabbitmq.section,
+    nfs.section,
+    haproxy.section,
+    airflow.section,
+    systemd.section,
+)
 
 ns = Collection()
 for section in SECTIONS:

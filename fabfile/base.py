@@ -5,9 +5,10 @@ from __future__ import annotations
 from .engine import steps
 from .engine.cluster import Cluster, Host
 from .engine.errors import MissingFact
-from .engine.probes import OK, WARN, Answer, Probes, Verdict, probe
-from .engine.section import Section
-from .engine.steps import Steps
+from .engine.probes import OK, WARN, Answer, Findings, Probes, Verdict, probe
+from .engine.section import Facts, Section
+from .engine.step import Step, Steps
+from .vitals import NO_TIME_SOURCE, TIME, VITALS, judged
 
 section = Section(
     "base", on="all", runbook="1.1", about="Prepare every server: packages, user, time, firewall."
@@ -40,7 +41,10 @@ VRRP_ROLES = ("haproxy", "nfs")
 
 @section.task(alone=True)
 def update(host: Host, cluster: Cluster) -> Steps:
-    """Bring all packages up to date (dnf upgrade); by name only, as it may restart services."""
+    """Bring all packages up to date (dnf upgrade). By name only.
+
+    It may restart services.
+    """
     yield steps.updated()
 
 
@@ -48,6 +52,15 @@ def update(host: Host, cluster: Cluster) -> Steps:
 def packages(host: Host, cluster: Cluster) -> Steps:
     """Install the packages that every server has in common."""
     yield steps.packages(*cluster.base.packages)
+
+
+def epel(cluster: Cluster) -> Step:
+    """EPEL's repository, for the sections that need more than the distribution has."""
+    source = cluster.sources.epel
+    signed = steps.signed(*filter(None, [source.key]), metadata=False)
+    return steps.repository(
+        "epel", {"epel": {"name": "EPEL", "baseurl": source.packages, **signed}}
+    )
 
 
 @section.task
@@ -64,7 +77,7 @@ def timezone(host: Host, cluster: Cluster) -> Steps:
 
 @section.task
 def user(host: Host, cluster: Cluster) -> Steps:
-    """Give the administrator an account with sudo and key login, and no password to guess."""
+    """Give the administrator an account with sudo and key login, and no password."""
     yield from account(host, cluster)
 
 
@@ -76,8 +89,9 @@ def account(host: Host, cluster: Cluster) -> Steps:
     name = cluster.user(host)
     if not cluster.public_key:
         raise MissingFact(
-            f"{cluster.path(cluster.connection.key)}.pub is missing; "
-            f"make it: ssh-keygen -y -f {cluster.connection.key} >{cluster.connection.key}.pub"
+            f"{cluster.path(cluster.connection.key)}.pub is missing; make a key: ssh-keygen -t "
+            f"ed25519 -f {cluster.connection.key} (or, if you have the key itself: "
+            f"ssh-keygen -y -f {cluster.connection.key} >{cluster.connection.key}.pub)"
         )
     yield steps.user(name, groups=["wheel"])
     yield steps.sudoers(name, f"{name} ALL=(ALL) NOPASSWD:ALL")
@@ -104,6 +118,11 @@ def firewall(host: Host, cluster: Cluster) -> Steps:
         yield steps.firewall_ports(*dict.fromkeys(ports))
     if set(host.roles) & set(VRRP_ROLES):
         yield steps.firewall_protocol("vrrp")
+    yield from private_ports(host, cluster)
+
+
+def private_ports(host: Host, cluster: Cluster) -> Steps:
+    """The ports that only the hosts of one role may reach."""
     for role in host.roles:
         if role in PRIVATE_PORTS:
             callers, private = PRIVATE_PORTS[role]
@@ -125,12 +144,14 @@ def time(host: Host, cluster: Cluster) -> Steps:
 
 @section.check
 def check(host: Host, cluster: Cluster) -> Probes:
-    """Say what differs from step 1.1, and whether the clock is synchronised."""
+    """Say what differs from step 1.1, and how clocks, disks, memory and services are."""
     yield probe(
         "clock is synchronised",
         "chronyc -n tracking",
         follows_a_source,
         fix="fab base.time, after naming time servers that answer in base.ntp",
+        cause=NO_TIME_SOURCE,
+        thorough=True,
     )
 
 
@@ -139,3 +160,9 @@ def follows_a_source(answer: Answer) -> Verdict:
     if "Not synchronised" in answer.text:
         return Verdict(WARN, "chronyd has no time source that it trusts (yet)")
     return Verdict(OK) if answer.code == 0 else Verdict(WARN, "chronyd does not answer")
+
+
+@section.verdict(needs=[TIME, VITALS])
+def together(cluster: Cluster, facts: Facts) -> Findings:
+    """How the servers are, and whether their clocks agree."""
+    yield from judged(cluster, facts)

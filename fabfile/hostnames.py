@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from .engine.cluster import Cluster, Host
 from .engine.probes import Probes, first_word_is, probe
 from .engine.section import Section
-from .engine.steps import Steps, hostname, reboot_if_noted
+from .engine.step import Steps
+from .engine.steps import hostname, reboot_if_noted
 
 section = Section(
     "hostnames", on="all", runbook="1.2", about="Name every server, and reboot where that needs it."
@@ -27,7 +28,7 @@ def one_of_each_cluster(hosts: Sequence[Host], cluster: Cluster) -> list[list[Ho
 
 @section.task(batches=one_of_each_cluster)
 def reboot(host: Host, cluster: Cluster) -> Steps:
-    """Reboot the servers that need it, never two of a cluster at once, and wait for each."""
+    """Reboot the servers that need it, never two of a cluster at once."""
     yield reboot_if_noted()
 
 

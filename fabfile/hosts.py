@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from .engine.cluster import Cluster, Host
 from .engine.probes import Probes, first_word_is, probe
 from .engine.section import Section
-from .engine.steps import Steps, block
+from .engine.step import Steps
+from .engine.steps import block
 
 section = Section(
     "hosts", on="all", runbook="1.3", about="Teach every server the names of all others."
@@ -16,7 +17,10 @@ section = Section(
 
 @section.task
 def names(host: Host, cluster: Cluster) -> Steps:
-    """Keep the cluster's names and VIPs in one block of /etc/hosts, and nowhere else in it."""
+    """Keep the cluster's names and VIPs in one block of /etc/hosts.
+
+    They stand nowhere else in that file.
+    """
     yield block(
         "/etc/hosts",
         "Airflow HA Cluster Infrastructure",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .base import account
 from .engine.cluster import Cluster, Host
 from .engine.probes import Probes, probe, says
 from .engine.section import Fact, Facts, Section
-from .engine.steps import Steps, authorised_key, block, command, directory
+from .engine.step import Step, Steps, quote
+from .engine.steps import authorised_key, block, command, directory
 from .engine.trust import trust
 
 section = Section(
@@ -31,7 +34,7 @@ def key_file(cluster: Cluster) -> str:
 KEY = Fact(
     "the SSH key",
     on=key_host,
-    command=lambda cluster: f"cat {key_file(cluster)}.pub",
+    command=lambda cluster, host: f"cat {key_file(cluster)}.pub",
     parse=str.strip,
     absent="fab ssh.keygen makes it",
 )
@@ -39,14 +42,19 @@ KEY = Fact(
 HOST_KEYS = Fact(
     "the host keys",
     on="all",
-    command=lambda cluster: "cat /etc/ssh/ssh_host_*_key.pub",
+    command=lambda cluster, host: "cat /etc/ssh/ssh_host_*_key.pub",
     parse=lambda text: [" ".join(line.split()[:2]) for line in text.splitlines()],
     absent="it does not answer; known_hosts stays as it is until it does",
     used_by=key_host,
 )
 
 
-section.on_controller(trust)
+section.on_controller(
+    trust,
+    help={
+        "replace": "pin new keys also where another one is pinned: a server that was reinstalled"
+    },
+)
 
 
 @section.task(bootstrap=True)
@@ -104,6 +112,36 @@ def known_hosts(host: Host, cluster: Cluster, facts: Facts) -> list[str]:
     names = [host.name, host.address]
     shown = ",".join(names if port == 22 else [f"[{name}]:{port}" for name in names])
     return [f"{shown} {key}" for key in facts.of(HOST_KEYS, host)]
+
+
+def ship(
+    title: str,
+    cluster: Cluster,
+    other: Host,
+    paths: Sequence[str],
+    mark: str,
+    text: str,
+    exclude: Sequence[str] = (),
+) -> Step:
+    """Files of VM1 are on another server, at the same paths; a step for VM1.
+
+    What VM1 does not have goes there, too. `mark` is a file beside them that holds `text` when all
+    is complete: it is the first to go and the last to come.
+    """
+    [vm1] = key_host(cluster)
+    become = f"runuser -u {cluster.user(vm1)} --"
+    login = f"ssh -o BatchMode=yes -o ConnectTimeout=10 -p {cluster.ssh_port(other)}"
+    there = f"{cluster.user(other)}@{other.name}"
+    left_out = " ".join(f"--exclude={quote(name)}" for name in (mark.rpartition("/")[2], *exclude))
+    return command(
+        title,
+        f"""{become} {login} {there} sudo -n rm -f {mark}
+{become} rsync -a --delete --relative --no-implied-dirs {left_out} \\
+  --rsync-path='sudo -n rsync' -e '{login}' {" ".join(paths)} {there}:/
+{become} {login} {there} "echo {quote(text)} | sudo -n tee {mark} >/dev/null\"""",
+        unless=f"[[ $({become} {login} {there} cat {mark} 2>/dev/null) == {quote(text)} ]]",
+        timeout=3600,
+    )
 
 
 @section.check

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from messages import Queue
 
 from lab.machine import Lab
 
@@ -46,6 +49,25 @@ class Answer:
             if step["status"] in statuses
         }
 
+    def unknown(self) -> set[str]:
+        """Tasks of which a plan could not say what they will do."""
+        return {
+            task
+            for task, result in self.data["tasks"].items()
+            if any(host["status"] == "unknown" for host in result["hosts"].values())
+        }
+
+    def changes(self, but: set[str]) -> set[tuple[str, str]]:
+        """(host, step) that a plan announces, or a run has changed, in all tasks but these."""
+        return {
+            (host, step["title"])
+            for task, result in self.data["tasks"].items()
+            if task not in but
+            for host, outcome in result["hosts"].items()
+            for step in outcome["steps"]
+            if step["status"] in ("changed", "differs")
+        }
+
     def hosts(self, *statuses: str) -> set[str]:
         """Hosts with one of these statuses as their gravest."""
         return {host for host, status in self.data["hosts"].items() if status in statuses}
@@ -56,6 +78,11 @@ class Controller:
     """The machine that runs `fab`, inside the lab's network."""
 
     lab: Lab
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def given(self, **environment: str) -> Controller:
+        """This one, with more in the environment of every run."""
+        return Controller(self.lab, {**self.environment, **environment})
 
     def __call__(self, *arguments: str, **environment: str) -> Answer:
         """Run fab with --json and wait for it."""
@@ -69,7 +96,7 @@ class Controller:
         """Run fab as a person would and wait for it; no traceback may come out of it."""
         done = self.lab.exec(
             ["fab", *arguments],
-            env=environment,
+            env={**self.environment, **environment},
             cwd=PROJECT,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -81,11 +108,21 @@ class Controller:
         assert "error of its own" not in said
         return Answer(done.returncode, said)
 
+    def settled(self, section: str, seconds: float = 120) -> None:
+        """Wait until the section's check has nothing to say any more."""
+        deadline = time.monotonic() + seconds
+        while True:
+            answer = self(f"{section}.check")
+            if answer.code == 0 and not answer.steps("warn"):
+                return
+            assert time.monotonic() < deadline, answer.text
+            time.sleep(1)
+
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start fab and go on. A test run in the background passes on that SIGINT is ignored."""
         return subprocess.Popen(
             self.lab.inside(["env", "--default-signal=INT", "fab", *arguments]),
-            env=self.lab.environment(),
+            env={**self.lab.environment(), **self.environment},
             cwd=PROJECT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -94,10 +131,22 @@ class Controller:
         )
 
 
-@pytest.fixture(scope="session")
-def controller_of() -> type[Controller]:
-    """The controller of a lab other than the session's."""
-    return Controller
+@pytest.fixture(scope="module")
+def lab_of_its_own():
+    """lab_of_its_own("grows", hosts_yaml) -> its fab, its hosts up and through Section 1."""
+    opened: list[Lab] = []
+
+    def up(name: str, file: Path) -> Controller:
+        opened.append(Lab.open(name, file))
+        opened[-1].up()
+        fab = Controller(opened[-1])
+        answer = fab("--yes", "ssh.trust", "ssh.bootstrap", "base", "hostnames", "hosts")
+        assert answer.code == 0, answer.text
+        return fab
+
+    yield up
+    for one in opened:
+        one.down()
 
 
 @pytest.fixture(scope="session")
@@ -121,6 +170,14 @@ def prepared(reachable) -> Controller:
     return reachable
 
 
+@pytest.fixture(scope="session")
+def queue(prepared, lab, tmp_path_factory) -> Queue:
+    """The section rabbitmq has been carried out."""
+    answer = prepared("rabbitmq")
+    assert answer.code == 0, answer.text
+    return Queue(lab, tmp_path_factory.mktemp("rabbitmq"))
+
+
 @pytest.fixture
 def on(lab):
     """Run a command as root on a host, past the product: on("mq1", "cat /etc/hosts")."""
@@ -134,12 +191,46 @@ def on(lab):
 
 
 @pytest.fixture
-def settings(lab, tmp_path):
-    """An override file with the lab's settings and these: settings("base: {…}") -> environment."""
+def well_again():
+    """Nothing to wait for."""
+    return lambda: None
 
-    def write(text: str) -> dict[str, str]:
+
+@pytest.fixture
+def healed(lab, well_again):
+    """lab.fault, undone at the end whatever happens; then `well_again` of the module waits."""
+    broken = set()
+
+    def fault(host: str, kind: str, **options: Any) -> None:
+        broken.add(host)
+        lab.fault(host, kind, **options)
+
+    yield fault
+    for host in broken:
+        lab.heal(host)
+    well_again()
+
+
+@pytest.fixture
+def settings(lab, tmp_path):
+    """The lab's settings with these on top: settings("base", packages=[…]) -> environment."""
+
+    def write(section: str, **changed: Any) -> dict[str, str]:
         override = tmp_path / "override.yaml"
-        override.write_text((PROJECT / "lab/override.yaml").read_text() + text)
+        data = yaml.safe_load((PROJECT / "lab/override.yaml").read_text())
+        data.setdefault(section, {}).update(changed)
+        override.write_text(yaml.safe_dump(data))
         return {"RUNBOOK_OVERRIDE": str(override)}
 
     return write
+
+
+@pytest.fixture
+def report(request, capsys):
+    """A figure for whoever reads the test's output: report("switchover: 1.5 s without writes")."""
+
+    def say(line: str) -> None:
+        with capsys.disabled():
+            print(f"\n    {line}", end=" ", flush=True)
+
+    return say

@@ -8,23 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-import pytest
-
 PROJECT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def healed(lab):
-    """Whatever the test does to these hosts' power and network is undone."""
-    hurt: list[str] = []
-
-    def fault(host: str, kind: str) -> None:
-        hurt.append(host)
-        lab.fault(host, kind)
-
-    yield fault
-    for host in hurt:
-        lab.heal(host)
 
 
 def test_one_host_of_thirteen_is_off(prepared, healed):
@@ -153,7 +137,7 @@ def test_a_password_is_sent_only_to_a_sudo_that_asks_for_it(prepared, on):
 
 
 def test_a_package_that_does_not_exist(prepared, settings):
-    answer = prepared.text("-H", "mq1", "base.packages", **settings("base: {packages: [wgett]}\n"))
+    answer = prepared.text("-H", "mq1", "base.packages", **settings("base", packages=["wgett"]))
     assert answer.code == 1
     assert "mq1 failed in base.packages at: installed: wgett" in answer.text
     assert "$ dnf install -y wgett" in answer.text
@@ -270,7 +254,7 @@ def test_a_frozen_host_is_unreachable(prepared, healed):
 
 def test_through_a_gateway(prepared, on, settings):
     """The way to sql1 leads through airflow: it sees airflow's address as the caller's."""
-    gateway = settings("  gateway: rocky@192.168.83.129\n")
+    gateway = settings("connection", gateway="rocky@192.168.83.129")
     answer = prepared.text("-H", "sql1", "--", "echo $SSH_CONNECTION", **gateway)
     assert answer.code == 0, answer.text
     assert "[sql1] 192.168.83.129 " in answer.text
@@ -291,7 +275,7 @@ def test_another_port(prepared, on, settings):
         "firewall-cmd --add-port=2222/tcp; /usr/sbin/sshd -p 2222 -o PidFile=/run/sshd-2222.pid",
     )
     try:
-        port = settings("hosts: {card1: {port: 2222}}\n")
+        port = settings("hosts", card1={"port": 2222})
         refused = prepared("-H", "card1", "hosts", **port)
         assert refused.code == 3
         assert "a host key that is not pinned" in refused.text

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from lab.machine import Lab
-
 pytestmark = pytest.mark.long
 
 
@@ -31,17 +29,12 @@ def inventory(folder: Path, workers: int) -> Path:
 
 
 @pytest.mark.parametrize("workers", [1, 21])
-def test_section_one_on_another_cluster_and_a_second_run(controller_of, tmp_path, workers):
-    lab = Lab.open(f"shape{workers}", inventory(tmp_path, workers))
-    lab.up()
-    try:
-        fab = controller_of(lab)
-        tasks = ("ssh.trust", "ssh.bootstrap", "base", "hostnames", "hosts", "ssh")
-        first = fab("--yes", *tasks)
-        assert first.code == 0, first.text
-        assert len(first.data["hosts"]) == workers + 4
-        assert fab("--yes", *tasks).steps("changed") == set()
-        checks = fab("base.check", "hostnames.check", "hosts.check", "ssh.check")
-        assert checks.code == 0, checks.text
-    finally:
-        lab.down()
+def test_section_one_on_another_cluster_and_a_second_run(lab_of_its_own, tmp_path, workers):
+    fab = lab_of_its_own(f"shape{workers}", inventory(tmp_path, workers))
+    tasks = ("base", "hostnames", "hosts", "ssh")
+    first = fab(*tasks)
+    assert first.code == 0, first.text
+    assert len(first.data["hosts"]) == workers + 4
+    assert fab(*tasks).steps("changed") == set()
+    checks = fab("base.check", "hostnames.check", "hosts.check", "ssh.check")
+    assert checks.code == 0, checks.text
