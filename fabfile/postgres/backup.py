@@ -1,0 +1,92 @@
+"""pgBackRest on the servers that are backed up and on the one that keeps the backups.
+
+They talk over TLS. Each makes its own key and certificate, and trusts exactly the certificates of
+the others: no key ever leaves its server, and there is no authority to protect.
+"""
+
+from __future__ import annotations
+
+from ..engine import steps
+from ..engine.cluster import Cluster, Host
+from ..engine.section import Fact, Facts
+from ..engine.step import Steps
+from .chapter import data, members, section
+
+TLS = "/etc/pgbackrest/tls"
+PORT = "8432/tcp"
+PGBACKREST = "runuser -u postgres -- pgbackrest"
+
+
+def repository_hosts(cluster: Cluster) -> list[Host]:
+    """The server that keeps the backups; none if hosts.yaml names none."""
+    name = cluster.postgres.backup.host
+    return [cluster.hosts[name]] if name else []
+
+
+def participants(cluster: Cluster) -> list[Host]:
+    """All servers that run pgBackRest; none without a place for backups."""
+    repository = repository_hosts(cluster)
+    return [*members(cluster), *repository] if repository else []
+
+
+CERTIFICATE = Fact(
+    "the backup certificate",
+    on=participants,
+    command=lambda cluster, host: f"cat {TLS}/host.crt",
+    parse=str.strip,
+    absent="fab postgres.backup-keys makes it",
+)
+
+
+@section.task(on=participants)
+def backup_keys(host: Host, cluster: Cluster) -> Steps:
+    """pgBackRest, a key and a certificate on every server that takes part in backups."""
+    yield steps.packages("pgbackrest")
+    yield steps.directory("/etc/pgbackrest", "0755")
+    yield steps.directory(TLS, "0700", "postgres", "postgres")
+    yield steps.command(
+        f"{host.name} has a key and a certificate for backups",
+        f"""(umask 077
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 7300 \\
+  -keyout {TLS}/host.key -out {TLS}/host.crt -config /dev/stdin <<'EOF'
+[req]
+distinguished_name = name
+x509_extensions = extensions
+prompt = no
+[name]
+CN = {host.name}
+[extensions]
+basicConstraints = critical, CA:false
+subjectAltName = DNS:{host.name}
+EOF
+chown postgres:postgres {TLS}/host.key {TLS}/host.crt)""",
+        unless=f"openssl x509 -in {TLS}/host.crt -noout -checkend 2592000 "
+        f"&& [[ -s {TLS}/host.key ]]",
+    )
+
+
+@section.task(on=participants, needs=[CERTIFICATE])
+def backup_network(host: Host, cluster: Cluster, facts: Facts) -> Steps:
+    """Set up pgBackRest and its TLS server, for this cluster's servers only."""
+    everybody = participants(cluster)
+    repository = host in repository_hosts(cluster)
+    peers = members(cluster) if repository else repository_hosts(cluster)
+    restart = steps.restarted("pgbackrest.service")
+    yield steps.firewall_ports_from([peer.address for peer in peers], [PORT])
+    yield steps.file(
+        f"{TLS}/peers.crt",
+        "\n".join(facts.of(CERTIFICATE, other) for other in everybody),
+        owner="postgres",
+        group="postgres",
+    ).then(restart)
+    context = {
+        "cluster": cluster,
+        "members": members(cluster),
+        "repository": repository_hosts(cluster)[0],
+        "tls": TLS,
+        "data": data(cluster),
+    }
+    source = "pgbackrest-repository.conf.j2" if repository else "pgbackrest.conf.j2"
+    yield steps.template("/etc/pgbackrest.conf", f"postgres/{source}", context).then(restart)
+    yield steps.unit("pgbackrest.service", "postgres/pgbackrest.service", {}).then(restart)
+    yield steps.service("pgbackrest.service")

@@ -1,0 +1,89 @@
+"""What the parts of the chapter have in common: names, paths, passwords."""
+
+from __future__ import annotations
+
+from ..engine.cluster import Cluster, Host
+from ..engine.errors import RunbookError
+from ..engine.section import Fact, Facts, Section
+
+
+def with_repository(cluster: Cluster) -> list[Host]:
+    """The servers of the database cluster, and the one that keeps its backups."""
+    repository = cluster.postgres.backup.host
+    return [
+        host
+        for host in cluster.hosts.values()
+        if "postgres" in host.roles or host.name == repository
+    ]
+
+
+section = Section(
+    "postgres",
+    on="postgres",
+    whole=with_repository,
+    runbook="Database HA",
+    about="PostgreSQL on three servers: Patroni fails over, etcd decides who leads.",
+)
+
+SUPERUSER = section.secret("postgres_superuser", "PostgreSQL's superuser postgres")
+REPLICATION = section.secret(
+    "postgres_replication", "the role replicator, by which replicas follow"
+)
+REWIND = section.secret("postgres_rewind", "the role rewinder, by which an old leader rejoins")
+AIRFLOW = section.secret("postgres_airflow", "the role airflow, the owner of the database")
+REST_API = section.secret("patroni_restapi", "Patroni's REST API, for what changes something")
+
+ROLES = {
+    "postgres": SUPERUSER,
+    "replicator": REPLICATION,
+    "rewinder": REWIND,
+    "airflow": AIRFLOW,
+}
+"""Roles of the database and their passwords."""
+
+PATRONI = "/etc/patroni/patroni.yml"
+PATRONICTL = f"patronictl -c {PATRONI}"
+PSQL = "runuser -u postgres -- psql -X -q -A -t -v ON_ERROR_STOP=1"
+
+
+CONFIGURED = Fact(
+    "whether Patroni has been set up",
+    on="postgres",
+    command=lambda cluster, host: f"[[ -e {PATRONI} ]] && echo yes || echo no",
+    parse=lambda text: text.strip() == "yes",
+    absent="it cannot be asked",
+)
+
+
+def refuse_new_passwords(cluster: Cluster, facts: Facts) -> None:
+    """Without secrets.yaml a run would give a database that exists new passwords."""
+    if any(facts.known(CONFIGURED).values()) and not cluster.vault.knows(SUPERUSER):
+        raise RunbookError(
+            f"The database has passwords, and {cluster.vault.file} has none of them: bring that "
+            "file here from where the cluster was set up. New ones would lock Airflow out."
+        )
+
+
+def binaries(cluster: Cluster) -> str:
+    """Where PGDG puts PostgreSQL's programs."""
+    return f"/usr/pgsql-{cluster.versions.postgresql}/bin"
+
+
+def data(cluster: Cluster) -> str:
+    """PostgreSQL's data directory."""
+    return f"/var/lib/pgsql/{cluster.versions.postgresql}/data"
+
+
+def members(cluster: Cluster) -> list[Host]:
+    """The servers of the database cluster."""
+    return cluster.group("postgres")
+
+
+def endpoints(cluster: Cluster) -> str:
+    """Where etcd's clients find it."""
+    return ",".join(f"http://{member.address}:2379" for member in members(cluster))
+
+
+def key(cluster: Cluster, name: str) -> str:
+    """Where Patroni keeps something in etcd."""
+    return f"/service/{cluster.name}/{name}"

@@ -1,0 +1,351 @@
+"""Is the database as it should be, and what can be lost next without an outage?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..engine.cluster import Cluster, Host
+from ..engine.errors import MissingFact
+from ..engine.probes import (
+    ERROR,
+    MARGIN,
+    OK,
+    UNKNOWN,
+    WARN,
+    Answer,
+    Cause,
+    Finding,
+    Findings,
+    Probes,
+    Verdict,
+    probe,
+)
+from ..engine.section import Facts
+from .backup import repository_hosts
+from .chapter import PATRONICTL, data, members, section
+from .etcd import ETCD, listed, peer
+from .members import MEMBER, Member, leader
+from .repository import BACKUPS
+
+TOO_OLD = 8 * 24 * 3600
+"""Seconds after which the newest backup is worth a warning: a week, and a day to notice."""
+
+FAR_BEHIND = 16 * 1024 * 1024
+"""Bytes of lag that are worth a warning: one WAL segment."""
+
+NO_LEADER = Cause("PG_NO_LEADER", "nothing can be written: no task starts, and none can end")
+TWO_LEADERS = Cause("PG_TWO_LEADERS", "clients write to either, and one side's rows will be lost")
+REPLICA = Cause("PG_REPLICA_DOWN", "one copy of the database less; writes go on")
+BEHIND = Cause("PG_REPLICA_BEHIND", "it should not take over now")
+PAUSED = Cause("PG_PAUSED", "nobody takes over if the leader fails")
+RESTART = Cause("PG_RESTART_DUE", "changed settings are not in force yet")
+ARCHIVE = Cause("PG_ARCHIVE_FAILS", "WAL piles up on the leader until its disk is full")
+BACKUP = Cause("PG_BACKUP", "what cannot be replicated back, such as a dropped table, may be lost")
+DISK = Cause("PG_DISK_FULL", "PostgreSQL stops when its disk is full")
+ETCD_DOWN = Cause("PG_ETCD_DOWN", "no leader can be elected, so the next failure stops writes")
+ETCD_MEMBER = Cause("PG_ETCD_MEMBER_DOWN", "one more member less, and no leader can be elected")
+ETCD_MEMBERS = Cause("PG_ETCD_MEMBERS", "the quorum counts others than those that are there")
+NO_SPARE = Cause("PG_NO_SPARE", "the next server that fails stops writes")
+
+
+@section.check
+def check(host: Host, cluster: Cluster) -> Probes:
+    """Say what is wrong: etcd, leader, replicas, roles, disks; what may fail."""
+    if host not in members(cluster):
+        return
+    yield probe(
+        "room for data",
+        f"df --output=pcent,avail -BM {data(cluster)} 2>/dev/null | tail -1",
+        enough_room,
+        fix="a larger disk, or less to keep: look at du -xsh /var/lib/pgsql/*/* there",
+        cause=DISK,
+    )
+    yield probe(
+        "etcd's disk and network keep up",
+        "systemctl is-active -q etcd || exec echo inactive\n"
+        f"etcdctl --endpoints=http://{host.address}:2379 --command-timeout=3s endpoint health",
+        etcd_answers,
+        fix=f"fab -H {host.name} postgres.etcd",
+        cause=ETCD_MEMBER,
+    )
+
+
+def enough_room(answer: Answer) -> Verdict:
+    """df's line: ` 42% 1234M`; a data directory that is not there yet has no line."""
+    if not answer.words:
+        return Verdict(UNKNOWN, "there is no data directory")
+    used, left = int(answer.words[0].rstrip("%")), answer.words[1]
+    if used >= 95:
+        return Verdict(ERROR, f"{used} % used, {left} left; PostgreSQL stops when it is full")
+    return Verdict(WARN if used >= 80 else OK, f"{used} % used, {left} left")
+
+
+def etcd_answers(answer: Answer) -> Verdict:
+    """`endpoint health` commits a proposal: it needs the member and a quorum."""
+    if answer.text.strip() == "inactive" or "connection refused" in answer.text:
+        return Verdict(ERROR, "etcd does not run here")
+    if answer.code == 0:
+        return Verdict(OK)
+    return Verdict(ERROR, "etcd has no quorum, or cannot reach it")
+
+
+@section.verdict(needs=[MEMBER, ETCD, BACKUPS])
+def together(cluster: Cluster, facts: Facts) -> Findings:
+    """What no server can say alone."""
+    yield from etcd_is_one(cluster, facts)
+    yield one_leader(cluster, facts)
+    yield from followers(cluster, facts)
+    yield from due(cluster, facts)
+    yield from backed_up(cluster, facts)
+    yield what_may_be_lost(cluster, facts)
+
+
+def backed_up(cluster: Cluster, facts: Facts) -> Findings:
+    """There is a backup, and it is not too old."""
+    title, way_out = "the database is backed up", "fab postgres.backup"
+    if not repository_hosts(cluster):
+        sentence = f"{cluster.file.name} names no postgres.backup.host"
+        yield Finding(title, Verdict(WARN, sentence), cause=BACKUP)
+        return
+    [keeper, *_] = repository_hosts(cluster)
+    for repository in facts.known(BACKUPS).values():
+        age = repository.age
+        if age is None:
+            sentence, first = "there is no backup yet", "fab postgres.backup-repository"
+            yield Finding(title, Verdict(ERROR, sentence), fix=first, cause=BACKUP)
+        elif age > TOO_OLD:
+            sentence = f"the newest backup is {age // 86400} days old"
+            yield Finding(title, Verdict(WARN, sentence), fix=way_out, cause=BACKUP)
+        else:
+            yield Finding(title, Verdict(OK, f"{age // 3600} hours ago"))
+        return
+    sentence, again = "the repository does not answer", "fab postgres.backup-repository"
+    about = (keeper.name,)
+    yield Finding(title, Verdict(ERROR, sentence), fix=again, cause=BACKUP, about=about)
+
+
+def etcd_is_one(cluster: Cluster, facts: Facts) -> Findings:
+    """All members list the same members, and these are hosts.yaml's."""
+    lists = {known.listed for known in facts.known(ETCD).values() if known.listed}
+    ids = {frozenset(member.id for member in one) for one in lists}
+    if not ids:
+        yield Finding(
+            "etcd is one cluster",
+            Verdict(ERROR, "no member answers"),
+            fix="fab postgres.etcd",
+            cause=ETCD_DOWN,
+        )
+        return
+    if len(ids) > 1:
+        yield Finding(
+            "etcd is one cluster",
+            Verdict(
+                ERROR, "the members disagree on who belongs to it; look at etcdctl member list"
+            ),
+            cause=ETCD_MEMBERS,
+        )
+        return
+    wanted = {peer(member): member.name for member in members(cluster)}
+    for member in listed(facts):
+        if member.peer not in wanted:
+            name = member.name or member.peer
+            yield Finding(
+                "etcd's members are those of hosts.yaml",
+                Verdict(ERROR, f"{name} is a member, and not in hosts.yaml"),
+                fix=f"fab postgres.remove {name}",
+                cause=ETCD_MEMBERS,
+            )
+    missing = set(wanted) - {member.peer for member in listed(facts)}
+    for address in sorted(missing):
+        yield Finding(
+            "etcd's members are those of hosts.yaml",
+            Verdict(ERROR, f"{wanted[address]} is not a member"),
+            fix="fab postgres",
+            cause=ETCD_MEMBERS,
+        )
+    if not missing:
+        yield Finding("etcd is one cluster", Verdict(OK, f"{len(wanted)} members"))
+
+
+def one_leader(cluster: Cluster, facts: Facts) -> Finding:
+    """Exactly one server answers as primary, the way HAProxy asks."""
+    primaries = [name for name, known in facts.known(MEMBER).items() if known.primary]
+    if len(primaries) == 1:
+        return Finding("one leader", Verdict(OK, primaries[0]))
+    if primaries:
+        sentence = f"{' and '.join(primaries)} both say they lead; stop one: systemctl stop patroni"
+        return Finding("one leader", Verdict(ERROR, sentence), cause=TWO_LEADERS)
+    elsewhere = seen_leading(cluster, facts)
+    if elsewhere:
+        sentence = f"{elsewhere}, as the others see it; it cannot be asked"
+        return Finding("one leader", Verdict(UNKNOWN, sentence), about=(elsewhere,))
+    return Finding(
+        "one leader",
+        Verdict(ERROR, "nobody leads: the database is read-only or down"),
+        fix="wait half a minute if a server has just failed; else, once a majority of them is up: "
+        "fab postgres.etcd postgres.patroni",
+        cause=NO_LEADER,
+    )
+
+
+def seen_leading(cluster: Cluster, facts: Facts) -> str:
+    """A server that cannot be asked, and leads as the others see it; empty if there is none."""
+    known: dict[str, Member] = facts.known(MEMBER)
+    silent = {host.name for host in members(cluster)} - set(known) - facts.gone
+    seen = {
+        name
+        for member in known.values()
+        for name, one in member.cluster.items()
+        if name in silent and one.get("role") == "leader" and one.get("state") == "running"
+    }
+    return min(seen, default="")
+
+
+def followers(cluster: Cluster, facts: Facts) -> Findings:
+    """Every other server streams from the leader, on its timeline, not far behind."""
+    known = facts.known(MEMBER)
+    first = _leading(cluster, facts)
+    unasked = seen_leading(cluster, facts)
+    for host in members(cluster):
+        member = known.get(host.name)
+        if (member and member.primary) or host.name == unasked:
+            continue
+        verdict = _following(host, member, first, unasked)
+        by_itself = "it mends itself; after some minutes: " if verdict.level == WARN else ""
+        yield Finding(
+            f"{host.name} follows",
+            verdict,
+            fix=f"{by_itself}fab -H {host.name} postgres.patroni; if that does not help: "
+            f"fab postgres.reinit {host.name}",
+            cause=REPLICA if not member or not member.healthy else BEHIND,
+            about=(host.name,),
+        )
+
+
+def _following(host: Host, member: Member | None, first: Member | None, unasked: str) -> Verdict:
+    """As the leader sees it; or the member itself, if the leader cannot be asked."""
+    if not member:
+        return Verdict(ERROR, "Patroni does not answer there")
+    if not member.healthy:
+        return Verdict(ERROR, f"PostgreSQL is not ready: {member.state}")
+    if not first and not unasked:
+        return Verdict(WARN, "it runs, and there is no leader to follow")
+    view = first or member
+    seen: dict[str, Any] = view.cluster.get(host.name, {})
+    timeline = first.timeline if first else view.cluster[unasked].get("timeline")
+    if seen.get("state") == "in archive recovery":
+        return Verdict(WARN, "it catches up from the archive")
+    if seen.get("state") != "streaming":
+        return Verdict(ERROR, f"it does not stream from the leader: {seen.get('state', 'unseen')}")
+    if seen.get("timeline") != timeline:
+        return Verdict(ERROR, f"it is on timeline {seen.get('timeline')}, the leader on {timeline}")
+    lag = seen.get("lag", 0)
+    if not isinstance(lag, int) or lag > FAR_BEHIND:
+        return Verdict(WARN, f"it is {lag} bytes behind")
+    return Verdict(OK, f"{seen.get('role', 'replica')}, {lag} bytes behind")
+
+
+def due(cluster: Cluster, facts: Facts) -> Findings:
+    """Restarts that are pending, a pause, and WAL that does not reach the archive."""
+    paused = [name for name, known in facts.known(MEMBER).items() if known.paused]
+    if paused:
+        yield Finding(
+            "Patroni watches",
+            Verdict(WARN, "it is paused"),
+            fix=f"fab -H {paused[0]} -- sudo {PATRONICTL} resume",
+            cause=PAUSED,
+        )
+    waiting = [name for name, known in facts.known(MEMBER).items() if known.pending_restart]
+    if waiting:
+        yield Finding(
+            "no restart is pending",
+            Verdict(WARN, f"settings of {', '.join(waiting)} wait for a restart"),
+            fix="fab postgres.restart",
+            cause=RESTART,
+        )
+    first = _leading(cluster, facts)
+    if first and first.archiving_failed:
+        yield Finding(
+            "WAL reaches the archive",
+            Verdict(ERROR, "the last attempt failed; WAL piles up on the leader until it succeeds"),
+            fix="fab postgres.backup-repository",
+            cause=ARCHIVE,
+            about=tuple(host.name for host in repository_hosts(cluster)),
+        )
+
+
+def what_may_be_lost(cluster: Cluster, facts: Facts) -> Finding:
+    """Which server's loss would cost writes, given what is up now."""
+    everybody = members(cluster)
+    majority = len(everybody) // 2 + 1
+    etcd_up = [name for name, known in facts.known(ETCD).items() if known.listed]
+    first = _leading(cluster, facts)
+    if not first and seen_leading(cluster, facts):
+        about = (seen_leading(cluster, facts),)
+        return Finding(MARGIN, Verdict(UNKNOWN, "the leader cannot be asked"), about=about)
+    if not first:
+        sentence = "nothing: writes are not possible now"
+        return Finding(MARGIN, Verdict(ERROR, sentence), cause=NO_LEADER)
+    if len(etcd_up) < majority:
+        sentence = (
+            f"nothing: etcd has lost its quorum ({len(etcd_up)} of {len(everybody)} answer); "
+            "writes go on as long as every PostgreSQL answers, and no leader can be elected"
+        )
+        return Finding(MARGIN, Verdict(ERROR, sentence), fix="fab postgres.etcd", cause=ETCD_DOWN)
+    standbys = [name for name, one in first.cluster.items() if _may_lead(cluster, first, one)]
+    if len(everybody) == 1:
+        return Finding(
+            MARGIN, Verdict(WARN, f"nothing: {first.name} is the only server"), cause=NO_SPARE
+        )
+    if not standbys:
+        sentence = f"nothing but a replica: nobody could take over from {first.name}"
+        way_out = "fab postgres.patroni"
+        return Finding(MARGIN, Verdict(WARN, sentence), fix=way_out, cause=NO_SPARE)
+    if first.paused:
+        return Finding(MARGIN, Verdict(WARN, "a replica: Patroni is paused"), cause=PAUSED)
+    if len(etcd_up) == majority:
+        down = sorted({host.name for host in everybody} - set(etcd_up))
+        sentence = f"nothing, until {', '.join(down)} is back"
+        return Finding(MARGIN, Verdict(WARN, sentence), cause=NO_SPARE, about=tuple(down))
+    spare = len(etcd_up) - majority
+    which = "any one server" if spare == 1 else f"any {spare} servers, one after the other"
+    return Finding(MARGIN, Verdict(OK, f"{which}; {', '.join(standbys)} would take over"))
+
+
+def _may_lead(cluster: Cluster, first: Member, one: dict[str, Any]) -> bool:
+    if one.get("name") == first.name or one.get("state") != "streaming":
+        return False
+    synchronous = cluster.postgres.synchronous_mode
+    return not synchronous or one.get("role") in {"sync_standby", "quorum_standby"}
+
+
+def _leading(cluster: Cluster, facts: Facts) -> Member | None:
+    try:
+        member: Member = facts.known(MEMBER)[leader(cluster, facts).name]
+    except MissingFact:
+        return None
+    return member
+
+
+@section.table(needs=[MEMBER])
+def status(cluster: Cluster, facts: Facts) -> list[dict[str, Any]]:
+    """Show each member: role, state, timeline, lag, pending restart."""
+    known = facts.known(MEMBER)
+    first = _leading(cluster, facts)
+    view = first or next(iter(known.values()), None)
+    rows = []
+    for host in members(cluster):
+        seen = view.cluster.get(host.name, {}) if view else {}
+        member = known.get(host.name)
+        rows.append(
+            {
+                "member": host.name,
+                "address": host.address,
+                "role": seen.get("role", ""),
+                "state": seen.get("state", "") if member else "does not answer",
+                "timeline": seen.get("timeline", ""),
+                "lag": seen.get("lag", 0 if seen.get("role") == "leader" else ""),
+                "pending restart": "yes" if member and member.pending_restart else "",
+            }
+        )
+    return rows

@@ -1,0 +1,62 @@
+"""The database that Airflow uses, and the passwords of all roles."""
+
+from __future__ import annotations
+
+from ..engine.cluster import Cluster, Host
+from ..engine.section import Facts
+from ..engine.step import Step, Steps, quote
+from ..engine.steps import command, fed
+from .chapter import CONFIGURED, PSQL, ROLES, refuse_new_passwords, section
+from .members import MEMBER, leader
+
+
+@section.task(needs=[MEMBER, CONFIGURED])
+def database(host: Host, cluster: Cluster, facts: Facts) -> Steps:
+    """Role and database `airflow`, and passwords as in secrets.yaml; on the leader."""
+    refuse_new_passwords(cluster, facts)
+    if host != leader(cluster, facts):
+        return
+    yield command(
+        "role airflow exists",
+        f"{PSQL} -c 'create role airflow login'",
+        unless=answers("select from pg_roles where rolname = 'airflow' and rolcanlogin"),
+    )
+    for role, secret in ROLES.items():
+        yield password(role, cluster.secret(secret))
+    yield command(
+        "database airflow exists",
+        f"{PSQL} -c \"create database airflow owner airflow encoding 'UTF8'\"",
+        unless=answers("select from pg_database where datname = 'airflow'"),
+    )
+    yield command(
+        "database airflow belongs to role airflow",
+        f"{PSQL} -c 'alter database airflow owner to airflow'",
+        unless=answers(
+            "select from pg_database where datname = 'airflow' and datdba = 'airflow'::regrole"
+        ),
+    )
+
+
+def answers(query: str) -> str:
+    """A test: the query finds exactly one row."""
+    return f'[[ $({PSQL} -c "select count(*) from ({query}) found") == 1 ]]'
+
+
+def password(role: str, value: str) -> Step:
+    """A role's password, tried by logging in; set in a session that logs no statement."""
+    replication = "replication=true " if role == "replicator" else ""
+    question = "IDENTIFY_SYSTEM" if replication else "select 1"
+    literal = value.replace("'", "''")
+    return fed(
+        f"the password of role {role} is the one in secrets.yaml",
+        PSQL,
+        f"""set log_statement = 'none';
+set log_min_duration_statement = -1;
+set log_min_error_statement = 'panic';
+set pg_stat_statements.track_utility = 'off';
+set password_encryption = 'scram-sha-256';
+alter role {role} password '{literal}';
+""",
+        unless=f"PGPASSWORD={quote(value)} psql -X -w -q "
+        f"'host=127.0.0.1 user={role} dbname=postgres {replication}' -c '{question}'",
+    )

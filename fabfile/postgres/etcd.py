@@ -1,0 +1,182 @@
+"""etcd: the members that agree on who leads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..base import private_ports
+from ..engine import steps
+from ..engine.cluster import Cluster, Host
+from ..engine.errors import MissingFact
+from ..engine.section import Fact, Facts, one_by_one
+from ..engine.step import Handler, Step, Steps
+from .chapter import CONFIGURED, endpoints, members, section
+
+
+@dataclass(frozen=True)
+class EtcdMember:
+    """A member as etcd lists it; one that never started has no name."""
+
+    id: str
+    name: str
+    peer: str
+
+
+@dataclass(frozen=True)
+class Etcd:
+    """What a server knows: whether it holds a member's data, and the members if it runs."""
+
+    has_data: bool
+    listed: tuple[EtcdMember, ...]
+
+
+RESTART = Handler("restart-etcd", "etcd has to restart, one member after the other")
+
+
+def data(cluster: Cluster) -> str:
+    """etcd's data directory."""
+    return f"/var/lib/etcd/{cluster.name}.etcd"
+
+
+def peer(host: Host) -> str:
+    """Where the other members find this one."""
+    return f"http://{host.address}:2380"
+
+
+def understood(text: str) -> Etcd:
+    """The answer of ETCD: `data` or `empty`, then a line for each member."""
+    first, *lines = text.splitlines()
+    fields = [line.split(", ") for line in lines]
+    listed = tuple(EtcdMember(one[0], one[2], one[3]) for one in fields if len(one) > 3)
+    return Etcd(first == "data", listed)
+
+
+ETCD = Fact(
+    "the state of etcd",
+    on="postgres",
+    command=lambda cluster, host: (
+        f"[[ -d {data(cluster)}/member ]] && echo data || {{ echo empty; exit; }}\n"
+        f"etcdctl --endpoints=http://{host.address}:2379 --command-timeout=3s "
+        "member list 2>/dev/null || :"
+    ),
+    parse=understood,
+    absent="a new etcd cluster is founded only when every member could be asked whether it holds "
+    "data already; make it reachable, or take it out of hosts.yaml",
+)
+
+
+def founding(cluster: Cluster, facts: Facts) -> bool:
+    """Nobody holds data, or nobody has ever used what some hold: the cluster is new.
+
+    MissingFact if somebody cannot be asked.
+    """
+    if any(known.has_data for known in facts.known(ETCD).values()):
+        return cut_off(cluster, facts)
+    return not any(facts.of(ETCD, member).has_data for member in members(cluster))
+
+
+def cut_off(cluster: Cluster, facts: Facts) -> bool:
+    """An earlier founding did not get to its quorum: nobody lists members, nobody has a database.
+
+    A founder that starts later has the identity that the others gave it (etcd, "Clustering Guide").
+    """
+    states, databases = facts.known(ETCD), facts.known(CONFIGURED)
+    asked = all(one.name in states and one.name in databases for one in members(cluster))
+    return asked and not listed(facts) and not any(databases.values())
+
+
+def listed(facts: Facts) -> tuple[EtcdMember, ...]:
+    """The members as the cluster that runs lists them; none if it does not run."""
+    lists = [known.listed for known in facts.known(ETCD).values() if known.has_data]
+    return max(lists, key=len, default=())
+
+
+@section.task(needs=[ETCD, CONFIGURED])
+def etcd(host: Host, cluster: Cluster, facts: Facts) -> Steps:
+    """Found the etcd cluster, all members at once; start those that have data."""
+    yield from private_ports(host, cluster)
+    own = {"host": host, "data": data(cluster)}
+    yield steps.template("/etc/etcd/etcd.conf", "postgres/etcd.conf.j2", own).then(RESTART)
+    if founding(cluster, facts):
+        founders = ",".join(f"{member.name}={peer(member)}" for member in members(cluster))
+        shared = {"cluster": cluster, "founders": founders}
+        yield steps.template("/etc/etcd/join.conf", "postgres/etcd-join.conf.j2", shared)
+    elif not facts.of(ETCD, host).has_data:
+        return
+    yield steps.service("etcd.service").clearing(RESTART)
+    yield healthy(host)
+
+
+def healthy(host: Host) -> Step:
+    """The member answers, and so does its quorum."""
+    return steps.until(
+        f"etcd on {host.name} is healthy",
+        f"etcdctl --endpoints=http://{host.address}:2379 endpoint health",
+        timeout=60,
+    )
+
+
+@section.task(needs=[ETCD, CONFIGURED], batches=one_by_one)
+def etcd_members(host: Host, cluster: Cluster, facts: Facts) -> Steps:
+    """Let new etcd members join, and restart those with new settings, one by one."""
+    here = facts.of(ETCD, host)
+    cluster_lists = listed(facts)
+    if founding(cluster, facts):
+        raise MissingFact("etcd has not been founded yet: fab postgres.etcd does it.")
+    if not cluster_lists:
+        raise MissingFact(f"no etcd member answers; start one of {endpoints(cluster)} first.")
+    own = [member for member in cluster_lists if member.peer == peer(host)]
+    if here.has_data and own:
+        yield steps.restarted_if_noted("etcd.service", RESTART, "systemctl restart etcd")
+        yield healthy(host)
+        return
+    if here.has_data:
+        yield aside(cluster)
+    yield from joined(host, cluster, own)
+    yield healthy(host)
+
+
+def aside(cluster: Cluster) -> Step:
+    """Data of a member that the cluster has removed is kept, but not used: etcd would not start."""
+    path = data(cluster)
+    return steps.command(
+        "data of the member that was removed is moved aside",
+        f"systemctl stop etcd\nmv {path} {path}.removed-$(date +%Y%m%d-%H%M%S)",
+        unless=f"[[ ! -d {path}/member ]]",
+    )
+
+
+def joined(host: Host, cluster: Cluster, own: Sequence[EtcdMember]) -> Steps:
+    """The cluster knows the new member first; then it starts, and is told who the others are.
+
+    A second `member add` right after another is refused for some seconds: it is repeated.
+    """
+    others = ",".join(
+        f"http://{member.address}:2379" for member in members(cluster) if member != host
+    )
+    ctl = f"etcdctl --endpoints={others}"
+    for lost in own:
+        if lost.name:
+            yield steps.command(
+                f"etcd forgets the member {lost.id}, whose data {host.name} has lost",
+                f"until {ctl} member remove {lost.id}; do sleep 1; done",
+                unless=f"! {ctl} member list | grep -q '^{lost.id},'",
+                timeout=60,
+            )
+    known = f"{ctl} member list | grep ', {peer(host)},' >/dev/null"
+    yield steps.command(
+        f"etcd knows {host.name} as a member",
+        f"until {known} || {ctl} member add {host.name} --peer-urls={peer(host)}; do sleep 1; done",
+        unless=known,
+        timeout=60,
+    )
+    yield steps.command(
+        f"etcd on {host.name} has joined the others",
+        f"""initial=$({ctl} member list | awk -F', ' -v name={host.name} -v peer={peer(host)} \\
+  '{{ printf "%s%s=%s", comma, ($4 == peer ? name : $3), $4; comma = "," }}')
+printf 'ETCD_INITIAL_CLUSTER=%s\\nETCD_INITIAL_CLUSTER_STATE=existing\\n' "$initial" \\
+  >/etc/etcd/join.conf
+systemctl enable --now etcd""",
+        unless=f"[[ -d {data(cluster)}/member ]] && unit_is etcd.service active enabled",
+    ).clearing(RESTART)

@@ -1,0 +1,51 @@
+"""PGDG's repository and the packages; their units stay off until they are configured."""
+
+from __future__ import annotations
+
+from ..base import epel
+from ..engine import steps
+from ..engine.cluster import Cluster, Host
+from ..engine.step import Steps
+from .chapter import section, with_repository
+
+
+@section.task(on=with_repository)
+def repo(host: Host, cluster: Cluster) -> Steps:
+    """Add PGDG's repository, instead of the distribution's module; etcd's, too.
+
+    The extras carry a newer haproxy as well, which must not replace the distribution's. Patroni's
+    and pgBackRest's libraries are in EPEL.
+    """
+    yield epel(cluster)
+    yield steps.repository("pgdg-redhat-all", repositories(cluster))
+    yield steps.module_disabled("postgresql")
+
+
+def repositories(cluster: Cluster) -> dict[str, dict[str, str]]:
+    """The sections of PGDG's .repo file, under the names that PGDG gives them."""
+    pgdg = cluster.sources.pgdg
+    major = cluster.versions.postgresql
+    signed = steps.signed(*filter(None, [pgdg.key]))
+    return {
+        "pgdg-common": {"name": "PGDG common", "baseurl": pgdg.common, **signed},
+        f"pgdg{major}": {"name": f"PGDG {major}", "baseurl": pgdg.postgresql, **signed},
+        "pgdg-rhel8-extras": {
+            "name": "PGDG extras",
+            "baseurl": pgdg.extras,
+            "includepkgs": "etcd",
+            **signed,
+        },
+    }
+
+
+@section.task
+def install(host: Host, cluster: Cluster) -> Steps:
+    """PostgreSQL, etcd and Patroni; PGDG's own unit stays off, as Patroni starts it."""
+    yield from repo(host, cluster)
+    major = cluster.versions.postgresql
+    yield steps.packages(
+        f"postgresql{major}-server", f"postgresql{major}-contrib", "etcd", "patroni", "patroni-etcd"
+    )
+    yield steps.service_off(f"postgresql-{major}.service")
+    yield steps.drop_in("etcd.service", "postgres/etcd-airflow.conf")
+    yield steps.drop_in("patroni.service", "postgres/patroni-airflow.conf")

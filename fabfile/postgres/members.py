@@ -1,0 +1,127 @@
+"""What Patroni's members say about themselves and each other."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from ..engine.cluster import Cluster, Host
+from ..engine.errors import MissingFact
+from ..engine.section import Fact, Facts
+from .chapter import members
+
+
+@dataclass(frozen=True)
+class Member:
+    """One server's Patroni: its own state, and the cluster as it sees it."""
+
+    name: str
+    primary: bool
+    healthy: bool
+    state: str
+    timeline: int
+    pending_restart: bool
+    lowers: bool
+    started: str
+    archiving_failed: bool
+    cluster: dict[str, dict[str, Any]]
+    paused: bool = False
+
+    @property
+    def role(self) -> str:
+        """leader, sync_standby, replica, or unknown, as the cluster lists this member."""
+        return str(self.cluster.get(self.name, {}).get("role", "unknown"))
+
+    @property
+    def lag(self) -> Optional[int]:
+        """Bytes that this member is behind, as far as that is known."""
+        lag = self.cluster.get(self.name, {}).get("lag", 0)
+        return lag if isinstance(lag, int) else None
+
+
+NEVER_BELOW_THE_LEADER = {
+    "max_connections",
+    "max_locks_per_transaction",
+    "max_prepared_transactions",
+    "max_wal_senders",
+    "max_worker_processes",
+}
+"""Parameters that a replica must not have lower than its leader (PostgreSQL 15, "Hot Standby")."""
+
+
+def _lowers(reasons: dict[str, dict[str, str]]) -> bool:
+    return any(
+        name in NEVER_BELOW_THE_LEADER and int(reason["new_value"]) < int(reason["old_value"])
+        for name, reason in reasons.items()
+    )
+
+
+def understood(text: str) -> Member:
+    """The answer of MEMBER: two status codes, /patroni, /cluster, failed archiving."""
+    codes, own, together, *archiver = text.splitlines()
+    primary, replica = codes.split()
+    state = json.loads(own)
+    view = json.loads(together)
+    listed = {one["name"]: one for one in view.get("members", [])}
+    return Member(
+        name=state["patroni"]["name"],
+        primary=primary == "200",
+        healthy="200" in (primary, replica),
+        state=state["state"],
+        timeline=int(state.get("timeline", 0)),
+        pending_restart=bool(state.get("pending_restart")),
+        lowers=_lowers(state.get("pending_restart_reason", {})),
+        started=state.get("postmaster_start_time", ""),
+        archiving_failed=archiver == ["t"],
+        cluster=listed,
+        paused=bool(view.get("pause")),
+    )
+
+
+def _questions(cluster: Cluster, host: Host) -> str:
+    api = f"http://{host.address}:8008"
+    code = "curl -s -m 3 -o /dev/null -w '%{http_code}' -X OPTIONS"
+    return f"""echo $({code} {api}/primary) $({code} {api}/replica)
+curl -s -m 3 {api}/patroni && echo || exit
+curl -s -m 3 {api}/cluster && echo || exit
+runuser -u postgres -- psql -X -A -t -q -c \\
+  "select coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false)
+   from pg_stat_archiver" 2>/dev/null || :"""
+
+
+MEMBER = Fact(
+    "the state of Patroni",
+    on="postgres",
+    command=_questions,
+    parse=understood,
+    absent="Patroni does not answer there; fab postgres.check says more",
+)
+
+
+def serves(host: Host) -> str:
+    """A test: this server leads, or streams from the leader."""
+    api = f"http://{host.address}:8008"
+    return (
+        f"curl -sf -o /dev/null {api}/primary || "
+        f"curl -sf -o /dev/null '{api}/replica?replication_state=streaming'"
+    )
+
+
+def leader(cluster: Cluster, facts: Facts) -> Host:
+    """The server that accepts writes; MissingFact if none does."""
+    for member in members(cluster):
+        known = facts.known(MEMBER).get(member.name)
+        if known and known.primary:
+            return member
+    raise MissingFact("no server leads the database now; fab postgres.check says why.")
+
+
+def replicas(cluster: Cluster, facts: Facts) -> list[Host]:
+    """The members that answer and do not lead."""
+    known = facts.known(MEMBER)
+    return [
+        member
+        for member in members(cluster)
+        if member.name in known and not known[member.name].primary
+    ]

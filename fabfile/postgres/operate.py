@@ -1,0 +1,212 @@
+"""Day two: switch over, restart, rebuild, take a member out. By name only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..engine.cluster import Cluster, Host
+from ..engine.entry import perhaps
+from ..engine.errors import RunbookError, UsageError
+from ..engine.section import Facts, Procedure, Question, stage
+from ..engine.step import Step, quote
+from ..engine.steps import action, command, service_off
+from .chapter import PATRONICTL, members, section
+from .etcd import ETCD, EtcdMember, aside, listed, peer
+from .members import MEMBER, Member, leader, replicas, serves
+
+
+@section.procedure(
+    needs=[MEMBER], help={"to": "the server that leads next (default: Patroni chooses)"}
+)
+def switchover(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, to: str = "") -> Procedure:
+    """Hand leadership to another server: about two seconds without writes.
+
+    With --to HOST it is that one; with synchronous replication it has to be the synchronous
+    standby. Without, Patroni chooses.
+    """
+    first = leader(cluster, facts)
+    known: Member = facts.of(MEMBER, first)
+    if to and member_named(to, cluster) == first:
+        raise UsageError(f"{to} leads already.")
+    if not any(one.get("state") == "streaming" for one in known.cluster.values()):
+        raise RunbookError("No replica streams, so nobody can take over: fab postgres.check")
+    standbys = [
+        name
+        for name, one in known.cluster.items()
+        if one.get("role") in ("sync_standby", "quorum_standby")
+    ]
+    if to and cluster.postgres.synchronous_mode and to not in standbys:
+        raise RunbookError(
+            f"{to} is not the synchronous standby; only {' or '.join(standbys) or 'nobody'} "
+            "can take over without losing rows. Without --to, Patroni chooses."
+        )
+    yield stage(f"hand over from {first.name}", first, handover(first, cluster, to))
+
+
+def handover(first: Host, cluster: Cluster, to: str = "") -> Step:
+    """Another server leads, and this one follows it.
+
+    Patroni refuses while no standby is synchronous, which lasts a loop or two after the replicas
+    restarted: so it is asked again.
+    """
+    candidate = f" --candidate {to}" if to else ""
+    follows = f"! curl -sf -o /dev/null http://{first.address}:8008/primary"
+    return command(
+        f"{to or 'another server'} leads instead of {first.name}",
+        f"""for _ in {{1..20}}; do
+  {PATRONICTL} switchover {cluster.name} --leader {first.name}{candidate} --force
+  if {follows}; then break; fi
+  sleep 1
+done
+until {serves(first)}; do sleep 0.5; done""",
+        unless=follows,
+        timeout=120,
+    )
+
+
+@section.procedure(needs=[MEMBER], help={"force": "restart also where no setting waits for it"})
+def restart(
+    hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, force: bool = False
+) -> Procedure:
+    """Restart PostgreSQL where a setting waits for it: the leader last.
+
+    With --force also where nothing is pending. The leader hands over before its turn; but where
+    max_connections or its like gets lower, the leader is first, in place: no replica may have less.
+    """
+    first = leader(cluster, facts)
+    missing = [member.name for member in members(cluster) if member.name not in facts.known(MEMBER)]
+    if missing:
+        raise RunbookError(
+            f"{', '.join(missing)} does not answer; a restart now could cost the last replica. "
+            "Look at fab postgres.check."
+        )
+    chosen = [host for host in [*replicas(cluster, facts), first] if host in hosts]
+    if facts.of(MEMBER, first).lowers:
+        chosen.sort(key=lambda host: host != first)
+    for host in chosen:
+        waits = force or facts.of(MEMBER, host).pending_restart
+        if host == first and host == chosen[-1] and waits and len(members(cluster)) > 1:
+            yield stage(f"hand over from {host.name}", host, handover(host, cluster))
+        yield stage(f"restart {host.name}", host, restarted(host, cluster, facts, force))
+
+
+def restarted(host: Host, cluster: Cluster, facts: Facts, force: bool) -> Step:
+    """The server's PostgreSQL runs with its settings, and leads or follows again."""
+    api = f"http://{host.address}:8008"
+    since = facts.of(MEMBER, host).started
+    done = f"state=$(curl -s {api}/patroni) && [[ $state != *pending_restart*"
+    done += f" && $state != *{quote(since)}* ]]" if force else " ]]"
+    pending = "" if force else " --pending"
+    return command(
+        f"PostgreSQL on {host.name} has restarted"
+        + ("" if force else " if a setting waited for it"),
+        f"""until {done}; do
+  {PATRONICTL} restart {cluster.name} {host.name}{pending} --force
+  for _ in {{1..20}}; do if {done}; then break; fi; sleep 0.5; done
+done
+until {serves(host)}; do sleep 0.5; done""",
+        unless=done,
+    )
+
+
+@section.procedure(needs=[MEMBER], help={"host": "the replica"})
+def reinit(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str) -> Procedure:
+    """Copy a replica anew from the leader, if it cannot catch up. Asks first.
+
+    The replica's own data directory is removed by Patroni; the leader is refused.
+    """
+    replica = member_named(host, cluster)
+    first = leader(cluster, facts)
+    if replica == first:
+        raise UsageError(f"{host} leads; only a replica can be copied anew.")
+    yield Question(
+        f"{host}'s copy of the database is removed and copied anew from {first.name}. "
+        "Until that is done the cluster has one replica less."
+    )
+    yield stage(
+        f"copy {host} anew",
+        replica,
+        action(
+            f"{host} has a new copy of {first.name}",
+            f"""{PATRONICTL} reinit {cluster.name} {host} --force
+sleep 3
+until {serves(replica)}; do sleep 1; done""",
+            timeout=6 * 3600,
+        ),
+    )
+
+
+@section.procedure(needs=[MEMBER, ETCD], help={"host": "the server to take out"})
+def remove(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str) -> Procedure:
+    """Take a server out of Patroni and etcd. Its data stay on it.
+
+    Works for a server that is gone for good, and for one that hosts.yaml no longer has. Afterwards
+    take it out of hosts.yaml and run `fab postgres`. Refuses what would cost the quorum.
+    """
+    gone = cluster.hosts.get(host)
+    listing = listed(facts)
+    own = [one for one in listing if one.name == host or (gone and one.peer == peer(gone))]
+    first = leader(cluster, facts)
+    if gone == first:
+        raise RunbookError(f"{host} leads now; first: fab postgres.switchover")
+    if not gone and not own:
+        known = [one.name for one in listing]
+        raise UsageError(
+            f"{host} is no member{perhaps(host, known)}; there are {', '.join(known)}."
+        )
+    refuse_loss_of_quorum(host, listing, own, facts)
+    yield Question(f"{host} leaves the database cluster; its data stay on it, unused.")
+    if gone and gone.name in facts.known(ETCD):
+        yield stage(
+            f"stop PostgreSQL on {host}",
+            gone,
+            service_off("patroni.service"),
+        )
+    helper = next(
+        member for member in members(cluster) if member != gone and member.name in facts.known(ETCD)
+    )
+    for one in own:
+        yield stage(
+            f"take {host} out of etcd",
+            helper,
+            command(
+                f"etcd has no member {host}",
+                f"until etcdctl member remove {one.id}; do sleep 1; done",
+                unless=f"! etcdctl member list | grep -q '^{one.id},'",
+                timeout=60,
+            ),
+        )
+    if gone and gone.name in facts.known(ETCD):
+        yield stage(
+            f"stop etcd on {host}",
+            gone,
+            service_off("etcd.service"),
+            aside(cluster),
+        )
+
+
+def refuse_loss_of_quorum(
+    host: str, listing: Sequence[EtcdMember], own: Sequence[EtcdMember], facts: Facts
+) -> None:
+    """The members that stay must have a majority that answers."""
+    answering = {name for name, known in facts.known(ETCD).items() if known.listed}
+    staying = [one.name for one in listing if one not in own]
+    if not staying:
+        raise RunbookError(f"{host} is the last member; a cluster of none keeps nothing.")
+    up = [name for name in staying if name in answering]
+    if len(up) < len(staying) // 2 + 1:
+        raise RunbookError(
+            f"Without {host}, {len(up)} of etcd's {len(staying)} members would answer, which is no "
+            "quorum. Bring the others back first: fab postgres.check"
+        )
+
+
+def member_named(name: str, cluster: Cluster) -> Host:
+    """A server of the database cluster by its name; UsageError for any other."""
+    known = {member.name: member for member in members(cluster)}
+    if name not in known:
+        raise UsageError(
+            f"{name} is no member of the database cluster{perhaps(name, known)}; "
+            f"there are {', '.join(known)}."
+        )
+    return known[name]

@@ -1,0 +1,225 @@
+"""Patroni: one leader, replicas that follow, and settings that all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Union
+
+from ..engine import steps
+from ..engine.cluster import Cluster, Host
+from ..engine.section import Facts
+from ..engine.step import Handler, Step, Steps, quote
+from ..engine.steps import fed, required, until
+from ..engine.templates import render
+from .chapter import (
+    CONFIGURED,
+    PATRONI,
+    PATRONICTL,
+    PSQL,
+    REPLICATION,
+    REST_API,
+    REWIND,
+    SUPERUSER,
+    binaries,
+    data,
+    endpoints,
+    key,
+    members,
+    refuse_new_passwords,
+    section,
+)
+from .members import MEMBER, leader, serves
+
+Parameters = dict[str, Union[str, int, float, bool]]
+
+
+@section.task(needs=[CONFIGURED])
+def patroni(host: Host, cluster: Cluster, facts: Facts) -> Steps:
+    """Start Patroni: the first member makes the cluster, the others copy it."""
+    refuse_new_passwords(cluster, facts)
+    yield steps.directory("/etc/patroni", "0750", "postgres", "postgres")
+    yield no_half_copy(cluster)
+    yield no_foreign_cluster(host, cluster)
+    yield configuration(host, cluster)
+    yield steps.service("patroni.service")
+    yield until(f"{host.name} leads or follows", serves(host), timeout=600)
+
+
+def configuration(host: Host, cluster: Cluster) -> Step:
+    """patroni.yml, accepted by Patroni before it takes the old one's place."""
+    return steps.template(
+        PATRONI,
+        "postgres/patroni.yml.j2",
+        context(host, cluster),
+        mode="0600",
+        owner="postgres",
+        group="postgres",
+        hide="password: ",
+        validate=JUDGED_BY_PATRONI,
+    ).then(steps.reloaded("patroni.service"))
+
+
+# It also complains of etcd members that are down, which must not stop a change.
+JUDGED_BY_PATRONI = """bash -c '
+complaints=$(patroni --validate-config --ignore-listen-port "$1" 2>&1 | grep -v "is not reachable")
+[[ ! $complaints ]] || { echo "$complaints"; exit 1; }' -"""
+
+
+def no_half_copy(cluster: Cluster) -> Step:
+    """A copy of the leader that was cut off is moved aside; Patroni would wait before it for ever.
+
+    pg_control is copied last, and nothing starts without it (PostgreSQL 15, "pg_basebackup").
+    """
+    path = data(cluster)
+    return steps.command(
+        "no copy that was cut off is in the way",
+        f"systemctl stop patroni\nmv {path} {path}.incomplete-$(date +%Y%m%d-%H%M%S)",
+        unless=f"[[ ! -e {path}/PG_VERSION || -e {path}/global/pg_control ]]",
+    )
+
+
+def no_foreign_cluster(host: Host, cluster: Cluster) -> Step:
+    """The data directory is empty, or belongs to the cluster that etcd knows by its identifier."""
+    here = (
+        f"$({binaries(cluster)}/pg_controldata -D {data(cluster)} "
+        "| sed -n 's/^Database system identifier: *//p')"
+    )
+    known = (
+        f"$(etcdctl --endpoints={endpoints(cluster)} --command-timeout=5s "
+        f"get --print-value-only {key(cluster, 'initialize')})"
+    )
+    return required(
+        "the data directory is empty or this cluster's",
+        f"[[ ! -e {data(cluster)}/PG_VERSION || {here} == {known} ]]",
+        f"""known={known} || {{ echo "etcd does not answer: fab postgres.etcd"; exit; }}
+echo "{data(cluster)} on {host.name} holds the PostgreSQL cluster {here},"
+echo "and etcd knows ${{known:-none}}. Nothing was touched. If those data may be put away:"
+echo "mv {data(cluster)} {data(cluster)}.old\"""",
+    )
+
+
+def context(host: Host, cluster: Cluster) -> dict[str, object]:
+    """What patroni.yml is made of."""
+    return {
+        "host": host,
+        "cluster": cluster,
+        "settings": cluster.postgres,
+        "members": members(cluster),
+        "clients": clients(cluster),
+        "binaries": binaries(cluster),
+        "data": data(cluster),
+        "dcs": shared(cluster).rstrip(),
+        "sized": sized(host, cluster),
+        "passwords": {
+            "superuser": cluster.secret(SUPERUSER),
+            "replication": cluster.secret(REPLICATION),
+            "rewind": cluster.secret(REWIND),
+            "rest_api": cluster.secret(REST_API),
+        },
+    }
+
+
+def clients(cluster: Cluster) -> Iterable[str]:
+    """Who may reach the database: the cluster's servers and VIPs, and networks of hosts.yaml."""
+    addresses = [host.address for host in cluster.hosts.values()]
+    vips = [vip.address for vip in cluster.vips.values()]
+    return [*(f"{address}/32" for address in addresses + vips), *cluster.postgres.clients]
+
+
+def sized(host: Host, cluster: Cluster) -> Parameters:
+    """Parameters that follow the server's memory, unless hosts.yaml names them.
+
+    A quarter for shared buffers, half as what the kernel is likely to cache (PostgreSQL 15,
+    "Resource Consumption").
+    """
+    parameters: Parameters = {
+        "shared_buffers": f"{host.ram_mb // 4}MB",
+        "effective_cache_size": f"{host.ram_mb // 2}MB",
+        "maintenance_work_mem": f"{min(host.ram_mb // 16, 1024)}MB",
+        "work_mem": f"{max(host.ram_mb // 512, 4)}MB",
+    }
+    return {
+        name: value for name, value in parameters.items() if name not in cluster.postgres.parameters
+    }
+
+
+SHARED: Parameters = {
+    "max_connections": 200,
+    "max_wal_senders": 10,
+    "max_replication_slots": 10,
+    "wal_keep_size": "256MB",
+    "wal_sender_timeout": "5s",
+    "wal_receiver_timeout": "10s",
+    "archive_timeout": "60s",
+    "tcp_keepalives_idle": "10s",
+    "tcp_keepalives_interval": "5s",
+    "tcp_keepalives_count": 3,
+    "tcp_user_timeout": "25s",
+}
+"""Parameters of the whole cluster; postgres.parameters of hosts.yaml goes over them.
+
+wal_sender_timeout decides how long commits wait for a synchronous standby that lost its power, the
+tcp_ ones how long clients keep their locks that lost their power, or went with their proxy.
+"""
+
+
+def shared(cluster: Cluster) -> str:
+    """The settings that Patroni keeps in etcd for all members."""
+    archived = cluster.postgres.backup.host is not None
+    stanza = f"pgbackrest --stanza={cluster.name}"
+    return render(
+        "postgres/dcs.yml.j2",
+        {
+            "settings": cluster.postgres,
+            "parameters": {**SHARED, **cluster.postgres.parameters},
+            "archive": f"{stanza} archive-push %p" if archived else "/bin/true",
+            "restore": f'{stanza} archive-get %f "%p"' if archived else "",
+        },
+    )
+
+
+@section.task(needs=[MEMBER, CONFIGURED])
+def settings(host: Host, cluster: Cluster, facts: Facts) -> Steps:
+    """Bring what Patroni keeps in etcd to what hosts.yaml says.
+
+    Settings found there alone go.
+
+    patroni.yml's `bootstrap` counts only once, when the cluster is made. Some parameters take
+    effect with a restart: --plan names them, postgres.restart carries it out.
+    """
+    refuse_new_passwords(cluster, facts)
+    yield configuration(host, cluster)
+    if host != leader(cluster, facts):
+        return
+    asked = f"shown=$(timeout 20 {PATRONICTL} show-config 2>/dev/null)"
+    yield required(
+        "Patroni reaches etcd, and is not paused",
+        f"{asked} && ! grep -qx 'pause: true' <<<\"$shown\"",
+        f"""if {asked}; then
+  echo 'Patroni is paused for maintenance; end that first: {PATRONICTL} resume'
+else
+  echo 'Patroni does not reach etcd: fab postgres.etcd starts what does not run.'
+fi""",
+    )
+    edit = f"{PATRONICTL} edit-config {quote(cluster.name)} --replace -"
+    offered = f"printf '%s' \"$text\" | {edit}"
+    yield fed(
+        "the settings in etcd are those of hosts.yaml",
+        f"{edit} --force",
+        shared(cluster),
+        unless=f"{offered} | grep -qx 'Not changed'",
+        diff=f"difference=$({offered}); {NAMED_RESTARTS}",
+    ).then(seen_by_all(cluster))
+
+
+def seen_by_all(cluster: Cluster) -> Handler:
+    """Each member looks at the settings once in its loop; then it knows whether to restart."""
+    wait = cluster.postgres.loop_wait + 1
+    return Handler("patroni-loop", "every member has seen the settings", f"sleep {wait}")
+
+
+NAMED_RESTARTS = f"""grep '^[-+@]' <<<"$difference"
+names=$(sed -n "s/^[-+] *\\([a-z_]*\\):.*/'\\1'/p" <<<"$difference" | paste -sd,)
+[[ ! $names ]] || {PSQL} -c "
+select name || ' takes effect with a rolling restart: fab postgres.restart'
+from pg_settings where context = 'postmaster' and name in ($names)\""""

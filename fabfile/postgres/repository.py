@@ -1,0 +1,156 @@
+"""The repository: WAL and backups of the database, on a server of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from ..engine import steps
+from ..engine.cluster import Cluster, Host
+from ..engine.errors import RunbookError, UsageError
+from ..engine.section import Fact, Facts, Procedure, stage
+from ..engine.step import Step, Steps
+from ..engine.steps import action, command
+from .backup import PGBACKREST, repository_hosts
+from .chapter import section
+
+TYPES = ("full", "diff", "incr")
+
+
+@dataclass(frozen=True)
+class Backup:
+    """One backup in the repository; times are seconds since 1970, sizes bytes."""
+
+    label: str
+    type: str
+    start: int
+    stop: int
+    size: int
+    failed: bool
+
+
+@dataclass(frozen=True)
+class Repository:
+    """What the repository holds, the oldest backup first; `now` is its server's clock."""
+
+    now: int
+    backups: list[Backup]
+
+    @property
+    def age(self) -> Optional[int]:
+        """Seconds since the newest backup that did not fail; None if there is none."""
+        good = [one.stop for one in self.backups if not one.failed]
+        return self.now - max(good) if good else None
+
+
+def understood(text: str) -> Repository:
+    """The answer of BACKUPS: the time, and what `pgbackrest info` says of the one stanza."""
+    now, _, info = text.partition("\n")
+    stanzas: list[dict[str, Any]] = json.loads(info)
+    backups = [
+        Backup(
+            label=one["label"],
+            type=one["type"],
+            start=one["timestamp"]["start"],
+            stop=one["timestamp"]["stop"],
+            size=one["info"]["repository"]["delta"],
+            failed=bool(one.get("error")),
+        )
+        for stanza in stanzas
+        for one in stanza.get("backup", [])
+    ]
+    return Repository(int(now), backups)
+
+
+BACKUPS = Fact(
+    "the list of backups",
+    on=repository_hosts,
+    command=lambda cluster, host: (
+        f"date +%s\n{PGBACKREST} --stanza={cluster.name} --log-level-console=off info --output=json"
+    ),
+    parse=understood,
+    absent="fab postgres.backup-repository prepares the repository",
+)
+
+
+@section.task(on=repository_hosts)
+def backup_repository(host: Host, cluster: Cluster) -> Steps:
+    """Prepare the repository, prove that WAL reaches it, and back up on a schedule."""
+    backup = cluster.postgres.backup
+    stanza = f"{PGBACKREST} --stanza={cluster.name}"
+    yield steps.directory(backup.path, "0750", "postgres", "postgres")
+    yield command(
+        f"the repository knows the cluster {cluster.name}",
+        f"{stanza} stanza-create",
+        unless=f"[[ -s {backup.path}/archive/{cluster.name}/archive.info "
+        f"&& -s {backup.path}/backup/{cluster.name}/backup.info ]]",
+    )
+    yield command(
+        "WAL of the leader reaches the repository",
+        f"{stanza} check",
+        unless=f"find {backup.path}/archive/{cluster.name} -name '*.gz' -print -quit | grep -q .",
+    )
+    context = {"cluster": cluster}
+    yield steps.unit("pgbackrest-backup@.service", "postgres/pgbackrest-backup.service.j2", context)
+    for kind, calendar in (("full", backup.full), ("diff", backup.differential)):
+        name = f"pgbackrest-{kind}.timer"
+        about = {"kind": kind, "calendar": calendar}
+        yield steps.unit(name, "postgres/pgbackrest.timer.j2", about).then(steps.restarted(name))
+        yield steps.service(name)
+    yield command(
+        "there is a first full backup",
+        f"{stanza} --type=full backup",
+        unless=f"ls -d {backup.path}/backup/{cluster.name}/*F",
+        timeout=6 * 3600,
+    )
+
+
+@section.procedure(needs=[BACKUPS], on=repository_hosts, help={"type": "full, diff or incr"})
+def backup(
+    hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, type: str = "diff"
+) -> Procedure:
+    """Back up now: --type full, diff or incr.
+
+    diff: what changed since the last full one; incr: since the last one of any kind.
+    """
+    if type not in TYPES:
+        raise UsageError(f"--type {type}: there are {', '.join(TYPES)}.")
+    yield stage(f"a {type} backup", the_repository(cluster), take(cluster, type))
+
+
+def take(cluster: Cluster, type: str) -> Step:
+    """A backup of this type."""
+    return action(
+        f"{type} backup of {cluster.name}",
+        f"{PGBACKREST} --stanza={cluster.name} --type={type} backup",
+        timeout=6 * 3600,
+    )
+
+
+def the_repository(cluster: Cluster) -> Host:
+    """The server that keeps the backups; an error if hosts.yaml names none."""
+    for host in repository_hosts(cluster):
+        return host
+    raise RunbookError(
+        f"{cluster.file.name} names no postgres.backup.host, so there are no backups."
+    )
+
+
+@section.table(needs=[BACKUPS])
+def backups(cluster: Cluster, facts: Facts) -> list[dict[str, Any]]:
+    """List the backups that a restore can start from."""
+    from time import localtime, strftime
+
+    return [
+        {
+            "backup": one.label,
+            "type": one.type,
+            "finished": strftime("%Y-%m-%d %H:%M:%S%z", localtime(one.stop)),
+            "seconds": one.stop - one.start,
+            "MB": round(one.size / 1_000_000, 1),
+            "": "failed" if one.failed else "",
+        }
+        for one in facts.of(BACKUPS, the_repository(cluster)).backups
+    ]

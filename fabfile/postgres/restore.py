@@ -1,0 +1,206 @@
+"""Back to a point in time. What is replaced is moved aside on each server, never deleted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from time import strftime
+
+from ..engine.cluster import Cluster, Host
+from ..engine.errors import MissingFact, RunbookError, UsageError
+from ..engine.section import Facts, Procedure, Question, stage
+from ..engine.step import Step, quote
+from ..engine.steps import action, command
+from .backup import PGBACKREST
+from .chapter import PSQL, binaries, data, key, members, section
+from .etcd import ETCD
+from .members import MEMBER, leader, serves
+from .repository import BACKUPS, take, the_repository
+
+ALONE = "postgresql-restore.service"
+"""PostgreSQL without Patroni, for as long as the restore takes."""
+
+MOMENT = re.compile(r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}(:\d{2}(\.\d+)?)?[+-]\d{2}(:?\d{2})?")
+
+
+@section.procedure(
+    needs=[MEMBER, ETCD, BACKUPS],
+    help={
+        "to": "the moment, such as '2026-11-22 09:30:00+00', or latest",
+        "i_know": "agree to lose what was written after that moment",
+    },
+)
+def restore(
+    hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, to: str, i_know: bool = False
+) -> Procedure:
+    """Put the database back to a moment: 'YYYY-MM-DD HH:MM:SS+00'. Asks first.
+
+    Everything written after that moment leaves the database, so it takes --i-know. Stop what
+    writes (Airflow) before. The present data directories stay on the servers, under another name.
+    """
+    if to != "latest" and not MOMENT.fullmatch(to):
+        raise UsageError(f"{to!r} is no moment; write 'YYYY-MM-DD HH:MM:SS+00', with the zone.")
+    if facts.of(BACKUPS, the_repository(cluster)).age is None:
+        raise RunbookError("There is no backup to restore from.")
+    away = [host.name for host in members(cluster) if host.name not in facts.known(ETCD)]
+    if away:
+        raise RunbookError(
+            f"{', '.join(away)} cannot be reached; it could come back with what is to be replaced. "
+            "Bring it back first, or take it out: fab postgres.remove"
+        )
+    if not i_know:
+        raise UsageError(
+            f"What was written after {to} leaves the database. If that is meant, add --i-know."
+        )
+    first = restored_on(cluster, facts)
+    others = [host for host in members(cluster) if host != first]
+    yield Question(
+        f"The database goes back to {to}, on {first.name} first. It is down until that is done."
+    )
+    if facts.known(MEMBER).get(first.name):
+        yield stage("the last WAL reaches the archive", first, archived())
+    yield stage("stop the replicas", others, stopped())
+    yield stage(f"stop {first.name}", first, stopped())
+    now = strftime("%Y%m%d-%H%M%S")
+    yield stage(
+        f"restore on {first.name}",
+        first,
+        moved_aside(cluster, now),
+        fetched(cluster, to),
+        recovered(cluster),
+        verified(),
+        no_recovery_left(cluster),
+        forgotten(cluster),
+        leads(first),
+    )
+    yield stage("copy to the replicas", others, moved_aside(cluster, now), follows)
+    yield stage(
+        "a new full backup", the_repository(cluster), wal_arrives(cluster), take(cluster, "full")
+    )
+
+
+def restored_on(cluster: Cluster, facts: Facts) -> Host:
+    """The leader, or the first server if nobody leads."""
+    try:
+        return leader(cluster, facts)
+    except MissingFact:
+        return members(cluster)[0]
+
+
+def archived() -> Step:
+    """Everything written so far is in the repository."""
+    return action(
+        "the last WAL segment is in the repository",
+        f"""last=$({PSQL} -c 'select pg_walfile_name(pg_switch_wal())')
+until [[ $({PSQL} -c "select last_archived_wal >= '$last' from pg_stat_archiver") == t ]]
+do sleep 1; done""",
+        timeout=600,
+    )
+
+
+def stopped() -> Step:
+    """Neither Patroni nor a PostgreSQL runs, not even one of a restore that was cut off."""
+    return command(
+        "Patroni and PostgreSQL are stopped",
+        f"""systemctl stop patroni
+if systemctl is-active -q {ALONE}; then systemctl stop {ALONE}; fi""",
+        unless=f"unit_is patroni.service inactive && unit_is {ALONE} inactive",
+        timeout=900,
+    )
+
+
+def moved_aside(cluster: Cluster, when: str) -> Step:
+    """The data directory is out of the way, whole."""
+    kept = f"{data(cluster)}.before-{when}"
+    return command(
+        f"the present data are in {kept}",
+        f"""if [[ -e {data(cluster)} ]]; then mv {data(cluster)} {kept}; fi
+install -d -m 0700 -o postgres -g postgres {data(cluster)}""",
+        unless=f"[[ -d {data(cluster)} && ! -e {data(cluster)}/PG_VERSION ]]",
+    )
+
+
+def fetched(cluster: Cluster, to: str) -> Step:
+    """The files of the backup before that moment."""
+    target = "" if to == "latest" else f" --type=time --target={quote(to)} --target-action=promote"
+    return command(
+        "the files are restored",
+        f"{PGBACKREST} --stanza={cluster.name}{target} restore",
+        unless=f"[[ -e {data(cluster)}/PG_VERSION ]]",
+        timeout=6 * 3600,
+    )
+
+
+def recovered(cluster: Cluster) -> Step:
+    """WAL is replayed up to the moment, where nobody can connect.
+
+    Not as a hot standby: that stops for ever at a time when max_connections was higher than now.
+    """
+    return action(
+        "WAL is replayed",
+        f"""systemd-run --quiet --collect --unit={ALONE} --property=User=postgres \\
+  --property=KillSignal=SIGINT --property=KillMode=mixed --property=TimeoutStopSec=600 \\
+  {binaries(cluster)}/postgres -D {data(cluster)} -c listen_addresses= \\
+  -c synchronous_standby_names= -c hot_standby=off
+until [[ $({PSQL} -c 'select pg_is_in_recovery()' 2>/dev/null) == f ]]
+do
+  if ! systemctl is-active -q {ALONE}; then
+    cat {data(cluster)}/log/*.log | tail -n 8
+    echo 'It stopped. If nothing was written after that moment, restore to: latest'
+    exit 1
+  fi
+  sleep 1
+done""",
+        timeout=6 * 3600,
+    )
+
+
+def verified() -> Step:
+    """The database opens; then it stops again, for Patroni to start it."""
+    return action(
+        "the database airflow opens",
+        f"{PSQL} -d airflow -c 'select count(*) from pg_class'\nsystemctl stop {ALONE}",
+        timeout=900,
+    )
+
+
+def no_recovery_left(cluster: Cluster) -> Step:
+    """The next start must not try to recover again."""
+    path = f"{data(cluster)}/postgresql.auto.conf"
+    return command(
+        "no recovery settings are left",
+        f"sed -i -E '/^(restore_command|recovery_target)/d' {path}",
+        unless=f"! grep -qE '^(restore_command|recovery_target)' {path}",
+    )
+
+
+def forgotten(cluster: Cluster) -> Step:
+    """etcd forgets who led and how far they were; settings and identifier stay."""
+    keys = ("leader", "status", "sync", "failover", "failsafe", "history")
+    return action(
+        "etcd knows no leader of before",
+        "\n".join(f"etcdctl del {key(cluster, name)}" for name in keys),
+    )
+
+
+def leads(host: Host) -> Step:
+    """Patroni runs here, as leader."""
+    api = f"http://{host.address}:8008"
+    return action(
+        f"{host.name} leads",
+        f"systemctl start patroni\nuntil curl -sf -o /dev/null {api}/primary; do sleep 1; done",
+    )
+
+
+def follows(host: Host) -> Step:
+    """Patroni copies the leader's data and streams."""
+    return action(
+        "it follows the new leader",
+        f"systemctl start patroni\nuntil {serves(host)}; do sleep 1; done",
+        timeout=6 * 3600,
+    )
+
+
+def wal_arrives(cluster: Cluster) -> Step:
+    """pgBackRest's own check: WAL of the new timeline arrives."""
+    return action("WAL reaches the repository", f"{PGBACKREST} --stanza={cluster.name} check")

@@ -1,0 +1,522 @@
+"""The chapter on PostgreSQL, as far as it needs no PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from fabfile.engine.errors import InventoryError, MissingFact, RunbookError, UsageError
+from fabfile.engine.inventory import load
+from fabfile.engine.probes import Answer
+from fabfile.engine.section import Facts, Question
+from fabfile.postgres import check, database, etcd, members, operate, patroni, restore
+from fabfile.postgres.backup import CERTIFICATE, backup_network, participants
+from fabfile.postgres.chapter import CONFIGURED, SUPERUSER
+from fabfile.postgres.etcd import ETCD, Etcd, EtcdMember
+from fabfile.postgres.members import MEMBER, Member
+from fabfile.postgres.repository import BACKUPS, Backup, Repository
+
+SQL = ("sql1", "sql2", "sql3")
+
+
+def etcd_facts(cluster, empty=(), silent=(), down=(), names=SQL) -> dict[str, Etcd]:
+    """What the servers say of etcd: `empty` without data, `silent` unasked."""
+    everybody = tuple(
+        EtcdMember(f"id{name}", name, etcd.peer(cluster.hosts[name]))
+        for name in names
+        if name not in empty
+    )
+    return {
+        name: Etcd(name not in empty, () if name in empty or name in down else everybody)
+        for name in names
+        if name not in silent
+    }
+
+
+def member(name: str, leads: str = "sql1", synchronous: str = "sql2", **changes) -> Member:
+    roles = dict.fromkeys(SQL, "replica") | {synchronous: "sync_standby", leads: "leader"}
+    listed = {
+        one: {
+            "name": one,
+            "role": role,
+            "state": "running" if role == "leader" else "streaming",
+            "timeline": 3,
+            "lag": 0,
+        }
+        for one, role in roles.items()
+    }
+    values = {
+        "name": name,
+        "primary": name == leads,
+        "healthy": True,
+        "state": "running",
+        "timeline": 3,
+        "pending_restart": False,
+        "lowers": False,
+        "started": "2026-01-01",
+        "archiving_failed": False,
+        "cluster": listed,
+    }
+    return Member(**{**values, **changes})
+
+
+def facts(cluster, etcd_states=None, **known) -> Facts:
+    return Facts(
+        {
+            ETCD: etcd_facts(cluster) if etcd_states is None else etcd_states,
+            MEMBER: known or {name: member(name) for name in SQL},
+            BACKUPS: {"nfs2": Repository(1000, [Backup("F", "full", 1, 2, 3, False)])},
+        }
+    )
+
+
+def titles(steps) -> list[str]:
+    return [step.title for step in steps]
+
+
+def findings(cluster, known: Facts) -> dict[str, tuple[str, str]]:
+    return {
+        one.title: (one.verdict.level, one.verdict.sentence)
+        for one in check.together(cluster, known)
+    }
+
+
+# etcd
+
+
+def test_members_are_read_from_etcdctl():
+    text = (
+        "data\n8e9e05c52164694d, started, sql1, http://10.0.0.1:2380, http://10.0.0.1:2379, false\n"
+        "91bc3c398fb3c146, unstarted, , http://10.0.0.2:2380, , false\n"
+    )
+    assert etcd.understood(text) == Etcd(
+        True,
+        (
+            EtcdMember("8e9e05c52164694d", "sql1", "http://10.0.0.1:2380"),
+            EtcdMember("91bc3c398fb3c146", "", "http://10.0.0.2:2380"),
+        ),
+    )
+    assert etcd.understood("empty\n") == Etcd(False, ())
+
+
+def test_a_new_cluster_lists_all_servers_of_hosts_yaml(cluster):
+    known = Facts({ETCD: etcd_facts(cluster, empty=SQL)})
+    for name in SQL:
+        steps = list(etcd.etcd(cluster.hosts[name], cluster, known))
+        [join] = [step for step in steps if step.title == "file /etc/etcd/join.conf"]
+        assert all(f"{other}=http://" in join.text for other in SQL)
+        assert "ETCD_INITIAL_CLUSTER_STATE=new" in join.text
+
+
+def test_no_new_cluster_as_long_as_a_server_cannot_be_asked(cluster):
+    known = Facts({ETCD: etcd_facts(cluster, empty=SQL, silent=["sql3"])})
+    with pytest.raises(MissingFact, match="sql3"):
+        list(etcd.etcd(cluster.hosts["sql1"], cluster, known))
+
+
+def test_no_second_cluster_beside_one_that_is_down(cluster):
+    """sql1 lost its disk, and the others stand still: it is not founded anew."""
+    known = Facts({ETCD: etcd_facts(cluster, empty=["sql1"], down=["sql2", "sql3"])})
+    steps = titles(etcd.etcd(cluster.hosts["sql1"], cluster, known))
+    assert "etcd.service runs and is enabled" not in steps
+    assert "file /etc/etcd/join.conf" not in steps
+    assert "etcd.service runs and is enabled" in titles(
+        etcd.etcd(cluster.hosts["sql2"], cluster, known)
+    )
+    with pytest.raises(MissingFact, match="no etcd member answers"):
+        list(etcd.etcd_members(cluster.hosts["sql1"], cluster, known))
+
+
+def test_a_founding_that_was_cut_off_is_completed(cluster):
+    """sql3 waits for a quorum that has never been there, and no server has a database."""
+    states = etcd_facts(cluster, empty=["sql1", "sql2"], down=["sql3"])
+
+    def known(databases: dict[str, bool]) -> Facts:
+        return Facts({ETCD: states, CONFIGURED: databases})
+
+    nowhere = dict.fromkeys(SQL, False)
+    for name in SQL:
+        steps = titles(etcd.etcd(cluster.hosts[name], cluster, known(nowhere)))
+        assert "file /etc/etcd/join.conf" in steps
+        assert "etcd.service runs and is enabled" in steps
+        with pytest.raises(MissingFact, match=r"fab postgres\.etcd"):
+            list(etcd.etcd_members(cluster.hosts[name], cluster, known(nowhere)))
+    for databases in ({**nowhere, "sql2": True}, {"sql1": False, "sql3": False}):
+        steps = titles(etcd.etcd(cluster.hosts["sql1"], cluster, known(databases)))
+        assert "etcd.service runs and is enabled" not in steps
+
+
+def test_a_running_member_does_not_hear_of_the_initial_cluster_again(cluster):
+    known = Facts({ETCD: etcd_facts(cluster)})
+    assert "file /etc/etcd/join.conf" not in titles(
+        etcd.etcd(cluster.hosts["sql1"], cluster, known)
+    )
+
+
+def test_a_member_that_lost_its_data_is_replaced(cluster):
+    states = etcd_facts(cluster)
+    states["sql3"] = Etcd(False, ())
+    steps = titles(etcd.etcd_members(cluster.hosts["sql3"], cluster, Facts({ETCD: states})))
+    assert steps[0] == "etcd forgets the member idsql3, whose data sql3 has lost"
+    assert steps[1] == "etcd knows sql3 as a member"
+
+
+def test_data_of_a_removed_member_are_kept_but_not_started(cluster):
+    states = etcd_facts(cluster)
+    others = tuple(one for one in states["sql1"].listed if one.name != "sql3")
+    states = {name: Etcd(True, others if name != "sql3" else ()) for name in SQL}
+    steps = list(etcd.etcd_members(cluster.hosts["sql3"], cluster, Facts({ETCD: states})))
+    assert "moved aside" in steps[0].title
+    assert "rm " not in steps[0].apply
+
+
+# Patroni
+
+
+def patroni_yml(host, cluster) -> dict:
+    """The file as Patroni reads it."""
+    steps = patroni.patroni(host, cluster, Facts())
+    [step] = [one for one in steps if one.title == "file /etc/patroni/patroni.yml"]
+    return yaml.safe_load(step.text)
+
+
+def test_patroni_yml_is_yaml_whatever_the_password(cluster, monkeypatch):
+    secret = "a; b%c@d \"e\" 'f' : #{}\\"
+    monkeypatch.setenv("RUNBOOK_SECRET_POSTGRES_REPLICATION", secret)
+    host = cluster.hosts["sql2"]
+    [step] = [
+        one for one in patroni.patroni(host, cluster, Facts()) if one.title.endswith("patroni.yml")
+    ]
+    document = yaml.safe_load(step.text)
+    assert document["postgresql"]["authentication"]["replication"]["password"] == secret
+    assert document["bootstrap"]["dcs"] == yaml.safe_load(patroni.shared(cluster))
+    assert document["etcd3"]["hosts"] == [f"{cluster.hosts[name].address}:2379" for name in SQL]
+    assert document["postgresql"]["parameters"]["shared_buffers"] == "1024MB"
+
+
+def test_a_database_that_exists_gets_no_new_passwords(hosts_yaml):
+    cluster = load(hosts_yaml())
+    known = Facts({CONFIGURED: {"sql1": True, "sql2": False}, **facts(cluster)._values})
+    host = cluster.hosts["sql1"]
+    for task in (patroni.patroni, patroni.settings, database.database):
+        with pytest.raises(RunbookError, match="bring that file here"):
+            list(task(host, cluster, known))
+    assert not cluster.vault.file.exists()
+    cluster.secret(SUPERUSER)
+    cluster.vault.keep()
+    assert list(patroni.patroni(host, cluster, known))
+
+
+def test_nobody_but_the_clusters_hosts_may_ask_for_the_database(cluster):
+    host = cluster.hosts["sql1"]
+    [step] = [
+        one for one in patroni.patroni(host, cluster, Facts()) if one.title.endswith("patroni.yml")
+    ]
+    rules = yaml.safe_load(step.text)["postgresql"]["pg_hba"]
+    ours = {f"{one.address}/32" for one in (*cluster.hosts.values(), *cluster.vips.values())}
+    for rule in rules:
+        kind, *_, method = rule.split()
+        assert method in ("scram-sha-256", "peer")
+        if kind == "host":
+            assert rule.split()[3] in ours | {"127.0.0.1/32"}
+    assert not any("trust" in rule or "0.0.0.0" in rule for rule in rules)
+
+
+def test_asynchronous_replication_keeps_what_only_an_old_leader_has(hosts_yaml):
+    cluster = load(hosts_yaml("synchronous_mode: true", "synchronous_mode: false"))
+    settings = yaml.safe_load(patroni.shared(cluster))
+    assert "primary_start_timeout" not in settings
+    assert settings["synchronous_mode"] is False
+    document = patroni_yml(cluster.hosts["sql1"], cluster)
+    assert not document["postgresql"]["remove_data_directory_on_rewind_failure"]
+
+
+def test_a_parameter_of_hosts_yaml_wins(hosts_yaml):
+    named = "parameters: {max_connections: 300, shared_buffers: 2GB, synchronous_commit: false} "
+    with pytest.raises(InventoryError, match="synchronous_commit"):
+        load(hosts_yaml("parameters: {} ", named))
+    cluster = load(
+        hosts_yaml("parameters: {} ", "parameters: {max_connections: 300, work_mem: 9MB} ")
+    )
+    assert yaml.safe_load(patroni.shared(cluster))["postgresql"]["parameters"]["work_mem"] == "9MB"
+    assert "work_mem" not in patroni.sized(cluster.hosts["sql1"], cluster)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("ttl: 20 ", "ttl: 15 ", "ttl"),
+        ("retry_timeout: 5", "retry_timeout: 9", "below loop_wait"),
+        ("host: nfs2 ", "host: nfs9 ", "nfs9 is not one of the hosts"),
+        ("host: nfs2 ", "host: sql2 ", "lost together with it"),
+        ("clients: [] ", "clients: [10.0.0.0] ", "clients"),
+        ("synchronous_mode:", "synchronus_mode:", "did you mean synchronous_mode"),
+    ],
+)
+def test_a_wrong_setting_is_named(hosts_yaml, old, new, complaint):
+    with pytest.raises(InventoryError, match=complaint):
+        load(hosts_yaml(old, new))
+
+
+# The check
+
+
+def test_a_healthy_cluster_may_lose_any_one_server(cluster):
+    found = findings(cluster, facts(cluster))
+    assert {level for level, _ in found.values()} == {"ok"}
+    assert found["one leader"] == ("ok", "sql1")
+    assert found["what may be lost next"][1] == "any one server; sql2 would take over"
+
+
+@pytest.mark.parametrize(
+    ("known", "title", "level", "words"),
+    [
+        ({"sql1": {"primary": False}}, "one leader", "error", "nobody leads"),
+        ({"sql2": {"primary": True}}, "one leader", "error", "sql1 and sql2 both"),
+        ({"sql3": None}, "sql3 follows", "error", "does not answer"),
+        ({"sql3": {"healthy": False, "state": "starting"}}, "sql3 follows", "error", "starting"),
+        ({"sql2": {"pending_restart": True}}, "no restart is pending", "warn", "sql2"),
+        ({"sql1": {"archiving_failed": True}}, "WAL reaches the archive", "error", "piles up"),
+    ],
+)
+def test_what_is_wrong_with_a_member_is_named(cluster, known, title, level, words):
+    states = {
+        name: member(name, **(known.get(name) or {}))
+        for name in SQL
+        if known.get(name, {}) is not None
+    }
+    found = findings(cluster, facts(cluster, **states))
+    assert found[title][0] == level
+    assert words in found[title][1]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"state": "running"}, "does not stream"),
+        ({"state": "in archive recovery"}, "catches up from the archive"),
+        ({"timeline": 2}, "timeline 2, the leader on 3"),
+        ({"lag": 50_000_000}, "50000000 bytes behind"),
+        ({"lag": "unknown"}, "unknown bytes behind"),
+    ],
+)
+def test_a_replica_that_does_not_keep_up_is_named(cluster, change, words):
+    first = member("sql1")
+    first.cluster["sql3"].update(change)
+    states = {"sql1": first, "sql2": member("sql2"), "sql3": member("sql3")}
+    assert words in findings(cluster, facts(cluster, **states))["sql3 follows"][1]
+
+
+def test_etcd_without_a_quorum_is_told_with_what_it_means(cluster):
+    known = facts(cluster, etcd_facts(cluster, down=["sql2", "sql3"]))
+    level, sentence = findings(cluster, known)["what may be lost next"]
+    assert level == "error"
+    assert "1 of 3 answer" in sentence
+    assert "writes go on" in sentence
+
+
+def test_with_one_etcd_member_down_nothing_more_may_be_lost(cluster):
+    known = facts(cluster, etcd_facts(cluster, down=["sql3"]))
+    assert findings(cluster, known)["what may be lost next"] == (
+        "warn",
+        "nothing, until sql3 is back",
+    )
+
+
+def test_members_that_hosts_yaml_does_not_know_and_the_other_way_round(cluster):
+    states = etcd_facts(cluster)
+    stranger = EtcdMember("id9", "sql9", "http://10.9.9.9:2380")
+    states = {name: Etcd(True, (*one.listed[:2], stranger)) for name, one in states.items()}
+    complaints = [
+        (one.verdict.sentence, one.fix) for one in check.etcd_is_one(cluster, Facts({ETCD: states}))
+    ]
+    assert complaints == [
+        ("sql9 is a member, and not in hosts.yaml", "fab postgres.remove sql9"),
+        ("sql3 is not a member", "fab postgres"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "level"),
+    [(" 42%  1234M", "ok"), (" 81%  200M", "warn"), (" 99%  1M", "error"), ("", "unknown")],
+)
+def test_room_for_data(line, level):
+    assert check.enough_room(Answer(line)).level == level
+
+
+def test_patronis_answers_are_read():
+    state = {
+        "state": "running",
+        "timeline": 3,
+        "pending_restart": True,
+        "postmaster_start_time": "then",
+        "patroni": {"name": "sql1"},
+    }
+    listed = {"members": [{"name": "sql1", "role": "leader", "state": "running"}]}
+    text = f"200 503\n{json.dumps(state)}\n{json.dumps(listed)}\nt\n"
+    read = members.understood(text)
+    assert (read.primary, read.healthy, read.pending_restart) == (True, True, True)
+    assert read.archiving_failed
+    assert not members.understood(text.replace("\nt\n", "\nf\n")).archiving_failed
+
+
+# Day two
+
+
+def stages(procedure) -> list[tuple[str, tuple[str, ...]]]:
+    return [
+        (part.title, tuple(host.name for host in part.hosts))
+        for part in procedure
+        if not isinstance(part, Question)
+    ]
+
+
+def test_a_rolling_restart_takes_the_leader_last(cluster):
+    hosts = [cluster.hosts[name] for name in SQL]
+    waiting = {name: member(name, pending_restart=True) for name in SQL}
+    done = stages(operate.restart(hosts, cluster, facts(cluster, **waiting)))
+    assert [title for title, _ in done] == [
+        "restart sql2",
+        "restart sql3",
+        "hand over from sql1",
+        "restart sql1",
+    ]
+
+
+def test_where_max_connections_gets_lower_the_leader_restarts_first(cluster):
+    hosts = [cluster.hosts[name] for name in SQL]
+    waiting = {name: member(name, pending_restart=True, lowers=True) for name in SQL}
+    done = stages(operate.restart(hosts, cluster, facts(cluster, **waiting)))
+    assert [title for title, _ in done] == ["restart sql1", "restart sql2", "restart sql3"]
+
+
+def test_why_a_restart_is_pending_is_read():
+    def lowers(**reason):
+        state = {"state": "running", "patroni": {"name": "sql1"}, "pending_restart_reason": reason}
+        return members.understood(f"200 503\n{json.dumps(state)}\n{{}}\nf\n").lowers
+
+    assert lowers(max_connections={"old_value": "260", "new_value": "200"})
+    assert not lowers(max_connections={"old_value": "200", "new_value": "260"})
+    assert not lowers(shared_buffers={"old_value": "2GB", "new_value": "1GB"})
+
+
+def test_no_restart_while_a_member_is_away(cluster):
+    hosts = [cluster.hosts[name] for name in SQL]
+    known = facts(cluster, sql1=member("sql1"), sql2=member("sql2"))
+    with pytest.raises(RunbookError, match="sql3 does not answer"):
+        list(operate.restart(hosts, cluster, known))
+
+
+def test_switching_over_to_an_asynchronous_standby_is_refused(cluster):
+    with pytest.raises(RunbookError, match="only sql2 can take over"):
+        list(operate.switchover([], cluster, facts(cluster), to="sql3"))
+    with pytest.raises(UsageError, match="sql1 leads already"):
+        list(operate.switchover([], cluster, facts(cluster), to="sql1"))
+    with pytest.raises(UsageError, match="did you mean sql2"):
+        list(operate.switchover([], cluster, facts(cluster), to="slq2"))
+
+
+def test_nobody_takes_over_while_no_replica_streams(cluster):
+    alone = member("sql1")
+    for name in ("sql2", "sql3"):
+        alone.cluster[name]["state"] = "starting"
+    with pytest.raises(RunbookError, match="No replica streams"):
+        list(operate.switchover([], cluster, facts(cluster, sql1=alone)))
+
+
+def test_the_leader_is_not_copied_anew(cluster):
+    with pytest.raises(UsageError, match="only a replica"):
+        list(operate.reinit([], cluster, facts(cluster), host="sql1"))
+    first, *rest = operate.reinit([], cluster, facts(cluster), host="sql3")
+    assert isinstance(first, Question)
+    assert stages(rest) == [("copy sql3 anew", ("sql3",))]
+
+
+def test_removing_a_member_keeps_the_quorum(cluster):
+    whole = facts(cluster)
+    assert [title for title, _ in stages(operate.remove([], cluster, whole, host="sql3"))] == [
+        "stop PostgreSQL on sql3",
+        "take sql3 out of etcd",
+        "stop etcd on sql3",
+    ]
+    with pytest.raises(RunbookError, match="leads now"):
+        list(operate.remove([], cluster, whole, host="sql1"))
+    weak = facts(cluster, etcd_facts(cluster, down=["sql2"]))
+    with pytest.raises(RunbookError, match="1 of etcd's 2 members"):
+        list(operate.remove([], cluster, weak, host="sql3"))
+
+
+def test_a_member_that_is_gone_for_good_is_taken_out_by_another(cluster):
+    states = etcd_facts(cluster, silent=["sql3"])
+    known = facts(cluster, states, sql1=member("sql1"), sql2=member("sql2"))
+    assert stages(operate.remove([], cluster, known, host="sql3")) == [
+        ("take sql3 out of etcd", ("sql1",))
+    ]
+
+
+def test_a_restore_says_what_it_takes(cluster):
+    known = facts(cluster)
+    with pytest.raises(UsageError, match="is no moment"):
+        list(restore.restore([], cluster, known, to="yesterday"))
+    with pytest.raises(UsageError, match="--i-know"):
+        list(restore.restore([], cluster, known, to="latest"))
+    away = facts(cluster, etcd_facts(cluster, silent=["sql3"]))
+    with pytest.raises(RunbookError, match="sql3 cannot be reached"):
+        list(restore.restore([], cluster, away, to="latest", i_know=True))
+
+
+def test_a_restore_deletes_nothing(cluster):
+    parts = list(
+        restore.restore([], cluster, facts(cluster), to="2026-01-01 10:00:00+00", i_know=True)
+    )
+    commands = "\n".join(
+        step.apply
+        for part in parts
+        if not isinstance(part, Question)
+        for step in part.of(part.hosts[0])
+    )
+    assert "rm " not in commands
+    assert "--delta" not in commands
+    assert commands.count("/var/lib/pgsql/15/data /var/lib/pgsql/15/data.before-") == 2
+    kept = ("config", "initialize")
+    assert not any(f"etcdctl del /service/airflow-ha/{name}" in commands for name in kept)
+
+
+# Backups
+
+
+def test_each_server_trusts_the_certificates_of_the_others(cluster):
+    known = Facts({CERTIFICATE: {host.name: f"PEM {host.name}" for host in participants(cluster)}})
+    for host in participants(cluster):
+        steps = list(backup_network(host, cluster, known))
+        [peers] = [step for step in steps if step.title.endswith("peers.crt")]
+        assert [line.split()[1] for line in peers.text.splitlines()] == [*SQL, "nfs2"]
+
+
+@pytest.mark.parametrize(
+    ("repository", "level", "words"),
+    [
+        (Repository(1000, [Backup("F", "full", 1, 900, 3, False)]), "ok", "0 hours ago"),
+        (Repository(1000, []), "error", "no backup yet"),
+        (Repository(1000, [Backup("F", "full", 1, 900, 3, True)]), "error", "no backup yet"),
+        (Repository(10**6, [Backup("F", "full", 1, 900, 3, False)]), "warn", "11 days old"),
+        (None, "error", "does not answer"),
+    ],
+)
+def test_a_missing_or_old_backup_is_told(cluster, repository, level, words):
+    known = Facts({BACKUPS: {"nfs2": repository} if repository else {}})
+    [finding] = check.backed_up(cluster, known)
+    assert finding.verdict.level == level
+    assert words in finding.verdict.sentence
+
+
+def test_without_a_place_for_backups_there_are_none(hosts_yaml):
+    cluster = load(hosts_yaml("host: nfs2 ", "host: null "))
+    assert participants(cluster) == []
+    [finding] = check.backed_up(cluster, Facts())
+    assert finding.verdict.level == "warn"
+    settings = yaml.safe_load(patroni.shared(cluster))
+    assert settings["postgresql"]["parameters"]["archive_command"] == "/bin/true"
+    assert "recovery_conf" not in settings["postgresql"]
