@@ -1,0 +1,151 @@
+"""One cluster of all nodes: start, join, restart one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..engine import steps
+from ..engine.cluster import Cluster, Host
+from ..engine.errors import RunbookError
+from ..engine.section import Facts, one_by_one
+from ..engine.step import Step, Steps
+from .chapter import DATA, SERVICE, api, members, mirrored, node, section
+from .configure import RESTART
+from .nodes import NODE, founding, the_cluster
+
+
+@section.task(needs=[NODE])
+def cluster(host: Host, cluster: Cluster, facts: Facts) -> Steps:
+    """Start the nodes, all at the same time, and wait until they are one cluster.
+
+    New nodes join by themselves. A node that stood alone before keeps what it has: it is refused,
+    with the command that gives it up. After a power failure all nodes start, in any order: each
+    waits for the others.
+    """
+    here = facts.of(NODE, host)
+    if stranger(host, facts):
+        raise RunbookError(stands_alone(host, here.remembers))
+    if not here.has_data and not founding(cluster, facts):
+        yield somebody_answers(host, cluster)
+    yield steps.command(
+        f"{SERVICE} runs and is enabled",
+        f"systemctl enable {SERVICE}\nsystemctl is-active -q {SERVICE} || "
+        f"systemctl restart {SERVICE}",
+        unless=f"unit_is {SERVICE} active enabled",
+        timeout=700,
+    ).clearing(RESTART)
+    yield steps.command(
+        f"{host.name} answers with the shared cookie",
+        f"systemctl restart {SERVICE}",
+        unless=f"{steps.not_noted(RESTART)} || rabbitmq-diagnostics -q ping",
+        timeout=700,
+    ).clearing(RESTART)
+    yield with_the_majority(host, cluster)
+    yield lets_clients_in(host, cluster)
+    answering = [member for member in members(cluster) if member.name in facts.known(NODE)]
+    yield all_run([member for member in answering if not stranger(member, facts)])
+
+
+def stranger(host: Host, facts: Facts) -> bool:
+    """The node remembers another cluster than the others do."""
+    here = facts.of(NODE, host)
+    return here.has_data and node(host) not in the_cluster(facts)
+
+
+def stands_alone(host: Host, remembers: frozenset[str]) -> str:
+    """The sentence for a node that belongs to another cluster."""
+    others = ", ".join(sorted(remembers - {node(host)}))
+    holds = f"a cluster with {others}" if others else "a cluster of its own"
+    return (
+        f"{host.name} has been started before and remembers {holds}, in {DATA}. Nothing was "
+        f"touched. To give up its queues, users and messages: fab rabbitmq.join {host.name} "
+        "--i-know"
+    )
+
+
+def somebody_answers(host: Host, cluster: Cluster) -> Step:
+    """A new node that finds nobody would found a cluster of its own."""
+    asked = " || ".join(
+        f"timeout 3 bash -c '</dev/tcp/{other.address}/25672'"
+        for other in members(cluster)
+        if other != host
+    )
+    return steps.required(
+        "a node of the cluster answers",
+        asked,
+        f"echo 'no other node answers, and {host.name} must not found a second cluster: "
+        "start the others first'",
+    )
+
+
+def with_the_majority(host: Host, cluster: Cluster) -> Step:
+    """A node that woke up too early after a partition stays parted until it restarts.
+
+    It is the one that is parted from the greater part; the others forget the partition then
+    (RabbitMQ, "Clustering and Network Partitions").
+    """
+    parted = (
+        f"$({api(cluster, f'nodes/{node(host)}?columns=partitions')} | grep -o rabbit@ | wc -l)"
+    )
+    return steps.command(
+        f"{host.name} is not parted from the greater part",
+        f"systemctl restart {SERVICE}\nrabbitmqctl await_startup --timeout 300",
+        unless=f"(( {parted} * 2 < {len(members(cluster))} ))",
+        timeout=700,
+    )
+
+
+def lets_clients_in(host: Host, cluster: Cluster) -> Step:
+    """A node may run with its application stopped, drained, or stuck on its way out of a pause.
+
+    One that sees the smaller part only is left alone: it comes back when the network does.
+    """
+    listens = f"timeout 3 bash -c '</dev/tcp/{host.address}/5672'"
+    seen = "$(rabbitmqctl eval 'length(nodes()).') + 1"
+    return steps.command(
+        f"{host.name} lets clients in",
+        f"""if [[ $(rabbitmqctl eval 'whereis(rabbit_outside_app_process).') == undefined ]]
+then
+  rabbitmqctl start_app
+  rabbitmq-upgrade revive
+else
+  for _ in {{1..60}}; do if {listens}; then break; fi; sleep 1; done
+  {listens} || systemctl restart {SERVICE}
+fi""",
+        unless=f"! systemctl is-active -q {SERVICE} || {listens} || "
+        f"(( ({seen}) * 2 <= {len(members(cluster))} ))",
+        timeout=700,
+    )
+
+
+def all_run(hosts: Sequence[Host]) -> Step:
+    """This node sees the nodes of all these servers running."""
+    running = (
+        "$(rabbitmqctl -q cluster_status --formatter json"
+        " | sed 's/.*\"running_nodes\":\\[\\([^]]*\\)\\].*/\\1/')"
+    )
+    wanted = " && ".join(f"$nodes == *'\"{node(one)}\"'*" for one in hosts)
+    return steps.until(
+        "all nodes run, and are one cluster", f"nodes={running} && [[ {wanted} ]]", timeout=400
+    )
+
+
+@section.task(batches=one_by_one)
+def settle(host: Host, cluster: Cluster) -> Steps:
+    """One node after the other: restart those whose settings have changed."""
+    yield steps.restarted_if_noted(SERVICE, RESTART, restart_commands(cluster), timeout=900)
+
+
+def restart_commands(cluster: Cluster) -> str:
+    """Restart a node so that no queue loses its majority and clients are sent away in order."""
+    replicas = (
+        "await_online_synchronized_mirror" if mirrored(cluster) else "await_online_quorum_plus_one"
+    )
+    in_order = f"rabbitmq-upgrade {replicas} --timeout 120\nrabbitmq-upgrade drain\n"
+    return (
+        f"{in_order if len(members(cluster)) > 1 else ''}"
+        f"systemctl restart {SERVICE}\n"
+        "rabbitmqctl await_startup --timeout 300\n"
+        "rabbitmq-upgrade revive\n"
+        "until rabbitmq-diagnostics -q check_running; do sleep 1; done"
+    )

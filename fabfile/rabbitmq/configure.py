@@ -1,0 +1,85 @@
+"""What a node has to have before its first start: cookie, settings, plugins, ports."""
+
+from __future__ import annotations
+
+import hashlib
+
+from ..base import private_ports
+from ..engine import steps
+from ..engine.cluster import Cluster, Host
+from ..engine.errors import RunbookError
+from ..engine.section import Fact, Facts
+from ..engine.step import Handler, Step, Steps
+from .chapter import COOKIE, SERVICE, members, section
+from .nodes import NODE
+
+RESTART = Handler("restart-rabbitmq", "RabbitMQ has to restart, one node after the other")
+
+COOKIE_FILE = "/var/lib/rabbitmq/.erlang.cookie"
+
+COOKIES = Fact(
+    "the Erlang cookie's digest",
+    on="rabbitmq",
+    command=lambda cluster, host: f"tr -d '[:space:]' <{COOKIE_FILE} | sha256sum",
+    parse=lambda text: text.split()[0],
+    absent="there is no cookie yet",
+)
+
+
+@section.task(needs=[NODE, COOKIES])
+def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
+    """Write cookie, settings, plugins, ports; `rabbitmq.settle` puts them in force."""
+    refuse_another_cookie(cluster, facts)
+    yield names_resolve(cluster)
+    yield from private_ports(host, cluster)
+    yield steps.drop_in(SERVICE, "rabbitmq/limits.conf").then(RESTART)
+    yield cookie_file(cluster).then(RESTART)
+    context = {
+        "host": host,
+        "cluster": cluster,
+        "members": members(cluster),
+        "settings": cluster.rabbitmq,
+    }
+    for name in ("rabbitmq.conf", "rabbitmq-env.conf"):
+        yield steps.template(
+            f"/etc/rabbitmq/{name}", f"rabbitmq/{name}.j2", context, group="rabbitmq"
+        ).then(RESTART)
+    yield steps.file(
+        "/etc/rabbitmq/enabled_plugins",
+        "[rabbitmq_management,rabbitmq_prometheus].",
+        group="rabbitmq",
+    ).then(RESTART)
+
+
+def cookie_file(cluster: Cluster) -> Step:
+    """The cookie, in place before the first start (RabbitMQ, "Clustering Guide")."""
+    return steps.file(
+        COOKIE_FILE,
+        cluster.secret(COOKIE),
+        mode="0400",
+        owner="rabbitmq",
+        group="rabbitmq",
+        secret=True,
+    )
+
+
+def refuse_another_cookie(cluster: Cluster, facts: Facts) -> None:
+    """A running cluster's cookie cannot be replaced file by file: its nodes would part."""
+    wanted = hashlib.sha256(cluster.secret(COOKIE).encode()).hexdigest()
+    present = set(facts.known(COOKIES).values())
+    runs = any(known.running for known in facts.known(NODE).values())
+    if runs and present and wanted not in present:
+        raise RunbookError(
+            "The running nodes share another cookie than secrets.yaml has. Put theirs there as "
+            f"{COOKIE.name} (it is in {COOKIE_FILE}), then: fab rabbitmq.rotate --cookie"
+        )
+
+
+def names_resolve(cluster: Cluster) -> Step:
+    """Nodes know each other by short names; one that does not resolve never joins."""
+    wrong = "\n".join(
+        f"[[ $(getent ahostsv4 {member.name} | head -1) == '{member.address} '* ]] || "
+        f"echo 'the name {member.name} does not lead to {member.address} here: fab hosts'"
+        for member in members(cluster)
+    )
+    return steps.required("the nodes' names resolve", f"[[ ! $({wrong}) ]]", wrong)

@@ -1,0 +1,51 @@
+"""RabbitMQ and the Erlang that fits it, both held at their version."""
+
+from __future__ import annotations
+
+from ..engine import steps
+from ..engine.cluster import Cluster, Host
+from ..engine.step import Step, Steps
+from .chapter import section
+
+
+@section.task
+def repo(host: Host, cluster: Cluster) -> Steps:
+    """RabbitMQ's own repositories: one for Erlang, one for the server."""
+    source = cluster.sources.rabbitmq
+    signed = steps.signed(*source.keys)
+    yield steps.repository(
+        "rabbitmq",
+        {
+            "modern-erlang": {"name": "Erlang", "baseurl": source.erlang, **signed},
+            "rabbitmq-el8": {"name": "RabbitMQ", "baseurl": source.server, **signed},
+        },
+    )
+
+
+@section.task
+def install(host: Host, cluster: Cluster) -> Steps:
+    """Install RabbitMQ and Erlang, held at the versions that hosts.yaml says.
+
+    RabbitMQ runs with certain Erlangs only, and its RPM accepts more than these ("Erlang Version
+    Requirements"). Another version that is installed is refused: nodes are upgraded one at a time.
+    """
+    yield from repo(host, cluster)
+    wanted = {
+        "erlang": cluster.versions.erlang,
+        "rabbitmq-server": cluster.versions.rabbitmq,
+    }
+    for name, version in wanted.items():
+        yield no_other_version(name, version)
+    yield steps.packages_at(wanted)
+    yield from steps.version_locked(wanted)
+
+
+def no_other_version(name: str, version: str) -> Step:
+    """The package is absent, or there in this version."""
+    present = f"$(rpm -q --qf '%{{VERSION}}' {name})"
+    return steps.required(
+        f"{name} is not there in another version",
+        f"! rpm -q {name} || [[ {present} == {version} ]]",
+        f'echo "{name} {present} is installed, and hosts.yaml wants {version}."\n'
+        'echo "Upgrade one node at a time by hand, or name the version that is there."',
+    )

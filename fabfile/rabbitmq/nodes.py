@@ -1,0 +1,134 @@
+"""What RabbitMQ's nodes know of each other."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from ..engine.cluster import Cluster, Host
+from ..engine.errors import MissingFact
+from ..engine.section import Fact, Facts
+from .chapter import DATA, SERVICE, api, members, node
+
+NODE_NAME = re.compile(r"rabbit@[A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True)
+class Node:
+    """A server's node: whether it runs, and the cluster that its disk remembers."""
+
+    running: bool
+    remembers: frozenset[str]
+
+    @property
+    def has_data(self) -> bool:
+        """It has been started before."""
+        return bool(self.remembers)
+
+
+def understood(text: str) -> Node:
+    """The answer of NODE: systemd's word, then cluster_nodes.config: {[all nodes],[disc nodes]}."""
+    state, _, config = text.partition("\n")
+    return Node(state.strip() == "active", frozenset(NODE_NAME.findall(config)))
+
+
+NODE = Fact(
+    "the state of RabbitMQ",
+    on="rabbitmq",
+    command=lambda cluster, host: (
+        f"systemctl is-active {SERVICE}\n"
+        f"cat {DATA}/{node(host)}/cluster_nodes.config 2>/dev/null || :"
+    ),
+    parse=understood,
+    absent="a new cluster is made only when every server could be asked whether it holds one "
+    "already; make it reachable, or take it out of hosts.yaml",
+)
+
+
+@dataclass(frozen=True)
+class State:
+    """The cluster as one running node sees it, through its management API."""
+
+    rabbitmq: str
+    erlang: str
+    nodes: list[dict[str, Any]]
+    queues: list[dict[str, Any]]
+    critical: bool
+    users: frozenset[str]
+
+    @property
+    def running(self) -> frozenset[str]:
+        """Nodes that this one sees running."""
+        return frozenset(one["name"] for one in self.nodes if one.get("running"))
+
+    @property
+    def quorum_queues(self) -> list[dict[str, Any]]:
+        """Queues with replicas of their own."""
+        return [queue for queue in self.queues if queue.get("type") == "quorum"]
+
+
+def seen(text: str) -> State:
+    """The answer of STATE, a line for each question."""
+    overview, nodes, queues, users, critical = text.splitlines()
+    about = json.loads(overview)
+    return State(
+        rabbitmq=about["rabbitmq_version"],
+        erlang=about["erlang_version"],
+        nodes=json.loads(nodes),
+        queues=json.loads(queues),
+        critical=critical != "200",
+        users=frozenset(one["name"] for one in json.loads(users)),
+    )
+
+
+def _questions(cluster: Cluster, host: Host) -> str:
+    columns = "name,type,leader,members,online,messages"
+    code = "-o /dev/null -w '%{http_code}'"
+    critical = api(cluster, f"health/checks/node-is-quorum-critical {code}")
+    return "\n".join(
+        [
+            f"{api(cluster, 'overview')} && echo || exit",
+            f"{api(cluster, 'nodes')} && echo || exit",
+            f"{api(cluster, f'queues?columns={columns}')} && echo || exit",
+            f"{api(cluster, 'users')} && echo || exit",
+            critical.replace("curl -sf", "curl -s"),
+        ]
+    )
+
+
+STATE = Fact(
+    "what RabbitMQ says of itself",
+    on="rabbitmq",
+    command=_questions,
+    parse=seen,
+    absent="its management does not answer; fab rabbitmq.check says more",
+)
+
+
+def founding(cluster: Cluster, facts: Facts) -> bool:
+    """No server holds a node yet. MissingFact if one cannot be asked and none is known to."""
+    if any(known.has_data for known in facts.known(NODE).values()):
+        return False
+    return not any(facts.of(NODE, member).has_data for member in members(cluster))
+
+
+def the_cluster(facts: Facts) -> frozenset[str]:
+    """The cluster that most nodes remember; of several, one that runs, then the largest."""
+    known = [node for node in facts.known(NODE).values() if node.has_data]
+
+    def weight(remembers: frozenset[str]) -> tuple[int, int, int]:
+        alike = [node for node in known if node.remembers == remembers]
+        return len(alike), sum(node.running for node in alike), len(remembers)
+
+    return max((node.remembers for node in known), key=weight, default=frozenset())
+
+
+def first_running(cluster: Cluster, facts: Facts, but: str = "") -> Host:
+    """A node that runs, another one than `but`; MissingFact if none does."""
+    for member in members(cluster):
+        known = facts.known(NODE).get(member.name)
+        if known and known.running and member.name != but:
+            return member
+    raise MissingFact("no RabbitMQ node runs; fab rabbitmq.cluster starts them.")

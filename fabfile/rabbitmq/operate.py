@@ -1,0 +1,198 @@
+"""Day two: restart, take a node out, give a stray one up, new passwords. By name only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..engine.cluster import Cluster, Host
+from ..engine.entry import perhaps
+from ..engine.errors import RunbookError, UsageError
+from ..engine.section import Facts, Procedure, Question, stage
+from ..engine.step import Step
+from ..engine.steps import action, command, service_off
+from .chapter import AIRFLOW, COOKIE, DATA, SERVICE, members, mirrored, node, section
+from .cluster import all_run, restart_commands
+from .configure import RESTART, cookie_file
+from .nodes import NODE, STATE, first_running, the_cluster
+from .users import account
+
+
+@section.procedure(needs=[NODE])
+def restart(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
+    """Restart every node, one by one; stop at the first that does not return.
+
+    Each waits until no queue depends on it, sends its clients away, restarts, and takes them again.
+    """
+    refuse_without(members(cluster), facts, "restarting another one could cost the majority")
+    for host in hosts:
+        step = action(f"{host.name} has restarted", restart_commands(cluster), timeout=900)
+        yield stage(f"restart {host.name}", host, step.clearing(RESTART), all_run(members(cluster)))
+    if not mirrored(cluster):
+        yield stage(
+            "spread the leaders",
+            hosts[0],
+            action("leaders are spread", "rabbitmq-queues rebalance quorum"),
+        )
+
+
+def refuse_without(nodes: Sequence[Host], facts: Facts, why: str) -> None:
+    """All these nodes have to run."""
+    running = {name for name, known in facts.known(NODE).items() if known.running}
+    away = [host.name for host in nodes if host.name not in running]
+    if away:
+        raise RunbookError(f"{', '.join(away)} does not run; {why}. First: fab rabbitmq.cluster")
+
+
+@section.procedure(needs=[NODE, STATE], help={"host": "the node to take out"})
+def shrink(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str) -> Procedure:
+    """Take a node out of the cluster and out of its queues. Asks first.
+
+    Works for a node that is gone for good, too. Its data stay on it, moved aside. Afterwards take
+    it out of hosts.yaml and run `fab rabbitmq`.
+    """
+    ours = the_cluster(facts)
+    name = f"rabbit@{host}"
+    if name not in ours:
+        known = sorted(one.partition("@")[2] for one in ours)
+        raise UsageError(f"{host} is no node{perhaps(host, known)}; there are {', '.join(known)}.")
+    staying = [member for member in members(cluster) if member.name != host]
+    known_nodes = facts.known(NODE)
+    up = [one for one in staying if one.name in known_nodes and known_nodes[one.name].running]
+    if len(up) < (len(ours) - 1) // 2 + 1:
+        raise RunbookError(
+            f"Without {host}, {len(up)} of {len(ours) - 1} nodes would run, which is no majority. "
+            "Bring the others back first: fab rabbitmq.cluster"
+        )
+    gone = cluster.hosts.get(host)
+    stays_enabled = "" if gone else " hosts.yaml does not have it: disable its service there."
+    yield Question(f"{host} leaves the message queue; its data stay on it, unused.{stays_enabled}")
+    peer = up[0]
+    forget = f"rabbitmqctl -q cluster_status --formatter json | grep -q '\"{name}\"'"
+    yield from without_replicas(host, peer, cluster)
+    if gone and gone.name in facts.known(NODE):
+        yield stage(
+            f"stop RabbitMQ on {host}",
+            gone,
+            service_off(SERVICE),
+            aside(),
+        )
+    elif not gone:
+        yield stage(
+            f"stop RabbitMQ on {host}",
+            peer,
+            command(
+                f"{name} does not run",
+                f"rabbitmqctl -n {name} stop\nwhile rabbitmqctl -n {name} ping; do sleep 1; done",
+                unless=f"! rabbitmqctl -n {name} ping",
+                timeout=120,
+            ),
+        )
+    yield stage(
+        f"forget {host}",
+        peer,
+        command(
+            f"the cluster has no node {host}",
+            f"until rabbitmqctl forget_cluster_node {name}; do sleep 2; done",
+            unless=f"! {forget}",
+            timeout=60,
+        ),
+    )
+
+
+def without_replicas(host: str, peer: Host, cluster: Cluster) -> Procedure:
+    """No quorum queue counts on what this node holds."""
+    if not mirrored(cluster):
+        step = action(f"replicas on {host} are gone", f"rabbitmq-queues shrink rabbit@{host}")
+        yield stage(f"no queue has a replica on {host}", peer, step)
+
+
+def aside() -> Step:
+    """What the node held is kept, but no longer used."""
+    return command(
+        "its data are moved aside",
+        f"mv {DATA} {DATA}.before-$(date +%Y%m%d-%H%M%S)\n"
+        f"install -d -m 0750 -o rabbitmq -g rabbitmq {DATA}",
+        unless=f"[[ ! -e {DATA} || ! $(ls -A {DATA}) ]]",
+    )
+
+
+@section.procedure(
+    needs=[NODE, STATE],
+    help={"host": "the node that is to join", "i_know": "agree to lose what that node holds"},
+)
+def join(
+    hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str, i_know: bool = False
+) -> Procedure:
+    """Let a node that stood alone join; what it holds is lost. Takes --i-know.
+
+    Its data are moved aside, not deleted.
+    """
+    known = {member.name: member for member in members(cluster)}
+    if host not in known:
+        raise UsageError(f"{host} is no node{perhaps(host, known)}; there are {', '.join(known)}.")
+    if node(known[host]) in the_cluster(facts) and len(the_cluster(facts)) > 1:
+        raise UsageError(f"{host} belongs to the cluster; to take it out: fab rabbitmq.shrink")
+    holds = ""
+    if host in facts.known(STATE):
+        state = facts.of(STATE, known[host])
+        messages = sum(queue.get("messages", 0) for queue in state.queues)
+        holds = f" Queues there: {len(state.queues)}, messages: {messages}, "
+        holds += f"users: {', '.join(sorted(state.users))}."
+    if not i_know:
+        raise UsageError(
+            f"What {host} holds leaves the message queue.{holds} If that is meant: --i-know"
+        )
+    peer = first_running(cluster, facts, but=host)
+    yield Question(f"{host} gives up what it holds and joins the others.{holds}")
+    yield from without_replicas(host, peer, cluster)
+    yield stage(
+        f"stop RabbitMQ on {host}",
+        known[host],
+        service_off(SERVICE),
+        aside(),
+        command(
+            f"{host} joins the others",
+            f"systemctl enable --now {SERVICE}",
+            unless=f"unit_is {SERVICE} active enabled",
+            timeout=700,
+        ),
+        all_run(members(cluster)),
+    )
+    if not mirrored(cluster):
+        step = action(f"replicas on {host} are made", f"rabbitmq-queues grow rabbit@{host} all")
+        yield stage(f"every queue has a replica on {host}", peer, step)
+
+
+@section.procedure(needs=[NODE], help={"cookie": "exchange the Erlang cookie instead"})
+def rotate(
+    hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, cookie: bool = False
+) -> Procedure:
+    """Make a new password for Airflow's user; with --cookie a new Erlang cookie.
+
+    Nothing restarts.
+
+    Connections that are open stay open; Airflow needs the new password for its next one. The
+    cookie is exchanged in the running nodes, all at the same time, and then on disk.
+    """
+    first = first_running(cluster, facts)
+    if not cookie:
+        yield Question("Airflow's user on RabbitMQ gets a new password; give it to Airflow next.")
+        cluster.vault.renew(AIRFLOW)
+        yield stage("a new password", first, account("airflow", AIRFLOW, cluster))
+        return
+    refuse_without(members(cluster), facts, "it would keep the old cookie")
+    yield Question("All nodes get a new Erlang cookie, while they run.")
+    value = cluster.vault.renew(COOKIE)
+    take = action(
+        "the running node takes the new cookie",
+        f"""(set -euo pipefail
+temp=$(mktemp)
+trap 'rm -f "$temp"' EXIT
+chown rabbitmq "$temp"
+cat >"$temp" <<'EOF'
+erlang:set_cookie(node(), '{value}').
+EOF
+rabbitmqctl -q eval_file "$temp")""",
+    )
+    yield stage("a new cookie", members(cluster), take, cookie_file(cluster))
+    yield stage("all nodes still know each other", first, all_run(members(cluster)))

@@ -1,0 +1,111 @@
+"""Airflow's vhost and user, an administrator, and nobody else."""
+
+from __future__ import annotations
+
+from ..engine import steps
+from ..engine.cluster import Cluster, Host
+from ..engine.errors import RunbookError
+from ..engine.secrets import Secret
+from ..engine.section import Facts
+from ..engine.step import Step, Steps, quote
+from ..engine.steps import fed
+from .chapter import ADMIN, AIRFLOW, COOKIE, VHOST, api, mirrored, node, section
+from .nodes import NODE, STATE, first_running
+
+
+@section.task(needs=[NODE])
+def users(host: Host, cluster: Cluster, facts: Facts) -> Steps:
+    """Make the vhost airflow, its user, the administrator; remove guest."""
+    first = first_running(cluster, facts)
+    if not cluster.vault.knows(COOKIE):
+        raise RunbookError(
+            f"{cluster.vault.file} does not have the nodes' cookie, so it is not this cluster's; "
+            "bring that file here. Nothing was changed."
+        )
+    if host != first:
+        return
+    yield account("admin", ADMIN, cluster)
+    yield steps.command(
+        "user admin is an administrator",
+        "rabbitmqctl set_user_tags admin administrator",
+        unless=f"{api(cluster, 'users/admin')} | grep -q administrator",
+    )
+    kind = "classic" if mirrored(cluster) else "quorum"
+    too_old = (
+        "RabbitMQ before 3.11.14 cannot change that of a vhost that exists. To do without its "
+        f"queues: rabbitmqctl delete_vhost {VHOST}"
+    )
+    yield steps.command(
+        f"vhost {VHOST} with {kind} queues by default",
+        f"""if rabbitmqctl -q list_vhosts | grep -x {VHOST} >/dev/null
+then
+  rabbitmqctl update_vhost_metadata {VHOST} --default-queue-type {kind} ||
+    {{ echo '{too_old}'; exit 1; }}
+else rabbitmqctl add_vhost {VHOST} --default-queue-type {kind}
+fi""",
+        unless=f'{api(cluster, f"vhosts/{VHOST}")} | grep -q \'"default_queue_type":"{kind}"\'',
+    )
+    yield account("airflow", AIRFLOW, cluster)
+    for name in ("airflow", "admin"):
+        yield steps.command(
+            f"user {name} may use vhost {VHOST}",
+            f"rabbitmqctl set_permissions -p {VHOST} {name} '.*' '.*' '.*'",
+            unless=f"{api(cluster, f'permissions/{VHOST}/{name}')} "
+            '| grep -q \'"configure":".\\*","write":".\\*","read":".\\*"\'',
+        )
+    yield steps.command(
+        "there is no user guest",
+        "rabbitmqctl delete_user guest",
+        unless=f"! {api(cluster, 'users/guest')}",
+    )
+
+
+def account(name: str, secret: Secret, cluster: Cluster) -> Step:
+    """A user with the password of secrets.yaml, which is read from standard input."""
+    return fed(
+        f"user {name} with the password of secrets.yaml",
+        f"""if rabbitmqctl -q list_users | cut -f1 | grep -x {name} >/dev/null
+then change=change_password
+else change=add_user
+fi
+rabbitmqctl "$change" {name}""",
+        cluster.secret(secret),
+        unless=f"printf '%s' \"$text\" | rabbitmqctl -q authenticate_user {name}",
+    )
+
+
+@section.task(needs=[NODE])
+def policies(host: Host, cluster: Cluster, facts: Facts) -> Steps:
+    """Mirror queues for Airflow 2.7.3; with later ones they replicate themselves."""
+    if host != first_running(cluster, facts):
+        return
+    present = f"{api(cluster, f'policies/{VHOST}/mirrored')}"
+    if mirrored(cluster):
+        definition = '{"ha-mode":"exactly","ha-params":2,"ha-sync-mode":"automatic"}'
+        yield steps.command(
+            "queues are mirrored to a second node",
+            f"rabbitmqctl set_policy -p {VHOST} --apply-to queues mirrored '.*' '{definition}'",
+            unless=f'{present} | grep -q \'"ha-mode":"exactly"\'',
+        )
+        return
+    yield steps.command(
+        "no queue is mirrored",
+        f"rabbitmqctl clear_policy -p {VHOST} mirrored",
+        unless=f"! {present}",
+    )
+
+
+@section.task(needs=[NODE, STATE])
+def queues(host: Host, cluster: Cluster, facts: Facts) -> Steps:
+    """Every quorum queue has a replica on every node, also on those that joined later."""
+    if host.name not in facts.known(STATE):
+        return
+    lacking = f'$1 == "quorum" && !/{node(host)}[^0-9a-z-]/ {{ found = 1 }} END {{ exit !found }}'
+    listed = 'rabbitmqctl -q list_queues -p "$vhost" type members </dev/null'
+    everywhere = f"rabbitmqctl -q list_vhosts --silent | while read -r vhost; do {listed}; done"
+    if any(node(host) not in one["members"] for one in facts.of(STATE, host).quorum_queues):
+        yield steps.command(
+            f"every quorum queue has a replica on {host.name}",
+            f"rabbitmq-queues grow {node(host)} all",
+            unless=f"! {everywhere} | awk {quote(lacking)}",
+        )

@@ -1,0 +1,129 @@
+"""The message queue as the lab's tests see it: past the product, and as its clients do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+MQ = ("mq1", "mq2", "mq3")
+ADDRESSES = {"mq1": "192.168.83.135", "mq2": "192.168.83.136", "mq3": "192.168.83.137"}
+
+
+@dataclass
+class Outcome:
+    """What a publisher and a consumer met."""
+
+    pause: float = 0
+    confirmed: int = 0
+    lost: int = 0
+    twice: int = 0
+    errors: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.pause:.1f} s without confirms, {self.lost} of {self.confirmed} messages lost, "
+            f"{self.twice} twice"
+        )
+
+
+class Queue:
+    """The message queue, looked at past the product."""
+
+    def __init__(self, lab, folder: Path) -> None:
+        self.lab = lab
+        self.folder = folder
+
+    def shell(self, host: str, command: str) -> str:
+        done = self.lab.root_shell(host, command)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
+    def leader(self) -> str:
+        """Who leads the queue of the publisher."""
+        listed = self.shell("mq1", "rabbitmqctl -q list_queues -p airflow name leader --silent")
+        return next(
+            line.split()[1].partition("@")[2]
+            for line in listed.splitlines()
+            if line.startswith("lab")
+        )
+
+    @contextmanager
+    def talking(self, first: str = "mq1"):
+        """A publisher and a consumer work as long as this lasts."""
+        state = Path(self.lab.environment()["RUNBOOK_STATE"])
+        secrets = yaml.safe_load((state / "secrets.yaml").read_text())
+        order = [first, *(name for name in MQ if name != first)]
+        environment = {
+            **os.environ,
+            "AMQP_USER": "airflow",
+            "AMQP_PASSWORD": secrets["rabbitmq_airflow"],
+            "AMQP_HOSTS": ",".join(ADDRESSES[name] for name in order),
+        }
+        program = str(Path(__file__).with_name("messenger.py"))
+        self.shell("mq1", "rabbitmqctl -q purge_queue -p airflow lab 2>/dev/null || :")
+        logs = {kind: self.folder / f"{kind}.log" for kind in ("publish", "consume")}
+        running = {
+            kind: subprocess.Popen(
+                self.lab.inside([sys.executable, program, kind, str(log)]), env=environment
+            )
+            for kind, log in logs.items()
+        }
+        outcome = Outcome()
+        try:
+            time.sleep(3)
+            yield outcome
+            time.sleep(3)
+            running["publish"].terminate()
+            running["publish"].wait(timeout=30)
+            time.sleep(8)
+        finally:
+            for process in running.values():
+                process.terminate()
+                process.wait(timeout=30)
+        self._fill(outcome, *(logs[kind].read_text() for kind in ("publish", "consume")))
+
+    def _fill(self, outcome: Outcome, published: str, consumed: str) -> None:
+        lines = [line.split(" ", 2) for line in published.splitlines()]
+        confirmed = [(float(when), int(number)) for when, kind, number in lines if kind == "ok"]
+        assert confirmed, lines[:3]
+        outcome.errors = [text for _, kind, text in lines if kind == "error"]
+        outcome.confirmed = len(confirmed)
+        times = [when for when, _ in confirmed]
+        outcome.pause = max(after - before for before, after in zip(times, [*times[1:], times[-1]]))
+        got = [
+            int(line.split(" ", 2)[2])
+            for line in consumed.splitlines()
+            if line.split(" ", 2)[1] == "ok"
+        ]
+        outcome.lost = len({number for _, number in confirmed} - set(got))
+        outcome.twice = len(got) - len(set(got))
+
+
+def declared(*names: str) -> str:
+    """The command that makes quorum queues; the node that carries it out leads them."""
+    listed = ", ".join(f'<<"{name}">>' for name in names)
+    return (
+        'rabbitmqctl -q eval \'[rabbit_amqqueue:declare(rabbit_misc:r(<<"airflow">>, queue, Name), '
+        'true, false, [{<<"x-queue-type">>, longstr, <<"quorum">>}], none, <<"lab">>) '
+        f"|| Name <- [{listed}]].'"
+    )
+
+
+def starts(queue: Queue) -> list[str]:
+    return [
+        queue.shell(name, "systemctl show -p ExecMainStartTimestampMonotonic rabbitmq-server")
+        for name in MQ
+    ]
+
+
+def told(fab: Any, words: str, level: str = "error") -> bool:
+    """Whether the check says so."""
+    return any(words in title for _, title in fab("rabbitmq.check").steps(level))
