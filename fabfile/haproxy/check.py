@@ -1,0 +1,267 @@
+"""Do clients get where they should, through either server, and what can be lost next?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import keepalived
+from ..engine.cluster import Cluster, Host
+from ..engine.errors import MissingFact
+from ..engine.probes import (
+    ERROR,
+    MARGIN,
+    OK,
+    WARN,
+    Answer,
+    Cause,
+    Finding,
+    Findings,
+    Probes,
+    Verdict,
+    probe,
+)
+from ..engine.section import Facts
+from ..postgres.chapter import CONFIGURED
+from ..postgres.check import seen_leading
+from ..postgres.members import MEMBER, Member, leader
+from .chapter import (
+    CONFIG,
+    HEALTH,
+    NETWORK,
+    READ,
+    WRITE,
+    candidates,
+    databases,
+    proxies,
+    section,
+    webservers,
+)
+from .proxy import valid
+from .view import REPLIES, VIEW, Replies, Reply, View
+
+DOWN = Cause("LB_DOWN", "the VIP goes to the other server; there is none after that")
+CONFIGURATION = Cause("LB_CONFIG", "HAProxy does not come back after a restart")
+SENT_AWAY = Cause("LB_SENT_AWAY", "the VIP does not return to its preferred server")
+NO_DATABASE = Cause("LB_NO_DATABASE", "Airflow does not reach the database")
+VIEW_DIFFERS = Cause("LB_VIEW_DIFFERS", "sessions through this server fail, or meet a wrong one")
+PORT = Cause("LB_PORT_WRONG", "who connects there does not get what he came for")
+WEB_DOWN = Cause("LB_WEBSERVER_DOWN", "the web UI is on fewer servers, or away")
+NO_SPARE = Cause("LB_NO_SPARE", "if the VIP's holder fails, database and web UI are away")
+
+
+@section.check
+def check(host: Host, cluster: Cluster) -> Probes:
+    """Say what is wrong: configuration, VIP, where each port leads; what may fail."""
+    up, again = f"curl -sf -o /dev/null -m 2 {HEALTH}/up", _again(host)
+    yield probe("HAProxy answers", up, answers, again, DOWN)
+    judged = valid(CONFIG)
+    yield probe("its configuration is valid", judged, accepted, again, CONFIGURATION, thorough=True)
+
+
+def answers(answer: Answer) -> Verdict:
+    """curl's exit code."""
+    return Verdict(OK) if answer.code == 0 else Verdict(ERROR, "it is down, or hangs")
+
+
+def accepted(answer: Answer) -> Verdict:
+    """HAProxy's exit code, and the first thing that it complains of."""
+    if answer.code == 0:
+        return Verdict(OK)
+    _, _, said = answer.text.partition("parsing ")
+    return Verdict(ERROR, said.split("\n")[0] or f"exit code {answer.code}")
+
+
+def _again(host: Host) -> str:
+    return f"fab -H {host.name} haproxy"
+
+
+@section.verdict(needs=[NETWORK, VIEW, REPLIES, MEMBER, CONFIGURED])
+def together(cluster: Cluster, facts: Facts) -> Findings:
+    """What no server can say alone."""
+    yield from keepalived.one_holder(cluster, "haproxy", facts, NETWORK)
+    yield from sent_away(facts)
+    if databases(cluster):
+        yield from database(cluster, facts)
+    if webservers(cluster):
+        yield web(cluster, facts)
+    yield what_may_be_lost(cluster, facts)
+
+
+def sent_away(facts: Facts) -> Findings:
+    """`haproxy.failover` keeps the VIP from a server until somebody ends that."""
+    for name, view in facts.known(VIEW).items():
+        if view.away:
+            yield Finding(
+                f"{name} may hold the VIP",
+                Verdict(WARN, "only if no other server can: fab haproxy.failover sent it away"),
+                fix=f"fab haproxy.failover --to {name}",
+                cause=SENT_AWAY,
+            )
+
+
+def database(cluster: Cluster, facts: Facts) -> Findings:
+    """Each proxy takes for up what Patroni says, and each port leads there."""
+    if not any(facts.known(CONFIGURED).values()):
+        there = len(facts.known(CONFIGURED)) == len(databases(cluster))
+        sentence = "it is not set up yet" if there else "none of its servers can be asked"
+        verdict = Verdict(WARN if there else ERROR, sentence)
+        about = tuple(host.name for host in databases(cluster))
+        title = "the ports lead to the database"
+        yield Finding(title, verdict, "fab postgres", NO_DATABASE, about)
+        return
+    primary = primary_of(cluster, facts)
+    replicas = healthy_replicas(facts)
+    for host in proxies(cluster):
+        view: View | None = facts.known(VIEW).get(host.name)
+        if view and view.answers:
+            yield as_patroni_says(host, "primary", view, {primary} - {""})
+            yield as_patroni_says(host, "replicas", view, replicas)
+    yield from ports(cluster, facts, bool(replicas))
+
+
+def primary_of(cluster: Cluster, facts: Facts) -> str:
+    """Who leads, as Patroni says; empty if nobody does."""
+    try:
+        return leader(cluster, facts).name
+    except MissingFact:
+        return seen_leading(cluster, facts)
+
+
+def healthy_replicas(facts: Facts) -> set[str]:
+    """Who follows, as Patroni says of itself."""
+    known: dict[str, Member] = facts.known(MEMBER)
+    return {name for name, member in known.items() if member.healthy and not member.primary}
+
+
+def as_patroni_says(host: Host, backend: str, view: View, wanted: set[str]) -> Finding:
+    """The servers that this proxy takes for up are those that Patroni names."""
+    title = f"{host.name} knows the {backend}"
+    up = view.up.get(backend, frozenset())
+    if up == wanted:
+        level = OK if wanted or backend == "replicas" else ERROR
+        verdict = Verdict(level, ", ".join(sorted(up)) or "there is none")
+        return Finding(title, verdict, "fab postgres.check", NO_DATABASE)
+    sends = f"it sends to {', '.join(sorted(up)) or 'nobody'}"
+    sentence = f"{sends}, and Patroni says {', '.join(sorted(wanted)) or 'there is none'}"
+    way_out = f"a network between {host.name} and port 8008 of the database; {_again(host)}"
+    return Finding(title, Verdict(ERROR, sentence), way_out, VIEW_DIFFERS, tuple(up ^ wanted))
+
+
+def ports(cluster: Cluster, facts: Facts, has_replica: bool) -> Findings:
+    """Clients that knock at an address meet a writable primary, or a replica."""
+    replies: dict[str, Replies] = facts.known(REPLIES)
+    names = {host.address: host.name for host in proxies(cluster)}
+    vips = [vip.address for vip in keepalived.vips(cluster, "haproxy")]
+    for address in [*vips, *names]:
+        view = facts.known(VIEW).get(names.get(address, ""))
+        if address in names and not (view and view.answers):
+            continue  # said already
+        for port in (WRITE, READ):
+            to_primary = port == WRITE or len(databases(cluster)) == 1
+            where = "the primary" if to_primary else "a replica"
+            title = f"{names.get(address, address)}:{port} leads to {where}"
+            met = {asker: known[address, port] for asker, known in replies.items()}
+            about = () if met else tuple(one.name for one in databases(cluster))
+            verdict = where_it_leads(WRITE if to_primary else READ, met, has_replica)
+            yield Finding(title, verdict, "fab postgres.check", PORT, about)
+
+
+def where_it_leads(port: int, met: dict[str, Reply], has_replica: bool) -> Verdict:
+    """The gravest of what the database servers met as clients."""
+    if not met:
+        return Verdict(ERROR, "no database server could be asked")
+    verdicts = [(asker, one_reply(port, reply, has_replica)) for asker, reply in met.items()]
+    for level in (ERROR, WARN):
+        for asker, verdict in verdicts:
+            if verdict.level == level:
+                return Verdict(level, f"{verdict.sentence} (asked from {asker})")
+    return Verdict(OK)
+
+
+def one_reply(port: int, reply: Reply, has_replica: bool) -> Verdict:
+    """What one client met."""
+    if reply.error:
+        return Verdict(ERROR, reply.error)
+    if port == WRITE:
+        return Verdict(OK) if reply.writable else Verdict(ERROR, "a replica answers")
+    if reply.replica:
+        return Verdict(OK)
+    if has_replica:
+        return Verdict(ERROR, "the primary answers, though there is a replica")
+    return Verdict(WARN, "the primary answers, as there is no replica")
+
+
+def web(cluster: Cluster, facts: Facts) -> Finding:
+    """Webservers answer; before Airflow is there, none does."""
+    title = "webservers answer"
+    wanted = {host.name for host in webservers(cluster)}
+    views = {name: view for name, view in facts.known(VIEW).items() if view.answers}
+    up = {name: view.up.get("webservers", frozenset()) for name, view in views.items()}
+    if not any(up.values()):
+        about = () if views else tuple(host.name for host in proxies(cluster))
+        verdict = Verdict(WARN, "none does (yet)")
+        return Finding(title, verdict, "fab systemd.start", WEB_DOWN, about)
+    for name, seen in up.items():
+        if wanted - seen:
+            silent = sorted(wanted - seen)
+            sentence = f"{', '.join(silent)} does not answer {name}"
+            way_out = f"fab -H {','.join(silent)} systemd.start; curl {silent[0]}:8080/health"
+            return Finding(title, Verdict(ERROR, sentence), way_out, WEB_DOWN, tuple(silent))
+    return Finding(title, Verdict(OK, f"{len(wanted)} of them"))
+
+
+def what_may_be_lost(cluster: Cluster, facts: Facts) -> Finding:
+    """Which of the servers that can hold the VIP may go."""
+    may_hold = [host.name for host in candidates(cluster)]
+    known: dict[str, View] = facts.known(VIEW)
+    fit = [
+        name
+        for name in may_hold
+        if name in known and known[name].answers and known[name].keepalived
+    ]
+    unfit = [name for name in may_hold if name not in fit]
+    if not may_hold:
+        sentence = f"{cluster.file.name} names no VIP of role haproxy"
+        return Finding(MARGIN, Verdict(WARN, f"nothing: {sentence}"), cause=NO_SPARE)
+    if not fit:
+        sentence = "nothing: no server can hold the VIP"
+        away = tuple(name for name in unfit if name not in known)
+        return Finding(MARGIN, Verdict(ERROR, sentence), "fab haproxy", NO_SPARE, away)
+    if len(may_hold) == 1:
+        return Finding(
+            MARGIN, Verdict(WARN, f"nothing: {may_hold[0]} is the only server"), cause=NO_SPARE
+        )
+    if len(fit) == 1:
+        sentence = f"nothing until {' or '.join(unfit)} is back" if unfit else "nothing"
+        silent = tuple(name for name in unfit if name not in known)
+        return Finding(MARGIN, Verdict(WARN, sentence), "fab haproxy", NO_SPARE, silent)
+    which = "either" if len(fit) == 2 else "any but one"
+    return Finding(MARGIN, Verdict(OK, f"{which} of {', '.join(fit)}"))
+
+
+@section.table(needs=[NETWORK, VIEW])
+def status(cluster: Cluster, facts: Facts) -> list[dict[str, Any]]:
+    """Show each proxy: the VIP, its sessions, which servers it takes for up."""
+    rows = []
+    for host in proxies(cluster):
+        view: View | None = facts.known(VIEW).get(host.name)
+        place = facts.known(NETWORK).get(host.name)
+        up = view.up if view else {}
+        held = [
+            vip
+            for vip in keepalived.vips(cluster, "haproxy")
+            if place and vip.address in place.holds
+        ]
+        rows.append(
+            {
+                "host": host.name,
+                "address": host.address,
+                "holds": ", ".join(vip.name for vip in held),
+                "HAProxy": view.version if view and view.answers else "does not answer",
+                "sessions": view.sessions if view else "",
+                "primary": ", ".join(sorted(up.get("primary", ()))),
+                "replicas": ", ".join(sorted(up.get("replicas", ()))),
+                "webservers": ", ".join(sorted(up.get("webservers", ()))),
+            }
+        )
+    return rows

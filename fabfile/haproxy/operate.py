@@ -1,0 +1,70 @@
+"""Day two: send the VIP to another server, and back. By name only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .. import keepalived
+from ..engine.cluster import Cluster, Host, Vip
+from ..engine.entry import perhaps
+from ..engine.errors import RunbookError, UsageError
+from ..engine.section import Facts, Procedure, stage
+from ..engine.steps import command, until
+from .chapter import AWAY, NETWORK, candidates, section
+from .view import VIEW, View
+
+
+@section.procedure(
+    needs=[NETWORK, VIEW],
+    on=candidates,
+    help={"to": "the server that holds the VIP next (default: another one)"},
+)
+def failover(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, to: str = "") -> Procedure:
+    """Send the VIP to the other server, or --to HOST; clients connect anew.
+
+    It stays there until `failover --to` the preferred server, or a reboot of that one. Should the
+    server fail meanwhile, the preferred one takes over all the same.
+    """
+    vip, *more = keepalived.vips(cluster, "haproxy")
+    if more:
+        names = ", ".join(one.name for one in [vip, *more])
+        raise RunbookError(f"{names}: failover knows what to do with one VIP only.")
+    everybody = keepalived.members(cluster, vip)
+    if to and to not in vip.members:
+        raise UsageError(
+            f"{to} cannot hold {vip.name}{perhaps(to, vip.members)}; "
+            f"there are {', '.join(vip.members)}."
+        )
+    holders = keepalived.holders(cluster, vip, facts, NETWORK)
+    others = [member for member in everybody if member not in holders]
+    target = cluster.hosts[to] if to else next(iter(others), everybody[0])
+    refuse_unfit(target, vip, facts)
+    yield stage(
+        f"{target.name} may hold {vip.name}",
+        target,
+        command(f"{target.name} is not away", f"rm -f {AWAY}", unless=f"[[ ! -e {AWAY} ]]"),
+    )
+    preferred = [
+        member
+        for member in everybody[: everybody.index(target)]
+        if member.name in facts.known(VIEW)
+    ]
+    if preferred:
+        away = command("it is away", f"echo 1 >{AWAY}", unless=f"[[ -e {AWAY} ]]")
+        yield stage(f"{', '.join(host.name for host in preferred)} leaves it", preferred, away)
+    held = f"[[ $(ip -o -4 addr show to {vip.address}) ]]"
+    yield stage(
+        f"{target.name} takes {vip.name}",
+        target,
+        until(f"{vip.name} is on {target.name}", held, timeout=30),
+    )
+
+
+def refuse_unfit(target: Host, vip: Vip, facts: Facts) -> None:
+    """The target's HAProxy and keepalived have to work."""
+    view: View | None = facts.known(VIEW).get(target.name)
+    if not view or not view.answers or not view.keepalived:
+        lacks = "cannot be asked" if not view else "has no HAProxy that answers"
+        if view and view.answers:
+            lacks = "does not run keepalived"
+        raise RunbookError(f"{target.name} {lacks}; {vip.name} stays. Look at fab haproxy.check")

@@ -1,0 +1,128 @@
+"""What the proxies say of what is behind them, and what clients find there."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+
+from ..engine.cluster import Cluster, Host
+from ..engine.section import Fact
+from ..engine.step import quote
+from ..keepalived import vips
+from ..postgres.chapter import AIRFLOW
+from .chapter import AWAY, HEALTH, READ, WRITE, proxies
+
+
+@dataclass(frozen=True)
+class View:
+    """One proxy: its version, whether keepalived runs, and what it says of its servers."""
+
+    version: str
+    keepalived: bool
+    away: bool
+    answers: bool
+    sessions: int
+    up: dict[str, frozenset[str]]
+    """Backend: the servers that it takes for up."""
+
+
+def understood(text: str) -> View:
+    """The answer of VIEW: version, keepalived's state, the mark, then HAProxy's statistics."""
+    version, keepalived, away, *lines = text.splitlines()
+    rows = list(csv.DictReader(line.lstrip("# ") for line in lines))
+    servers = [row for row in rows if row["svname"] not in ("FRONTEND", "BACKEND")]
+    return View(
+        version=version,
+        keepalived=keepalived == "active",
+        away=away == "away",
+        answers=bool(rows),
+        sessions=sum(
+            int(row["scur"])
+            for row in rows
+            if row["svname"] == "FRONTEND" and row["pxname"] not in ("health", "stats")
+        ),
+        up={
+            backend: frozenset(
+                row["svname"]
+                for row in servers
+                if row["pxname"] == backend and row["status"].startswith("UP")
+            )
+            for backend in {row["pxname"] for row in servers}
+        },
+    )
+
+
+VIEW = Fact(
+    "what HAProxy says of its servers",
+    on="haproxy",
+    command=lambda cluster, host: (
+        f"""version=$(haproxy -v 2>/dev/null | head -1)
+[[ ! $version =~ ersion\\ ([0-9.]+) ]] || version=${{BASH_REMATCH[1]}}
+echo "$version"
+systemctl is-active keepalived
+if [[ -e {AWAY} ]]; then echo away; else echo here; fi
+curl -sf -m 3 '{HEALTH}/stats;csv' || :"""
+    ),
+    parse=understood,
+    absent="it cannot be asked",
+)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a client met at a port: a writable primary, a replica, or an error."""
+
+    writable: bool = False
+    replica: bool = False
+    error: str = ""
+
+
+Replies = dict[tuple[str, int], Reply]
+
+
+def doors(cluster: Cluster) -> list[str]:
+    """The addresses at which clients may knock: the VIPs, and each proxy for itself."""
+    addresses = [vip.address for vip in vips(cluster, "haproxy")]
+    return [*addresses, *(host.address for host in proxies(cluster))]
+
+
+def _knocks(cluster: Cluster, host: Host) -> str:
+    ask = "select pg_is_in_recovery(), current_setting('transaction_read_only')"
+    return f"""type psql >/dev/null || exit
+knock() {{
+  answer=$(timeout 10 psql -X -w -q -A -t "host=$1 port=$2 user=airflow dbname=airflow
+    connect_timeout=5" -c {quote(ask)} 2>&1 </dev/null | head -1)
+  echo "$1 $2 ${{answer:-no answer}}"
+}}
+export PGPASSWORD={quote(cluster.secret(AIRFLOW))}
+for address in {" ".join(doors(cluster))}; do
+  knock "$address" {WRITE} &
+  knock "$address" {READ} &
+done
+wait"""
+
+
+def reason(answer: str) -> str:
+    """Why psql could not connect, without where."""
+    return answer.rpartition("failed: ")[2]
+
+
+def heard(text: str) -> Replies:
+    """The answer of REPLIES: address, port, and what psql printed last."""
+    replies: Replies = {}
+    for line in text.splitlines():
+        address, port, answer = line.split(" ", 2)
+        replies[address, int(port)] = {
+            "f|off": Reply(writable=True),
+            "t|on": Reply(replica=True),
+        }.get(answer, Reply(error=answer.partition("FATAL: ")[2].strip() or reason(answer)))
+    return replies
+
+
+REPLIES = Fact(
+    "what clients meet behind the proxies",
+    on="postgres",
+    command=_knocks,
+    parse=heard,
+    absent="it has no psql yet, or cannot be asked",
+)

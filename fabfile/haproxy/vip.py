@@ -1,0 +1,28 @@
+"""The main VIP: clients know this address, and the server that holds it serves them."""
+
+from __future__ import annotations
+
+from .. import keepalived
+from ..engine import steps
+from ..engine.cluster import Cluster, Host
+from ..engine.section import Facts
+from ..engine.step import Steps
+from .chapter import NETWORK, SERVICE, candidates, section
+
+
+@section.task(needs=[NETWORK], on=candidates)
+def vip(host: Host, cluster: Cluster, facts: Facts) -> Steps:
+    """Install keepalived: a server whose HAProxy answers holds the VIP.
+
+    The preferred one holds it whenever it can.
+
+    Refused as long as somebody else on the network has the address.
+    """
+    yield steps.directory(keepalived.SCRIPTS)
+    script = f"{keepalived.SCRIPTS}/{SERVICE.check}"
+    yield steps.template(script, f"haproxy/{SERVICE.check}", {}, mode="0755")
+    yield from keepalived.address(host, cluster, SERVICE, facts, NETWORK)
+    for vip in keepalived.vips(cluster, "haproxy"):
+        yield steps.until(
+            f"{vip.name} answers", f"ping -q -c 1 -W 1 {vip.address} >/dev/null", timeout=60
+        )

@@ -1,0 +1,262 @@
+"""Is the share as it should be on servers and clients, and what can be lost next?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Optional
+
+from ..engine.cluster import Cluster, Host
+from ..engine.probes import (
+    ERROR,
+    MARGIN,
+    OK,
+    UNKNOWN,
+    WARN,
+    Answer,
+    Cause,
+    Finding,
+    Findings,
+    Probes,
+    Verdict,
+    probe,
+    succeeds,
+)
+from ..engine.section import Facts
+from ..keepalived import Place, heard_holding, one_holder
+from .chapter import (
+    NETWORK,
+    RESCUED,
+    SENTINEL,
+    USER,
+    alone,
+    may_write,
+    section,
+    servers,
+    trees,
+    vip,
+)
+from .mounts import answered
+from .state import SERVER, Server, active
+
+DISK = Cause("NFS_DISK_FULL", "nothing can be written to the share, or copied to the standby")
+MOUNT = Cause("NFS_MOUNT_LOST", "this server does not see the DAGs")
+READ_ONLY = Cause("NFS_MOUNT_READ_ONLY", "nobody can change DAGs from this server")
+EXPORTS = Cause("NFS_EXPORTS_DIFFER", "after a failover clients may hold stale handles")
+COPIES = Cause("NFS_COPIES_WRONG", "the standby may overwrite what clients see")
+NOT_COPYING = Cause("NFS_NOT_COPYING", "what is written now is on one server only")
+NOBODY = Cause("NFS_NOBODY_ACTIVE", "clients wait; DAGs can be neither read nor changed")
+BEHIND = Cause("NFS_STANDBY_BEHIND", "if the active server fails now, its newest files are away")
+RESCUED_FILES = Cause("NFS_RESCUED", "files wait for a decision; nothing is lost")
+NO_SPARE = Cause("NFS_NO_SPARE", "if the active server fails, the share is away")
+
+TOO_LONG = 30
+"""Seconds after which a file that the standby lacks is no longer just on its way."""
+
+
+@section.check
+def check(host: Host, cluster: Cluster) -> Probes:
+    """Say what is wrong: the VIP, exports, copying, mounts; what may be lost next."""
+    for tree in trees(cluster):
+        if host in servers(cluster):
+            yield probe(
+                f"room in {tree.path}",
+                f"df --output=pcent {tree.path}",
+                room,
+                fix=f"make room: look at du -xsh {tree.path}/* on {host.name}",
+                cause=DISK,
+            )
+            continue
+        again = f"fab -H {host.name} nfs.mounts"
+        sentinel = f"{tree.path}/{SENTINEL}"
+        yield probe(
+            f"{tree.path} shows the share",
+            # What is open when the other server takes over fails once, and not again.
+            answered(f"cat {sentinel} 2>/dev/null || cat {sentinel}"),
+            shown,
+            fix=f"systemctl restart {tree.unit}.mount on {host.name}",
+            cause=MOUNT,
+        )
+        if may_write(host, tree, cluster):
+            mine = f"{tree.path}/{SENTINEL}-{host.name}"
+            yield probe(
+                f"{tree.path} can be written",
+                answered(f"runuser -u {USER} -- bash -c 'echo >{mine}.$$ && rm {mine}.$$'"),
+                succeeds,
+                fix=again,
+                cause=READ_ONLY,
+                thorough=True,
+            )
+
+
+def room(answer: Answer) -> Verdict:
+    """df's percentage; a full standby takes nothing any more."""
+    used = int(answer.text.split()[-1].rstrip("%"))
+    level = ERROR if used >= 95 else WARN if used >= 85 else OK
+    return Verdict(level, f"{used} % used")
+
+
+def shown(answer: Answer) -> Verdict:
+    """The sentinel, read through the mount."""
+    if answer.code == 0:
+        return Verdict(OK)
+    if answer.code == 137:
+        return Verdict(ERROR, "it does not answer within 5 seconds")
+    if "Stale" in answer.text:
+        return Verdict(ERROR, "its handle is stale")
+    if "No such file" in answer.text:
+        return Verdict(ERROR, "it is not mounted, or it is not the share")
+    return succeeds(answer)
+
+
+@section.verdict(needs=[NETWORK, SERVER])
+def together(cluster: Cluster, facts: Facts) -> Findings:
+    """What no host can say alone."""
+    known: dict[str, Server] = facts.known(SERVER)
+    yield from one_holder(cluster, "nfs", facts, NETWORK)
+    yield exports_are_equal(cluster, known)
+    if not alone(cluster):
+        yield who_copies(cluster, facts)
+        yield up_to_date(cluster, facts)
+    yield from rescued(known)
+    yield what_may_be_lost(cluster, facts)
+
+
+def exports_are_equal(cluster: Cluster, known: dict[str, Server]) -> Finding:
+    """All servers export the same to the same clients under the same fsid."""
+    title = "it is exported" if alone(cluster) else "both servers export the same"
+    way_out = "fab nfs.server"
+    silent = [host.name for host in servers(cluster) if host.name not in known]
+    if silent:
+        verdict = Verdict(WARN, f"{', '.join(silent)} cannot be asked")
+        return Finding(title, verdict, way_out, EXPORTS, tuple(silent))
+    nothing = [name for name, server in known.items() if not server.exports]
+    if nothing:
+        verdict = Verdict(ERROR, f"{', '.join(nothing)} exports nothing")
+        return Finding(title, verdict, way_out, EXPORTS)
+    one, *others = [known[host.name].exports for host in servers(cluster)]
+    for other in [exported for exported in others if exported != one]:
+        sentence = f"they differ in {len(one ^ other)} lines, so clients would hold stale handles"
+        return Finding(title, Verdict(ERROR, sentence), way_out, EXPORTS)
+    return Finding(title, Verdict(OK, f"{len(one)} lines"))
+
+
+def who_copies(cluster: Cluster, facts: Facts) -> Finding:
+    """lsyncd runs on the VIP's holder, and nowhere else."""
+    title = "the active server copies, and it alone"
+    holder = active(cluster, facts)
+    known: dict[str, Server] = facts.known(SERVER)
+    wrong = [
+        name
+        for name, server in known.items()
+        if server.copying == "active" and holder and name != holder.name
+    ]
+    if wrong:
+        sentence = f"{', '.join(wrong)} copies and is not active"
+        fix = f"systemctl stop nfs-sync on {wrong[0]}"
+        return Finding(title, Verdict(ERROR, sentence), fix, COPIES)
+    heard = heard_holding(cluster, vip(cluster), facts, NETWORK)
+    if not holder and heard:
+        return Finding(title, Verdict(UNKNOWN, f"{heard} cannot be asked"), about=(heard,))
+    if not holder or holder.name not in known:
+        return Finding(title, Verdict(ERROR, "nobody is active"), "fab nfs.vip", NOBODY)
+    if known[holder.name].copying != "active":
+        sentence = f"{holder.name} does not: journalctl -u nfs-sync there says why"
+        away = tuple(host.name for host in servers(cluster) if host.name not in known)
+        return Finding(title, Verdict(ERROR, sentence), "fab nfs.resync", NOT_COPYING, away)
+    return Finding(title, Verdict(OK, holder.name))
+
+
+def up_to_date(cluster: Cluster, facts: Facts) -> Finding:
+    """The standby lacks nothing but what was written a moment ago."""
+    title = "the standby is up to date"
+    holder = active(cluster, facts)
+    known: dict[str, Server] = facts.known(SERVER)
+    standby = next((host for host in servers(cluster) if host != holder), None)
+    if not holder or not standby or holder.name not in known:
+        heard = heard_holding(cluster, vip(cluster), facts, NETWORK)
+        sentence = f"{heard} cannot be asked" if heard else "nobody is active, so nobody can say"
+        level, about = (UNKNOWN, (heard,)) if heard else (ERROR, ())
+        return Finding(title, Verdict(level, sentence), "fab nfs.vip", NOBODY, about)
+    if standby.name not in known:
+        verdict = Verdict(ERROR, f"{standby.name} cannot be asked")
+        return Finding(title, verdict, "fab nfs.resync", BEHIND, (standby.name,))
+    behind = known[holder.name].behind
+    if behind is None:
+        sentence = f"{holder.name} cannot compare: journalctl -u nfs-sync there says why"
+        return Finding(title, Verdict(ERROR, sentence), "fab nfs.sync", BEHIND)
+    oldest = known[holder.name].oldest
+    lag = f"{standby.name} lacks {some(behind)}, the oldest for {oldest} s"
+    if behind and oldest > TOO_LONG:
+        return Finding(title, Verdict(ERROR, lag), "fab nfs.resync", BEHIND)
+    if not known[standby.name].fit:
+        sentence = f"{standby.name} may not lead until it was brought up to date"
+        return Finding(title, Verdict(ERROR, sentence), "fab nfs.resync", BEHIND)
+    return Finding(title, Verdict(OK, lag if behind else standby.name))
+
+
+def some(paths: Sequence[str]) -> str:
+    """The first of them, and how many more."""
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    return ", ".join(paths[:3]) + more
+
+
+def rescued(known: dict[str, Server]) -> Findings:
+    """Files that a server had to give up, and that nobody has otherwise."""
+    for name, server in known.items():
+        if not server.rescued:
+            continue
+        yield Finding(
+            f"nothing waits in {RESCUED} of {name}",
+            Verdict(WARN, f"newer or nowhere else: {some(server.rescued)}"),
+            fix="put back what is wanted, then remove them there",
+            cause=RESCUED_FILES,
+        )
+
+
+def what_may_be_lost(cluster: Cluster, facts: Facts) -> Finding:
+    """Whether the share outlives the loss of a server."""
+    known: dict[str, Server] = facts.known(SERVER)
+    places: dict[str, Place] = facts.known(NETWORK)
+    if alone(cluster):
+        [only] = servers(cluster)
+        return Finding(
+            MARGIN, Verdict(WARN, f"nothing: {only.name} is the only server"), cause=NO_SPARE
+        )
+    ready = [name for name, server in known.items() if server.fit and name in places]
+    if len(ready) == len(servers(cluster)):
+        sentence = f"either of {', '.join(ready)}, with what was written in its last seconds"
+        return Finding(MARGIN, Verdict(OK, sentence))
+    away = [host.name for host in servers(cluster) if host.name not in ready]
+    verdict = Verdict(WARN, f"nothing until {', '.join(away)} is up to date")
+    silent = tuple(name for name in away if name not in known)
+    return Finding(MARGIN, verdict, "fab nfs.resync", NO_SPARE, silent)
+
+
+@section.table(needs=[NETWORK, SERVER])
+def status(cluster: Cluster, facts: Facts) -> list[dict[str, Any]]:
+    """Show each server: active or not, fit to lead, what it lacks, what was rescued."""
+    holder = active(cluster, facts)
+    known: dict[str, Server] = facts.known(SERVER)
+    behind = known[holder.name].behind if holder and holder.name in known else None
+    rows = []
+    for host in servers(cluster):
+        server = known.get(host.name)
+        rows.append(
+            {
+                "server": host.name,
+                "address": host.address,
+                "state": "active" if host == holder else standing(server),
+                "generation": server.generation if server else None,
+                "copies": server.copying if server else None,
+                "lacks": len(behind) if behind is not None and host != holder else None,
+                "rescued": len(server.rescued) if server else None,
+            }
+        )
+    return rows
+
+
+def standing(server: Optional[Server]) -> str:
+    """What a server is that is not active."""
+    if not server:
+        return "does not answer"
+    return "standby" if server.fit else "not up to date"

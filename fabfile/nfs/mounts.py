@@ -1,0 +1,63 @@
+"""The clients: the share where Airflow looks for it, whichever server is active."""
+
+from __future__ import annotations
+
+from ..airflow.chapter import AIRFLOW_HOME
+from ..airflow.user import account
+from ..engine import steps
+from ..engine.cluster import Cluster, Host
+from ..engine.step import Step, Steps
+from .chapter import SENTINEL, Tree, clients, may_write, section, trees
+from .chapter import vip as the_vip
+
+
+@section.task(on=clients)
+def mounts(host: Host, cluster: Cluster) -> Steps:
+    """Mount the share through the VIP, on demand: a boot never waits for it.
+
+    The mount is hard: while no server answers, readers wait, and go on when one does.
+    """
+    yield from account(cluster)
+    yield steps.packages("nfs-utils")
+    yield steps.directory(AIRFLOW_HOME, "0755", "airflow", "airflow")
+    for tree in trees(cluster):
+        writes = may_write(host, tree, cluster)
+        context = {"tree": tree, "vip": the_vip(cluster), "writes": writes}
+        yield nothing_hidden(tree)
+        yield steps.unit(f"{tree.unit}.mount", "nfs/share.mount.j2", context).then(
+            steps.restarted_if_running(f"{tree.unit}.mount")
+        )
+        yield steps.unit(f"{tree.unit}.automount", "nfs/share.automount.j2", context)
+        yield steps.service(f"{tree.unit}.automount")
+        yield reads(tree)
+
+
+def nothing_hidden(tree: Tree) -> Step:
+    """What lies in the directory would be out of sight under the mount."""
+    return steps.required(
+        f"{tree.path} hides no files",
+        f"grep -q ' {tree.path} ' /proc/self/mounts || [[ ! $(ls -A {tree.path}) ]]",
+        f"""echo "{tree.path} holds files of this server's own: $(ls -A {tree.path} | xargs)."
+echo "The share would hide them. Move them: mv {tree.path} {tree.path}.local\"""",
+    )
+
+
+def answered(command: str) -> str:
+    """A test: the command succeeds, and within 5 seconds. It prints the first line; 137: no answer.
+
+    Whoever asks a share without a server waits, and cannot always be killed: it is left behind.
+    """
+    return f"""(read -r -t 5 word said < <(
+  if text=$({command} 2>&1 </dev/null); then echo "yes $text"; else echo "no $text"; fi
+) || exit 137
+echo "$said"
+[[ $word == yes ]])"""
+
+
+def reads(tree: Tree) -> Step:
+    """The share answers here."""
+    return steps.until(
+        f"{tree.path} shows the share",
+        answered(f"cat {tree.path}/{SENTINEL}"),
+        timeout=60,
+    )

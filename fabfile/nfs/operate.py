@@ -1,0 +1,149 @@
+"""Day two: hand over, bring the standby up to date, let one lead by order. By name only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..engine.cluster import Cluster, Host
+from ..engine.entry import perhaps
+from ..engine.errors import RunbookError, UsageError
+from ..engine.section import Facts, Procedure, Question, stage
+from ..engine.step import Step
+from ..engine.steps import action, command
+from .chapter import NETWORK, PEER, RUN, SCRIPTS, STATE, SYNC, USER, peer, section, servers
+from .state import SERVER, Server, active, the_active
+from .vip import may_lead
+
+
+@section.procedure(
+    needs=[NETWORK, SERVER], help={"to": "the server that serves next (default: the other one)"}
+)
+def failover(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, to: str = "") -> Procedure:
+    """Hand the share over to the other server: seconds of waiting, nothing lost.
+
+    Clients wait while the last changes are copied. --to HOST does nothing if that one is active.
+    """
+    first = the_active(cluster, facts)
+    other = peer(first, cluster)
+    if to and server_named(to, cluster) == first:
+        raise UsageError(f"{to} is active already.")
+    known: dict[str, Server] = facts.known(SERVER)
+    if other.name not in known or not known[other.name].fit:
+        raise RunbookError(
+            f"{other.name} is not up to date, so it may not lead; look at fab nfs.check."
+        )
+    yield stage(f"hand over from {first.name} to {other.name}", first, handover(first, other))
+    yield stage(f"{first.name} follows", first, may_lead(first))
+
+
+def handover(first: Host, other: Host) -> Step:
+    """Nobody writes while the last changes are copied; then keepalived says goodbye.
+
+    However that ends, this server serves again: if the other one did not take over, it leads on.
+    """
+    return action(
+        f"{other.name} is active instead of {first.name}",
+        f"""(serve_again() {{
+  systemctl start nfs-server.service
+  rm -f {RUN}/handing-over
+  systemctl start keepalived.service
+}}
+trap serve_again EXIT
+touch {RUN}/handing-over
+systemctl stop {SYNC} nfs-server.service
+runuser -u {USER} -- {SCRIPTS}/push || {{ systemctl start --no-block {SYNC}; exit 1; }}
+rm -f {RUN}/fit
+systemctl stop keepalived.service
+for _ in {{1..60}}; do
+  if [[ $({PEER} state) == *' yes' ]]; then exit; fi
+  sleep 0.5
+done
+exit 1)""",
+    )
+
+
+@section.procedure(
+    needs=[NETWORK, SERVER],
+    help={"max_delete": "let up to that many files go (default: nfs.max_delete)"},
+)
+def resync(
+    hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, max_delete: int = 0
+) -> Procedure:
+    """Bring the standby up to date; --plan lists the files. Asks first.
+
+    What the standby alone has, or has otherwise, is kept there in /app1/airflow/rescued. With
+    --max-delete N up to N files may go, instead of the number in hosts.yaml.
+    """
+    first = the_active(cluster, facts)
+    standby = peer(first, cluster)
+    behind = facts.of(SERVER, first).behind
+    found = "" if behind is None else f" (files: {len(behind)})"
+    yield Question(f"{standby.name} takes over from {first.name} what it lacks{found}.")
+    limit = f" {max_delete}" if max_delete else ""
+    show = f"runuser -u {USER} -- {SCRIPTS}/push --show"
+    yield stage(
+        f"copy to {standby.name}",
+        first,
+        command(
+            f"{standby.name} has what {first.name} has",
+            f"systemctl stop {SYNC}\n"
+            f"runuser -u {USER} -- {SCRIPTS}/push{limit} || "
+            f"{{ systemctl start --no-block {SYNC}; exit 1; }}\n"
+            f"systemctl start {SYNC}",
+            unless=f"lacks=$({show}) && [[ ! $lacks ]] && systemctl is-active -q {SYNC}",
+            timeout=6 * 3600,
+        ).showing(show),
+    )
+
+
+LEAP = 10
+"""Generations that the other server may have begun unseen: a leader by order is newer."""
+
+
+@section.procedure(
+    needs=[NETWORK],
+    help={
+        "host": "the server that is to lead",
+        "i_know": "agree to lose what the other one may have that is newer",
+    },
+)
+def lead(
+    hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str, i_know: bool = False
+) -> Procedure:
+    """Let a server lead although the other cannot be asked for newer files.
+
+    Takes --i-know.
+
+    For the day on which the server that led last is gone. If it comes back, what it alone has is
+    kept in its /app1/airflow/rescued.
+    """
+    chosen = server_named(host, cluster)
+    holder = active(cluster, facts)
+    if holder:
+        raise UsageError(f"{holder.name} is active; to move the share: fab nfs.failover")
+    if not i_know:
+        raise UsageError(
+            f"{peer(chosen, cluster).name} may have files that {host} lacks; clients would see the "
+            "older ones. If that is meant: --i-know"
+        )
+    yield Question(f"{host} leads with the files that it has.")
+    yield stage(
+        f"{host} may lead",
+        chosen,
+        command(
+            f"{host} may lead",
+            f"echo $(($(cat {STATE}/generation) + {LEAP})) >{STATE}/generation\n"
+            f"install -o {USER} -g {USER} /dev/null {RUN}/fit",
+            unless=f"[[ -e {RUN}/fit ]]",
+        ),
+    )
+
+
+def server_named(name: str, cluster: Cluster) -> Host:
+    """A server of the share by its name; UsageError for any other."""
+    known = {host.name: host for host in servers(cluster)}
+    if name not in known:
+        raise UsageError(
+            f"{name} is no NFS server{perhaps(name, known)}; there are {', '.join(known)}."
+        )
+    return known[name]

@@ -1,0 +1,97 @@
+"""The servers: the trees, and who may mount them."""
+
+from __future__ import annotations
+
+from ..airflow.chapter import AIRFLOW_HOME
+from ..airflow.user import account
+from ..engine import steps
+from ..engine.cluster import Cluster, Host
+from ..engine.step import Step, Steps, quote
+from .chapter import (
+    RESCUED,
+    SENTINEL,
+    STATE,
+    USER,
+    Tree,
+    clients,
+    may_write,
+    section,
+    trees,
+)
+
+SERVER = "nfs-server.service"
+
+NOT_FOR_V4 = ("rpcbind.service", "rpcbind.socket", "rpc-statd.service")
+"""What only NFSv3 needs (RHEL 8, "Configuring an NFSv4-only server")."""
+
+
+@section.task
+def server(host: Host, cluster: Cluster) -> Steps:
+    """Export the DAGs' directory by NFSv4 to the servers that run a part of Airflow.
+
+    Both servers name the same `fsid`, or clients would hold stale handles after a failover. Every
+    writer becomes the user airflow; root on a client is nobody special.
+    """
+    yield from account(cluster)
+    yield steps.packages("nfs-utils", "rsync")
+    yield steps.directory(AIRFLOW_HOME, "0755", USER, USER)
+    yield steps.directory(STATE, "0755", USER, USER)
+    yield steps.directory(RESCUED, "0750", USER, USER)
+    for tree in trees(cluster):
+        yield from its_own(tree, cluster)
+    yield steps.block("/etc/nfs.conf", "Airflow HA", NFS_CONF).then(steps.restarted(SERVER))
+    yield steps.drop_in("nfs-mountd.service", "nfs/v4only.conf")
+    yield steps.masked(*NOT_FOR_V4)
+    yield steps.file("/etc/exports.d/airflow.exports", exports(cluster)).then(
+        steps.reloaded(SERVER)
+    )
+    yield steps.firewall_ports("2049/tcp")
+    yield steps.service(SERVER)
+
+
+NFS_CONF = ("[nfsd]", "vers3=n", "grace-time=10", "lease-time=10")
+"""After a restart clients wait for the grace period; 90 seconds, if nothing is said (nfsd(8))."""
+
+
+def its_own(tree: Tree, cluster: Cluster) -> Steps:
+    """The tree with a sentinel in it, which is made once: without it nothing is copied or served.
+
+    An empty directory, as a disk leaves that is not mounted, must not look like the tree.
+    """
+    sentinel = f"{tree.path}/{SENTINEL}"
+    made = f"{STATE}/made-{tree.unit}"
+    yield steps.required(
+        f"{tree.path} is the tree that was made here",
+        f"[[ ! -e {quote(made)} || -s {sentinel} ]]",
+        f"echo '{tree.path} has lost {SENTINEL}: is its disk mounted? Nothing was changed.'\n"
+        f"echo 'If the tree is to begin anew, empty: rm {quote(made)}'",
+    )
+    yield steps.directory(tree.path, "0755", USER, USER)
+    yield in_place(tree, cluster, sentinel, made)
+
+
+def in_place(tree: Tree, cluster: Cluster, sentinel: str, made: str) -> Step:
+    """The sentinel, and the note that it was made."""
+    return steps.command(
+        f"{tree.path} has its sentinel",
+        f"echo 'shared by {cluster.name}' >{sentinel}\n"
+        f"chown {USER}:{USER} {sentinel}\n"
+        f"touch {quote(made)}",
+        unless=f"[[ -s {sentinel} && -e {quote(made)} ]]",
+    )
+
+
+def exports(cluster: Cluster) -> str:
+    """Who may mount what; the same text on both servers."""
+    squash = f"all_squash,anonuid={cluster.airflow.uid},anongid={cluster.airflow.gid}"
+    return "\n".join(
+        f"{tree.path} {' '.join(callers)}"
+        for tree in trees(cluster)
+        if (
+            callers := [
+                f"{host.address}({'rw' if may_write(host, tree, cluster) else 'ro'},sync,"
+                f"no_subtree_check,{squash},fsid={tree.fsid})"
+                for host in clients(cluster)
+            ]
+        )
+    )

@@ -1,0 +1,103 @@
+"""What the servers know of themselves and of each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from ..engine.cluster import Cluster, Host
+from ..engine.errors import MissingFact
+from ..engine.section import Fact, Facts
+from ..keepalived import holders
+from .chapter import NETWORK, RESCUED, RUN, SCRIPTS, STATE, SYNC, USER, trees, vip
+
+
+@dataclass(frozen=True)
+class Server:
+    """One server: its generation, whether it led it, whether it may lead, what it copies.
+
+    `behind`: what the standby lacks, as the active server compares; None where that cannot be said.
+    `oldest`: seconds since the oldest of these files was changed. `rescued`: files that were kept
+    here and exist nowhere else, or are newer than those that clients see.
+    """
+
+    generation: int
+    led: bool
+    fit: bool
+    copying: str
+    exports: frozenset[str]
+    behind: Optional[tuple[str, ...]]
+    oldest: int
+    rescued: tuple[str, ...]
+
+
+def _questions(cluster: Cluster, host: Host) -> str:
+    shared = " ".join(tree.path for tree in trees(cluster))
+    address = vip(cluster).address
+    return f"""generation=$(cat {STATE}/generation)
+echo "generation $generation"
+echo "led $(cat {STATE}/active 2>/dev/null)"
+[[ ! -e {RUN}/fit ]] || echo "fit yes"
+echo "copying $(systemctl is-active {SYNC})"
+exportfs -s | sed 's/^/export /'
+if [[ $(ip -o -4 addr show to {address}) ]] &&
+  lacks=$(timeout 60 runuser -u {USER} -- {SCRIPTS}/push --show 2>/dev/null); then
+  echo "compared $(date +%s)"
+  [[ ! $lacks ]] || while read -r kind path; do
+    echo "lacks $(stat -c %Z "$path" 2>/dev/null || date +%s) $path"
+  done <<<"$lacks"
+fi
+cd {RESCUED}
+find . -type f -printf '%P\\n' | while IFS= read -r path; do
+  place=${{path#*/}}
+  for tree in {shared}; do
+    current=$tree/${{place#*/}}
+    if [[ ${{tree##*/}} == "${{place%%/*}}" && ( ! -e $current || $path -nt $current ) ]]; then
+      echo "rescued $path"
+    fi
+  done
+done"""
+
+
+def understood(text: str) -> Server:
+    """The answer of SERVER: lines of a word and its value."""
+    told: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        word, _, value = line.partition(" ")
+        told.setdefault(word, []).append(value)
+    generation = told["generation"][0]
+    changed = [line.partition(" ") for line in told.get("lacks", [])]
+    now = int(told.get("compared", ["0"])[0])
+    return Server(
+        generation=int(generation),
+        led=told["led"][0] == generation,
+        fit="fit" in told,
+        copying=told["copying"][0],
+        exports=frozenset(told.get("export", [])),
+        behind=tuple(path for _, _, path in changed) if "compared" in told else None,
+        oldest=max((now - int(when) for when, _, _ in changed), default=0),
+        rescued=tuple(told.get("rescued", [])),
+    )
+
+
+SERVER = Fact(
+    "the state of the share",
+    on="nfs",
+    command=_questions,
+    parse=understood,
+    absent="fab nfs sets it up",
+)
+
+
+def active(cluster: Cluster, facts: Facts) -> Optional[Host]:
+    """The server that holds the VIP; None if nobody does, or both."""
+    found = holders(cluster, vip(cluster), facts, NETWORK)
+    return found[0] if len(found) == 1 else None
+
+
+def the_active(cluster: Cluster, facts: Facts) -> Host:
+    """The server that holds the VIP; MissingFact if it is nobody, or cannot be said."""
+    holder = active(cluster, facts)
+    if not holder:
+        raise MissingFact("Nobody holds the VIP of the share, or both do; look at fab nfs.check.")
+    return holder

@@ -1,0 +1,135 @@
+"""The standby follows: lsyncd copies what changes, over SSH, as a user that is nobody special."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from ..airflow.chapter import HOME
+from ..base import epel
+from ..engine import steps
+from ..engine.cluster import Cluster, Host
+from ..engine.section import Fact, Facts
+from ..engine.step import Steps
+from .chapter import (
+    RESCUED,
+    RETURN,
+    RUN,
+    SCRIPTS,
+    SENTINEL,
+    SETTINGS,
+    STATE,
+    SYNC,
+    USER,
+    alone,
+    clients,
+    peer,
+    section,
+    trees,
+    vip,
+)
+
+KEY = f"{SETTINGS}/key"
+
+KEYS = Fact(
+    "the keys for copying",
+    on="nfs",
+    command=lambda cluster, host: f"cat {KEY}.pub /etc/ssh/ssh_host_*_key.pub",
+    parse=lambda text: [" ".join(line.split()[:2]) for line in text.splitlines()],
+    absent="fab nfs.sync-keys makes them",
+)
+
+
+@section.task
+def sync_keys(host: Host, cluster: Cluster) -> Steps:
+    """Make a key for each server, by which it asks the other to take what changed."""
+    if alone(cluster):
+        return
+    yield steps.directory(SETTINGS, "0750", "root", USER)
+    yield steps.command(
+        f"{host.name} has a key for copying",
+        f"ssh-keygen -q -t ed25519 -C nfs-sync@{host.name} -f {KEY} -N ''\n"
+        f"chown {USER}:{USER} {KEY}",
+        unless=f"[[ -s {KEY}.pub && $(stat -c %U {KEY}) == {USER} ]]",
+    )
+
+
+@section.task(needs=[KEYS])
+def sync(host: Host, cluster: Cluster, facts: Facts) -> Steps:
+    """lsyncd and what decides who copies to whom. It runs on the VIP's holder only.
+
+    The key opens one script on the other server: that takes files into the shared trees, and only
+    from a server whose files are not older than its own. Copying is asynchronous: what was written
+    in the last second or two before the loss of the active server may be missing afterwards.
+    A server that is the only one copies nothing, and may always lead.
+    """
+    other = None if alone(cluster) else peer(host, cluster)
+    yield steps.directory(SETTINGS, "0750", "root", USER)
+    yield steps.directory(SCRIPTS)
+    settings = steps.template(f"{SETTINGS}/settings", "nfs/settings.j2", context(other, cluster))
+    yield settings.then(RESTART) if other else settings
+    yield steps.template(f"{SCRIPTS}/return", "nfs/return", {}, mode="0755")
+    yield steps.template("/etc/tmpfiles.d/nfs-ha.conf", "nfs/tmpfiles.conf", {})
+    yield steps.command(
+        f"{RUN} is there",
+        "systemd-tmpfiles --create /etc/tmpfiles.d/nfs-ha.conf",
+        unless=f"[[ $(stat -c %U {RUN}) == {USER} ]]",
+    )
+    yield steps.command(
+        "the files' generation is counted",
+        f"echo 0 >{STATE}/generation\necho 0 >{STATE}/priority\n"
+        f"chown {USER}:{USER} {STATE}/generation {STATE}/priority",
+        unless=f"[[ -s {STATE}/generation && -s {STATE}/priority ]]",
+    )
+    if other:
+        yield from copying(other, cluster, facts)
+    yield steps.unit(RETURN, f"nfs/{RETURN}", {})
+
+
+RESTART = steps.restarted_if_running(SYNC)
+
+
+def context(other: Optional[Host], cluster: Cluster) -> dict[str, object]:
+    """What the settings of both sides are made of."""
+    return {
+        "peer": other,
+        "port": cluster.ssh_port(other) if other else None,
+        "user": USER,
+        "vip": vip(cluster),
+        "rescued": RESCUED,
+        "sentinel": SENTINEL,
+        "trees": trees(cluster),
+        "witnesses": [
+            f"{client.address}:{cluster.ssh_port(client)}" for client in clients(cluster)[:5]
+        ],
+        "max_delete": cluster.nfs.max_delete,
+    }
+
+
+def copying(other: Host, cluster: Cluster, facts: Facts) -> Steps:
+    """lsyncd, and what either server may ask of the other."""
+    yield epel(cluster)
+    yield steps.packages("lsyncd", "rsync")
+    for name in ("ssh_config", "lsyncd.conf"):
+        source = f"nfs/{name}.j2"
+        yield steps.template(f"{SETTINGS}/{name}", source, context(other, cluster)).then(RESTART)
+    yield steps.file(f"{SETTINGS}/known_hosts", known(other, facts)).then(RESTART)
+    for name in ("receive", "push"):
+        yield steps.template(f"{SCRIPTS}/{name}", f"nfs/{name}", {}, mode="0755")
+    yield steps.directory(f"{HOME}/.ssh", "0700", USER, USER)
+    yield steps.block(
+        f"{HOME}/.ssh/authorized_keys",
+        "the other NFS server",
+        [f'restrict,from="{other.address}",command="{SCRIPTS}/receive" {facts.of(KEYS, other)[0]}'],
+        mode="0600",
+        owner=USER,
+        group=USER,
+    )
+    for name in ("nfs-resync.service", "nfs-resync.path"):
+        yield steps.unit(name, f"nfs/{name}", {})
+    yield steps.unit(SYNC, f"nfs/{SYNC}", {}).then(RESTART)
+    yield steps.service("nfs-resync.path")
+
+
+def known(other: Host, facts: Facts) -> str:
+    """The other server's host keys, under its name."""
+    return "\n".join(f"{other.name} {key}" for key in facts.of(KEYS, other)[1:])

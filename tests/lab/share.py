@@ -1,0 +1,110 @@
+"""The share, looked at past the product."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab.machine import Lab
+
+SERVERS = ("ftp", "nfs2")
+VIP = "192.168.83.220"
+DAGS = "/app1/airflow/dags"
+RESCUED = "/app1/airflow/rescued"
+CLIENT = "airflow"
+
+
+@dataclass
+class Outcome:
+    """What a client met that appends a line ten times a second."""
+
+    pause: float = 0
+    acknowledged: int = 0
+    lost: int = 0
+    errors: list[str] = field(default_factory=list)
+    closed: bool = False
+
+    def __str__(self) -> str:
+        return (
+            f"{self.pause:.1f} s without writes, {self.lost} of {self.acknowledged} lines lost, "
+            f"{len(self.errors)} errors"
+        )
+
+
+class Share:
+    """The two servers and a client that writes."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        program = Path(__file__).with_name("appender.py").read_text()
+        self.shell(CLIENT, f"cat >/root/appender.py <<'PROGRAM'\n{program}PROGRAM")
+
+    def shell(self, host: str, command: str) -> str:
+        done = self.lab.root_shell(host, command)
+        assert done.returncode == 0, f"{host}: {command}: {done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
+    def holds(self, server: str) -> bool:
+        done = self.lab.root_shell(server, f"ip -o -4 addr show to {VIP}")
+        return done.returncode == 0 and VIP in done.stdout
+
+    def active(self) -> str:
+        """The server that holds the VIP."""
+        [name] = [server for server in SERVERS if self.holds(server)]
+        return name
+
+    def standby(self) -> str:
+        return next(name for name in SERVERS if name != self.active())
+
+    def wait_for_active(self, name: str, seconds: float = 30) -> float:
+        """Seconds until this server holds the VIP."""
+        began = time.monotonic()
+        while not self.holds(name):
+            assert time.monotonic() - began < seconds, f"{name} does not take over"
+            time.sleep(0.1)
+        return time.monotonic() - began
+
+    def generation(self, server: str) -> int:
+        return int(self.shell(server, "cat /var/lib/nfs-ha/generation"))
+
+    def wait_until_fit(self, server: str) -> None:
+        """Until this server was brought up to date by the other one, in its generation."""
+        [other] = set(SERVERS) - {server}
+        deadline = time.monotonic() + 90
+        while (
+            self.holds(server)
+            or self.generation(server) != self.generation(other)
+            or not self.shell(server, "ls /run/nfs-ha | grep -x fit || :")
+        ):
+            assert time.monotonic() < deadline, f"{server} is not brought up to date"
+            time.sleep(0.5)
+
+    @contextmanager
+    def writing(self, name: str):
+        """A client appends to NAME as long as this lasts; a closed file lies beside it."""
+        self.shell(CLIENT, f"echo closed >{DAGS}/closed-{name}; rm -f {DAGS}/{name}")
+        self.shell(
+            CLIENT,
+            "systemd-run -q --unit=appender "
+            f"python3 /root/appender.py {DAGS}/{name} /root/{name}.log",
+        )
+        outcome = Outcome()
+        try:
+            time.sleep(5)
+            yield outcome
+            time.sleep(3)
+        finally:
+            self.shell(CLIENT, "systemctl stop appender")
+        lines = [
+            line.split(" ", 2) for line in self.shell(CLIENT, f"cat /root/{name}.log").splitlines()
+        ]
+        done = [(float(when), int(number)) for when, kind, number in lines if kind == "ok"]
+        times = [when for when, _ in done]
+        outcome.pause = max(after - before for before, after in zip(times, times[1:]))
+        outcome.errors = [text for _, kind, text in lines if kind == "error"]
+        outcome.acknowledged = len(done)
+        present = set(self.shell(CLIENT, f"cat {DAGS}/{name}").split())
+        outcome.lost = sum(str(number) not in present for _, number in done)
+        outcome.closed = self.shell(CLIENT, f"cat {DAGS}/closed-{name}") == "closed"

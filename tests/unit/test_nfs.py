@@ -1,0 +1,239 @@
+"""The chapter on the share, as far as it needs no server."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from fabfile.engine.errors import RunbookError, UsageError
+from fabfile.engine.inventory import load
+from fabfile.engine.section import Facts, Question
+from fabfile.keepalived import Place
+from fabfile.nfs import check, mounts, operate, server, sync
+from fabfile.nfs.chapter import NETWORK, Tree, clients, trees
+from fabfile.nfs.state import SERVER, Server, understood
+
+VIP = "192.168.83.220"
+MACS = {"ftp": "52:54:00:00:00:02", "nfs2": "52:54:00:00:00:0c"}
+EXPORTS = frozenset({"/app1/airflow/dags 192.168.83.129(rw,fsid=1)"})
+
+
+def one(**changed) -> Server:
+    usual = {
+        "generation": 4,
+        "led": False,
+        "fit": True,
+        "copying": "inactive",
+        "exports": EXPORTS,
+        "behind": None,
+        "oldest": 0,
+        "rescued": (),
+    }
+    return Server(**{**usual, **changed})
+
+
+def place(name: str, holds: bool, answers: str = "") -> Place:
+    heard = {VIP: frozenset({answers})} if answers else {}
+    return Place("eth0", 24, frozenset({MACS[name]}), frozenset({VIP} if holds else ()), heard)
+
+
+def facts(active=("ftp",), answers="", ftp=None, nfs2=None, silent=()) -> Facts:
+    servers = {
+        "ftp": one(**{"led": True, "copying": "active", "behind": (), **(ftp or {})}),
+        "nfs2": one(**(nfs2 or {})),
+    }
+    places = {name: place(name, name in active, answers) for name in servers}
+    return Facts(
+        {
+            SERVER: {name: known for name, known in servers.items() if name not in silent},
+            NETWORK: {name: known for name, known in places.items() if name not in silent},
+        }
+    )
+
+
+def found(cluster, known: Facts) -> dict[str, tuple[str, str]]:
+    return {
+        finding.title: (finding.verdict.level, finding.verdict.sentence)
+        for finding in check.together(cluster, known)
+    }
+
+
+def test_the_servers_answer_is_read():
+    text = (
+        "generation 7\nled 7\nfit yes\ncopying active\nexport /a 1(rw)\nexport /a 2(ro)\n"
+        "compared 1000\nlacks 990 /app1/airflow/dags/a b.py\nlacks 970 /app1/airflow/dags/c.py\n"
+        "rescued 20261122-x/dags/d.py\n"
+    )
+    assert understood(text) == Server(
+        generation=7,
+        led=True,
+        fit=True,
+        copying="active",
+        exports=frozenset({"/a 1(rw)", "/a 2(ro)"}),
+        behind=("/app1/airflow/dags/a b.py", "/app1/airflow/dags/c.py"),
+        oldest=30,
+        rescued=("20261122-x/dags/d.py",),
+    )
+    alone = understood("generation 0\nled \ncopying inactive\n")
+    assert (alone.led, alone.fit, alone.behind) == (False, False, None)
+
+
+def test_a_trees_unit_has_systemds_name():
+    assert Tree("/app1/airflow/dags", 1).unit == "app1-airflow-dags"
+    assert Tree("/srv/my-dags", 1).unit == "srv-my\\x2ddags"
+
+
+def test_every_client_has_its_own_entry_and_the_same_fsid(cluster):
+    text = server.exports(cluster)
+    assert text.count("fsid=1)") == len(clients(cluster)) == 4
+    assert "192.168.83.129(rw," in text
+    assert "192.168.83.131(ro," in text
+    assert "*" not in text
+
+
+def test_a_tree_without_clients_is_not_exported_to_everybody(hosts_yaml):
+    cluster = load(hosts_yaml())
+    only = {name: host for name, host in cluster.hosts.items() if "nfs" in host.roles}
+    assert server.exports(msgspec.structs.replace(cluster, hosts=only)) == ""
+
+
+def test_logs_are_shared_if_wanted_and_written_by_all(hosts_yaml):
+    cluster = load(hosts_yaml("logs: false", "logs: true"))
+    assert [tree.path for tree in trees(cluster)] == ["/app1/airflow/dags", "/app1/airflow_logs"]
+    [_, logs] = server.exports(cluster).splitlines()
+    assert logs.count("(rw,") == 4
+    assert logs.count("fsid=2)") == 4
+
+
+def test_a_writer_that_is_no_host_is_told(hosts_yaml):
+    with pytest.raises(RunbookError, match="airflow3 is not one of the hosts"):
+        load(hosts_yaml("writers: [airflow,", "writers: [airflow3,"))
+
+
+def test_only_writers_mount_for_writing(cluster):
+    def options(name: str) -> str:
+        steps = mounts.mounts(cluster.hosts[name], cluster)
+        [text] = [step.text for step in steps if step.title.endswith("airflow-dags.mount")]
+        return next(line for line in text.splitlines() if line.startswith("Options="))
+
+    assert "_netdev,rw,hard" in options("airflow")
+    assert "_netdev,ro,hard" in options("worker1")
+
+
+def test_the_other_servers_key_opens_one_script(cluster):
+    known = Facts({sync.KEYS: {name: [f"ssh-ed25519 {name}", "ssh-rsa HOST"] for name in MACS}})
+    steps = list(sync.sync(cluster.hosts["ftp"], cluster, known))
+    [block] = [step for step in steps if "authorized_keys" in step.title]
+    assert (
+        'restrict,from="192.168.83.150",command="/usr/libexec/nfs-ha/receive" ssh-ed25519 nfs2'
+        in block.apply
+    )
+    [pinned] = [step for step in steps if step.title == "file /etc/nfs-ha/known_hosts"]
+    assert pinned.text == "nfs2 ssh-rsa HOST\n"
+
+
+def test_a_third_server_is_refused(hosts_yaml):
+    cluster = load(hosts_yaml("roles: [worker]", "roles: [worker, nfs]"))
+    known = Facts({sync.KEYS: {}})
+    with pytest.raises(RunbookError, match="active and passive are exactly two"):
+        list(sync.sync(cluster.hosts["ftp"], cluster, known))
+
+
+# The check
+
+
+def test_all_is_well(cluster):
+    told = found(cluster, facts())
+    assert {level for level, _ in told.values()} == {"ok"}
+    assert told["nfs-vip (192.168.83.220) is on one host"] == ("ok", "ftp")
+
+
+@pytest.mark.parametrize(
+    ("known", "title", "level", "words"),
+    [
+        ({"active": ()}, "nfs-vip (192.168.83.220) is on one host", "error", "nobody holds it"),
+        (
+            {"active": ("ftp", "nfs2")},
+            "nfs-vip (192.168.83.220) is on one host",
+            "error",
+            "ftp and nfs2 hold it",
+        ),
+        (
+            {"active": (), "answers": "aa:bb"},
+            "nfs-vip (192.168.83.220) is on one host",
+            "error",
+            "aa:bb answers for it",
+        ),
+        (
+            {"nfs2": {"exports": frozenset({"other"})}},
+            "both servers export the same",
+            "error",
+            "they differ in 2 lines",
+        ),
+        (
+            {"nfs2": {"exports": frozenset()}},
+            "both servers export the same",
+            "error",
+            "nfs2 exports nothing",
+        ),
+        ({"silent": ("nfs2",)}, "both servers export the same", "warn", "nfs2 cannot be asked"),
+        (
+            {"nfs2": {"copying": "active"}},
+            "the active server copies, and it alone",
+            "error",
+            "nfs2 copies and is not active",
+        ),
+        (
+            {"ftp": {"copying": "activating"}},
+            "the active server copies, and it alone",
+            "error",
+            "ftp does not",
+        ),
+        ({"nfs2": {"fit": False}}, "the standby is up to date", "error", "may not lead until"),
+        ({"ftp": {"behind": None}}, "the standby is up to date", "error", "ftp cannot compare"),
+        (
+            {"ftp": {"behind": ("/a", "/b"), "oldest": 31}},
+            "the standby is up to date",
+            "error",
+            "nfs2 lacks /a, /b, the oldest for 31 s",
+        ),
+        (
+            {"ftp": {"behind": ("/a",), "oldest": 2}},
+            "the standby is up to date",
+            "ok",
+            "nfs2 lacks /a, the oldest for 2 s",
+        ),
+        (
+            {"nfs2": {"rescued": ("t/dags/a.py",)}},
+            "nothing waits in /app1/airflow/rescued of nfs2",
+            "warn",
+            "newer or nowhere else: t/dags/a.py",
+        ),
+        ({"silent": ("nfs2",)}, "what may be lost next", "warn", "nothing until nfs2"),
+    ],
+)
+def test_the_check_says(cluster, known, title, level, words):
+    found_level, sentence = found(cluster, facts(**known))[title]
+    assert found_level == level
+    assert words in sentence
+
+
+# Day two
+
+
+def test_no_failover_to_a_server_that_is_behind(cluster):
+    with pytest.raises(RunbookError, match="nfs2 is not up to date"):
+        list(operate.failover([], cluster, facts(nfs2={"fit": False})))
+    with pytest.raises(UsageError, match="ftp is active already"):
+        list(operate.failover([], cluster, facts(), to="ftp"))
+    with pytest.raises(UsageError, match="did you mean nfs2"):
+        list(operate.failover([], cluster, facts(), to="nfs3"))
+
+
+def test_a_server_leads_by_order_only_if_nobody_does(cluster):
+    with pytest.raises(UsageError, match="ftp is active; to move the share"):
+        list(operate.lead([], cluster, facts(), host="nfs2", i_know=True))
+    with pytest.raises(UsageError, match="--i-know"):
+        list(operate.lead([], cluster, facts(active=()), host="nfs2"))
+    first, *_ = operate.lead([], cluster, facts(active=()), host="nfs2", i_know=True)
+    assert isinstance(first, Question)
