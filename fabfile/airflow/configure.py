@@ -1,0 +1,132 @@
+"""One configuration for all servers, and the commands to look into Airflow with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import quote as url_quote
+
+from ..engine import steps
+from ..engine.cluster import Cluster, Host
+from ..engine.step import Handler, Steps
+from ..haproxy.chapter import WEB, WRITE
+from ..postgres.chapter import AIRFLOW as DATABASE_PASSWORD
+from ..rabbitmq.chapter import AIRFLOW as BROKER_PASSWORD
+from ..rabbitmq.chapter import VHOST
+from .chapter import (
+    AIRFLOW_HOME,
+    CLI,
+    DAGS,
+    FERNET,
+    FERNET_NEXT,
+    FERNET_OLD,
+    FLOWER,
+    LOGS,
+    PLUGINS,
+    SCRIPTS,
+    SECRET_KEY,
+    SETTINGS,
+    SQL,
+    USER,
+    main_vip,
+    python,
+    quorum_queues,
+    same_version,
+    section,
+    venv,
+)
+
+CHANGED = Handler("airflow", "Airflow has to restart on this server: fab systemd.restart")
+
+SECRETS = "(fernet_key|secret_key|sql_alchemy_conn|broker_url|result_backend|flower_basic_auth) = "
+"""The lines of airflow.cfg that no diff shows whole."""
+
+
+@section.task
+def configure(host: Host, cluster: Cluster) -> Steps:
+    """Write airflow.cfg, the same everywhere, and install the command `airflow`.
+
+    A change takes effect when the services restart: fab systemd.restart does so, in order. A server
+    with another version of Airflow is left as it is: fab airflow.upgrade takes all of them there.
+    """
+    yield same_version(cluster)
+    yield from settings(host, cluster)
+
+
+def settings(host: Host, cluster: Cluster) -> Steps:
+    """The configuration of hosts.yaml's version, whatever was there."""
+    yield steps.directory(SETTINGS, "0750", group=USER)
+    yield steps.directory(f"{SETTINGS}/python")
+    context = {
+        "settings": cluster.airflow,
+        "dags": DAGS,
+        "plugins": PLUGINS,
+        "logs": LOGS,
+        "home": AIRFLOW_HOME,
+        "etc": SETTINGS,
+        "venv": venv(cluster),
+        "python": python(cluster),
+        "database": escaped(database(cluster)),
+        "broker": escaped(broker(cluster)),
+        "fernet": fernet(cluster),
+        "secret_key": escaped(cluster.secret(SECRET_KEY)),
+        "flower": escaped(f"admin:{cluster.secret(FLOWER)}"),
+        "base_url": f"http://{main_vip(cluster)}:{WEB}",
+        "quorum": quorum_queues(cluster),
+        "overrides": list(overrides(cluster)),
+    }
+    secret = {"mode": "0640", "group": USER}
+    for name, options in (("airflow.cfg", {**secret, "hide": SECRETS}), ("airflow.env", secret)):
+        file = steps.template(f"{SETTINGS}/{name}", f"airflow/{name}.j2", context, **options)
+        yield file.then(CHANGED)
+    module = f"{SETTINGS}/python/airflow_celery.py"
+    yield steps.template(module, "airflow/airflow_celery.py.j2", context).then(CHANGED)
+    yield steps.directory(SCRIPTS)
+    for path in (CLI, f"{SCRIPTS}/as-airflow"):
+        yield steps.template(path, f"airflow/{path.rpartition('/')[2]}", {}, mode="0755")
+    for path in (SQL, f"{SCRIPTS}/airflow-account"):
+        source = f"airflow/{path.rpartition('/')[2]}.j2"
+        yield steps.template(path, source, context, mode="0755")
+
+
+def database(cluster: Cluster) -> str:
+    """How SQLAlchemy reaches the leader: through HAProxy, or by asking every server.
+
+    A connection whose server lost its power is given up after 25 seconds.
+    """
+    login = f"airflow:{url_quote(cluster.secret(DATABASE_PASSWORD), safe='')}"
+    patience = "connect_timeout=3&keepalives_idle=10&keepalives_interval=5&keepalives_count=3"
+    if cluster.airflow.database == "vip":
+        place = f"{main_vip(cluster)}:{WRITE}/airflow?"
+    else:
+        servers = "".join(f"host={host.address}:5432&" for host in cluster.group("postgres"))
+        place = f"/airflow?{servers}target_session_attrs=read-write&"
+    return f"postgresql+psycopg2://{login}@{place}{patience}"
+
+
+def broker(cluster: Cluster) -> str:
+    """All nodes of the message queue; Celery takes the next one when one goes."""
+    login = f"airflow:{url_quote(cluster.secret(BROKER_PASSWORD), safe='')}"
+    nodes = cluster.group("rabbitmq")
+    return ";".join(f"amqp://{login}@{host.name}:5672/{VHOST}" for host in nodes)
+
+
+def fernet(cluster: Cluster) -> str:
+    """The key, 32 bytes in base64, padded; and as long as it is rotated, the other one.
+
+    The first encrypts, and both decrypt.
+    """
+    others = [other for other in (FERNET_NEXT, FERNET_OLD) if cluster.vault.knows(other)]
+    keys = [cluster.secret(one) for one in (FERNET, *others)]
+    return ",".join(key if key.endswith("=") else f"{key}=" for key in keys)
+
+
+def escaped(value: str) -> str:
+    """As airflow.cfg wants it, whose reader takes a single % for a placeholder."""
+    return value.replace("%", "%%")
+
+
+def overrides(cluster: Cluster) -> Iterator[tuple[str, str]]:
+    """airflow.settings of hosts.yaml as variables, which go over airflow.cfg."""
+    for part, entries in cluster.airflow.settings.items():
+        for key, value in entries.items():
+            yield f"AIRFLOW__{part.upper()}__{key.upper()}", str(value)

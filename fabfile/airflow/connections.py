@@ -1,0 +1,91 @@
+"""The servers that DAGs reach by SSH: a key for each worker, and their pinned host keys."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+from ..engine import steps
+from ..engine.cluster import Cluster, Host
+from ..engine.section import Fact, Facts
+from ..engine.step import Steps
+from ..ssh import HOST_KEYS
+from .chapter import CLI, HOME, SETTINGS, USER, database_answers, first_scheduler, row, section
+from .user import account
+
+KEY = f"{SETTINGS}/ssh/id_ed25519"
+
+SMOKE = "smoke"
+"""The connection of the DAG `smoke`: to the first of those servers, whatever its name."""
+
+
+def reached(cluster: Cluster) -> list[Host]:
+    """The servers that DAGs work on."""
+    return cluster.group("target")
+
+
+WORKER_KEY = Fact(
+    "the worker's SSH key",
+    on="worker",
+    command=lambda cluster, host: f"cat {KEY}.pub",
+    parse=str.strip,
+    absent="fab airflow.keys makes it",
+)
+
+
+@section.task(on="worker")
+def keys(host: Host, cluster: Cluster) -> Steps:
+    """A key on each worker, Airflow's own, for the servers that DAGs reach."""
+    yield steps.directory(f"{SETTINGS}/ssh", "0700", USER, USER)
+    yield steps.command(
+        f"{USER} on {host.name} has a key",
+        f"runuser -u {USER} -- ssh-keygen -q -t ed25519 -C airflow@{host.name} -f {KEY} -N ''",
+        unless=f"[[ -s {KEY} && -s {KEY}.pub ]]",
+    )
+
+
+@section.task(on="worker", by=reached, needs=[WORKER_KEY])
+def targets(host: Host, cluster: Cluster, facts: Facts, hosts: Sequence[Host]) -> Steps:
+    """Let the workers' keys into the servers that DAGs reach, as a user without sudo."""
+    yield from account(cluster)
+    for worker in hosts:
+        key = facts.of(WORKER_KEY, worker)
+        yield from steps.authorised_key(USER, f"restrict {key}", home=HOME)
+
+
+@section.task(on=first_scheduler, needs=[HOST_KEYS])
+def connections(host: Host, cluster: Cluster, facts: Facts) -> Steps:
+    """A connection to each of those servers, by its name, with its host key pinned."""
+    yield database_answers(cluster)
+    yield steps.directory(f"{SETTINGS}/connections", "0750", group=USER)
+    named = [(target.name, target) for target in reached(cluster)]
+    for name, target in [*named, *((SMOKE, target) for _, target in named[:1])]:
+        wanted = connection(target, cluster, facts)
+        digest = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()[:16]
+        wanted["description"] = f"made by fab airflow.connections, {digest}"
+        file = f"{SETTINGS}/connections/{name}.json"
+        yield steps.file(file, json.dumps({name: wanted}, indent=2), "0640", group=USER)
+        yield steps.command(
+            f"connection {name}: {USER}@{target.address} by SSH",
+            f"{CLI} connections import --overwrite {file}",
+            unless=row(
+                f"select 1 from connection where conn_id = '{name}' "
+                f"and description like '%{digest}'"
+            ),
+        )
+
+
+def connection(target: Host, cluster: Cluster, facts: Facts) -> dict[str, object]:
+    """As `airflow connections import` wants it."""
+    ed25519 = [key for key in facts.of(HOST_KEYS, target) if key.startswith("ssh-ed25519 ")]
+    [host_key] = ed25519 or facts.of(HOST_KEYS, target)[:1]
+    return {
+        "conn_type": "ssh",
+        "host": target.address,
+        "login": USER,
+        "port": cluster.ssh_port(target),
+        "extra": json.dumps(
+            {"key_file": KEY, "host_key": host_key, "no_host_key_check": False, "conn_timeout": 10}
+        ),
+    }

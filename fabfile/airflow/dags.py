@@ -1,0 +1,113 @@
+"""The project's DAGs on the share, after all of them could be imported."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path, PurePosixPath
+
+from ..engine import steps
+from ..engine.cluster import Cluster, Host
+from ..engine.errors import SettingsError
+from ..engine.section import Facts
+from ..engine.step import Step, Steps
+from ..engine.templates import PROJECT
+from ..nfs.chapter import NETWORK
+from ..nfs.state import SERVER, the_active
+from .chapter import DAGS, SCRIPTS, USER, python, section
+
+SHIPPED = f"{DAGS}/.shipped"
+"""The list of what came from here: what others put on the share stays."""
+
+TRY = "dags-can-be-imported"
+
+IMPORTED = f"{DAGS}/.imported"
+"""What a version imported last, on the share: the server that takes over need not do it again."""
+
+
+@section.task(on="nfs", needs=[NETWORK, SERVER])
+def dags(host: Host, cluster: Cluster, facts: Facts) -> Steps:
+    """Put the project's DAGs on the share; if one of them cannot be imported, none.
+
+    airflow.dags in hosts.yaml is their folder. A DAG that is no longer in it goes; what others put
+    on the share stays.
+    """
+    yield from script()
+    if host != the_active(cluster, facts):
+        return
+    files = project_files(cluster)
+    yield importable(files, cluster)
+    for folder in folders(files):
+        yield steps.directory(f"{DAGS}/{folder}", owner=USER, group=USER)
+    for name, text in files.items():
+        yield steps.file(f"{DAGS}/{name}", text, owner=USER, group=USER)
+    yield no_others(files)
+
+
+def project_files(cluster: Cluster) -> dict[str, str]:
+    """Path and text of every file in the DAG folder; SettingsError if that is no such folder."""
+    folder = PROJECT / Path(cluster.airflow.dags).expanduser()
+    if not folder.is_dir():
+        raise SettingsError(f"{folder} is no folder; airflow.dags in {cluster.file.name} names it.")
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_dir() or "__pycache__" in path.parts or name.startswith("."):
+            continue
+        try:
+            found[name] = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{path} cannot be read as text: {error}.") from None
+    return found
+
+
+def folders(files: dict[str, str]) -> list[str]:
+    """Folders below the DAG folder, outer ones first."""
+    parents = {str(parent) for name in files for parent in PurePosixPath(name).parents}
+    return sorted(parents - {"."})
+
+
+def script() -> Steps:
+    """What tries to import DAGs; every server of the share has it, as any may become the active."""
+    yield steps.directory(SCRIPTS)
+    yield steps.template(f"{SCRIPTS}/{TRY}", f"airflow/{TRY}", {})
+
+
+def tried(files: dict[str, str], cluster: Cluster) -> Steps:
+    """hosts.yaml's version of Airflow can import these DAGs; none of them reaches the share."""
+    yield from script()
+    yield importable(files, cluster)
+
+
+def importable(files: dict[str, str], cluster: Cluster) -> Step:
+    """Airflow itself imports all of them, away from the share."""
+    text = json.dumps(files)
+    wanted = hashlib.sha256(text.encode()).hexdigest()
+    imported = f"{IMPORTED}-{cluster.versions.airflow}"
+    return steps.fed(
+        f"the DAGs can be imported: {len(files)} files",
+        f"""(set -euo pipefail
+{SCRIPTS}/as-airflow {python(cluster)} {SCRIPTS}/{TRY}
+install -o {USER} -g {USER} /dev/null {imported}.new
+echo {wanted} >{imported}.new
+mv {imported}.new {imported})""",
+        text,
+        unless=f"[[ $(cat {imported} 2>/dev/null) == {wanted} ]]",
+    )
+
+
+def no_others(files: dict[str, str]) -> Step:
+    """What once came from here and is no longer in the folder is gone."""
+    gone = f'comm -23 <(sort {SHIPPED} 2>/dev/null) <(sort <<<"$text")'
+    return steps.fed(
+        "DAGs that were taken out of the project are gone",
+        f"""(set -euo pipefail
+text=$(cat)
+{gone} | while IFS= read -r name; do [[ ! $name ]] || rm -f {DAGS}/"$name"; done
+install -o {USER} -g {USER} /dev/null {SHIPPED}.new
+echo "$text" >{SHIPPED}.new
+mv {SHIPPED}.new {SHIPPED})""",
+        "\n".join(sorted(files)),
+        unless=f"[[ $text == \"$(cat {SHIPPED} 2>/dev/null)\"$'\\n' ]]",
+        diff=f"{gone} | sed 's/^/gone: /'",
+    )

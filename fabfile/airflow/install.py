@@ -1,0 +1,158 @@
+"""Airflow's packages: installed once, from a lock of hashes, and shipped to the same path."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .. import python_build
+from ..engine import steps
+from ..engine.cluster import Cluster, Host
+from ..engine.section import Fact, Facts
+from ..engine.step import Steps
+from ..engine.templates import render
+from ..engine.trees import push
+from ..settings import python_series
+from ..ssh import ship as to_other
+from .chapter import AIRFLOW_HOME, LOGS, PLUGINS, USER, hosts, section, venv
+
+if TYPE_CHECKING:
+    from ..engine.run import Run
+
+OPT = "/opt/airflow"
+TOOLS = f"{OPT}/build-tools"
+CACHE = "/var/cache/airflow-runbook/uv"
+WHEELHOUSE = "/var/cache/airflow-runbook/wheelhouse"
+ROOM = 1000
+"""MiB: a venv, its packages on the way there, and compiled bytecode."""
+
+
+@section.task
+def directories(host: Host, cluster: Cluster) -> Steps:
+    """Airflow's home, plugins and logs, its own; the DAGs are the share's."""
+    for path in (AIRFLOW_HOME, PLUGINS, LOGS):
+        yield steps.directory(path, owner=USER, group=USER)
+
+
+def lock(cluster: Cluster) -> str:
+    """The lock of this Airflow for this Python, in files/."""
+    return f"airflow/{cluster.versions.airflow}-py{python_series(cluster.versions)}.lock"
+
+
+def made_from(cluster: Cluster) -> str:
+    """What the venv's mark says: the lock and the Python that it was made from."""
+    text = render(lock(cluster), {}) + python_build.made_from(cluster)
+    return f"{cluster.versions.airflow} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def mark(cluster: Cluster) -> str:
+    """The file that is there when the venv is complete."""
+    return f"{venv(cluster)}/.airflow-runbook"
+
+
+VENV = Fact(
+    "which Airflow is there",
+    on=hosts,
+    command=lambda cluster, host: f"cat {mark(cluster)} 2>/dev/null || echo none",
+    parse=str.strip,
+    absent="it cannot be asked",
+)
+
+
+def source(cluster: Cluster) -> str:
+    """pip's options: where packages come from."""
+    pypi = cluster.sources.pypi
+    if pypi.wheelhouse:
+        return f"--no-index --find-links {WHEELHOUSE}"
+    return f"--index-url {pypi.index}" if pypi.index else ""
+
+
+def trusted(cluster: Cluster) -> str:
+    """pip takes packages over plain HTTP if told so; their hashes are verified all the same."""
+    scheme, _, rest = (cluster.sources.pypi.index or "").partition("://")
+    return f"--trusted-host {rest.partition('/')[0]}" if scheme == "http" else ""
+
+
+def without_index(cluster: Cluster) -> list[Host]:
+    """VM1, if its packages come from a folder of the controller."""
+    return python_build.only_builder(cluster) if cluster.sources.pypi.wheelhouse else []
+
+
+@section.on_controller(on=without_index)
+def wheelhouse(run: Run, hosts: Sequence[Host]) -> None:
+    """Copy the wheels of sources.pypi.wheelhouse to VM1, which reaches no index."""
+    folder = run.cluster.path(str(run.cluster.sources.pypi.wheelhouse))
+    for host in hosts:
+        push(run, host, folder, WHEELHOUSE)
+
+
+@section.task(on=python_build.only_builder)
+def install(host: Host, cluster: Cluster) -> Steps:
+    """Install the locked packages of Airflow on VM1; every file has the lock's hash.
+
+    What breaks off leaves the former installation as it was.
+    """
+    target = venv(cluster)
+    interpreter = python_build.python(cluster)
+    yield steps.directory(OPT)
+    yield steps.required(
+        f"room for Airflow in {OPT}",
+        f"[[ -e {mark(cluster)} ]] || (($(df --output=avail -m /opt | tail -1) >= {ROOM}))",
+        f"df -h /opt\necho 'Airflow takes {ROOM} MB there. Make room, or mount a larger disk.'",
+    )
+    locks = {"build-tools": "airflow/build-tools.lock", cluster.versions.airflow: lock(cluster)}
+    for name, file in locks.items():
+        yield steps.template(f"{OPT}/{name}.lock", file, {})
+    yield steps.command(
+        f"Airflow {cluster.versions.airflow} in {target}, from its lock",
+        f"""(set -euo pipefail
+umask 022
+{python_build.installed(cluster)} || {{
+  echo 'Python {cluster.versions.python} is not there: fab python-build'
+  exit 1
+}}
+before={OPT}/.before-{cluster.versions.airflow}
+if [[ -e $before ]]; then rm -rf {target} # an earlier run was cut off
+elif [[ -e {target} ]]; then mv {target} "$before"; fi
+undo() {{
+  (($1 == 0)) || {{
+    rm -rf {target}
+    [[ ! -e $before ]] || mv "$before" {target}
+    echo 'The packages could not be installed; what was there before is as it was.'
+    echo 'Sources are sources.pypi in hosts.yaml: an index, or a wheelhouse.'
+  }}
+  rm -rf {TOOLS} {CACHE} "$before"
+}}
+trap 'undo $?' EXIT
+rm -rf {TOOLS}
+{interpreter} -m venv {TOOLS}
+{TOOLS}/bin/pip install -q --disable-pip-version-check --no-deps --require-hashes \\
+  {source(cluster)} {trusted(cluster)} -r {OPT}/build-tools.lock
+export UV_CACHE_DIR={CACHE} UV_LINK_MODE=copy UV_NO_PROGRESS=1 VIRTUAL_ENV={target}
+uv={TOOLS}/bin/uv
+"$uv" venv -q --python {interpreter} {target}
+"$uv" pip install -q --no-deps --require-hashes {source(cluster)} -r {OPT}/build-tools.lock
+"$uv" pip install -q --no-deps --require-hashes --no-build-isolation --compile-bytecode \\
+  {source(cluster)} -r {OPT}/{cluster.versions.airflow}.lock
+"$uv" pip uninstall -q uv wheel poetry-core
+"$uv" pip check
+echo '{made_from(cluster)}' >{mark(cluster)})""",
+        unless=f"[[ $(cat {mark(cluster)} 2>/dev/null) == '{made_from(cluster)}' ]]",
+        timeout=3600,
+    )
+
+
+@section.task(needs=[VENV], by=python_build.only_builder)
+def ship(host: Host, cluster: Cluster, facts: Facts, hosts: Sequence[Host]) -> Steps:
+    """Copy the installation from VM1 to the other servers, to the same path."""
+    wanted = made_from(cluster)
+    for other in python_build.lacking(facts.known(VENV), wanted, hosts, but=host):
+        yield to_other(
+            f"{other.name} has Airflow {cluster.versions.airflow} as {host.name} has it",
+            cluster,
+            other,
+            [venv(cluster)],
+            mark=mark(cluster),
+            text=wanted,
+        )

@@ -1,0 +1,130 @@
+"""New passwords for Airflow's database and broker, and a new fernet key. By name only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .. import systemd
+from ..engine.cluster import Cluster, Host
+from ..engine.entry import perhaps
+from ..engine.errors import UsageError
+from ..engine.section import Fact, Facts, Procedure, Question, Stage, stage
+from ..engine.step import Steps
+from ..engine.steps import action
+from ..postgres.chapter import AIRFLOW as DATABASE_PASSWORD
+from ..postgres.database import password
+from ..postgres.members import MEMBER, leader
+from ..rabbitmq.chapter import AIRFLOW as BROKER_PASSWORD
+from ..rabbitmq.nodes import NODE, first_running
+from ..rabbitmq.users import account
+from .chapter import (
+    CLI,
+    FERNET,
+    FERNET_NEXT,
+    FERNET_OLD,
+    FERNET_RETIRED,
+    database_answers,
+    first_scheduler,
+    hosts,
+    same_version,
+    section,
+)
+from .install import VENV
+from .together import refuse_a_part, set_up, started
+
+WHAT = {"database": DATABASE_PASSWORD, "broker": BROKER_PASSWORD, "fernet": FERNET}
+NEEDS: tuple[Fact, ...] = (VENV, MEMBER, NODE)
+
+
+@section.procedure(needs=NEEDS, help={"what": "database, broker or fernet (default: all three)"})
+def secrets_rotate(
+    hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, what: str = ""
+) -> Procedure:
+    """Make new passwords and keys for database, broker and fernet. Asks first.
+
+    Database and broker: Airflow stands still from its stop to its start. Fernet: everything goes
+    on, and restarts in turn. One that was cut off is completed by running it again.
+    """
+    if what and what not in WHAT:
+        raise UsageError(f"There is no {what} to rotate{perhaps(what, WHAT)}: {', '.join(WHAT)}.")
+    refuse_a_part("airflow.secrets-rotate", hosts, cluster, facts)
+    chosen = [what] if what else list(WHAT)
+    for name in chosen:
+        cluster.vault.refuse_overridden(WHAT[name])
+    yield may_begin(chosen, cluster)
+    passwords = [name for name in chosen if name != "fernet"]
+    if passwords:
+        yield from standing_still(passwords, cluster, facts)
+    if "fernet" in chosen:
+        yield from going_on(cluster, facts)
+
+
+def may_begin(names: Sequence[str], cluster: Cluster) -> Stage:
+    """No server waits for an upgrade; and the password is right, if it is not the one to go."""
+
+    def asked(host: Host) -> Steps:
+        yield same_version(cluster)
+        if "database" not in names and host in first_scheduler(cluster):
+            yield database_answers(cluster)
+
+    return stage("may it begin?", hosts(cluster), asked)
+
+
+def standing_still(names: Sequence[str], cluster: Cluster, facts: Facts) -> Procedure:
+    """A password can change only once for all, so nothing of Airflow runs when it does.
+
+    Neither change needs the password of before: what was cut off is simply done again.
+    """
+    servers = {"database": leader, "broker": first_running}
+    places = {name: servers[name](cluster, facts) for name in names}
+    yield Question(
+        f"Airflow stops, gets a new password for its {' and its '.join(names)}, and starts. "
+        "Tasks that run may end first; until the start no other begins, and the web UI is away."
+    )
+    yield from systemd.stop(systemd.hosts(cluster), cluster, facts)
+    for name, server in places.items():
+        value = cluster.vault.renew(WHAT[name])
+        change = (
+            password("airflow", value)
+            if name == "database"
+            else account("airflow", WHAT[name], cluster)
+        )
+        yield stage(f"a new password for the {name}", server, change)
+    yield set_up("every server gets it", cluster)
+    yield stage("it opens the database", first_scheduler(cluster), database_answers(cluster))
+    yield from started(systemd.hosts(cluster), cluster)
+
+
+def going_on(cluster: Cluster, facts: Facts) -> Procedure:
+    """Every server can read the new key before the first one writes with it.
+
+    secrets.yaml says how far it is, and fab airflow.configure follows it: key and next, then key
+    and old, then the key alone. What breaks off goes on from there.
+    """
+    vault = cluster.vault
+    yield Question(
+        "Connections and variables are encrypted with a new key. Airflow goes on, and restarts "
+        "three times, server after server; workers end their tasks before they do."
+    )
+    if not vault.knows(FERNET_OLD):
+        if not vault.knows(FERNET_NEXT):
+            vault.renew(FERNET_NEXT)
+        yield from taken_up("every server can read the new key", cluster, facts)
+        vault.put(FERNET_OLD, vault.get(FERNET))
+        vault.put(FERNET, vault.get(FERNET_NEXT))
+        vault.forget(FERNET_NEXT)
+    yield from taken_up("every server writes with the new key", cluster, facts)
+    yield stage(
+        "what is encrypted is encrypted anew",
+        first_scheduler(cluster),
+        action("connections, variables and triggers have the new key", f"{CLI} rotate-fernet-key"),
+    )
+    vault.put(FERNET_RETIRED, vault.get(FERNET_OLD))
+    vault.forget(FERNET_OLD)
+    yield from taken_up("no server has the old key", cluster, facts)
+
+
+def taken_up(title: str, cluster: Cluster, facts: Facts) -> Procedure:
+    """New settings everywhere, and one server after the other restarts with them."""
+    yield set_up(title, cluster)
+    yield from systemd.restart(systemd.hosts(cluster), cluster, facts)

@@ -1,0 +1,168 @@
+"""Who may use the web UI. By name only."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from ..engine.cluster import Cluster, Host
+from ..engine.entry import perhaps
+from ..engine.errors import RunbookError, UsageError
+from ..engine.secrets import Secret
+from ..engine.section import Fact, Facts, Procedure, Question, stage
+from ..engine.step import quote
+from ..engine.steps import command
+from ..postgres.chapter import PSQL
+from .chapter import CLI, database_answers, first_scheduler, row, section
+from .database import account
+
+ROLES = ("Admin", "Op", "User", "Viewer", "Public")
+"""Airflow's own, from the one that may do everything to the one that may do nothing."""
+
+PASSWORDS = section.secret("airflow_user_", "users of Airflow's web UI, by name", family=True)
+
+NAME = re.compile(r"[a-z][a-z0-9._-]{0,63}")
+
+QUESTION = """select json_build_object(
+  'leader', not pg_is_in_recovery(),
+  'users', (select json_agg(json_build_object(
+      'name', u.username,
+      'roles', (select string_agg(r.name, ', ' order by r.name) from ab_user_role m
+                join ab_role r on r.id = m.role_id where m.user_id = u.id),
+      'active', u.active,
+      'login', to_char(u.last_login, 'YYYY-MM-DD HH24:MI')) order by u.username)
+    from ab_user u))"""
+
+
+@dataclass(frozen=True)
+class User:
+    """An account of the web UI."""
+
+    name: str
+    roles: str
+    active: bool
+    login: Optional[str]
+
+
+def understood(text: str) -> Optional[tuple[User, ...]]:
+    """The answer of USERS; None from a server that does not lead."""
+    told = json.loads(text)
+    found = (
+        User(one["name"], one["roles"] or "", bool(one["active"]), one["login"])
+        for one in told["users"] or ()
+    )
+    return tuple(found) if told["leader"] else None
+
+
+USERS = Fact(
+    "the users of the web UI",
+    on="postgres",
+    command=lambda cluster, host: f'{PSQL} -d airflow -c "{" ".join(QUESTION.split())}"',
+    parse=understood,
+    absent="fab airflow.database makes the first of them",
+)
+
+
+def present(facts: Facts) -> dict[str, User]:
+    """The users by name, as the database's leader knows them."""
+    known: dict[str, Optional[tuple[User, ...]]] = facts.known(USERS)
+    told = next((users for users in known.values() if users is not None), None)
+    if told is None:
+        raise RunbookError(
+            "The database has no leader, or no users of Airflow: fab postgres.check says more, and "
+            "fab airflow.database makes the first user."
+        )
+    return {user.name: user for user in told}
+
+
+@section.table(needs=[USERS])
+def users(cluster: Cluster, facts: Facts) -> list[dict[str, Any]]:
+    """Show who may use the web UI: roles, whether active, the last login."""
+    return [
+        {
+            "user": user.name,
+            "roles": user.roles,
+            "active": "yes" if user.active else "no",
+            "last login": user.login or "never",
+        }
+        for user in present(facts).values()
+    ]
+
+
+@section.procedure(
+    needs=[USERS],
+    on=first_scheduler,
+    help={"name": "the login", "role": "Admin, Op, User, Viewer or Public"},
+)
+def user_add(
+    hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, name: str, role: str = "Viewer"
+) -> Procedure:
+    """Let somebody use the web UI: fab airflow.user-add jane --role Op.
+
+    Once more with another role: that role from then on.
+
+    The password is made up and kept in secrets.yaml as airflow_user_NAME. Roles: Admin, Op, User,
+    Viewer, Public.
+    """
+    if not NAME.fullmatch(name):
+        raise UsageError(
+            f"{name} is no name for a user: a small letter, then small letters, digits, "
+            "dots, - or _; 64 at most."
+        )
+    if role not in ROLES:
+        raise UsageError(f"There is no role {role}{perhaps(role, ROLES)}: {', '.join(ROLES)}.")
+    if name == cluster.airflow.admin:
+        raise UsageError(f"{name} is the administrator of {cluster.file.name}, and stays Admin.")
+    secret = password(name)
+    if name in present(facts) and not cluster.vault.knows(secret):
+        raise UsageError(
+            f"{name} is there already, with a password of its own. To give it a new one: "
+            f"fab airflow.user-remove {name}, then the same again."
+        )
+    yield stage(
+        f"{name} is {role}, with the password {secret.name} of secrets.yaml",
+        first_scheduler(cluster),
+        database_answers(cluster),
+        account(name, role, secret, cluster),
+    )
+
+
+def password(name: str) -> Secret:
+    """Where a user's password is kept."""
+    return Secret(f"{PASSWORDS.name}{name}", f"the user {name} of Airflow's web UI")
+
+
+@section.procedure(needs=[USERS], on=first_scheduler, help={"name": "the login"})
+def user_remove(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, name: str) -> Procedure:
+    """Take somebody's account away, and the password out of secrets.yaml. Asks first.
+
+    Open sessions end with it. The administrator of hosts.yaml stays.
+    """
+    known = present(facts)
+    if name == cluster.airflow.admin:
+        raise UsageError(f"{name} is the administrator of {cluster.file.name}, and stays.")
+    if name not in known:
+        raise UsageError(
+            f"There is no user {name}{perhaps(name, known)}; there are {', '.join(known)}."
+        )
+    yield Question(f"{name} ({known[name].roles or 'no role'}) can no longer use the web UI.")
+    cluster.vault.forget(password(name))
+    yield stage(
+        f"{name} goes",
+        first_scheduler(cluster),
+        database_answers(cluster),
+        command(
+            f"there is no user {name}",
+            f"{CLI} users delete --username {quote(name)}",
+            unless=f"! {row(one_user(name))}",
+        ),
+    )
+
+
+def one_user(name: str) -> str:
+    """A query that finds the user."""
+    literal = name.replace("'", "''")
+    return f"select 1 from ab_user where username = '{literal}'"

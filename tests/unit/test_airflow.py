@@ -1,0 +1,477 @@
+"""The chapters on Python, Airflow and its services, as far as they need no server."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import re
+
+import msgspec
+import pytest
+
+from fabfile import airflow, python_build, systemd
+from fabfile.airflow import check, configure, connections, dags, database, install, state
+from fabfile.airflow.chapter import DAGS, hosts
+from fabfile.airflow.configure import BROKER_PASSWORD, DATABASE_PASSWORD
+from fabfile.airflow.state import DATABASE, Holder, State
+from fabfile.engine.errors import InventoryError, SettingsError, UsageError
+from fabfile.engine.inventory import load
+from fabfile.engine.probes import Answer
+from fabfile.engine.section import Facts
+from fabfile.engine.templates import render
+from fabfile.ssh import HOST_KEYS
+
+PYTHON = "1ad539e9dbd2b42df714b69726e0693bc6b9d2d2c8e91c2e43204026605140c5"
+
+
+def shown(steps) -> str:
+    return "\n".join(f"{step.title}\n{step.apply}" for step in steps)
+
+
+def of(cluster, name, function, *more) -> str:
+    return shown(function(cluster.hosts[name], cluster, *more))
+
+
+# Python
+
+
+def test_python_comes_from_python_org_with_a_hash_that_is_known(cluster):
+    text = of(cluster, "airflow", python_build.fetch)
+    assert "https://www.python.org/ftp/python/3.9.16/Python-3.9.16.tgz" in text
+    assert PYTHON in text
+
+
+def test_a_mirror_is_a_setting(hosts_yaml):
+    source = "sources:\n  python: {url: http://mirror/Python-3.9.16.tar.xz, sha256: " + "a" * 64
+    cluster = load(hosts_yaml("sources: {}", source + "}"))
+    assert python_build.url(cluster) == "http://mirror/Python-3.9.16.tar.xz"
+    assert python_build.sha256(cluster) == "a" * 64
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("python: 3.9.16", "python: 3.10.4", "locked for Python 3.9 and 3.11"),
+        ("python: 3.9.16", "python: 3.9.2", "known for 3.9.16"),
+        ("sources: {}", "sources: {python: {url: http://m/Python-3.9.15.tgz}}", "does not name"),
+        ("sources: {}", "sources: {python: {sha256: 12}}", "sha256"),
+        ("sources: {}", "sources: {pypi: {index: https://u:p@m/simple}}", "/root/.netrc of VM1"),
+    ],
+)
+def test_a_python_that_cannot_be_is_refused(hosts_yaml, old, new, words):
+    with pytest.raises(InventoryError, match=words):
+        load(hosts_yaml(old, new))
+
+
+def test_only_vm1_builds_and_everybody_of_airflow_gets_it(cluster):
+    assert [host.name for host in python_build.only_builder(cluster)] == ["airflow"]
+    names = {host.name for host in python_build.everybody(cluster)}
+    assert names == {"airflow", "scheduler2", "haproxy2", "ftp", "nfs2", "worker1"}
+
+
+def test_python_is_shipped_to_whom_it_lacks(cluster):
+    wanted = python_build.made_from(cluster)
+    known = {"airflow": wanted, "worker1": "none", "scheduler2": wanted, "ftp": "3.9.15 x plain"}
+    facts = Facts({python_build.MARK: known})
+    everybody = python_build.everybody(cluster)
+    steps = list(python_build.ship(cluster.hosts["airflow"], cluster, facts, everybody))
+    assert [step.title.split()[0] for step in steps] == ["ftp", "worker1"]
+    assert "rsync -a --delete" in steps[0].apply
+    assert (
+        steps[0].apply.index("rm -f") < steps[0].apply.index("rsync") < steps[0].apply.index("tee")
+    )
+
+
+def test_what_python_lacks_is_told():
+    assert python_build.runs(Answer("3.9.16", 0), "3.9.16").level == "ok"
+    missing = "Traceback …\nModuleNotFoundError: No module named '_lzma'"
+    assert python_build.runs(Answer(missing, 1), "3.9.16").sentence.endswith("'_lzma'")
+    assert python_build.runs(Answer("3.9.15", 0), "3.9.16").level == "error"
+
+
+# Installation and configuration
+
+
+@pytest.mark.parametrize("version", ["2.9.0", "2.7.3"])
+@pytest.mark.parametrize("python", ["3.9", "3.11"])
+def test_there_is_a_lock_with_hashes_for_each_pair(version, python):
+    lines = render(f"airflow/{version}-py{python}.lock", {}).splitlines()
+    pins = [line for line in lines if not line.startswith((" ", "#"))]
+    assert f"apache-airflow=={version} \\" in pins
+    assert all("==" in pin and pin.endswith("\\") for pin in pins)
+    celery = next(pin for pin in pins if pin.startswith("celery=="))
+    assert celery.startswith("celery==5.5." if version == "2.9.0" else "celery==5.3.")
+
+
+def test_what_breaks_off_brings_the_former_installation_back(cluster):
+    text = of(cluster, "airflow", install.install)
+    assert "--require-hashes" in text
+    assert text.index('mv /opt/airflow/2.9.0 "$before"') < text.index("--require-hashes")
+    assert "what was there before is as it was" in text
+
+
+def parsed(text: str) -> configparser.ConfigParser:
+    config = configparser.ConfigParser()
+    config.read_string(text)
+    return config
+
+
+def cfg(cluster, host="worker1") -> str:
+    steps = configure.configure(cluster.hosts[host], cluster)
+    return next(step.text for step in steps if step.title.endswith("airflow.cfg"))
+
+
+def test_the_configuration_is_the_same_on_all_servers(cluster):
+    assert len({cfg(cluster, host.name) for host in hosts(cluster)}) == 1
+
+
+def test_the_database_is_reached_through_the_vip_or_by_asking_for_the_leader(cluster, hosts_yaml):
+    config = parsed(cfg(cluster))
+    assert "@192.168.83.210:5000/airflow?" in config["database"]["sql_alchemy_conn"]
+    assert config["celery"]["result_backend"].startswith("db+postgresql+psycopg2://airflow:")
+    direct = load(hosts_yaml("database: vip", "database: hosts"))
+    dsn = parsed(cfg(direct))["database"]["sql_alchemy_conn"]
+    assert dsn.count("host=192.168.83.") == 3
+    assert "target_session_attrs=read-write" in dsn
+
+
+def test_all_nodes_of_the_queue_are_named(cluster):
+    urls = parsed(cfg(cluster))["celery"]["broker_url"].split(";")
+    assert [url.rpartition("@")[2] for url in urls] == [
+        f"{node}:5672/airflow" for node in ("mq1", "mq2", "mq3")
+    ]
+
+
+def test_passwords_with_any_character_arrive_as_they_are(cluster, monkeypatch):
+    monkeypatch.setenv("RUNBOOK_SECRET_POSTGRES_AIRFLOW", "p%40@:/'x")
+    assert ":p%2540%40%3A%2F%27x@" in parsed(cfg(cluster))["database"]["sql_alchemy_conn"]
+
+
+def test_the_fernet_key_is_one(cluster):
+    import base64
+
+    key = parsed(cfg(cluster))["core"]["fernet_key"]
+    assert len(base64.urlsafe_b64decode(key)) == 32
+
+
+def test_no_diff_shows_a_secret(cluster):
+    step = next(
+        step
+        for step in configure.configure(cluster.hosts["worker1"], cluster)
+        if step.title.endswith("airflow.cfg")
+    )
+    holding = [line for line in step.text.splitlines() if re.match(configure.SECRETS, line)]
+    assert len(holding) == 6
+    kept = (*airflow.section.secrets, DATABASE_PASSWORD, BROKER_PASSWORD)
+    secrets = [cluster.secret(one) for one in kept]
+    for line in step.text.splitlines():
+        assert line in holding or not any(secret in line for secret in secrets)
+
+
+def test_settings_of_the_user_go_over_it(hosts_yaml):
+    cluster = load(hosts_yaml("settings: {}", "settings: {core: {parallelism: 7}}"))
+    env = next(
+        step.text
+        for step in configure.configure(cluster.hosts["worker1"], cluster)
+        if step.title.endswith("airflow.env")
+    )
+    assert 'AIRFLOW__CORE__PARALLELISM="7"' in env
+
+
+@pytest.mark.parametrize(("version", "quorum"), [("2.9.0", True), ("2.7.3", False)])
+def test_queues_are_of_the_kind_that_the_celery_of_this_airflow_can_use(
+    hosts_yaml, version, quorum
+):
+    cluster = load(hosts_yaml("airflow: 2.9.0", f"airflow: {version}"))
+    module = next(
+        step.text
+        for step in configure.configure(cluster.hosts["worker1"], cluster)
+        if step.title.endswith("airflow_celery.py")
+    )
+    compile(module, "airflow_celery.py", "exec")
+    kind = "quorum" if quorum else "classic"
+    assert f'queue_arguments={{"x-queue-type": "{kind}"}}' in module
+    assert ("worker_detect_quorum_queues" in module) == quorum
+    assert "worker_enable_prefetch_count_reduction" in module
+
+
+def test_the_schema_is_made_on_one_server_and_never_over_another_one(cluster):
+    titles = [step.title for step in database.database(cluster.hosts["airflow"], cluster)]
+    assert titles[1].startswith("the schema is Airflow 2.9.0's, or there is none")
+    assert titles[-1] == "user admin with the password of secrets.yaml"
+
+
+def test_a_connection_pins_the_host_key(cluster):
+    keys = {"card1": ["ssh-rsa AAAAB", "ssh-ed25519 AAAAC"]}
+    made = connections.connection(cluster.hosts["card1"], cluster, Facts({HOST_KEYS: keys}))
+    extra = json.loads(str(made["extra"]))
+    assert extra["host_key"] == "ssh-ed25519 AAAAC"
+    assert extra["no_host_key_check"] is False
+    assert "private_key" not in extra
+
+
+# DAGs
+
+
+def with_dags(cluster, folder):
+    airflow = msgspec.structs.replace(cluster.airflow, dags=str(folder))
+    return msgspec.structs.replace(cluster, airflow=airflow)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "team").mkdir()
+    (tmp_path / "team" / "etl.py").write_text("x = 1\n")
+    (tmp_path / "etl.sql").write_text("select 1;\n")
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "etl.pyc").write_bytes(b"\xff")
+    return tmp_path
+
+
+def test_the_dag_folder_is_read_but_what_python_compiled(cluster, folder):
+    files = dags.project_files(with_dags(cluster, folder))
+    assert files == {"etl.sql": "select 1;\n", "team/etl.py": "x = 1\n"}
+    assert dags.folders(files) == ["team"]
+
+
+@pytest.mark.parametrize("what", ["missing", "binary"])
+def test_a_dag_folder_that_cannot_be_read_is_told(cluster, folder, what):
+    (folder / "data.bin").write_bytes(b"\xff\xfe")
+    wrong = folder / "nowhere" if what == "missing" else folder
+    with pytest.raises(SettingsError, match="is no folder" if what == "missing" else "data.bin"):
+        dags.project_files(with_dags(cluster, wrong))
+
+
+def test_dags_are_imported_before_the_first_of_them_is_written(cluster, folder, monkeypatch):
+    monkeypatch.setattr(dags, "the_active", lambda cluster, facts: cluster.hosts["ftp"])
+    titles = [
+        step.title for step in dags.dags(cluster.hosts["ftp"], with_dags(cluster, folder), Facts())
+    ]
+    imported = titles.index("the DAGs can be imported: 2 files")
+    assert imported < titles.index(f"file {DAGS}/etl.sql")
+    standby = dags.dags(cluster.hosts["nfs2"], with_dags(cluster, folder), Facts())
+    assert not any(DAGS in step.title for step in standby)
+
+
+# What the check says
+
+
+def alive(**changed) -> State:
+    usual = {
+        "leader": True,
+        "schema": "1949afb29106",
+        "ages": {
+            ("SchedulerJob", "airflow"): 2,
+            ("SchedulerJob", "scheduler2"): 3,
+            ("TriggererJob", "airflow"): 2,
+            ("TriggererJob", "scheduler2"): 2,
+            ("DagProcessorJob", "ftp"): 4,
+            ("SchedulerJob", "gone"): 90000,
+        },
+        "broken": (),
+        "queued": 0,
+        "running": 0,
+    }
+    return State(**{**usual, **changed})
+
+
+def found(cluster, known=None, content=None) -> dict[str, tuple[str, str]]:
+    names = [host.name for host in hosts(cluster)]
+    facts = {
+        check.CONTENT: content or dict.fromkeys(names, "1"),
+        check.FOLDER: dict.fromkeys(names, "2"),
+        DATABASE: {"sql1": known} if known else {},
+    }
+    return {
+        one.title: (one.verdict.level, one.verdict.sentence)
+        for one in check.together(cluster, Facts(facts))
+    }
+
+
+def test_all_is_well(cluster):
+    assert {level for level, _ in found(cluster, alive()).values()} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "title", "level", "words"),
+    [
+        ({"schema": "405de8318b3a"}, "the schema is that of Airflow 2.9.0", "error", "2.7.3"),
+        ({"broken": ("/a.py",)}, "every DAG can be imported", "error", "/a.py"),
+        ({"queued": 3}, "no task waits for a worker", "error", "3 for more than 300 s"),
+        ({"ages": {}}, "the scheduler of airflow is alive", "error", "it has no running job"),
+        ({"ages": {}}, "one DAG processor is at work", "error", "there is none"),
+        (
+            {"ages": {("SchedulerJob", "scheduler2"): 31}},
+            "the scheduler of scheduler2 is alive",
+            "error",
+            "31 s old",
+        ),
+        (
+            {"ages": {("DagProcessorJob", "ftp"): 3, ("DagProcessorJob", "nfs2"): 4}},
+            "one DAG processor is at work",
+            "warn",
+            "there are 2: ftp, nfs2",
+        ),
+        (
+            {"holder": Holder(75, 4711, "192.168.83.129", "idle in transaction")},
+            "no session of the database waits for another",
+            "warn",
+            "one has waited 75 s for session 4711 (idle in transaction), which came from 192",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told(cluster, changed, title, level, words):
+    said = found(cluster, alive(**changed))[title]
+    assert said[0] == level
+    assert words in said[1]
+
+
+def test_a_session_that_holds_others_up_is_ended_on_the_leader(cluster):
+    state = alive(holder=Holder(75, 4711, "", "active"))
+    standby = alive(leader=False)
+    finding = check.held_up(state, Facts({DATABASE: {"sql1": standby, "sql3": state}}))
+    end = "sudo -u postgres psql -Xc 'select pg_terminate_backend(4711)'"
+    assert finding.fix == f'fab -H sql3 -- "{end}"'
+
+
+def test_without_a_leader_the_check_says_so(cluster):
+    assert found(cluster)["Airflow's schema"][0] == "error"
+    assert found(cluster, alive(leader=False))["Airflow's schema"][0] == "error"
+
+
+def test_an_installation_that_differs_is_named(cluster):
+    names = [host.name for host in hosts(cluster)]
+    content = {**dict.fromkeys(names, "1"), "worker1": "9"}
+    title = "the installation is the same everywhere"
+    assert found(cluster, alive(), content)[title] == ("error", "worker1 has another one")
+    again = "-- sudo rm /opt/airflow/2.9.0/.airflow-runbook; then fab airflow.install airflow.ship"
+    assert check.once_more(cluster, Facts({check.CONTENT: content})) == f"fab -H worker1 {again}"
+    content = {**dict.fromkeys(names, "1"), "airflow": "9"}
+    everywhere = f"fab -H {','.join(names)} {again}"
+    assert check.once_more(cluster, Facts({check.CONTENT: content})) == everywhere
+
+
+def test_the_databases_answer_is_read():
+    text = json.dumps(
+        {
+            "leader": True,
+            "schema": "1949afb29106",
+            "jobs": {"SchedulerJob airflow": 3},
+            "broken": None,
+            "queued": 0,
+            "running": 1,
+            "holder": {"waited": 75, "pid": 4711, "address": "10.0.0.7", "state": "active"},
+        }
+    )
+    read = state.understood(text)
+    assert read.ages == {("SchedulerJob", "airflow"): 3}
+    assert read.broken == ()
+    assert read.holder == Holder(75, 4711, "10.0.0.7", "active")
+
+
+@pytest.mark.parametrize(
+    ("text", "level"),
+    [
+        ('{"metadatabase": {"status": "healthy"}, "scheduler": {"status": "unhealthy"}}', "ok"),
+        ('{"metadatabase": {"status": "unhealthy"}}', "error"),
+        ("curl: (7) Failed to connect", "error"),
+    ],
+)
+def test_a_webserver_is_judged_by_what_it_says(text, level):
+    assert check.healthy(Answer(text, 0)).level == level
+
+
+@pytest.mark.parametrize(
+    ("text", "level"), [("0.2", "ok"), ("-1.4", "error"), ("could not connect", "error")]
+)
+def test_clocks_are_compared_with_the_databases(text, level):
+    assert check.within_a_second(Answer(text, 0)).level == level
+
+
+# Services
+
+
+def unit(cluster, host, role) -> str:
+    return next(
+        step.text
+        for step in systemd.install(cluster.hosts[host], cluster)
+        if step.title.endswith(f"airflow-{role}.service")
+    )
+
+
+def test_each_role_has_its_unit_in_the_foreground(cluster):
+    names = [component.unit for component in systemd.components(cluster.hosts["airflow"])]
+    assert names == [
+        f"airflow-{role}.service" for role in ("scheduler", "triggerer", "webserver", "flower")
+    ]
+    text = unit(cluster, "airflow", "scheduler")
+    assert "ExecStart=/opt/airflow/2.9.0/bin/airflow scheduler --skip-serve-logs\n" in text
+    assert "User=airflow\n" in text
+    assert "Restart=always\n" in text
+    assert "StartLimitIntervalSec=0\n" in text
+    assert " -D" not in text
+
+
+def test_a_worker_has_time_to_end_its_longest_task(cluster):
+    text = unit(cluster, "worker1", "worker")
+    assert "KillMode=mixed\n" in text
+    assert f"TimeoutStopSec={24 * 3600 + 60}\n" in text
+    assert "--concurrency 4\n" in text
+    assert "ExecStartPre=/usr/bin/test -s /app1/airflow/dags/.nfs-ha\n" in text
+
+
+@pytest.mark.parametrize(
+    ("ram", "cpu", "tasks"), [("1GB", 1, 2), ("2GB", 2, 4), ("8GB", 2, 8), ("16GB", 8, 32)]
+)
+def test_a_worker_takes_as_many_tasks_as_fit(cluster, ram, cpu, tasks):
+    host = msgspec.structs.replace(cluster.hosts["worker1"], ram=ram, cpu=cpu)
+    assert systemd.concurrency(host, cluster) == tasks
+
+
+def test_the_dag_processor_of_an_nfs_server_is_not_started_at_boot(cluster):
+    assert "[Install]" not in unit(cluster, "ftp", "dag-processor")
+    assert "WantedBy=airflow.target" in unit(cluster, "worker1", "worker")
+    titles = [step.title for step in systemd.install(cluster.hosts["ftp"], cluster)]
+    assert "airflow-dag-processor.service is enabled" not in titles
+
+
+def test_no_two_of_a_role_start_at_once(cluster):
+    for batch in cluster.apart(systemd.hosts(cluster)):
+        for role in ("scheduler", "webserver"):
+            assert len([host for host in batch if role in host.roles]) <= 1
+
+
+def test_what_hands_out_tasks_stops_first_and_what_shows_them_last(cluster):
+    stages = list(systemd.stop(systemd.hosts(cluster), cluster, Facts()))
+    assert [part.title for part in stages] == [
+        "stop: scheduler",
+        "stop: DAG processor",
+        "stop: triggerer",
+        "stop: Celery worker",
+        "stop: webserver",
+        "stop: Flower",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("host", "name", "words"),
+    [("worker2", "worker", "did you mean worker1"), ("worker1", "workr", "it runs worker")],
+)
+def test_logs_of_what_is_not_there_are_refused(cluster, host, name, words):
+    hosts = systemd.hosts(cluster)
+    with pytest.raises(UsageError, match=words):
+        list(systemd.logs(hosts, cluster, Facts(), host=host, unit=name))
+
+
+@pytest.mark.parametrize(
+    ("text", "level"),
+    [
+        ("SubState=running\nNRestarts=0\n 500", "ok"),
+        ("SubState=running\nNRestarts=29\n 3", "error"),
+        ("SubState=running\nNRestarts=29\n 3600", "ok"),
+        ("SubState=auto-restart\nNRestarts=4", "error"),
+        ("SubState=dead\nNRestarts=0", "ok"),
+    ],
+)
+def test_a_unit_that_starts_again_and_again_is_told(text, level):
+    assert systemd.stays_up(Answer(text, 0)).level == level
