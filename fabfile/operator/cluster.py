@@ -1,0 +1,16 @@
+"""`inv cluster.*`: the cluster as one thing."""
+
+from __future__ import annotations
+
+from invoke import Collection
+
+from .deploy import deploy
+from .judge import check, diff, plan
+from .power import start, stop
+from .reboot import reboot
+from .status.tasks import report, status
+from .support import support
+
+cluster = Collection(
+    "cluster", status, report, deploy, check, plan, diff, stop, start, reboot, support
+)

@@ -1,0 +1,77 @@
+"""`inv inventory.*`: what hosts.yaml says, without a connection."""
+
+from __future__ import annotations
+
+from json import dumps
+
+from invoke import Collection, Context, task
+from msgspec import to_builtins
+from tabulate import tabulate
+
+from ..engine.cluster import Cluster
+from ..engine.inventory import load_configured
+from ..engine.session import in_sentences
+
+SHOWN = ("name", "hosts", "vips", "groups", "versions", "timezone", "selinux")
+
+
+@task(help={"json": "as one JSON document"})
+@in_sentences
+def show(c: Context, json: bool = False) -> None:
+    """Show hosts, VIPs and versions of hosts.yaml as tables."""
+    cluster = load_configured()
+    if json:
+        shown = {key: to_builtins(getattr(cluster, key)) for key in SHOWN}
+        print(dumps(shown, ensure_ascii=False))
+        return
+    print(
+        tabulate(
+            _host_rows(cluster), headers=["VM", "host", "address", "RAM", "CPU", "disk", "roles"]
+        )
+    )
+    print()
+    vips = [
+        (
+            vip.name,
+            vip.address,
+            vip.role,
+            ", ".join(sorted(vip.members, key=lambda name: -vip.members[name])),
+        )
+        for vip in cluster.vips.values()
+    ]
+    print(tabulate(vips, headers=["VIP", "address", "for", "members, preferred first"]))
+    versions = cluster.versions
+    print(
+        f"\nAirflow {versions.airflow}, Python {versions.python}, "
+        f"PostgreSQL {versions.postgresql}, "
+        f"RabbitMQ {versions.rabbitmq}, Erlang {versions.erlang}; "
+        f"{cluster.timezone}, SELinux {cluster.selinux}"
+    )
+
+
+@task
+@in_sentences
+def check(c: Context) -> None:
+    """Judge hosts.yaml without connecting anywhere."""
+    cluster = load_configured()
+    for warning in cluster.warnings:
+        print(f"warning: {warning}")
+    print(f"{cluster.file.name} is fine: {len(cluster.hosts)} hosts, {len(cluster.vips)} VIPs.")
+
+
+def _host_rows(cluster: Cluster) -> list[tuple[object, ...]]:
+    return [
+        (
+            f"VM{host.vm}",
+            host.name,
+            host.address,
+            host.ram,
+            host.cpu,
+            host.disk,
+            ", ".join(host.roles),
+        )
+        for host in cluster.hosts.values()
+    ]
+
+
+inventory = Collection("inventory", show, check)

@@ -1,0 +1,129 @@
+"""`inv cluster.stop` and `cluster.start`: a planned power cycle of everything, in order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from invoke import Context, Exit, task
+
+from ..engine.errors import RunbookError, UnreachableError
+from ..engine.session import in_sentences, session
+from .sections import has_hosts, settled
+
+if TYPE_CHECKING:
+    from ..engine.cluster import Cluster, Host
+    from ..engine.run import Run
+
+BOOTING = 600
+"""Seconds that servers get to answer after somebody has switched them on."""
+
+HELP = {
+    "without": "servers that are left out, such as one that is broken: mq2,sql3",
+    "plan": "connect, change nothing, show what would be done",
+}
+
+
+@task(
+    help={
+        **HELP,
+        "power-off": "switch the servers off once everything has stopped",
+        "yes": "answer yes to every question",
+    }
+)
+@in_sentences
+def stop(
+    c: Context, power_off: bool = False, without: str = "", plan: bool = False, yes: bool = False
+) -> None:
+    """Stop everything in the right order, for a planned power cycle. Asks first.
+
+    Airflow, schedulers first; workers end their tasks before they stop. Then the share is left, the
+    addresses go down, the database stops (replicas, leader, etcd), the message queue, the share.
+    What starts at boot still does. A second call changes nothing.
+    """
+    from ..engine.run import Options
+    from .leg import Leg
+    from .shutdown import STOPS, power
+
+    with session(Options(plan=plan, yes=yes)) as run:
+        hosts = answering(run, chosen(run.cluster, without), patience=0)
+        run.report.say(
+            f"Airflow and all that it needs stops on {len(hosts)} servers"
+            f"{', which then switch themselves off' if power_off else ''}. "
+            "Tasks that are running end first, however long they take."
+        )
+        if not plan and not run.agreed():
+            raise RunbookError("Nothing was done.")
+        legs = [leg for leg in STOPS if has_hosts(leg.name, run.cluster)]
+        fine = all(leg.carry_out(run, "cluster.stop", hosts) for leg in legs)
+        if fine and power_off:
+            fine = Leg("power", (), power).carry_out(run, "cluster.stop", hosts)
+        run.report.recap(run.exit_code)
+        if fine and not plan:
+            run.report.say("\nWhat brings it back: inv cluster.start")
+        code = run.exit_code
+    if code:
+        raise Exit(code=code)
+
+
+@task(help={**HELP, "wait": f"seconds that servers get to answer (default: {BOOTING})"})
+@in_sentences
+def start(c: Context, without: str = "", wait: int = BOOTING, plan: bool = False) -> None:
+    """Start everything in the right order, after cluster.stop or a power failure.
+
+    Waits for the servers, then brings up the share, the message queue, the database (the server
+    that led last goes first), the addresses and Airflow, each when the checks of the one before
+    find nothing wrong. Ends with every check. A second call changes nothing.
+    """
+    from ..engine.run import Options
+    from .startup import STARTS
+
+    with session(Options(plan=plan)) as run:
+        hosts = answering(run, chosen(run.cluster, without), patience=0 if plan else wait)
+        for leg in STARTS:
+            if not has_hosts(leg.name, run.cluster):
+                continue
+            fine = leg.carry_out(run, "cluster.start", hosts)
+            if fine and not plan and leg is not STARTS[-1] and not without:
+                fine = settled(run, [leg.name])
+            if not fine:
+                run.report.say(f"\n{leg.name} did not come up; mend it, then: inv cluster.start")
+                break
+        else:
+            if not plan:
+                settled(run)
+        run.report.recap(run.exit_code)
+        code = run.exit_code
+    if code:
+        raise Exit(code=code)
+
+
+def chosen(cluster: Cluster, without: str) -> list[Host]:
+    """All servers but these."""
+    left_out = cluster.select(without) if without else []
+    return [host for host in cluster.hosts.values() if host not in left_out]
+
+
+def answering(run: Run, hosts: Sequence[Host], patience: float) -> list[Host]:
+    """These hosts, once all of them answer; UnreachableError if one does not in time."""
+    from ..engine.beside import beside
+    from .leg import ANSWERS
+
+    deadline, waited = time.monotonic() + patience, ""
+    while True:
+        attempt = beside(run, run.connections, run.report, forget=True)
+        known = attempt.gather([ANSWERS], hosts).known(ANSWERS)
+        silent = ", ".join(host.name for host in hosts if host.name not in known)
+        if not silent:
+            return list(hosts)
+        if time.monotonic() > deadline:
+            within = f" within {patience:.0f} s" if patience else ""
+            raise UnreachableError(
+                f"{silent} did not answer{within}; nothing was done. Bring it back, or leave it "
+                f"out: --without {silent.replace(' ', '')}"
+            )
+        if silent != waited:
+            run.report.say(f"waiting for {silent}")
+            waited = silent
+        time.sleep(2)

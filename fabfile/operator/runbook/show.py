@@ -1,0 +1,70 @@
+"""`inv runbook.show`: the runbook for a person who types."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from typing import Any
+
+from invoke import Context, Exit, task
+
+from ...engine.errors import UNREACHABLE, UsageError
+from ...engine.session import in_sentences, session
+
+FORMATS = ("text", "markdown", "html")
+HELP = {
+    "section": "a section, or one task of it; may stand alone (default: the whole runbook)",
+    "host": "only what is typed there: sql1,@rabbitmq",
+    "format": "text, which a root shell takes as it is; markdown; or html, one file",
+    "ask": "connect, and write what hangs on other servers' answers as they are now",
+}
+
+
+@task(positional=["section"], help=HELP)
+@in_sentences
+def show(
+    c: Context, section: str = "", host: str = "", format: str = "text", ask: bool = False
+) -> None:
+    """Print the runbook from its steps, with real addresses, for a person who types.
+
+    Connects nowhere, unless --ask is given. Passwords are placeholders such as @rabbitmq_admin@.
+    """
+    if format not in FORMATS:
+        raise UsageError(f"There is no format {format}; there are {', '.join(FORMATS)}.")
+    from ...engine.inventory import load_configured
+    from ...engine.run import Options
+
+    if not ask:
+        print(page(load_configured(), section, host, format), end="")
+        return
+    # What is said on the way is not part of the page.
+    with redirect_stdout(sys.stderr), session(Options(hosts=host)) as run:
+        text = page(run.cluster, section, host, format, run.gather)
+        silent = run.lost
+    print(text, end="")
+    for sentence in silent.values():
+        print(sentence, file=sys.stderr)
+    if silent:
+        raise Exit(code=UNREACHABLE)
+
+
+def page(cluster: Any, section: str, host: str, format: str, gather: Any = None) -> str:
+    """The runbook as text in one of the formats."""
+    from ... import SECTIONS
+    from ...engine.templates import render
+    from ...engine.typed import SHELL
+    from .chapters import Author, written
+
+    hosts = cluster.select(host) if host else list(cluster.hosts.values())
+    chapters = written(Author(cluster, hosts, gather), SECTIONS, section, hosts)
+    context = {
+        "cluster": cluster,
+        "chapters": chapters,
+        "hosts": hosts,
+        "shell": SHELL,
+        "asked": bool(gather),
+        "again": " ".join(
+            ["inv runbook.show", *filter(None, [section, host and f"--host {host}"]), "--ask"]
+        ),
+    }
+    return render(f"runbook/{format}.j2", context)

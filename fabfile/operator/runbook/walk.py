@@ -1,0 +1,42 @@
+"""`inv runbook.walk`: the runbook step by step, with a person who decides."""
+
+from __future__ import annotations
+
+from invoke import Context, Exit, task
+
+from ...engine.session import in_sentences, session
+
+HELP = {
+    "section": "a section, or one task of it; may stand alone (default: the whole runbook)",
+    "host": "only on these hosts: sql1,@rabbitmq",
+    "afresh": "from the first step, and ask again about what was skipped",
+}
+
+
+@task(positional=["section"], help=HELP)
+@in_sentences
+def walk(c: Context, section: str = "", host: str = "", afresh: bool = False) -> None:
+    """Walk through the runbook: what is not as wanted is shown, and you decide.
+
+    For each such step, a letter: r runs it, s skips it, d shows what would change, h opens a root
+    shell there, q leaves. The next walk goes on at that place, also another person's.
+    """
+    from ... import SECTIONS
+    from ...engine.run import Options
+    from .bookmark import Bookmark, Walk
+    from .chapters import wanted
+    from .person import Console
+    from .walker import Walker
+
+    sections = wanted(SECTIONS, section)
+    person = Console()
+    with session(Options(hosts=host)) as run:
+        part = " on ".join(filter(None, [section or "all", host]))
+        bookmark = Bookmark(run.cluster.state, part, run.journal.who)
+        if afresh:
+            bookmark.open()
+            bookmark.move(lambda found: Walk())
+        again = " ".join(["inv runbook.walk", *filter(None, [section, host and f"--host {host}"])])
+        code = Walker(run, person, bookmark, again).walk(sections)
+    if code:
+        raise Exit(code=code)

@@ -1,0 +1,351 @@
+"""A walk through the runbook: the next step that is not as wanted, one decision at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Callable, Optional
+
+import msgspec
+
+from ...engine.cluster import Host
+from ...engine.errors import FAILED, UNREACHABLE, MissingFact, RunbookError, UsageError
+from ...engine.placeholders import Placeholders
+from ...engine.results import BROKEN, HostResult
+from ...engine.run import Run
+from ...engine.script import CHECK, DO, PLAN, StepResult
+from ...engine.section import ControllerTask, Facts, Section, StepTask, Work
+from ...engine.step import Step
+from ...engine.steps import not_noted
+from ...engine.typed import Typed, typed
+from .bookmark import Bookmark, Moved, Place, Walk
+from .person import QUIT, Person
+
+PENDING = {"differs", "refused", *BROKEN}
+"""What a step is when it still has to be taken."""
+
+
+SHOWN = 60
+"""Lines of a step's commands that fit the person's patience."""
+
+
+class Quit(Exception):
+    """The person has had enough."""
+
+
+@dataclass(frozen=True)
+class Pending:
+    """The next step of a host: where it stands among its task's steps, and why it is open."""
+
+    host: Host
+    index: int
+    step: Step
+    found: StepResult
+
+    @property
+    def by_hand(self) -> Typed:
+        """As it is typed."""
+        return typed([replace(self.step, notify=())])[0]
+
+
+def one_by_one(steps: Iterable[Step]) -> list[Step]:
+    """The steps so that each can be taken alone: restarts are noted, and come as steps at the end.
+
+    A run does the same in one go.
+    """
+    steps = list(dict.fromkeys(steps))
+    handlers = {handler.name: handler for step in steps for handler in step.notify}
+    noting = [
+        replace(step, notify=tuple(replace(handler, apply="") for handler in step.notify))
+        for step in steps
+    ]
+    restarts = [
+        Step(handler.title, not_noted(handler), handler.apply, clears=(handler,))
+        for handler in handlers.values()
+        if handler.apply
+    ]
+    return [*noting, *restarts]
+
+
+class Walker:
+    """Walks a run's tasks with a person."""
+
+    def __init__(
+        self, run: Run, person: Person, bookmark: Bookmark, again: str = "inv runbook.walk"
+    ) -> None:
+        self._run = run
+        self._person = person
+        self._bookmark = bookmark
+        self._again = again
+        self._placeholders = Placeholders(run.cluster.vault)
+        self._cluster = run.cluster.with_vault(self._placeholders)
+        self._wrong: set[tuple[str, str]] = set()
+        self._open: set[tuple[str, str]] = set()
+        self._lost: set[str] = set()
+
+    def walk(self, sections: Sequence[tuple[Section, str]]) -> int:
+        """Through these sections, or tasks of them, to the end or to where the person quits."""
+        works = [(section, work) for section, task in sections for work in _works(section, task)]
+        if not any(self._run.hosts_for(work, within=section) for section, work in works):
+            raise UsageError(f"{self._again}: there is nothing to do on these hosts.")
+        try:
+            for section, work in self._from_bookmark(works):
+                self._task(section, work)
+        except Quit:
+            self._say(f"Left here; the next {self._again} goes on at this place.")
+        else:
+            self._ends()
+        if self._wrong:
+            return FAILED
+        return UNREACHABLE if self._lost else 0
+
+    def _from_bookmark(self, works: list[tuple[Section, Work]]) -> list[tuple[Section, Work]]:
+        walk = self._bookmark.open()
+        names = [work.name for _, work in works]
+        if not walk.at or walk.at.task not in names:
+            return works
+        self._say(
+            f"Going on at {walk.at.task}, where {walk.who} was at {walk.when}. "
+            "From the first step: --afresh"
+        )
+        return works[names.index(walk.at.task) :]
+
+    def _ends(self) -> None:
+        skipped = self._bookmark.walk.skipped
+        for place in skipped:
+            self._say(f"skipped: {place.task} on {place.host}: {place.step}")
+        for task, host in sorted(self._open):
+            self._say(f"not known yet: {task} on {host}")
+        for task, host in sorted(self._wrong):
+            self._say(f"went wrong: {task}{f' on {host}' if host else ''}")
+        for host in sorted(self._lost):
+            self._say(f"unreachable: {host}")
+        rest = skipped or self._open or self._lost or self._wrong
+        self._say("That was all, but for what is named here." if rest else "All is as wanted.")
+        self._move(lambda walk: Walk())
+
+    def _task(self, section: Section, work: Work) -> None:
+        hosts = self._run.hosts_for(work, within=section)
+        if not hosts:
+            return
+        if isinstance(work, ControllerTask):
+            self._here(work)
+        elif isinstance(work, StepTask):
+            takers = work.taken_by(hosts, self._cluster)
+            facts = self._run.gather(work.needs, takers)
+            batches = work.batches(takers, self._cluster) if work.batches else [takers]
+            for batch in batches:
+                self._batch(work, batch, facts, hosts)
+
+    def _here(self, work: ControllerTask) -> None:
+        """A task that works on this machine; nothing says whether it is needed."""
+        while work.name not in self._bookmark.walk.done:
+            self._say(f"\n{work.name}, on this machine: {_first_line(work.doc)}")
+            answer = self._person.choose("rsq")
+            if answer == QUIT:
+                raise Quit
+            if answer == "r" and not self._performed(work):
+                continue
+            self._move(lambda walk: msgspec.structs.replace(walk, done=(*walk.done, work.name)))
+
+    def _performed(self, work: ControllerTask) -> bool:
+        try:
+            fine = self._run.perform(work, {})
+        except RunbookError as error:
+            self._say(str(error))
+            fine = False
+        (self._wrong.discard if fine else self._wrong.add)((work.name, ""))
+        return fine
+
+    def _batch(
+        self, work: StepTask, batch: Sequence[Host], facts: Facts, hosts: Sequence[Host]
+    ) -> None:
+        """Hosts that take a task at the same time: the step that is furthest behind comes first."""
+        steps = self._steps(work, batch, facts, hosts)
+        open_steps = self._judged(work, batch, steps)
+        while open_steps:
+            waiting = [open_steps[host.name] for host in batch if host.name in open_steps]
+            first = min(waiting, key=lambda one: one.index)
+            group = [one for one in waiting if one.by_hand == first.by_hand]
+            moved = self._decide(work, group)
+            again = batch if moved else [one.host for one in group]
+            for host in again:
+                open_steps.pop(host.name, None)
+            open_steps.update(self._judged(work, again, steps))
+
+    def _steps(
+        self, work: StepTask, batch: Sequence[Host], facts: Facts, hosts: Sequence[Host]
+    ) -> dict[str, list[Step]]:
+        steps: dict[str, list[Step]] = {}
+        for host in batch:
+            try:
+                steps[host.name] = one_by_one(work.steps(host, self._cluster, facts, hosts))
+            except RunbookError as error:
+                if error.exit_code != FAILED:
+                    raise
+                self._say(f"\n{work.name} on {host.name}: cannot be said yet: {error}")
+                missing = isinstance(error, MissingFact)
+                (self._open if missing else self._wrong).add((work.name, host.name))
+        return steps
+
+    def _judged(
+        self, work: StepTask, hosts: Sequence[Host], steps: dict[str, list[Step]]
+    ) -> dict[str, Pending]:
+        """Host: its first step that is neither as wanted nor skipped."""
+        skipped = set(self._bookmark.walk.skipped)
+
+        def left(host: Host) -> list[Step]:
+            return [
+                step
+                for step in steps[host.name]
+                if Place(work.name, host.name, step.title) not in skipped
+            ]
+
+        def judge(host: Host) -> tuple[HostResult, Optional[Pending]]:
+            own = left(host)
+            result = self._run.take(work.name, host, own, CHECK, work.bootstrap)
+            for part in result.parts:
+                if part.status in PENDING:
+                    step = own[part.index]
+                    return result, Pending(host, steps[host.name].index(step), step, part)
+            return result, None
+
+        there = [host for host in hosts if host.name in steps and host.name not in self._lost]
+        judged = self._run.parallel([host for host in there if left(host)], judge)
+        self._run.report.close()
+        for result, _ in judged:
+            self._note_trouble(result)
+        return {found.host.name: found for _, found in judged if found}
+
+    def _note_trouble(self, result: HostResult) -> None:
+        if result.status == "unreachable":
+            self._lost.add(result.host)
+            self._run.conclude(result)
+            self._say(f"\n{result.sentence} It is left out of this walk.")
+        elif result.sentence and not result.parts:
+            self._wrong.add((result.task, result.host))
+            self._run.conclude(result)
+            self._say(f"\n{result.sentence}")
+
+    def _decide(self, work: StepTask, group: list[Pending]) -> bool:
+        """Ask until the step is run or skipped; True if somebody else went on meanwhile."""
+        first = group[0]
+        names = ", ".join(one.host.name for one in group)
+        place = Place(work.name, first.host.name, first.step.title)
+        try:
+            if self._bookmark.walk.at != place:
+                self._bookmark.move(lambda walk: msgspec.structs.replace(walk, at=place))
+            self._present(f"{work.name} on {names}", first)
+            while True:
+                answer = self._person.choose("rsdhq" if self._person.at_terminal else "rsdq")
+                if answer == QUIT:
+                    raise Quit
+                if answer == "d":
+                    self._diff(work, group)
+                elif answer == "h":
+                    self._shell(work, first.host)
+                else:
+                    self._bookmark.move(lambda walk: walk)  # of two people only one gets past this
+                    (self._take if answer == "r" else self._skip)(work, group)
+                    return False
+        except Moved as news:
+            where = f" to {news.walk.at.task}" if news.walk.at else ""
+            self._say(f"\n{news.walk.who} went on meanwhile{where}. Looking again.")
+            return True
+
+    def _present(self, where: str, pending: Pending) -> None:
+        by_hand = pending.by_hand
+        self._say(f"\n{where}\n* {by_hand.title}")
+        if by_hand.when:
+            self._say(f"  {by_hand.when}")
+        for handler in pending.step.notify:
+            self._say(f"  If that changes something: {handler.title}, later.")
+        lines = self._placeholders.shown(by_hand.commands).splitlines()
+        self._say("\n".join(lines[:SHOWN]))
+        if len(lines) > SHOWN:
+            task = where.partition(" ")[0]
+            self._say(f"… {len(lines) - SHOWN} lines more: inv runbook.show {task} --ask")
+        for line in pending.found.output:
+            self._say(f"    {self._placeholders.shown(line)}")
+
+    def _take(self, work: StepTask, group: list[Pending]) -> None:
+        steps = {one.host.name: one.step for one in group}
+        hosts = [one.host for one in group]
+        report = self._run.report
+        report.task_begins(work.name, group[0].step.title, hosts, DO)
+        results = self._run.each(
+            hosts,
+            lambda host: self._run.take(work.name, host, [steps[host.name]], DO, work.bootstrap),
+        )
+        report.task_ends()
+        for result in results:
+            result.again = "answer r once more"
+        report.failures(results)
+        for result in results:
+            key = (work.name, result.host)
+            (self._wrong.discard if result.fine else self._wrong.add)(key)
+            if result.status == "unreachable":
+                self._lost.add(result.host)
+                self._say(f"{result.host} is left out of this walk; the next one asks it again.")
+
+    def _skip(self, work: StepTask, group: list[Pending]) -> None:
+        places = tuple(Place(work.name, one.host.name, one.step.title) for one in group)
+        for place in places:
+            self._run.journal.write(
+                task=place.task, host=place.host, mode="walk", step=place.step, result="skipped"
+            )
+        self._move(lambda walk: msgspec.structs.replace(walk, skipped=(*walk.skipped, *places)))
+
+    def _diff(self, work: StepTask, group: list[Pending]) -> None:
+        # Without its notes: nothing that only a diff was asked for makes a later task think that
+        # a restart is due.
+        steps = {one.host.name: replace(one.step, notify=(), clears=()) for one in group}
+        results = self._run.parallel(
+            [one.host for one in group],
+            lambda host: self._run.take(work.name, host, [steps[host.name]], PLAN, work.bootstrap),
+        )
+        self._run.report.close()
+        for result in results:
+            lines = [line for part in result.parts for line in part.output]
+            lines = lines or [result.sentence or "no diff of that: the commands say it all"]
+            self._say(f"[{result.host}]")
+            for line in lines:
+                self._say(f"    {self._placeholders.shown(line)}")
+
+    def _shell(self, work: StepTask, host: Host) -> None:
+        """A root shell on the host, until the person leaves it."""
+        try:
+            connection = self._run.connections.open(host)
+        except RunbookError as error:
+            self._say(str(error))
+            return
+        self._run.journal.write(task=work.name, host=host.name, mode="walk", result="shell")
+        self._say(f"A root shell on {host.name}; exit leads back here.")
+        become = "bash -l" if connection.user == "root" else "sudo -i"
+        connection.run(become, pty=True, warn=True)
+
+    def _move(self, change: Callable[[Walk], Walk]) -> None:
+        """Go on; what somebody else did meanwhile is no reason not to."""
+        while True:
+            try:
+                self._bookmark.move(change)
+                return
+            except Moved:
+                continue
+
+    def _say(self, text: str) -> None:
+        self._run.report.say(text)
+
+
+def _works(section: Section, task: str) -> list[Work]:
+    """A section's tasks in order, or the one that is named."""
+    if not task:
+        return section.in_order()
+    [work] = [one for one in section.work if one.name == task]
+    if not isinstance(work, (StepTask, ControllerTask)):
+        raise UsageError(f"{task} has no steps of its own to walk through; run it: fab {task}")
+    return [work]
+
+
+def _first_line(doc: str) -> str:
+    return doc.partition("\n")[0]

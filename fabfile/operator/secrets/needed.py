@@ -1,0 +1,51 @@
+"""Which passwords an inventory needs."""
+
+from __future__ import annotations
+
+from json import loads
+
+from ... import SECTIONS
+from ...engine.cluster import Cluster
+from ...engine.secrets import Secret
+from ...engine.section import Section
+
+
+def needed(cluster: Cluster) -> list[Secret]:
+    """The passwords of the sections that are for any host; not those that come and go."""
+    return [
+        secret
+        for section in SECTIONS
+        if _hosts(section, cluster)
+        for secret in section.secrets
+        if not secret.passing and not secret.family
+    ]
+
+
+def declared() -> list[Secret]:
+    """All passwords of all sections, also those that come and go, and families of them."""
+    return [secret for section in SECTIONS for secret in section.secrets]
+
+
+def first_run(cluster: Cluster) -> bool:
+    """Whether the journal knows of no change that may have taken a password to a server."""
+    with_secrets = {section.name for section in SECTIONS if section.secrets}
+    try:
+        lines = (cluster.state / "journal.jsonl").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return True
+    return not any(_changed(line, with_secrets) for line in lines)
+
+
+def _changed(line: str, sections: set[str]) -> bool:
+    try:
+        entry = loads(line)
+        section = entry["task"].partition(".")[0]
+        return (
+            section in sections and entry.get("mode") == "do" and entry.get("result") == "changed"
+        )
+    except (ValueError, KeyError, AttributeError, TypeError):  # a full disk cut the line short
+        return False
+
+
+def _hosts(section: Section, cluster: Cluster) -> bool:
+    return bool(cluster.group(section.on) if isinstance(section.on, str) else section.on(cluster))

@@ -1,0 +1,1 @@
+"""`inv cluster.status` and `inv cluster.report`: how the cluster is, at a glance."""

@@ -1,0 +1,92 @@
+"""Down or unreachable? Hosts that do not answer here, as the other hosts see them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ...engine.cluster import Cluster, Host
+from ...engine.errors import RunbookError
+from ...engine.probes import Probe
+from ...engine.survey import plain, questions
+
+if TYPE_CHECKING:
+    from ...engine.run import Run
+
+WITNESSES = 5
+"""How many hosts are asked about one that does not answer."""
+
+SSH, NETWORK, NOTHING = "ssh", "network", "nothing"
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What others see of a host: its sshd, something in the network, or nothing; and who said so.
+
+    Nobody could be asked where `by` is empty.
+    """
+
+    seen: str = NOTHING
+    by: tuple[str, ...] = ()
+
+
+def sightings(run: Run, silent: Iterable[str]) -> dict[str, Sighting]:
+    """Ask hosts that answer about those that do not."""
+    cluster = run.cluster
+    missing = [cluster.hosts[name] for name in silent]
+    there = [host for host in cluster.hosts.values() if host not in missing]
+    if not missing or not there:
+        return {host.name: Sighting() for host in missing}
+    asked: dict[str, list[Host]] = {host.name: [] for host in there}
+    for other in missing:
+        for witness in witnesses(other, there):
+            asked[witness.name].append(other)
+
+    def ask(host: Host) -> list[tuple[str, str]]:
+        others = asked[host.name]
+        try:
+            answers = questions(run, host, looking(others, cluster)) if others else []
+        except RunbookError:  # it fell silent itself, in between
+            return []
+        return [(other.name, answer.text.strip()) for other, answer in zip(others, answers)]
+
+    said = zip(there, run.parallel(there, ask))
+    heard = [(witness.name, other, seen) for witness, told in said for other, seen in told]
+    return {host.name: together(host.name, heard) for host in missing}
+
+
+def witnesses(other: Host, there: Sequence[Host]) -> list[Host]:
+    """Hosts to ask: those that share a role with the missing one know it best."""
+    return sorted(there, key=lambda host: not set(host.roles) & set(other.roles))[:WITNESSES]
+
+
+def looking(others: Sequence[Host], cluster: Cluster) -> list[Probe]:
+    """Commands that say what is to be seen of these hosts."""
+    return plain([glance(other.address, cluster.ssh_port(other)) for other in others])
+
+
+def glance(address: str, port: int) -> str:
+    """A command: `ssh` if sshd greets, `network` if anything answers, else `nothing`.
+
+    ARP asks past every firewall, where there is no router in between.
+    """
+    return f"""{{ ping -n -c 1 -W 1 {address} ||
+  {{ [[ $(ip -o route get {address}) =~ \\ dev\\ ([^ ]+) ]] &&
+    arping -c 2 -w 1 -I "${{BASH_REMATCH[1]}}" {address}; }}; }} >/dev/null 2>&1 &
+greeting=$(timeout 3 bash -c '
+exec 3<>/dev/tcp/{address}/{port} && read -r -t 2 line <&3 && echo "$line"' 2>&1)
+if [[ $greeting == SSH-* ]]; then echo {SSH}
+elif [[ $greeting == *refused* ]] || wait $!; then echo {NETWORK}
+else echo {NOTHING}
+fi"""
+
+
+def together(name: str, heard: Sequence[tuple[str, str, str]]) -> Sighting:
+    """What the witnesses said of one host: the most that anyone sees counts."""
+    own = [(witness, seen) for witness, other, seen in heard if other == name]
+    for level in (SSH, NETWORK, NOTHING):
+        by = tuple(witness for witness, seen in own if seen == level)
+        if by:
+            return Sighting(level, by)
+    return Sighting()

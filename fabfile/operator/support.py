@@ -1,0 +1,154 @@
+"""`inv cluster.support`: one file for a bug report: logs, states, versions, checks; no secrets."""
+
+from __future__ import annotations
+
+import io
+import os
+import platform
+import tarfile
+import time
+from collections.abc import Iterable, Mapping
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from invoke import Context, Exit, task
+
+from ..engine.errors import UNREACHABLE, UsageError
+from ..engine.private_file import write_private
+from ..engine.secrets import Mask
+from ..engine.session import in_sentences, session
+from .evidence import files, without_passwords
+from .sections import check as check_all
+
+if TYPE_CHECKING:
+    from ..engine.cluster import Cluster
+    from ..engine.run import Run
+
+JOURNAL = 1_000_000
+"""Bytes of the controller's own journal that go along: the last ones."""
+
+
+@task(
+    auto_shortflags=False,
+    help={
+        "hours": "how far back logs go (default: 24)",
+        "to": "the folder that the file is written to (default: where secrets.yaml is)",
+    },
+)
+@in_sentences
+def support(c: Context, hours: int = 24, to: str = "") -> None:
+    """Gather logs, states, settings and checks in one file, without passwords.
+
+    Known passwords are replaced, and what looks like one. A server that does not answer is named in
+    it and left out (exit code 3). At most three megabytes of text per server, before compression.
+    """
+    from ..engine.run import Options
+
+    if hours < 1:
+        raise UsageError(f"--hours {hours}: at least 1.")
+    with session(Options()) as run:
+        folder = Path(to).expanduser() if to else run.cluster.state
+        if not folder.is_dir():
+            raise UsageError(f"--to {to}: there is no such folder.")
+        hosts = list(run.cluster.hosts.values())
+        run.report.say(f"asking {len(hosts)} servers")
+        wanted = files(run.cluster, hours)
+        facts = run.gather(wanted, hosts)
+        answers = {
+            f"{host.name}/{fact.name}": facts.known(fact)[host.name]
+            for host in hosts
+            for fact in wanted
+            if host.name in facts.known(fact)
+        }
+        answered = {name.partition("/")[0] for name in answers}
+        silent = [host.name for host in hosts if host.name not in answered]
+        answers.update({f"{name}/unreachable.txt": "It did not answer.\n" for name in silent})
+        run.report.say("judging all sections")
+        answers.update(of_the_controller(run))
+        bundle = folder / f"support-{run.cluster.name}-{time.strftime('%Y%m%d-%H%M%S')}.tar.gz"
+        write(bundle, scrubbed(answers, run.cluster))
+        size = bundle.stat().st_size / 1_000_000
+        run.report.say(
+            f"{bundle}: {size:.1f} MB, readable by you alone. Look into it before you send it."
+        )
+        if silent:
+            run.report.say(f"without {', '.join(silent)}: no answer")
+    if silent:
+        raise Exit(code=UNREACHABLE)
+
+
+def of_the_controller(run: Run) -> dict[str, str]:
+    """What this machine knows: versions, hosts.yaml, the journal, the checks."""
+    import fabric
+    import invoke
+
+    text = io.StringIO()
+    own_report, run.report = run.report, run.report.beside(text, later=True)
+    check_all(run)
+    statuses = [
+        {"task": one.task, "host": one.host, "status": one.status, "why": one.sentence}
+        for one in run.report.results
+    ]
+    run.report = own_report
+    about = {
+        "cluster": run.cluster.name,
+        "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "python": platform.python_version(),
+        "fabric": fabric.__version__,
+        "invoke": invoke.__version__,
+        "system": platform.platform(),
+        "versions": {
+            name: getattr(run.cluster.versions, name)
+            for name in run.cluster.versions.__struct_fields__
+        },
+        "warnings": run.cluster.warnings,
+    }
+    return {
+        "about.json": dumps(about, indent=2, ensure_ascii=False),
+        "checks.txt": text.getvalue(),
+        "checks.json": dumps(statuses, indent=2, ensure_ascii=False),
+        "hosts.yaml": tail(run.cluster.file),
+        "journal.jsonl": tail(run.journal.file),
+    }
+
+
+def tail(file: Path) -> str:
+    """The end of a file of this machine; empty if there is none."""
+    try:
+        return file.read_bytes()[-JOURNAL:].decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def scrubbed(answers: Mapping[str, str], cluster: Cluster) -> dict[str, str]:
+    """The files without the cluster's passwords, those of the environment, and what looks alike."""
+    mask = Mask()
+    for value in passwords(cluster):
+        mask.add(value)
+    return {name: without_passwords(mask(text)) for name, text in answers.items()}
+
+
+def passwords(cluster: Cluster) -> Iterable[str]:
+    """Every password that the sections or the environment know."""
+    from .. import SECTIONS
+
+    for section in SECTIONS:
+        for secret in section.secrets:
+            if cluster.vault.knows(secret):
+                yield cluster.secret(secret)
+    for variable, value in os.environ.items():
+        if variable.startswith("RUNBOOK_") and ("PASSWORD" in variable or "SECRET" in variable):
+            yield value
+
+
+def write(bundle: Path, answers: Mapping[str, str]) -> None:
+    """The file appears complete, for its owner only, or not at all."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, text in sorted(answers.items()):
+            data = text.encode()
+            entry = tarfile.TarInfo(f"{bundle.name[: -len('.tar.gz')]}/{name}")
+            entry.size, entry.mode, entry.mtime = len(data), 0o600, int(time.time())
+            archive.addfile(entry, io.BytesIO(data))
+    write_private(bundle, packed.getvalue())

@@ -1,0 +1,59 @@
+"""A person's way through the web UI in a headless Chromium; run where the lab's VIP can be reached.
+
+browser.py URL RUN: the administrator's password comes on standard input. Prints JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+
+from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--window-size=1400,900",
+)
+
+
+def look(browser: Chrome, url: str, run: str, password: str) -> dict[str, object]:
+    wait = WebDriverWait(browser, 60)
+    browser.get(f"{url}/login/")
+    browser.find_element(By.ID, "username").send_keys("admin")
+    browser.find_element(By.ID, "password").send_keys(password)
+    browser.find_element(By.CSS_SELECTOR, "input[type=submit]").click()
+    wait.until(lambda page: "/home" in page.current_url)
+    listed = [link.text for link in browser.find_elements(By.CSS_SELECTOR, "a[href*='/dags/']")]
+    browser.get(f"{url}/dags/smoke/grid?dag_run_id={run}&task_id=target&tab=logs")
+    wait.until(lambda page: "REACHED card1" in page.find_element(By.TAG_NAME, "body").text)
+    return {
+        "title": browser.title,
+        "dags": sorted({name for name in listed if name}),
+        "log": "REACHED card1" in browser.find_element(By.TAG_NAME, "body").text,
+    }
+
+
+def main() -> None:
+    url, run = sys.argv[1:]
+    options = ChromeOptions()
+    options.binary_location = "/usr/bin/chromium"
+    with tempfile.TemporaryDirectory() as profile:
+        for flag in (*FLAGS, f"--user-data-dir={profile}"):
+            options.add_argument(flag)
+        browser = Chrome(options=options, service=Service("/usr/bin/chromedriver"))
+        try:
+            print(json.dumps(look(browser, url, run, sys.stdin.read().strip())))
+        finally:
+            browser.quit()
+
+
+main()

@@ -1,0 +1,37 @@
+"""Twenty-five servers, twelve of them workers: all sections. It needs 20 GB of memory."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from whole import PROJECT, Whole
+
+from lab.machine import Lab
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(scope="module")
+def large():
+    """Twenty-five bare servers."""
+    lab = Lab.open("large-test", PROJECT / "examples/large.yaml")
+    lab.up()
+    yield Whole(lab)
+    lab.down()
+
+
+def test_sections_follow_the_inventory_and_a_second_run_changes_nothing(large, report):
+    began = time.monotonic()
+    code, said = large("cluster.deploy", "--yes")
+    assert code == 0, said
+    again = time.monotonic()
+    assert large.changed("cluster.deploy", "--yes") == (0, set())
+    report(f"25 hosts: {again - began:.0f} s, once more {time.monotonic() - again:.0f} s")
+
+
+def test_all_of_them_are_well(large):
+    code, said = large("cluster.status")
+    assert code == 0, said
+    assert "25 of 25 hosts answered" in said
+    assert "12 of 12 workers" in said

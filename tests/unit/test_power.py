@@ -1,0 +1,181 @@
+"""The power cycle and the rolling reboot: what comes after what."""
+
+from __future__ import annotations
+
+import pytest
+from test_nfs import facts as share_facts
+from test_postgres import SQL, member
+
+from fabfile.engine.results import TOGETHER, HostResult
+from fabfile.engine.script import CHECK, StepResult
+from fabfile.engine.section import Facts, Stage
+from fabfile.engine.step import Step
+from fabfile.nfs.chapter import NETWORK
+from fabfile.nfs.state import SERVER
+from fabfile.operator.reboot import Begun, broken, not_yet, question
+from fabfile.operator.rolling import batches, in_turn
+from fabfile.operator.shutdown import STOPS
+from fabfile.operator.startup import LED, STARTS
+from fabfile.postgres.members import MEMBER
+
+
+@pytest.fixture
+def known() -> Facts:
+    """sql1 leads the database, ftp serves the share, airflow's VIP is not asked about."""
+    share = share_facts()
+    return Facts(
+        {
+            MEMBER: {name: member(name) for name in SQL},
+            NETWORK: share.known(NETWORK),
+            SERVER: share.known(SERVER),
+        }
+    )
+
+
+def way(legs, cluster, facts, hosts=None) -> list[tuple[str, tuple[str, ...], list[Step]]]:
+    """Title, hosts and steps of each stage."""
+    hosts = hosts or list(cluster.hosts.values())
+    return [
+        (part.title, tuple(host.name for host in part.hosts), part.of(part.hosts[0]))
+        for leg in legs
+        for part in leg.stages(hosts, cluster, facts)
+        if isinstance(part, Stage)
+    ]
+
+
+def position(stages, words: str) -> int:
+    return next(number for number, (title, _, _) in enumerate(stages) if words in title)
+
+
+def test_what_uses_something_stops_before_it(cluster, known):
+    stages = way(STOPS, cluster, known)
+    order = [
+        position(stages, words)
+        for words in (
+            "stop: scheduler",
+            "stop: Celery worker",
+            "leave the share",
+            "entry points",
+            "stop the replicas",
+            "stop the leader",
+            "stop etcd",
+            "RabbitMQ on mq3",
+            "RabbitMQ on mq1",
+            "the standby has every change",
+            "share on nfs2",
+            "share on ftp",
+        )
+    ]
+    assert order == sorted(order)
+
+
+def test_the_leader_of_the_database_stops_alone_and_last(cluster, known):
+    stages = {title: hosts for title, hosts, _ in way(STOPS, cluster, known)}
+    assert stages["stop the replicas"] == ("sql2", "sql3")
+    assert stages["stop the leader"] == ("sql1",)
+    assert stages["stop etcd, all members at the same time"] == ("sql1", "sql2", "sql3")
+
+
+def test_a_cluster_that_has_stopped_is_stopped_again(cluster):
+    stages = way(STOPS, cluster, Facts())
+    assert "stop the leader" not in [title for title, _, _ in stages]
+    steps = [step for _, _, steps in stages for step in steps]
+    assert all(step.test and "carried_out" not in step.test for step in steps)
+
+
+def test_servers_that_are_left_out_are_in_no_stage(cluster, known):
+    hosts = [host for host in cluster.hosts.values() if host.name not in ("sql3", "mq2")]
+    for legs in (STOPS, STARTS):
+        named = {name for _, hosts_of, _ in way(legs, cluster, known, hosts) for name in hosts_of}
+        assert named == {host.name for host in hosts} - {"card1"}
+
+
+def test_it_starts_in_reverse(cluster, known):
+    assert [leg.name for leg in STARTS] == [leg.name for leg in reversed(STOPS)]
+    stages = way(STARTS, cluster, known)
+    assert position(stages, "start: Celery worker") < position(stages, "start: scheduler")
+
+
+def test_the_server_that_led_the_database_last_goes_first(cluster):
+    states = {"sql1": "shut down in recovery", "sql2": "shut down"}
+    [database] = [leg for leg in STARTS if leg.name == "postgres"]
+    stages = way([database], cluster, Facts({LED: states}))
+    assert [hosts for _, hosts, _ in stages] == [
+        ("sql1", "sql2", "sql3"),
+        ("sql2",),
+        ("sql1", "sql3"),
+    ]
+
+
+def test_while_one_leads_nobody_goes_first(cluster, known):
+    [database] = [leg for leg in STARTS if leg.name == "postgres"]
+    states = {"sql2": "shut down"}
+    facts = Facts({MEMBER: known.known(MEMBER), LED: states})
+    assert [hosts for _, hosts, _ in way([database], cluster, facts)][1:] == [tuple(SQL)]
+
+
+def test_the_node_that_stopped_last_starts_first(cluster, known):
+    [stop] = [leg for leg in STOPS if leg.name == "rabbitmq"]
+    [start] = [leg for leg in STARTS if leg.name == "rabbitmq"]
+    assert way([stop], cluster, known)[-1][1] == way([start], cluster, known)[0][1] == ("mq1",)
+
+
+# Reboot
+
+
+def test_no_two_of_a_role_are_away_and_leaders_go_last(cluster, known):
+    order = batches(list(cluster.hosts.values()), cluster, known)
+    for batch in order:
+        roles = [role for host in batch for role in host.roles]
+        assert len(roles) == len(set(roles))
+    turn = {host.name: number for number, batch in enumerate(order) for host in batch}
+    assert len(turn) == len(cluster.hosts)
+    assert turn["sql1"] > max(turn["sql2"], turn["sql3"])
+    assert turn["ftp"] > turn["nfs2"]
+
+
+def test_who_leads_hands_over_before_the_reboot(cluster, known):
+    hosts = [cluster.hosts[name] for name in ("sql1", "ftp", "worker1")]
+    titles = [part.title for part in in_turn(hosts, cluster, known)]
+    assert titles[0] == "hand the database over from sql1"
+    assert "hand over from ftp to nfs2" in titles
+    assert titles[-2:] == ["stop: Celery worker", "reboot"]
+
+
+def test_a_replica_just_reboots(cluster, known):
+    parts = list(in_turn([cluster.hosts["sql2"]], cluster, known))
+    assert [part.title for part in parts] == ["reboot"]
+
+
+def test_it_goes_on_with_those_that_have_not_rebooted(cluster):
+    hosts = [cluster.hosts[name] for name in SQL]
+    begun = Begun({"sql1": "old", "sql2": "old"})
+    left = not_yet(hosts, begun, {"sql1": "new", "sql2": "old", "sql3": "any"})
+    assert [host.name for host in left] == ["sql2", "sql3"]
+
+
+def found(section: str, status: str, title: str) -> HostResult:
+    result = HostResult(f"{section}.check", TOGETHER, CHECK)
+    result.add(StepResult(title, "", status))
+    result.settle()
+    return result
+
+
+@pytest.mark.parametrize(
+    ("section", "status", "title", "stops"),
+    [
+        ("postgres", "error", "one leader: nobody", True),
+        ("postgres", "warn", "what may be lost next: nothing, until sql3 is back", True),
+        ("postgres", "warn", "the database is backed up: it is old", False),
+        ("hostnames", "differs", "reboot, as an earlier change asked for", False),
+        ("nfs", "unknown", "the standby is up to date", True),
+    ],
+)
+def test_it_does_not_begin_without_redundancy(cluster, section, status, title, stops):
+    assert bool(broken([found(section, status, title)], cluster)) == stops
+
+
+def test_what_has_no_second_server_is_asked_about(cluster):
+    [worker] = cluster.group("worker")
+    assert "away meanwhile: the worker (worker1)" in question([[worker]], cluster)
+    assert "away" not in question([[cluster.hosts["sql2"]]], cluster)

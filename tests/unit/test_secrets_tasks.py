@@ -1,0 +1,444 @@
+"""`inv secrets.*`: what is made up, shown, judged, edited and encrypted; and what never is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fabfile.engine import sealed
+from fabfile.engine.errors import SettingsError
+from fabfile.engine.fab import main as fab_program
+from fabfile.engine.inventory import load_configured
+from fabfile.engine.program import main as inv_program
+from fabfile.engine.secrets import KEY_VARIABLE, PASSPHRASE_VARIABLE, Secret
+
+PROJECT = Path(__file__).resolve().parents[2]
+PASSPHRASE = "correct horse battery staple"
+DATABASE = Secret("database", "the database")
+
+
+@dataclass
+class Answer:
+    code: int
+    text: str
+
+
+@pytest.fixture
+def state(tmp_path, monkeypatch):
+    """A state folder of its own; the variables of whoever runs the tests do not count."""
+    for name in list(os.environ):
+        if name.startswith("RUNBOOK_"):
+            monkeypatch.delenv(name)
+    folder = tmp_path / "state"
+    folder.mkdir()
+    override = tmp_path / "override.yaml"
+    override.write_text("connection: {key: id_ed25519, known_hosts: [known_hosts]}\n")
+    monkeypatch.setenv("RUNBOOK_STATE", str(folder))
+    monkeypatch.setenv("RUNBOOK_OVERRIDE", str(override))
+    monkeypatch.setattr(sealed, "SCRYPT", (4, 8, 1))
+    monkeypatch.chdir(PROJECT)
+    return folder
+
+
+@pytest.fixture
+def call(state, monkeypatch, capfd):
+    def run(program, *arguments):
+        monkeypatch.setattr(sys, "argv", ["program", *arguments])
+        code = 0
+        try:
+            program()
+        except SystemExit as caught:
+            code = caught.code or 0
+        said = capfd.readouterr()
+        assert "Traceback" not in said.err
+        assert "error of its own" not in said.err
+        return Answer(code, said.out + said.err)
+
+    return run
+
+
+@pytest.fixture
+def inv(call):
+    return lambda *arguments: call(inv_program, *arguments)
+
+
+@pytest.fixture
+def file(state):
+    return state / "secrets.yaml"
+
+
+@pytest.fixture
+def write(file):
+    def put(text: str) -> Path:
+        file.write_text(text)
+        file.chmod(0o600)
+        return file
+
+    return put
+
+
+@pytest.fixture
+def editor(tmp_path, monkeypatch):
+    """An $EDITOR that is a shell script; it gets the draft as $1."""
+
+    def use(script: str) -> None:
+        program = tmp_path / "an editor"
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        monkeypatch.delenv("VISUAL", raising=False)
+        monkeypatch.setenv("EDITOR", f"'{program}'")
+
+    return use
+
+
+# generate
+
+
+def test_generate_makes_up_what_is_missing_and_says_names_only(inv, write):
+    file = write("postgres_airflow: kept-as-it-is-1234\n")
+    answer = inv("secrets.generate")
+    kept = yaml.safe_load(file.read_text())
+    assert answer.code == 0
+    assert "rabbitmq_cookie" in answer.text
+    assert "postgres_airflow" not in answer.text
+    assert kept["postgres_airflow"] == "kept-as-it-is-1234"
+    assert not any(value in answer.text for value in kept.values())
+    assert file.stat().st_mode & 0o777 == 0o600
+    before = file.read_bytes()
+    assert "lacks nothing" in inv("secrets.generate").text
+    assert file.read_bytes() == before
+
+
+def test_generate_leaves_out_what_comes_and_goes_and_what_the_environment_says(
+    inv, file, monkeypatch
+):
+    monkeypatch.setenv("RUNBOOK_SECRET_HAPROXY_STATS", "of the environment")
+    inv("secrets.generate")
+    names = yaml.safe_load(file.read_text())
+    assert "airflow_fernet" in names
+    assert not {"airflow_fernet_old", "airflow_user_", "haproxy_stats"} & names.keys()
+
+
+def test_generate_makes_up_only_what_this_inventory_needs(inv, file, tmp_path, monkeypatch):
+    override = tmp_path / "small.yaml"
+    text = (PROJECT / "hosts.yaml").read_text()
+    own = tmp_path / "hosts.yaml"
+    own.write_text(text.replace("roles: [rabbitmq]", "roles: [target]"))
+    override.write_text("connection: {key: id_ed25519}\n")
+    monkeypatch.setenv("RUNBOOK_INVENTORY", str(own))
+    inv("secrets.generate")
+    assert not any(name.startswith("rabbitmq") for name in yaml.safe_load(file.read_text()))
+
+
+def test_generate_refuses_a_cluster_that_had_passwords_before(inv, file, state):
+    (state / "journal.jsonl").write_text(
+        'cut short\n{"task": "postgres.patroni", "mode": "do", "result": "changed"}\n'
+    )
+    answer = inv("secrets.generate")
+    assert answer.code == 2
+    assert "is gone, and this cluster was set up with it" in answer.text
+    assert not file.exists()
+    assert inv("secrets.generate", "--i-know").code == 0
+
+
+# show, list
+
+
+def test_show_asks_and_refuses_without_a_terminal(inv, write):
+    write("postgres_airflow: the-value-itself\n")
+    refused = inv("secrets.show", "postgres_airflow")
+    assert refused.code == 2
+    assert "the-value-itself" not in refused.text
+    assert inv("secrets.show", "postgres_airflow", "--yes").text == "the-value-itself\n"
+
+
+@pytest.mark.parametrize(("typed", "code"), [("yes\n", 0), ("no\n", 1), ("", 1)])
+def test_show_shows_after_a_yes_only(inv, write, monkeypatch, typed, code):
+    import io
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    write("postgres_airflow: the-value-itself\n")
+    monkeypatch.setattr(sys, "stdin", Terminal(typed))
+    answer = inv("secrets.show", "postgres_airflow")
+    assert answer.code == code
+    assert ("the-value-itself" in answer.text) == (code == 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("postgres_airfow", "did you mean postgres_airflow?"),
+        ("rabbitmq_cookie", "has not been made up yet: inv secrets.generate"),
+    ],
+)
+def test_show_of_what_is_not_there(inv, write, name, sentence):
+    write("postgres_airflow: the-value-itself\n")
+    answer = inv("secrets.show", name, "--yes")
+    assert sentence in answer.text
+    assert answer.code == 2
+
+
+def test_list_says_where_from_and_no_value(inv, write, monkeypatch):
+    write("postgres_airflow: the-value-itself\nairflow_user_anna: her-own-password\n")
+    monkeypatch.setenv("RUNBOOK_SECRET_HAPROXY_STATS", "of-the-environment")
+    text = inv("secrets.list").text
+    assert "RUNBOOK_SECRET_HAPROXY_STATS" in text
+    assert "not made up yet" in text
+    assert "airflow_user_anna" in text
+    assert not any(
+        value in text for value in ("the-value-itself", "her-own-password", "of-the-environment")
+    )
+
+
+# check
+
+
+def test_check_of_generated_passwords_finds_nothing(inv):
+    inv("secrets.generate")
+    answer = inv("secrets.check")
+    assert answer.code == 0
+    assert "is fine" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("postgres_airflow: airflow\n", "is what a guesser tries first"),
+        ("rabbitmq_admin: guest\n", "is what a guesser tries first"),
+        ("postgres_airflow: S3cr3t!\n", "is short: 7 characters"),
+        ("vrrp_airflow_vip: abc1\n", "is short: 4 characters, and 8 are wanted"),
+        ("postgres_airflow: aaaaaaaaaaaaaaaa\n", "is weak"),
+        (
+            "postgres_airflow: one-and-the-same\nrabbitmq_admin: one-and-the-same\n",
+            "rabbitmq_admin: is the same as postgres_airflow",
+        ),
+        ("postgres_airfow: long-enough-to-be-fine\n", "is used by no section"),
+    ],
+)
+def test_check_finds_what_is_weak_shared_or_unused(inv, write, text, sentence):
+    write(text)
+    answer = inv("secrets.check")
+    assert sentence in answer.text
+    assert answer.code == 1
+    assert "one-and-the-same" not in answer.text
+
+
+def test_check_knows_users_and_keys_that_come_and_go(inv, write):
+    write("airflow_user_anna: long-enough-for-her\nairflow_fernet_old: another-one-of-length\n")
+    assert inv("secrets.check").code == 0
+
+
+def test_check_of_a_file_that_others_can_read(inv, write):
+    write("postgres_airflow: the-value-itself\n").chmod(0o644)
+    answer = inv("secrets.check")
+    assert "is open to others (mode 0644)" in answer.text
+    assert "chmod 600" in answer.text
+    assert answer.code == 1
+
+
+def test_check_of_a_file_that_belongs_to_somebody_else(inv, write, monkeypatch):
+    write("postgres_airflow: the-value-itself\n")
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    answer = inv("secrets.check")
+    assert "belongs to another user" in answer.text
+    assert answer.code == 1
+
+
+@pytest.mark.parametrize(
+    ("commands", "sentence"),
+    [
+        (["init"], "is not ignored by git"),
+        (["init", "add -f secrets.yaml"], "is tracked by git"),
+        (
+            ["init", "add -f .", "commit -m x", "rm --cached secrets.yaml", "commit -m y"],
+            "was committed once",
+        ),
+    ],
+)
+def test_check_of_a_file_in_git(inv, write, state, commands, sentence):
+    write("postgres_airflow: the-value-itself\n")
+    (state / "other").write_text("x")
+    for command in commands:
+        subprocess.run(
+            ["git", "-c", "user.name=x", "-c", "user.email=x@example.com", *command.split()],
+            cwd=state,
+            check=True,
+            capture_output=True,
+        )
+    answer = inv("secrets.check")
+    assert sentence in answer.text
+    assert answer.code == 1
+
+
+def test_check_finds_copies_in_plain_text(inv, write, state):
+    write("postgres_airflow: the-value-itself\n")
+    (state / "secrets.yaml~").write_text("postgres_airflow: the-value-itself\n")
+    assert "secrets.yaml~: is a copy in plain text" in inv("secrets.check").text
+
+
+# edit
+
+
+def test_edit_replaces_the_file_and_names_what_changed(inv, write, editor):
+    file = write("# mine\npostgres_airflow: before-it-was-this\nrabbitmq_admin: stays-as-it-is\n")
+    editor(
+        "sed -i 's/before-it-was-this/after-it-is-that/' \"$1\"; echo 'odd_one: new-here' >>\"$1\""
+    )
+    answer = inv("secrets.edit")
+    assert answer.code == 0
+    assert "changed: postgres_airflow" in answer.text
+    assert "new: odd_one" in answer.text
+    assert "after-it-is-that" not in answer.text
+    assert "# mine" in file.read_text()
+    assert "after-it-is-that" in file.read_text()
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_draft_is_private_and_goes(inv, write, editor, tmp_path):
+    write("postgres_airflow: before-it-was-this\n")
+    editor(f'stat -c "%a %n" "$1" "$(dirname "$1")" >{tmp_path}/seen; exit 3')
+    answer = inv("secrets.edit")
+    assert answer.code == 2
+    assert "ended with 3; nothing was changed" in answer.text
+    draft, folder = [line.split(" ") for line in (tmp_path / "seen").read_text().splitlines()]
+    assert (draft[0], folder[0]) == ("600", "700")
+    assert not Path(folder[1]).exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "sentence", "code"),
+    [
+        ("true", "Nothing was changed", 1),
+        ('echo "postgres_airflow: [" >"$1"', "not valid YAML", 2),
+        ('echo "postgres_airflow: 12" >"$1"', "must be text; put it in quotes", 2),
+        ("kill -TERM $PPID; sleep 5", "", 143),
+    ],
+)
+def test_an_edit_that_is_no_good_leaves_the_file(inv, write, editor, script, sentence, code):
+    file = write("postgres_airflow: before-it-was-this\n")
+    editor(script)
+    answer = inv("secrets.edit")
+    assert sentence in answer.text
+    assert answer.code == code
+    assert file.read_text() == "postgres_airflow: before-it-was-this\n"
+
+
+def test_an_edit_does_not_go_over_what_a_run_wrote_meanwhile(inv, write, editor):
+    file = write("postgres_airflow: before-it-was-this\n")
+    editor(f'echo "rabbitmq_admin: of-another-run" >>{file}; echo "x: y" >>"$1"')
+    answer = inv("secrets.edit")
+    assert "Another run has just written" in answer.text
+    assert "of-another-run" in file.read_text()
+
+
+# encrypt, decrypt
+
+
+def test_encrypted_the_file_tells_nothing_and_all_goes_on(inv, write, file, monkeypatch):
+    write("postgres_airflow: the-value-itself\n")
+    monkeypatch.setenv(PASSPHRASE_VARIABLE, PASSPHRASE)
+    assert inv("secrets.encrypt").code == 0
+    content = file.read_text()
+    assert content.startswith("runbook-sealed/1 passphrase scrypt:")
+    assert "postgres" not in content
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert inv("secrets.show", "postgres_airflow", "--yes").text == "the-value-itself\n"
+    inv("secrets.generate")
+    assert file.read_text().startswith("runbook-sealed/1 passphrase")
+    assert "passphrase" in inv("secrets.check").text
+    assert inv("secrets.decrypt").code == 0
+    assert yaml.safe_load(file.read_text())["postgres_airflow"] == "the-value-itself"
+
+
+def test_what_runs_on_hosts_reads_an_encrypted_file_like_a_plain_one(inv, write, monkeypatch):
+    write("database: the-value-itself\n")
+    monkeypatch.setenv(PASSPHRASE_VARIABLE, PASSPHRASE)
+    inv("secrets.encrypt")
+    assert load_configured().secret(DATABASE) == "the-value-itself"
+    monkeypatch.setenv(PASSPHRASE_VARIABLE, "another passphrase altogether")
+    with pytest.raises(SettingsError, match="it is another passphrase, or the file was changed"):
+        load_configured().secret(DATABASE)
+
+
+def test_commands_are_shown_without_opening_the_passwords(call, inv, write, state, monkeypatch):
+    write("rabbitmq_cookie: the-value-itself\n")
+    monkeypatch.setenv(PASSPHRASE_VARIABLE, PASSPHRASE)
+    inv("secrets.encrypt")
+    monkeypatch.delenv(PASSPHRASE_VARIABLE)
+    (state / "id_ed25519.pub").write_text("ssh-ed25519 AAAA controller\n")
+    answer = call(fab_program, "--dry", "-H", "mq1", "rabbitmq.configure")
+    assert answer.code == 0
+    assert "the-value-itself" not in answer.text
+
+
+def test_a_key_file_is_made_private_and_needed_afterwards(inv, write, tmp_path, monkeypatch):
+    write("postgres_airflow: the-value-itself\n")
+    key = tmp_path / "keys" / "airflow.key"
+    answer = inv("secrets.encrypt", "--key", str(key))
+    assert f"export {KEY_VARIABLE}={key}" in answer.text
+    assert key.stat().st_mode & 0o777 == 0o600
+    without = inv("secrets.show", "postgres_airflow", "--yes")
+    assert f"name its key file in {KEY_VARIABLE}" in without.text
+    assert without.code == 2
+    monkeypatch.setenv(KEY_VARIABLE, str(key))
+    assert inv("secrets.show", "postgres_airflow", "--yes").text == "the-value-itself\n"
+    key.chmod(0o640)
+    assert f"{key} is open to others" in inv("secrets.show", "postgres_airflow", "--yes").text
+
+
+def test_an_encrypted_file_is_edited_without_ever_being_plain_beside_itself(
+    inv, write, editor, state, monkeypatch, tmp_path
+):
+    file = write("postgres_airflow: the-value-itself\n")
+    monkeypatch.setenv(PASSPHRASE_VARIABLE, PASSPHRASE)
+    inv("secrets.encrypt")
+    editor(f"grep -rl the-value-itself {state} >{tmp_path}/seen; echo 'x_y: z' >>\"$1\"")
+    assert inv("secrets.edit").code == 0
+    assert (tmp_path / "seen").read_text() == ""
+    assert file.read_text().startswith("runbook-sealed/1")
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({}, "no terminal to ask"),
+        ({PASSPHRASE_VARIABLE: "short"}, "at least 12 characters"),
+        ({KEY_VARIABLE: "/proc/nowhere/key"}, "cannot be written"),
+    ],
+)
+def test_encrypting_without_a_usable_key_changes_nothing(
+    inv, write, monkeypatch, environment, sentence
+):
+    file = write("postgres_airflow: the-value-itself\n")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    answer = inv("secrets.encrypt")
+    assert sentence in answer.text
+    assert answer.code == 2
+    assert file.read_text() == "postgres_airflow: the-value-itself\n"
+
+
+def test_without_a_terminal_and_a_passphrase_the_variable_is_named(inv, write, monkeypatch):
+    write("postgres_airflow: the-value-itself\n")
+    monkeypatch.setenv(PASSPHRASE_VARIABLE, PASSPHRASE)
+    inv("secrets.encrypt")
+    monkeypatch.delenv(PASSPHRASE_VARIABLE)
+    answer = inv("secrets.show", "postgres_airflow", "--yes")
+    assert f"set {PASSPHRASE_VARIABLE}" in answer.text
+    assert answer.code == 2
+
+
+@pytest.mark.parametrize("task", ["edit", "encrypt", "decrypt"])
+def test_without_a_file_there_is_a_sentence(inv, task):
+    answer = inv(f"secrets.{task}")
+    assert "secrets.yaml does not exist" in answer.text
+    assert answer.code == 2
