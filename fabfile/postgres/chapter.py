@@ -43,6 +43,8 @@ ROLES = {
 
 PATRONI = "/etc/patroni/patroni.yml"
 PATRONICTL = f"patronictl -c {PATRONI}"
+SCRIPTS = "/usr/libexec/postgres-ha"
+APART = "etcd-apart.service"
 PSQL = "runuser -u postgres -- psql -X -q -A -t -v ON_ERROR_STOP=1"
 
 

@@ -10,7 +10,7 @@ from ..engine.errors import RunbookError, UsageError
 from ..engine.section import Facts, Procedure, Question, stage
 from ..engine.step import Step, quote
 from ..engine.steps import action, command, service_off
-from .chapter import PATRONICTL, members, section
+from .chapter import APART, PATRONICTL, members, section
 from .etcd import ETCD, EtcdMember, aside, listed, peer
 from .members import MEMBER, Member, leader, replicas, serves
 
@@ -160,6 +160,7 @@ def remove(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str) 
         yield stage(
             f"stop PostgreSQL on {host}",
             gone,
+            service_off(APART),
             service_off("patroni.service"),
         )
     helper = next(

@@ -122,6 +122,27 @@ class Database:
             time.sleep(0.3)
         return time.monotonic() - began
 
+    def etcd_leader(self) -> str:
+        """Who leads etcd, as a member says of itself; empty if nobody does."""
+        for host in SQL:
+            status = self.lab.root_shell(host, "etcdctl endpoint status").stdout.split(", ")
+            if len(status) > 4 and status[4] == "true":
+                return host
+        return ""
+
+    def lead_etcd(self, host: str) -> None:
+        """This member leads etcd now."""
+        member = f"$(etcdctl member list | awk -F ', ' '$3 == \"{host}\" {{ print $1 }}')"
+        done = self.lab.root_shell(self.etcd_leader(), f"etcdctl move-leader {member}")
+        assert done.returncode == 0, done.stderr
+
+    def wait_until_apart(self, seconds: float = 30) -> None:
+        """etcd's leader is not where the database's is, as it is but for some seconds."""
+        deadline = time.monotonic() + seconds
+        while self.etcd_leader() in ("", self.leader()):
+            assert time.monotonic() < deadline, f"{self.leader()} leads both"
+            time.sleep(0.5)
+
     def wait_for_leader_other_than(self, name: str, seconds: float = 60) -> str:
         deadline = time.monotonic() + seconds
         while True:

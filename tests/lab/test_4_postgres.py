@@ -191,7 +191,16 @@ def test_a_switchover_waits_until_a_standby_is_synchronous(database, postgres, o
     postgres.settled("postgres")
 
 
+def test_etcds_leader_leaves_the_server_that_leads_the_database(database):
+    leader = database.leader()
+    if database.etcd_leader() != leader:
+        database.lead_etcd(leader)
+    database.wait_until_apart()
+    assert database.leader() == leader
+
+
 def test_power_loss_of_the_leader(database, postgres, healed, lab, report):
+    database.wait_until_apart()
     leader = database.leader()
     with database.writing() as outcome:
         healed(leader, "power-loss")
@@ -210,6 +219,7 @@ def test_power_loss_of_the_leader(database, postgres, healed, lab, report):
 
 
 def test_a_leader_that_froze_does_not_lead_when_it_thaws(database, healed, lab, report, postgres):
+    database.wait_until_apart()
     leader = database.leader()
     with database.writing() as impatient, database.writing(patient=True) as patient:
         healed(leader, "freeze")
@@ -225,6 +235,7 @@ def test_a_leader_that_froze_does_not_lead_when_it_thaws(database, healed, lab, 
 
 
 def test_a_leader_cut_from_its_peers_only(database, healed, lab, report, postgres):
+    database.wait_until_apart()
     leader = database.leader()
     with database.writing() as outcome:
         healed(leader, "cut", peers=[name for name in SQL if name != leader])
