@@ -83,12 +83,19 @@ class Queue:
             time.sleep(3)
             running["publish"].terminate()
             running["publish"].wait(timeout=30)
-            time.sleep(8)
+            self._wait_for_the_last_to_be_consumed(*logs.values())
         finally:
             for process in running.values():
                 process.terminate()
                 process.wait(timeout=30)
         self._fill(outcome, *(logs[kind].read_text() for kind in ("publish", "consume")))
+
+    def _wait_for_the_last_to_be_consumed(self, published: Path, consumed: Path) -> None:
+        """What is not consumed by then counts as lost; `consumed` says who is waited for."""
+        deadline = time.monotonic() + 20
+        while settled(published) - settled(consumed) and time.monotonic() < deadline:
+            time.sleep(0.3)
+        time.sleep(1)
 
     def _fill(self, outcome: Outcome, published: str, consumed: str) -> None:
         lines = [line.split(" ", 2) for line in published.splitlines()]
@@ -105,6 +112,12 @@ class Queue:
         ]
         outcome.lost = len({number for _, number in confirmed} - set(got))
         outcome.twice = len(got) - len(set(got))
+
+
+def settled(log: Path) -> set[int]:
+    """The numbers that a client's log calls confirmed, or acknowledged."""
+    lines = [line.split(" ", 2) for line in log.read_text().splitlines()]
+    return {int(line[2]) for line in lines if line[1] == "ok"}
 
 
 def declared(*names: str) -> str:

@@ -197,6 +197,7 @@ def seconds_locked(database, client, fault, limit) -> float:
         client.wait()
 
 
+@pytest.mark.long
 def test_what_clients_of_a_dead_proxy_have_locked_is_free_again(
     database, proxies, healed, lab, report
 ):
@@ -211,6 +212,7 @@ def test_what_clients_of_a_dead_proxy_have_locked_is_free_again(
     report(f"locks of a dead proxy's client: free after {locked:.0f} s")
 
 
+@pytest.mark.long
 def test_what_a_dead_client_has_locked_is_free_again(database, proxies, healed, lab, report):
     """The proxy lives on, and hears nothing of the end of a client that lost its power."""
     host = next(one["name"] for one in database.cluster() if one["role"] == "replica")
