@@ -56,8 +56,10 @@ def check(host: Host, cluster: Cluster) -> Probes:
 
 
 def listens(answer: Answer) -> Verdict:
-    """The connection was taken."""
-    return Verdict(OK) if answer.code == 0 else Verdict(ERROR, "nobody does")
+    """The connection was taken, refused, or nobody said either (timeout's 124)."""
+    if answer.code == 0:
+        return Verdict(OK)
+    return Verdict(ERROR, "no answer within 3 seconds" if answer.code == 124 else "nobody does")
 
 
 @section.verdict(needs=[NODE, STATE])

@@ -69,6 +69,14 @@ class Share:
     def generation(self, server: str) -> int:
         return int(self.shell(server, "cat /var/lib/nfs-ha/generation"))
 
+    def wait_until_copied(self, name: str) -> None:
+        """Until both servers have the same file of this name."""
+        deadline = time.monotonic() + 30
+        sums = f"sha256sum {DAGS}/{name} 2>/dev/null || :"
+        while len(texts := {self.shell(server, sums) for server in SERVERS}) > 1 or "" in texts:
+            assert time.monotonic() < deadline, f"{name} is not copied"
+            time.sleep(0.3)
+
     def wait_until_fit(self, server: str) -> None:
         """Until this server was brought up to date by the other one, in its generation."""
         [other] = set(SERVERS) - {server}

@@ -278,7 +278,8 @@ def test_the_operator_may_let_the_one_that_is_left_lead(share, prepared, lab):
 
 def test_the_primary_returns_and_nothing_older_wins(share, prepared, lab, on):
     first, second = share.active(), share.standby()
-    on(first, f"echo of-before >{DAGS}/both.py; touch -d '1 hour ago' {DAGS}/both.py; sleep 4")
+    on(first, f"echo of-before >{DAGS}/both.py; touch -d '1 hour ago' {DAGS}/both.py")
+    share.wait_until_copied("both.py")
     on(first, f"systemctl stop nfs-sync; echo unique >{DAGS}/only-{first}.py")
     lab.fault(first, "power-loss")
     share.wait_for_active(second)
@@ -317,7 +318,8 @@ def test_a_split_brain_heals_without_silent_loss(share, prepared, lab, on):
 def test_an_active_server_whose_disk_is_gone_copies_nothing(share, prepared, on):
     """An empty directory is not the tree: the standby keeps its files, and takes over."""
     first, second = share.active(), share.standby()
-    on(CLIENT, f"echo precious >{DAGS}/precious.py; sleep 4")
+    on(CLIENT, f"echo precious >{DAGS}/precious.py")
+    share.wait_until_copied("precious.py")
     on(first, f"mount -t tmpfs tmpfs {DAGS}")
     try:
         share.wait_for_active(second)

@@ -9,6 +9,7 @@ import pytest
 
 from fabfile.engine.errors import MissingFact, RunbookError, UsageError
 from fabfile.engine.inventory import load
+from fabfile.engine.probes import Answer
 from fabfile.engine.section import Facts, Question
 from fabfile.rabbitmq import chapter, check, configure, operate, users
 from fabfile.rabbitmq import cluster as forming
@@ -60,6 +61,13 @@ def queue(name="q", leader="mq1", members=MQ, online=MQ) -> dict:
         "online": [f"rabbit@{one}" for one in online],
         "messages": 2,
     }
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"), [(0, ""), (1, "nobody does"), (124, "no answer within 3 seconds")]
+)
+def test_a_port_that_does_not_answer_is_not_one_where_nobody_listens(code, sentence):
+    assert check.listens(Answer("", code)).sentence == sentence
 
 
 def facts(known=None, **states) -> Facts:
