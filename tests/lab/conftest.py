@@ -101,7 +101,7 @@ class Controller:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=1800,
         )
         said = done.stdout + done.stderr
         assert "Traceback" not in said
