@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from bare import KEEP, bare_hosts
 from messages import Queue
 
 from lab.machine import Lab
@@ -21,14 +23,11 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="session")
 def lab():
-    """A lab with the hosts of hosts.yaml: LAB_NAME, else `test`. LAB_KEEP=1 leaves it running."""
+    """A lab with the hosts of hosts.yaml: LAB_NAME, else `test`. LAB_KEEP=1 keeps what is there."""
     if os.geteuid() != 0:
         pytest.fail("the lab needs root")
-    opened = Lab.open(os.environ.get("LAB_NAME", "test"))
-    opened.up()
-    yield opened
-    if os.environ.get("LAB_KEEP") != "1":
-        opened.down()
+    with bare_hosts(os.environ.get("LAB_NAME", "test"), keep=KEEP) as opened:
+        yield opened
 
 
 @dataclass
@@ -134,19 +133,15 @@ class Controller:
 @pytest.fixture(scope="module")
 def lab_of_its_own():
     """lab_of_its_own("grows", hosts_yaml) -> its fab, its hosts up and through Section 1."""
-    opened: list[Lab] = []
+    with ExitStack() as labs:
 
-    def up(name: str, file: Path) -> Controller:
-        opened.append(Lab.open(name, file))
-        opened[-1].up()
-        fab = Controller(opened[-1])
-        answer = fab("--yes", "ssh.trust", "ssh.bootstrap", "base", "hostnames", "hosts")
-        assert answer.code == 0, answer.text
-        return fab
+        def up(name: str, file: Path) -> Controller:
+            fab = Controller(labs.enter_context(bare_hosts(name, file)))
+            answer = fab("--yes", "ssh.trust", "ssh.bootstrap", "base", "hostnames", "hosts")
+            assert answer.code == 0, answer.text
+            return fab
 
-    yield up
-    for one in opened:
-        one.down()
+        yield up
 
 
 @pytest.fixture(scope="session")

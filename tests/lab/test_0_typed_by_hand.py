@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 
 import pytest
 import yaml
+from bare import KEEP, bare_hosts
 from conftest import Controller
 from inventories import some_hosts
 from person import Person
-
-from lab.machine import Lab
 
 TYPED = {"haproxy2": "airflow", "mq1": "mq2"}
 """The host that a person sets up: its sister, that the tasks set up."""
@@ -31,16 +29,13 @@ def person(tmp_path_factory):
         postgres={},
         ssh={"key_host": "airflow"},
     )
-    lab = Lab.open("typed", file)
-    lab.up()
-    fab = Controller(lab)
-    answer = fab("--yes", "ssh.trust")
-    assert answer.code == 0, answer.text
-    answer = fab("-H", SISTERS, "ssh.bootstrap", "base", "hostnames", "hosts")
-    assert answer.code == 0, answer.text
-    yield Person(lab, fab)
-    if os.environ.get("LAB_KEEP") != "1":
-        lab.down()
+    with bare_hosts("typed", file, keep=KEEP) as lab:
+        fab = Controller(lab)
+        answer = fab("--yes", "ssh.trust")
+        assert answer.code == 0, answer.text
+        answer = fab("-H", SISTERS, "ssh.bootstrap", "base", "hostnames", "hosts")
+        assert answer.code == 0, answer.text
+        yield Person(lab, fab)
 
 
 @pytest.fixture(scope="module")

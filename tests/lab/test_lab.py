@@ -29,6 +29,7 @@ def second(lab, tmp_path):
     hosts = tmp_path / "hosts.yaml"
     hosts.write_text(ONE_HOST)
     opened = Lab.open(f"{lab.name}-second", hosts)
+    opened.down()
     yield opened
     opened.down()
 

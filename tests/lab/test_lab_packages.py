@@ -60,6 +60,7 @@ def fresh(tmp_path):
     """A lab of some hosts that nobody has touched: fresh("sql1")."""
     hosts = tmp_path / "hosts.yaml"
     opened = Lab.open(f"{os.environ.get('LAB_NAME', 'test')}-packages", hosts)
+    opened.down()
 
     def up(*names: str) -> Lab:
         lines = [f"  {name}: {HOSTS[name]}\n" for name in names]

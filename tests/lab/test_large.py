@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
+from bare import bare_hosts
 from whole import PROJECT, Whole
-
-from lab.machine import Lab
 
 pytestmark = pytest.mark.long
 
@@ -15,10 +14,8 @@ pytestmark = pytest.mark.long
 @pytest.fixture(scope="module")
 def large():
     """Twenty-five bare servers."""
-    lab = Lab.open("large-test", PROJECT / "examples/large.yaml")
-    lab.up()
-    yield Whole(lab)
-    lab.down()
+    with bare_hosts("large-test", PROJECT / "examples/large.yaml") as lab:
+        yield Whole(lab)
 
 
 def test_sections_follow_the_inventory_and_a_second_run_changes_nothing(large, report):

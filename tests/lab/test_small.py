@@ -7,9 +7,8 @@ import signal
 import subprocess
 
 import pytest
+from bare import bare_hosts
 from whole import PROJECT, Whole
-
-from lab.machine import Lab
 
 pytestmark = pytest.mark.long
 HOSTS = {"airflow", "files", "worker", "broker", "database"}
@@ -18,10 +17,8 @@ HOSTS = {"airflow", "files", "worker", "broker", "database"}
 @pytest.fixture(scope="module")
 def small():
     """Five bare servers."""
-    lab = Lab.open("small-test", PROJECT / "examples/small.yaml")
-    lab.up()
-    yield Whole(lab)
-    lab.down()
+    with bare_hosts("small-test", PROJECT / "examples/small.yaml") as lab:
+        yield Whole(lab)
 
 
 @pytest.fixture(scope="module")

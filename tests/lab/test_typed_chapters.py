@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 import yaml
+from bare import KEEP, bare_hosts
 from conftest import Controller
 from inventories import PROJECT
 from person import Person
-
-from lab.machine import Lab
 
 pytestmark = pytest.mark.long
 
@@ -21,21 +18,18 @@ TYPED = {"sql3": "sql1", "ftp": "nfs2", "scheduler2": "airflow", "worker1": "sch
 @pytest.fixture(scope="module")
 def person():
     """Section 1 is done everywhere, and RabbitMQ and HAProxy run."""
-    lab = Lab.open("chapters", PROJECT / "hosts.yaml")
-    lab.up()
-    fab = Controller(lab)
-    somebody = Person(lab, fab)
-    hosts = yaml.safe_load((PROJECT / "hosts.yaml").read_text())["hosts"]
-    others = ",".join(name for name in hosts if name not in TYPED)
-    done(fab, "--yes", "ssh.trust")
-    done(fab, "-H", others, "ssh.bootstrap", "base", "hostnames", "hosts")
-    assert somebody.inv("secrets.generate").code == 0
-    for host in TYPED:
-        somebody.types_section_one(host)
-    done(fab, "ssh", "rabbitmq")
-    yield somebody
-    if os.environ.get("LAB_KEEP") != "1":
-        lab.down()
+    with bare_hosts("chapters", PROJECT / "hosts.yaml", keep=KEEP) as lab:
+        fab = Controller(lab)
+        somebody = Person(lab, fab)
+        hosts = yaml.safe_load((PROJECT / "hosts.yaml").read_text())["hosts"]
+        others = ",".join(name for name in hosts if name not in TYPED)
+        done(fab, "--yes", "ssh.trust")
+        done(fab, "-H", others, "ssh.bootstrap", "base", "hostnames", "hosts")
+        assert somebody.inv("secrets.generate").code == 0
+        for host in TYPED:
+            somebody.types_section_one(host)
+        done(fab, "ssh", "rabbitmq")
+        yield somebody
 
 
 def done(fab: Controller, *arguments: str) -> None:
