@@ -175,6 +175,7 @@ def test_rabbitmq_and_erlang_have_to_be_pinned(fresh):
     ]
 
 
+@pytest.mark.long
 def test_rabbitmq_is_as_its_vendor_packages_it(fresh):
     lab = fresh("sql1")
     add_repositories(lab, "sql1", rabbitmq_repositories())
@@ -203,6 +204,7 @@ def test_haproxy_runs_as_it_comes_and_has_rhels_paths(fresh):
     assert lab.root_shell("sql1", "ls /run/haproxy /etc/rsyslog.d/49*").returncode != 0
 
 
+@pytest.mark.long
 def test_c_is_compiled_against_what_python_needs(fresh):
     lab = fresh("sql1")
     headers = "openssl bzip2 libffi zlib xz readline sqlite ncurses gdbm libuuid libnsl2"
@@ -240,6 +242,7 @@ def test_an_example_of_keepalived_takes_addresses_that_nobody_asked_for(fresh):
     until(lambda: "192.168.200.16" in output(lab, "sql1", "ip -br address"))
 
 
+@pytest.mark.long
 def test_vrrp_moves_an_address(fresh):
     lab = fresh("sql1", "sql2")
 
@@ -292,6 +295,7 @@ def share(lab: Lab, servers: tuple[str, ...], address: str) -> None:
     output(lab, "worker1", "systemctl daemon-reload && systemctl start shared.automount")
 
 
+@pytest.mark.long
 def test_nfs_is_written_and_read_on_both_sides_and_outlives_its_server(fresh):
     lab = fresh("sql1", "worker1")
     share(lab, ("sql1",), lab.host("sql1").address)
@@ -313,6 +317,7 @@ def test_nfs_is_written_and_read_on_both_sides_and_outlives_its_server(fresh):
         assert reading.result() == "sql1"
 
 
+@pytest.mark.long
 def test_nfs_goes_on_with_another_server_at_the_same_address(fresh):
     lab = fresh("sql1", "sql2", "worker1")
     share(lab, ("sql1", "sql2"), VIP)
