@@ -21,6 +21,13 @@ LAST_LINES = 12
 PATIENCE = 5
 """Seconds after which a task without a terminal says which hosts have finished."""
 
+COUNTED = {
+    DO: ("changed", ("changed",)),
+    PLAN: ("would change", ("differs",)),
+    CHECK: ("not fine", ("differs", "error", "warn")),
+}
+"""What the recap counts of the tasks of a mode, and the heading above it."""
+
 COMMAND = "command"
 """The task name of `fab -H … -- command`."""
 
@@ -167,11 +174,11 @@ class Report:
         self.failures(ran)
         from tabulate import tabulate
 
-        modes = {result.mode for result in ran}
-        middle = "changed" if DO in modes else "would change" if PLAN in modes else "not fine"
-        rows = [_recap_row(host, results) for host, results in _by_host(ran).items()]
+        modes = [mode for mode in COUNTED if any(result.mode == mode for result in ran)]
+        rows = [_recap_row(host, results, modes) for host, results in _by_host(ran).items()]
         self.say()
-        headers = ["host", "ok", middle, "failed", "seconds", ""]
+        headings = [COUNTED[mode][0] for mode in modes]
+        headers = ["host", "ok", *headings, "failed", "seconds", ""]
         self.say(tabulate(rows, headers=headers, floatfmt=".1f"))
         seconds = time.monotonic() - self._began
         self.say(f"\n{self._tally(ran)} · {seconds:.1f} s in all")
@@ -317,12 +324,15 @@ def _by_host(results: Iterable[HostResult]) -> dict[str, list[HostResult]]:
     return grouped
 
 
-def _recap_row(host: str, results: list[HostResult]) -> list[Any]:
+def _recap_row(host: str, results: list[HostResult], modes: list[str]) -> list[Any]:
     status = gravest(result.status for result in results)
     return [
         host,
         sum(result.count("ok") for result in results),
-        sum(result.count("changed", "differs", "error", "warn") for result in results),
+        *(
+            sum(result.count(*COUNTED[mode][1]) for result in results if result.mode == mode)
+            for mode in modes
+        ),
         sum(result.count(*BROKEN) for result in results),
         sum(result.seconds for result in results),
         "" if status in {"ok", "ran", "changed", "differs"} else status,

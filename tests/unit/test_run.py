@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shlex
 import subprocess
 import sys
@@ -136,6 +137,24 @@ def test_of_a_traceback_the_user_sees_the_exception(start):
     assert "    end" in said
     assert "Traceback" not in said
     assert "line 2" not in said
+
+
+def test_the_recap_does_not_count_a_finding_as_a_change(start):
+    section = Section("s", on="rabbitmq", runbook="9", about="About s.")
+
+    @section.task
+    def tidy(host, cluster):
+        """Nothing to do."""
+        yield command("tidy", "true", "true")
+
+    @section.check
+    def check(host, cluster):
+        """Ask."""
+        yield probe("it says hi", "echo ho", says("hi", otherwise="it says ho"), fix="fab s")
+
+    said = start(section, "tidy", "check").said
+    assert re.search(r"^host +ok +changed +not fine +failed +seconds$", said, re.M)
+    assert re.search(r"^mq1 +2 +0 +1 +0 ", said, re.M)
 
 
 def test_keep_going_starts_the_next_task(section, start, tmp_path):
