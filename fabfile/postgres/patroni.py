@@ -11,6 +11,8 @@ from ..engine.section import Facts
 from ..engine.step import Handler, Step, Steps, quote
 from ..engine.steps import fed, required, until
 from ..engine.templates import render
+from .archive import archive_command, restore_command
+from .archive import script as archive_script
 from .chapter import (
     APART,
     CONFIGURED,
@@ -42,6 +44,7 @@ def patroni(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     yield steps.directory("/etc/patroni", "0750", "postgres", "postgres")
     yield no_half_copy(cluster)
     yield no_foreign_cluster(host, cluster)
+    yield from archive_script()
     yield configuration(host, cluster)
     yield steps.service("patroni.service")
     yield until(f"{host.name} leads or follows", serves(host), timeout=600)
@@ -182,15 +185,13 @@ tcp_ ones how long clients keep their locks that lost their power, or went with 
 
 def shared(cluster: Cluster) -> str:
     """The settings that Patroni keeps in etcd for all members."""
-    archived = cluster.postgres.backup.host is not None
-    stanza = f"pgbackrest --stanza={cluster.name}"
     return render(
         "postgres/dcs.yml.j2",
         {
             "settings": cluster.postgres,
             "parameters": {**SHARED, **cluster.postgres.parameters},
-            "archive": f"{stanza} archive-push %p" if archived else "/bin/true",
-            "restore": f'{stanza} archive-get %f "%p"' if archived else "",
+            "archive": archive_command(cluster),
+            "restore": restore_command(cluster),
         },
     )
 
@@ -205,6 +206,7 @@ def settings(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     effect with a restart: --plan names them, postgres.restart carries it out.
     """
     refuse_new_passwords(cluster, facts)
+    yield from archive_script()
     yield configuration(host, cluster)
     if host != leader(cluster, facts):
         return

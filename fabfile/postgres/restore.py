@@ -11,6 +11,7 @@ from ..engine.errors import MissingFact, RunbookError, UsageError
 from ..engine.section import Facts, Procedure, Question, stage
 from ..engine.step import Step, quote
 from ..engine.steps import action, command
+from .archive import recovery_command
 from .backup import PGBACKREST
 from .chapter import PSQL, binaries, data, key, members, section
 from .etcd import ETCD
@@ -123,9 +124,10 @@ install -d -m 0700 -o postgres -g postgres {data(cluster)}""",
 def fetched(cluster: Cluster, to: str) -> Step:
     """The files of the backup before that moment."""
     target = "" if to == "latest" else f" --type=time --target={quote(to)} --target-action=promote"
+    fetch = f"--recovery-option={quote(f'restore_command={recovery_command(cluster)}')}"
     return command(
         "the files are restored",
-        f"{PGBACKREST} --stanza={cluster.name}{target} restore",
+        f"{PGBACKREST} --stanza={cluster.name}{target} {fetch} restore",
         unless=f"[[ -e {data(cluster)}/PG_VERSION ]]",
         timeout=6 * 3600,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import time
 from pathlib import Path
@@ -197,6 +198,97 @@ def test_etcds_leader_leaves_the_server_that_leads_the_database(database):
         database.lead_etcd(leader)
     database.wait_until_apart()
     assert database.leader() == leader
+
+
+AWAY = ("stopped", "power-off", "partition")
+"""How the backup server is away: it refuses connections, it is off, it is cut off in silence."""
+
+
+@pytest.fixture
+def backups_away(healed, on):
+    """backups_away("stopped") -> nfs2 does not serve the repository any more; undone at the end."""
+    stopped = []
+
+    def away(kind: str) -> None:
+        if kind != "stopped":
+            healed("nfs2", kind)
+            return
+        stopped.append(kind)
+        on("nfs2", "systemctl stop pgbackrest")
+
+    yield away
+    if stopped:
+        on("nfs2", "systemctl start pgbackrest")
+
+
+@pytest.mark.parametrize("kind", AWAY)
+def test_a_repository_that_does_not_answer_costs_five_seconds_in_all(
+    database, backups_away, on, kind, report
+):
+    replica = next(m["name"] for m in database.cluster() if m["role"] == "replica")
+    command = database.psql("show restore_command", replica)
+    assert restored(on, replica, command, "000000FF.history") == [1]
+    backups_away(kind)
+    files = ["000000FF.history", "000000010000000000000001", "000001FF.history"] * 2
+    began = time.monotonic()
+    codes = restored(on, replica, command, *files)
+    seconds = time.monotonic() - began
+    report(f"backup server {kind}: {len(files)} files asked for in {seconds:.1f} s")
+    assert seconds <= 5
+    assert codes == [75] * len(files), "PostgreSQL stops on codes above 125"
+
+
+def restored(on, host: str, command: str, *files: str) -> list[int]:
+    """The exit codes of restore_command for these files, as PostgreSQL would run it."""
+    lines = [command.replace("%f", file).replace("%p", "/tmp/restored") for file in files]
+    script = "".join(f"bash -c {shlex.quote(line)}; echo $?\n" for line in lines)
+    on(host, f"rm -f /run/postgresql/*.silent; cat >/tmp/restore <<'SCRIPT'\n{script}SCRIPT")
+    return [int(code) for code in on(host, "runuser -u postgres -- bash /tmp/restore").split()]
+
+
+def test_a_restore_waits_for_the_repository(database, backups_away, on):
+    """Recovery would end at a file that is "not there", with less than there is."""
+    replica = next(m["name"] for m in database.cluster() if m["role"] == "replica")
+    backups_away("stopped")
+    on(
+        replica,
+        "systemd-run -q --unit=recover --property=RemainAfterExit=yes --uid=postgres "
+        "/usr/libexec/postgres-ha/pgbackrest-wal recover airflow-ha nfs2 000000FF.history /tmp/x",
+    )
+    time.sleep(8)
+    state = "systemctl show -p SubState -p ExecMainStatus --value recover"
+    assert "running" in on(replica, state)
+    on("nfs2", "systemctl start pgbackrest")
+    deadline = time.monotonic() + 150
+    while "running" in on(replica, state):
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    assert on(replica, state).split() == ["1", "failed"]
+    on(replica, "systemctl reset-failed recover")
+
+
+@pytest.mark.parametrize(
+    "kind", [AWAY[1], *(pytest.param(one, marks=pytest.mark.long) for one in (AWAY[0], AWAY[2]))]
+)
+def test_the_loss_of_the_leader_without_the_backup_server(
+    database, postgres, backups_away, healed, lab, report, kind
+):
+    """The next restore to a point in time needs the WAL that this leader could not archive."""
+    database.wait_until_apart()
+    leader = database.leader()
+    backups_away(kind)
+    with database.writing() as outcome:
+        for _ in range(2):
+            database.psql("select pg_switch_wal()")
+            time.sleep(1)
+        healed(leader, "power-loss")
+        database.wait_for_leader_other_than(leader)
+        time.sleep(3)
+        lab.heal(leader)
+        database.wait_until_healthy(180)
+    report(f"power loss of the leader, backup server {kind}: {outcome}")
+    assert outcome.pause <= BY_ITSELF
+    assert outcome.lost == 0
 
 
 def test_power_loss_of_the_leader(database, postgres, healed, lab, report):

@@ -1,0 +1,42 @@
+"""How PostgreSQL reaches the WAL archive, and what it is told when the archive does not answer."""
+
+from __future__ import annotations
+
+from ..engine import steps
+from ..engine.cluster import Cluster
+from ..engine.step import Steps, quote
+from .chapter import SCRIPTS
+
+SCRIPT = f"{SCRIPTS}/pgbackrest-wal"
+"""pgBackRest's own check wants its name in archive_command."""
+
+
+def script() -> Steps:
+    """The program behind archive_command and restore_command."""
+    yield steps.directory(SCRIPTS)
+    yield steps.template(SCRIPT, "postgres/pgbackrest-wal", {}, mode="0755")
+
+
+def archive_command(cluster: Cluster) -> str:
+    """Archive a WAL file; PostgreSQL keeps it and tries again unless this exits with 0."""
+    return _command(cluster, "push", "%p") if cluster.postgres.backup.host else "/bin/true"
+
+
+def restore_command(cluster: Cluster) -> str:
+    """Fetch a WAL file for a member of the cluster; empty without an archive.
+
+    An archive that does not answer counts as one without the file: a member has all acknowledged
+    rows from streaming (docs/postgres.md, "When the backup server is away").
+    """
+    return _command(cluster, "get", '%f "%p"') if cluster.postgres.backup.host else ""
+
+
+def recovery_command(cluster: Cluster) -> str:
+    """Fetch a WAL file for a restore, which must not end because the archive does not answer."""
+    return _command(cluster, "recover", '%f "%p"')
+
+
+def _command(cluster: Cluster, verb: str, files: str) -> str:
+    """A missing script is an ordinary failure: exit code 127 would stop a standby."""
+    about = f"{quote(cluster.name)} {quote(str(cluster.postgres.backup.host))}"
+    return f"test -x {SCRIPT} && {SCRIPT} {verb} {about} {files}"
