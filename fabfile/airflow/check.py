@@ -8,8 +8,8 @@ from .. import python_build
 from ..engine.cluster import Cluster, Host
 from ..engine.probes import (
     ERROR,
-    MARGIN,
     OK,
+    REDUNDANCY,
     WARN,
     Answer,
     Cause,
@@ -186,7 +186,7 @@ def together(cluster: Cluster, facts: Facts) -> Findings:
     yield broken(state)
     yield queued(state)
     yield held_up(state, facts)
-    yield what_may_be_lost(state, cluster, facts)
+    yield redundancy(state, cluster, facts)
 
 
 def the_same(title: str, fact: Fact, facts: Facts, fix: str, cause: Cause) -> Finding:
@@ -289,7 +289,7 @@ def not_taking(cluster: Cluster, facts: Facts) -> list[Host]:
     ]
 
 
-def what_may_be_lost(state: State, cluster: Cluster, facts: Facts) -> Finding:
+def redundancy(state: State, cluster: Cluster, facts: Facts) -> Finding:
     """Which part of Airflow has more than one server that is at work."""
     there = {
         role: [host.name for host in at_work(role, kind, state, cluster, facts)]
@@ -299,12 +299,14 @@ def what_may_be_lost(state: State, cluster: Cluster, facts: Facts) -> Finding:
         away = not_taking(cluster, facts)
         there["worker"] = [host.name for host in cluster.group("worker") if host not in away]
     spare = [f"a {role}" for role, names in there.items() if len(names) > 1]
-    alone = [f"{names[0]}, the only {role}" for role, names in there.items() if len(names) == 1]
+    alone = [f"{names[0]} is the only {role}" for role, names in there.items() if len(names) == 1]
     less = [role for role, names in there.items() if len(names) < len(cluster.group(role))]
-    sentence = " or ".join(spare) or "nothing"
+    sentence = f"survives the loss of {' or '.join(spare)}" if spare else "none"
     if alone:
-        sentence += f"; not {'; nor '.join(alone)}"
-    return Finding(MARGIN, Verdict(WARN if less else OK, sentence), "fab systemd.start", NO_SPARE)
+        sentence += f"; {', '.join(alone)}"
+    return Finding(
+        REDUNDANCY, Verdict(WARN if less else OK, sentence), "fab systemd.start", NO_SPARE
+    )
 
 
 def processors(state: State, facts: Facts) -> list[str]:

@@ -9,8 +9,8 @@ from typing import Callable, Optional
 
 OK, WARN, ERROR, UNKNOWN = "ok", "warn", "error", "unknown"
 
-MARGIN = "what may be lost next"
-"""The title of a finding that says what may fail now without an outage."""
+REDUNDANCY = "redundancy"
+"""The title of a finding that says which failure would cause no outage now."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ Probes = Iterator[Probe]
 
 @dataclass(frozen=True)
 class Finding:
-    """A judgement that takes the answers of several hosts: who leads, what may be lost next.
+    """A judgement that takes the answers of several hosts: who leads, what redundancy is left.
 
     `about`: hosts whose silence would explain it.
     """

@@ -1,4 +1,4 @@
-"""Do clients get where they should, through either server, and what can be lost next?"""
+"""Do clients get where they should, through either server, and what redundancy is left?"""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from ..engine.cluster import Cluster, Host
 from ..engine.errors import MissingFact
 from ..engine.probes import (
     ERROR,
-    MARGIN,
     OK,
+    REDUNDANCY,
     WARN,
     Answer,
     Cause,
@@ -84,7 +84,7 @@ def together(cluster: Cluster, facts: Facts) -> Findings:
         yield from database(cluster, facts)
     if webservers(cluster):
         yield web(cluster, facts)
-    yield what_may_be_lost(cluster, facts)
+    yield redundancy(cluster, facts)
 
 
 def sent_away(facts: Facts) -> Findings:
@@ -210,7 +210,7 @@ def web(cluster: Cluster, facts: Facts) -> Finding:
     return Finding(title, Verdict(OK, f"{len(wanted)} of them"))
 
 
-def what_may_be_lost(cluster: Cluster, facts: Facts) -> Finding:
+def redundancy(cluster: Cluster, facts: Facts) -> Finding:
     """Which of the servers that can hold the VIP may go."""
     may_hold = [host.name for host in candidates(cluster)]
     known: dict[str, View] = facts.known(VIEW)
@@ -222,21 +222,21 @@ def what_may_be_lost(cluster: Cluster, facts: Facts) -> Finding:
     unfit = [name for name in may_hold if name not in fit]
     if not may_hold:
         sentence = f"{cluster.file.name} names no VIP of role haproxy"
-        return Finding(MARGIN, Verdict(WARN, f"nothing: {sentence}"), cause=NO_SPARE)
+        return Finding(REDUNDANCY, Verdict(WARN, f"none: {sentence}"), cause=NO_SPARE)
     if not fit:
-        sentence = "nothing: no server can hold the VIP"
+        sentence = "none: no server can hold the VIP"
         away = tuple(name for name in unfit if name not in known)
-        return Finding(MARGIN, Verdict(ERROR, sentence), "fab haproxy", NO_SPARE, away)
+        return Finding(REDUNDANCY, Verdict(ERROR, sentence), "fab haproxy", NO_SPARE, away)
     if len(may_hold) == 1:
         return Finding(
-            MARGIN, Verdict(WARN, f"nothing: {may_hold[0]} is the only server"), cause=NO_SPARE
+            REDUNDANCY, Verdict(WARN, f"none: {may_hold[0]} is the only server"), cause=NO_SPARE
         )
     if len(fit) == 1:
-        sentence = f"nothing until {' or '.join(unfit)} is back" if unfit else "nothing"
+        sentence = f"none until {' or '.join(unfit)} is back"
         silent = tuple(name for name in unfit if name not in known)
-        return Finding(MARGIN, Verdict(WARN, sentence), "fab haproxy", NO_SPARE, silent)
-    which = "either" if len(fit) == 2 else "any but one"
-    return Finding(MARGIN, Verdict(OK, f"{which} of {', '.join(fit)}"))
+        return Finding(REDUNDANCY, Verdict(WARN, sentence), "fab haproxy", NO_SPARE, silent)
+    which = " or ".join(fit) if len(fit) == 2 else f"all but one of {', '.join(fit)}"
+    return Finding(REDUNDANCY, Verdict(OK, f"survives the loss of {which}"))
 
 
 @section.table(needs=[NETWORK, VIEW])

@@ -1,4 +1,4 @@
-"""Is the share as it should be on servers and clients, and what can be lost next?"""
+"""Is the share as it should be on servers and clients, and what redundancy is left?"""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, Optional
 from ..engine.cluster import Cluster, Host
 from ..engine.probes import (
     ERROR,
-    MARGIN,
     OK,
+    REDUNDANCY,
     UNKNOWN,
     WARN,
     Answer,
@@ -55,7 +55,7 @@ TOO_LONG = 30
 
 @section.check
 def check(host: Host, cluster: Cluster) -> Probes:
-    """Say what is wrong: the VIP, exports, copying, mounts; what may be lost next."""
+    """Say what is wrong: the VIP, exports, copying, mounts; redundancy."""
     for tree in trees(cluster):
         if host in servers(cluster):
             yield probe(
@@ -118,7 +118,7 @@ def together(cluster: Cluster, facts: Facts) -> Findings:
         yield who_copies(cluster, facts)
         yield up_to_date(cluster, facts)
     yield from rescued(known)
-    yield what_may_be_lost(cluster, facts)
+    yield redundancy(cluster, facts)
 
 
 def exports_are_equal(cluster: Cluster, known: dict[str, Server]) -> Finding:
@@ -213,23 +213,25 @@ def rescued(known: dict[str, Server]) -> Findings:
         )
 
 
-def what_may_be_lost(cluster: Cluster, facts: Facts) -> Finding:
+def redundancy(cluster: Cluster, facts: Facts) -> Finding:
     """Whether the share outlives the loss of a server."""
     known: dict[str, Server] = facts.known(SERVER)
     places: dict[str, Place] = facts.known(NETWORK)
     if alone(cluster):
         [only] = servers(cluster)
         return Finding(
-            MARGIN, Verdict(WARN, f"nothing: {only.name} is the only server"), cause=NO_SPARE
+            REDUNDANCY, Verdict(WARN, f"none: {only.name} is the only server"), cause=NO_SPARE
         )
     ready = [name for name, server in known.items() if server.fit and name in places]
     if len(ready) == len(servers(cluster)):
-        sentence = f"either of {', '.join(ready)}, with what was written in its last seconds"
-        return Finding(MARGIN, Verdict(OK, sentence))
+        sentence = (
+            f"survives the loss of {' or '.join(ready)}, except for writes of the last seconds"
+        )
+        return Finding(REDUNDANCY, Verdict(OK, sentence))
     away = [host.name for host in servers(cluster) if host.name not in ready]
-    verdict = Verdict(WARN, f"nothing until {', '.join(away)} is up to date")
+    verdict = Verdict(WARN, f"none until {', '.join(away)} is up to date")
     silent = tuple(name for name in away if name not in known)
-    return Finding(MARGIN, verdict, "fab nfs.resync", NO_SPARE, silent)
+    return Finding(REDUNDANCY, verdict, "fab nfs.resync", NO_SPARE, silent)
 
 
 @section.table(needs=[NETWORK, SERVER])

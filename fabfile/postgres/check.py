@@ -1,4 +1,4 @@
-"""Is the database as it should be, and what can be lost next without an outage?"""
+"""Is the database as it should be, and which failure would cause no outage?"""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from ..engine.cluster import Cluster, Host
 from ..engine.errors import MissingFact
 from ..engine.probes import (
     ERROR,
-    MARGIN,
     OK,
+    REDUNDANCY,
     UNKNOWN,
     WARN,
     Answer,
@@ -97,7 +97,7 @@ def together(cluster: Cluster, facts: Facts) -> Findings:
     yield from followers(cluster, facts)
     yield from due(cluster, facts)
     yield from backed_up(cluster, facts)
-    yield what_may_be_lost(cluster, facts)
+    yield redundancy(cluster, facts)
 
 
 def backed_up(cluster: Cluster, facts: Facts) -> Findings:
@@ -274,7 +274,7 @@ def due(cluster: Cluster, facts: Facts) -> Findings:
         )
 
 
-def what_may_be_lost(cluster: Cluster, facts: Facts) -> Finding:
+def redundancy(cluster: Cluster, facts: Facts) -> Finding:
     """Which server's loss would cost writes, given what is up now."""
     everybody = members(cluster)
     majority = len(everybody) // 2 + 1
@@ -282,34 +282,41 @@ def what_may_be_lost(cluster: Cluster, facts: Facts) -> Finding:
     first = _leading(cluster, facts)
     if not first and seen_leading(cluster, facts):
         about = (seen_leading(cluster, facts),)
-        return Finding(MARGIN, Verdict(UNKNOWN, "the leader cannot be asked"), about=about)
+        return Finding(REDUNDANCY, Verdict(UNKNOWN, "the leader cannot be asked"), about=about)
     if not first:
-        sentence = "nothing: writes are not possible now"
-        return Finding(MARGIN, Verdict(ERROR, sentence), cause=NO_LEADER)
+        sentence = "none: writes are not possible now"
+        return Finding(REDUNDANCY, Verdict(ERROR, sentence), cause=NO_LEADER)
     if len(etcd_up) < majority:
         sentence = (
-            f"nothing: etcd has lost its quorum ({len(etcd_up)} of {len(everybody)} answer); "
+            f"none: etcd has lost its quorum ({len(etcd_up)} of {len(everybody)} answer); "
             "writes go on as long as every PostgreSQL answers, and no leader can be elected"
         )
-        return Finding(MARGIN, Verdict(ERROR, sentence), fix="fab postgres.etcd", cause=ETCD_DOWN)
+        return Finding(
+            REDUNDANCY, Verdict(ERROR, sentence), fix="fab postgres.etcd", cause=ETCD_DOWN
+        )
     standbys = [name for name, one in first.cluster.items() if _may_lead(cluster, first, one)]
     if len(everybody) == 1:
         return Finding(
-            MARGIN, Verdict(WARN, f"nothing: {first.name} is the only server"), cause=NO_SPARE
+            REDUNDANCY, Verdict(WARN, f"none: {first.name} is the only server"), cause=NO_SPARE
         )
     if not standbys:
-        sentence = f"nothing but a replica: nobody could take over from {first.name}"
+        sentence = f"none: no replica could take over from {first.name}"
         way_out = "fab postgres.patroni"
-        return Finding(MARGIN, Verdict(WARN, sentence), fix=way_out, cause=NO_SPARE)
+        return Finding(REDUNDANCY, Verdict(WARN, sentence), fix=way_out, cause=NO_SPARE)
     if first.paused:
-        return Finding(MARGIN, Verdict(WARN, "a replica: Patroni is paused"), cause=PAUSED)
+        return Finding(
+            REDUNDANCY,
+            Verdict(WARN, "none: Patroni is paused, so no replica takes over"),
+            cause=PAUSED,
+        )
     if len(etcd_up) == majority:
         down = sorted({host.name for host in everybody} - set(etcd_up))
-        sentence = f"nothing, until {', '.join(down)} is back"
-        return Finding(MARGIN, Verdict(WARN, sentence), cause=NO_SPARE, about=tuple(down))
+        sentence = f"none until {', '.join(down)} is back"
+        return Finding(REDUNDANCY, Verdict(WARN, sentence), cause=NO_SPARE, about=tuple(down))
     spare = len(etcd_up) - majority
     which = "any one server" if spare == 1 else f"any {spare} servers, one after the other"
-    return Finding(MARGIN, Verdict(OK, f"{which}; {', '.join(standbys)} would take over"))
+    sentence = f"survives the loss of {which}; {', '.join(standbys)} would take over"
+    return Finding(REDUNDANCY, Verdict(OK, sentence))
 
 
 def _may_lead(cluster: Cluster, first: Member, one: dict[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Is the message queue as it should be, and what can be lost next without an outage?"""
+"""Is the message queue as it should be, and which failure would cause no outage?"""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from ..engine.cluster import Cluster, Host
 from ..engine.probes import (
     ERROR,
-    MARGIN,
     OK,
+    REDUNDANCY,
     WARN,
     Answer,
     Cause,
@@ -70,7 +70,7 @@ def together(cluster: Cluster, facts: Facts) -> Findings:
     yield from nodes_are_well(states)
     yield versions(cluster, states)
     yield queues(cluster, states)
-    yield what_may_be_lost(cluster, states)
+    yield redundancy(cluster, states)
 
 
 def one_cluster(cluster: Cluster, states: dict[str, State], facts: Facts) -> Finding:
@@ -192,16 +192,18 @@ def queues(cluster: Cluster, states: dict[str, State]) -> Finding:
     return Finding(title, Verdict(OK, f"{len(state.quorum_queues)} of them"))
 
 
-def what_may_be_lost(cluster: Cluster, states: dict[str, State]) -> Finding:
+def redundancy(cluster: Cluster, states: dict[str, State]) -> Finding:
     """Which node's loss would stop queues, as the nodes themselves judge it."""
     total = len(members(cluster))
     running = max((len(state.running) for state in states.values()), default=0)
     if running < total // 2 + 1:
-        sentence = f"nothing: {running} of {total} run, which is no majority"
-        return Finding(MARGIN, Verdict(ERROR, sentence), "fab rabbitmq.cluster", NO_MAJORITY)
+        sentence = f"none: {running} of {total} nodes run, which is no majority"
+        return Finding(REDUNDANCY, Verdict(ERROR, sentence), "fab rabbitmq.cluster", NO_MAJORITY)
     if total == 1:
         return Finding(
-            MARGIN, Verdict(WARN, f"nothing: {next(iter(states))} is the only node"), cause=NO_SPARE
+            REDUNDANCY,
+            Verdict(WARN, f"none: {next(iter(states))} is the only node"),
+            cause=NO_SPARE,
         )
     critical = sorted(name for name, state in states.items() if state.critical)
     if critical or running == total // 2 + 1:
@@ -210,11 +212,11 @@ def what_may_be_lost(cluster: Cluster, states: dict[str, State]) -> Finding:
             for member in members(cluster)
             if not any(node(member) in state.running for state in states.values())
         )
-        until = f" until {', '.join(away)} is back" if away else ""
+        until = f" until {', '.join(away)} is back" if away else ": a queue would lose its majority"
         way_out = "fab rabbitmq.cluster rabbitmq.queues" if away or critical else ""
-        verdict = Verdict(WARN, f"nothing{until}")
-        return Finding(MARGIN, verdict, fix=way_out, cause=NO_SPARE, about=tuple(away))
-    return Finding(MARGIN, Verdict(OK, "any one node"))
+        verdict = Verdict(WARN, f"none{until}")
+        return Finding(REDUNDANCY, verdict, fix=way_out, cause=NO_SPARE, about=tuple(away))
+    return Finding(REDUNDANCY, Verdict(OK, "survives the loss of any one node"))
 
 
 @section.table(needs=[NODE, STATE])

@@ -16,7 +16,7 @@ def test_an_address_that_somebody_else_has_is_not_claimed(prepared, on):
             assert on(host, "systemctl is-active keepalived || :") == "inactive"
         said = told(prepared("haproxy.check"), "error")
         assert f"[cluster] {ON_ONE_HOST}: {mac} answers for it" in said
-        assert "[cluster] what may be lost next: nothing: no server can hold the VIP" in said
+        assert "[cluster] redundancy: none: no server can hold the VIP" in said
     finally:
         on("mq1", f"ip addr del {VIP}/32 dev eth0")
 

@@ -116,7 +116,7 @@ def test_power_loss_of_the_queues_leader(queue, prepared, healed, report):
     with queue.talking(first=leader) as outcome:
         healed(leader, "power-loss")
         time.sleep(AWAY)
-        assert told(prepared, "nothing until", "warn") or told(prepared, "does not answer")
+        assert told(prepared, "none until", "warn") or told(prepared, "does not answer")
     report(f"power loss of the leader: {outcome}")
     assert outcome.lost == 0
     assert outcome.pause < AWAY

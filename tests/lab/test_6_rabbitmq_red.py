@@ -145,7 +145,7 @@ def test_a_queue_that_lacks_a_member_is_told_and_mended(prepared, on, queues):
     on("mq1", "rabbitmq-queues -q delete_member -p airflow red rabbit@mq3")
     fix = fix_for(prepared, "1 lack a member: red")
     assert fix == "fab rabbitmq.cluster rabbitmq.queues"
-    assert told(prepared, "what may be lost next: nothing", "warn")
+    assert told(prepared, "redundancy: none", "warn")
     carry_out(prepared, fix)
 
 

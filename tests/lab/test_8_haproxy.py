@@ -92,7 +92,7 @@ def test_every_door_leads_where_it_should(proxies):
     for name in (VIP, *PROXIES):
         assert f"[cluster] {name}:5000 leads to the primary" in fine
         assert f"[cluster] {name}:5001 leads to a replica" in fine
-    assert "[cluster] what may be lost next: either of airflow, haproxy2" in fine
+    assert "[cluster] redundancy: survives the loss of airflow or haproxy2" in fine
     rows = proxies("haproxy.status").data["tables"]["haproxy.status"]
     assert [row["holds"] for row in rows] == ["airflow-vip", ""]
     assert all(row["primary"] in SQL for row in rows)
@@ -169,7 +169,7 @@ def test_the_other_server_takes_the_vip(
         assert answer.hosts("unreachable") == {"airflow"}
         assert ("cluster", f"{ON_ONE_HOST}: haproxy2") in answer.steps("ok")
         assert ("cluster", f"{VIP}:5000 leads to the primary") in answer.steps("ok")
-        assert "nothing until airflow is back" in told(answer, "warn")
+        assert "none until airflow is back" in told(answer, "warn")
     with database.writing(through=WRITE) as back:
         lab.heal("airflow")
         takes_over("airflow", 60)
@@ -263,7 +263,7 @@ def test_haproxy_that_does_not_answer_loses_the_vip(
             seconds = takes_over("haproxy2")
             said = told(proxies("haproxy.check"), "error", "warn")
             assert "[airflow] HAProxy answers: it is down, or hangs" in said
-            assert "nothing until airflow is back" in said
+            assert "none until airflow is back" in said
         finally:
             on("airflow", mending or ":")
         if not mending:
@@ -284,7 +284,7 @@ def test_keepalived_that_is_stopped_is_told_and_started(proxies, on, takes_over)
     on("airflow", "systemctl stop keepalived")
     said = told(proxies("haproxy.check"), "error")
     assert f"{ON_ONE_HOST}: nobody holds it" in said
-    assert "what may be lost next: nothing: no server can hold the VIP" in said
+    assert "redundancy: none: no server can hold the VIP" in said
     assert proxies("haproxy").code == 0
     calm(proxies)
 

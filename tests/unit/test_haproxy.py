@@ -206,7 +206,7 @@ def test_what_haproxy_complains_of_is_told():
 def test_all_is_well(cluster):
     result = found(cluster)
     assert {level for level, _ in result.values()} == {"ok"}
-    assert result["what may be lost next"] == ("ok", "either of airflow, haproxy2")
+    assert result["redundancy"] == ("ok", "survives the loss of airflow or haproxy2")
     assert sum(title.endswith("leads to the primary") for title in result) == 3
 
 
@@ -270,12 +270,12 @@ def test_all_is_well(cluster):
         ),
         (
             {"views": {"airflow": VIEWED, "haproxy2": replace(VIEWED, keepalived=False)}},
-            "what may be lost next",
+            "redundancy",
             "warn",
-            "nothing until haproxy2 is back",
+            "none until haproxy2 is back",
         ),
-        ({"views": {"airflow": VIEWED}}, "what may be lost next", "warn", "until haproxy2 is back"),
-        ({"views": {}}, "what may be lost next", "error", "no server can hold the VIP"),
+        ({"views": {"airflow": VIEWED}}, "redundancy", "warn", "until haproxy2 is back"),
+        ({"views": {}}, "redundancy", "error", "no server can hold the VIP"),
     ],
 )
 def test_what_is_wrong_is_named(cluster, known, title, level, words):

@@ -209,7 +209,7 @@ def test_all_is_well(cluster):
             "warn",
             "newer or nowhere else: t/dags/a.py",
         ),
-        ({"silent": ("nfs2",)}, "what may be lost next", "warn", "nothing until nfs2"),
+        ({"silent": ("nfs2",)}, "redundancy", "warn", "none until nfs2"),
     ],
 )
 def test_the_check_says(cluster, known, title, level, words):

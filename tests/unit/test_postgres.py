@@ -267,7 +267,7 @@ def test_a_healthy_cluster_may_lose_any_one_server(cluster):
     found = findings(cluster, facts(cluster))
     assert {level for level, _ in found.values()} == {"ok"}
     assert found["one leader"] == ("ok", "sql1")
-    assert found["what may be lost next"][1] == "any one server; sql2 would take over"
+    assert found["redundancy"][1] == ("survives the loss of any one server; sql2 would take over")
 
 
 @pytest.mark.parametrize(
@@ -311,17 +311,17 @@ def test_a_replica_that_does_not_keep_up_is_named(cluster, change, words):
 
 def test_etcd_without_a_quorum_is_told_with_what_it_means(cluster):
     known = facts(cluster, etcd_facts(cluster, down=["sql2", "sql3"]))
-    level, sentence = findings(cluster, known)["what may be lost next"]
+    level, sentence = findings(cluster, known)["redundancy"]
     assert level == "error"
     assert "1 of 3 answer" in sentence
     assert "writes go on" in sentence
 
 
-def test_with_one_etcd_member_down_nothing_more_may_be_lost(cluster):
+def test_with_one_etcd_member_down_no_redundancy_is_left(cluster):
     known = facts(cluster, etcd_facts(cluster, down=["sql3"]))
-    assert findings(cluster, known)["what may be lost next"] == (
+    assert findings(cluster, known)["redundancy"] == (
         "warn",
-        "nothing, until sql3 is back",
+        "none until sql3 is back",
     )
 
 

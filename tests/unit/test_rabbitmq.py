@@ -258,7 +258,7 @@ def test_a_new_node_gets_a_replica_of_every_quorum_queue(cluster):
 def test_a_healthy_cluster_may_lose_any_one_node(cluster):
     result = found(cluster)
     assert {level for level, _ in result.values()} == {"ok"}
-    assert result["what may be lost next"] == ("ok", "any one node")
+    assert result["redundancy"] == ("ok", "survives the loss of any one node")
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ def test_a_healthy_cluster_may_lose_any_one_node(cluster):
             "warn",
             "mq1 leads all 4",
         ),
-        ({"mq2": state("mq2", critical=True)}, "what may be lost next", "warn", "nothing"),
+        ({"mq2": state("mq2", critical=True)}, "redundancy", "warn", "none"),
     ],
 )
 def test_what_is_wrong_is_named(cluster, states, title, level, words):
@@ -331,7 +331,7 @@ def test_an_erlang_that_does_not_fit_is_named(cluster):
 def test_with_one_node_down_nothing_more_may_be_lost(cluster):
     two = ALL - {"rabbit@mq3"}
     result = found(cluster, mq1=state("mq1", running=two), mq2=state("mq2", running=two))
-    assert result["what may be lost next"] == ("warn", "nothing until mq3 is back")
+    assert result["redundancy"] == ("warn", "none until mq3 is back")
 
 
 # Day two

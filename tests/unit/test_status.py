@@ -59,7 +59,7 @@ def test_on_a_low_screen_what_is_wrong_comes_first(cluster):
     assert text(seen, height=60) == text(seen)
 
 
-def test_each_part_says_who_leads_and_what_it_can_lose(cluster):
+def test_each_part_says_who_leads_and_what_redundancy_is_left(cluster):
     seen = picture(cluster)
     now = {one.name: one.now for one in seen.parts}
     assert now["postgres"] == (
@@ -69,9 +69,11 @@ def test_each_part_says_who_leads_and_what_it_can_lose(cluster):
     assert "192.168.83.210 on airflow" in now["haproxy"]
     assert "1 of 1 workers, DAG processor on ftp" in now["airflow"]
     assert now["systemd"] == "10 of 10 services run"
-    can_lose = {one.name: one.can_lose for one in seen.parts}
-    assert can_lose["postgres"] == "any one server; sql2 would take over"
-    assert can_lose["airflow"] == "a scheduler or a triggerer; not worker1, the only worker"
+    redundancy = {one.name: one.redundancy for one in seen.parts}
+    assert redundancy["postgres"] == "survives the loss of any one server; sql2 would take over"
+    assert redundancy["airflow"] == (
+        "survives the loss of a scheduler or a triggerer; worker1 is the only worker"
+    )
 
 
 def test_what_nobody_sees_is_down_and_what_hangs_on_it_follows(cluster):
@@ -86,7 +88,7 @@ def test_what_nobody_sees_is_down_and_what_hangs_on_it_follows(cluster):
     assert "sql3 follows? Patroni does not answer there" in down.follows
     assert part(seen, "hosts").level == "error"
     assert part(seen, "postgres").level == "warn"
-    assert part(seen, "postgres").can_lose == "nothing, until sql3 is back"
+    assert part(seen, "postgres").redundancy == "none until sql3 is back"
 
 
 def test_what_others_reach_is_unreachable_from_here_and_not_down(cluster):
@@ -244,7 +246,7 @@ def test_what_stands_below_is_told_first(cluster):
 def test_the_document_is_json_and_as_described(cluster):
     seen = picture(cluster, lost=silent("sql3"), seen={"sql3": GONE})
     told = json.loads(json.dumps(document(seen)))
-    assert (told["format"], told["status"], told["exit"]) == (1, "ERROR", 2)
+    assert (told["format"], told["status"], told["exit"]) == (2, "ERROR", 2)
     described = (PROJECT / "docs/status.md").read_text()
     keys = {
         *told,

@@ -7,7 +7,7 @@ from typing import Any
 
 from .picture import Picture, Server
 
-FORMAT = 1
+FORMAT = 2
 """Raised when something that is there goes or changes its meaning; what is added does not count."""
 
 
@@ -26,7 +26,7 @@ def document(picture: Picture) -> dict[str, Any]:
                 "name": part.name,
                 "status": part.level.upper(),
                 "now": part.now,
-                "can_lose": part.can_lose,
+                "redundancy": part.redundancy,
             }
             for part in picture.parts
         ],

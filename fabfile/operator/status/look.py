@@ -19,11 +19,11 @@ from .picture import (
     Part,
     Picture,
     Server,
-    can_lose,
     gone,
     level_of,
     part_of,
     problems,
+    redundancy,
     silences,
 )
 from .sightings import Sighting, sightings
@@ -64,7 +64,7 @@ def drawn(
             part_of(section.name),
             level_of(section.name, found.judged, wrong, set(silent)),
             LINES[section.name](cluster, facts, found.judged),
-            can_lose(section.name, found.judged),
+            redundancy(section.name, found.judged),
         )
         for section in used(SECTIONS, cluster)
     ]

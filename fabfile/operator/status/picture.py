@@ -8,7 +8,7 @@ from typing import Optional
 
 from ...engine.cluster import Cluster, Host
 from ...engine.errors import AccessError, RunbookError
-from ...engine.probes import ERROR, MARGIN, OK, UNKNOWN, WARN, Cause
+from ...engine.probes import ERROR, OK, REDUNDANCY, UNKNOWN, WARN, Cause
 from ...engine.results import TOGETHER
 from ...engine.survey import Judged, Survey
 from ...vitals import Vitals
@@ -74,7 +74,7 @@ class Part:
     name: str
     level: str
     now: str
-    can_lose: str
+    redundancy: str
 
 
 @dataclass(frozen=True)
@@ -230,13 +230,15 @@ def problems(
         host_problem(cluster.hosts[name], kind, why, cluster, away, follows[name])
         for name, (kind, why) in silent.items()
     ]
-    plain = [one for one in own if one.title != MARGIN]
+    plain = [one for one in own if one.title != REDUNDANCY]
     named = {one.section for one in plain}
     explained_parts = {one.section for one in wrong if one not in own}
     margins = [
         one
         for one in own
-        if one.title == MARGIN and one.section not in named and one.section not in explained_parts
+        if one.title == REDUNDANCY
+        and one.section not in named
+        and one.section not in explained_parts
     ]
     hosts.sort(key=lambda one: one.level != ERROR)
     return [*hosts, *alike([*plain, *margins])]
@@ -273,7 +275,8 @@ def _problem(group: Sequence[Judged]) -> Problem:
 def sentence(one: Judged) -> str:
     """A finding as question and answer, with its host."""
     where = f"{one.host}: " if one.host != TOGETHER else ""
-    return f"{where}{one.title}? {one.verdict.sentence or 'no'}"
+    asked = ":" if one.title == REDUNDANCY else "?"
+    return f"{where}{one.title}{asked} {one.verdict.sentence or 'no'}"
 
 
 def part_of(section: str) -> str:
@@ -293,9 +296,13 @@ def level_of(
     return gravest([*own, *(one.level for one in wrong if one.part == part_of(section))])
 
 
-def can_lose(section: str, judged: Sequence[Judged]) -> str:
-    """What may fail next without an outage, as the section's own verdict says."""
+def redundancy(section: str, judged: Sequence[Judged]) -> str:
+    """Which failure would cause no outage, as the section's own verdict says."""
     return next(
-        (one.verdict.sentence for one in judged if one.section == section and one.title == MARGIN),
+        (
+            one.verdict.sentence
+            for one in judged
+            if one.section == section and one.title == REDUNDANCY
+        ),
         "",
     )

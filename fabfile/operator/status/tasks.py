@@ -41,7 +41,7 @@ def status(
     wait: str = "",
     thorough: bool = False,
 ) -> None:
-    """Say who leads, what is wrong, what mends it, and what can be lost next.
+    """Say who leads, what is wrong, what mends it, and what redundancy is left.
 
     It asks all servers at once, and changes nothing. Exit codes: 0 all is OK, 1 a warning,
     2 an error, 3 a host could not be asked from here and nothing worse is known.

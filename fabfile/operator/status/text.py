@@ -37,11 +37,11 @@ def table(picture: Picture) -> str:
     from tabulate import tabulate
 
     rows = [_row(part) for part in picture.parts]
-    return str(tabulate(rows, headers=["", "", "now", "can lose next"], tablefmt="simple"))
+    return str(tabulate(rows, headers=["", "", "now", "redundancy"], tablefmt="simple"))
 
 
 def _row(part: Part) -> list[str]:
-    return [part.name, part.level.upper(), _folded(part.now, 58), _folded(part.can_lose, 28)]
+    return [part.name, part.level.upper(), _folded(part.now, 58), _folded(part.redundancy, 28)]
 
 
 def _folded(said: str, width: int) -> str:
