@@ -18,9 +18,13 @@ from . import (
     systemd,
 )
 from .airflow import rotate, upgrade, users
+from .operator import update
 
 AIRFLOW_DAY_TWO = (users, rotate, upgrade)
 """Parts of the section airflow that are made of systemd's, and so come after it."""
+
+BASE_DAY_TWO = (update,)
+"""Part of the section base that keeps all sections' clusters whole, and so comes after them."""
 
 SECTIONS = (
     base.section,

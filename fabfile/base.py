@@ -39,15 +39,6 @@ VRRP_ROLES = ("haproxy", "nfs")
 """Roles whose keepalived talks to its peer; without VRRP let in, both would hold the VIP."""
 
 
-@section.task(alone=True)
-def update(host: Host, cluster: Cluster) -> Steps:
-    """Bring all packages up to date (dnf upgrade). By name only.
-
-    It may restart services.
-    """
-    yield steps.updated()
-
-
 @section.task
 def packages(host: Host, cluster: Cluster) -> Steps:
     """Install the packages that every server has in common."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Callable, Optional
 
 import msgspec
 
@@ -73,6 +73,11 @@ class Host(Entry, frozen=True):
     def disk_mb(self) -> int:
         """Disk in MiB."""
         return megabytes(self.disk)
+
+
+def share_a_role(one: Host, other: Host) -> bool:
+    """Whether the two belong to a cluster that must not lose both at the same time."""
+    return bool(set(one.roles) & set(other.roles))
 
 
 class Vip(Entry, frozen=True):
@@ -170,12 +175,14 @@ class Cluster(Settings, frozen=True, kw_only=True):
         for vip in self.vips.values():
             yield vip.name, vip.address
 
-    def apart(self, hosts: Iterable[Host]) -> list[list[Host]]:
-        """`hosts` in batches; no two of a batch share a role, so no cluster loses two members."""
+    def apart(
+        self, hosts: Iterable[Host], conflict: Callable[[Host, Host], bool] = share_a_role
+    ) -> list[list[Host]]:
+        """`hosts` in batches without a conflict: no cluster loses two members at the same time."""
         batches: list[list[Host]] = []
         for host in hosts:
             for batch in batches:
-                if not any(set(host.roles) & set(other.roles) for other in batch):
+                if not any(conflict(host, other) for other in batch):
                     batch.append(host)
                     break
             else:

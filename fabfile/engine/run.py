@@ -163,7 +163,9 @@ class Run:
             self._check(work, hosts)
             return True
         if isinstance(work, StepTask):
-            return self._carry_out(work, hosts)
+            batches = work.rolling(self, hosts) if work.rolling else [hosts]
+            fine = all(self._carry_out(work, list(batch)) for batch in batches)
+            return fine or self.options.keep_going
         raise TypeError(work)
 
     def _on_controller(
@@ -243,7 +245,7 @@ class Run:
             if not going:
                 break  # even with --keep-going: the next batch is of the same clusters
         self.report.task_ends()
-        return going or self.options.keep_going
+        return going
 
     def _bring(self, work: StepTask, host: Host, facts: Facts, hosts: Sequence[Host]) -> HostResult:
         result = HostResult(work.name, host.name, self.options.mode)

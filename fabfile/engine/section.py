@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Callable, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
 import invoke
 
@@ -20,8 +20,12 @@ from .secrets import Secret
 from .step import Step, Steps
 from .typed import Typed, typed
 
+if TYPE_CHECKING:
+    from .run import Run
+
 On = Union[str, Callable[[Cluster], Sequence[Host]]]
 Batches = Callable[[Sequence[Host], Cluster], list[list[Host]]]
+Rolling = Callable[["Run", Sequence[Host]], Iterator[Sequence[Host]]]
 
 
 def hosts_on(on: On, cluster: Cluster) -> list[Host]:
@@ -146,7 +150,9 @@ TableFunction = Callable[[Cluster, Facts], "list[dict[str, Any]]"]
 class StepTask:
     """A task that brings hosts into a state, step by step.
 
-    With `by`, other hosts take the steps, on behalf of those that the task is for.
+    With `by`, other hosts take the steps, on behalf of those that the task is for. `rolling` hands
+    out the hosts batch by batch, and gets its turn after each batch that is fine: there it waits,
+    or raises a RunbookError that ends the task.
     """
 
     name: str
@@ -158,6 +164,7 @@ class StepTask:
     bootstrap: bool = False
     alone: bool = False
     by: Optional[Callable[[Cluster], Sequence[Host]]] = None
+    rolling: Optional[Rolling] = None
 
     def taken_by(self, hosts: Sequence[Host], cluster: Cluster) -> list[Host]:
         """Who takes the steps for these hosts: they themselves, if nobody does on their behalf."""
@@ -332,6 +339,7 @@ class Section:
         bootstrap: bool = False,
         alone: bool = False,
         by: Optional[Callable[[Cluster], Sequence[Host]]] = None,
+        rolling: Optional[Rolling] = None,
     ) -> Any:
         """Declare a function (host, cluster[, facts]) that yields steps as a task of this section.
 
@@ -339,6 +347,7 @@ class Section:
         `batches`: which hosts may be worked on at the same time. `bootstrap`: may enter new hosts
         with a password. `alone`: not part of the section as a whole. `by`: hosts that take
         the steps on behalf of those; the function then gets the latter as its last argument.
+        `rolling`: a function (run, hosts) that hands out the hosts batch by batch.
         """
 
         def declare(function: StepFunction) -> StepFunction:
@@ -353,6 +362,7 @@ class Section:
                     bootstrap,
                     alone,
                     by,
+                    rolling,
                 )
             )
             return function

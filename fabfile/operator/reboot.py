@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Optional
 
 import msgspec
 from invoke import Context, Exit, task
 
 from ..engine.errors import FAILED, RunbookError, UnreachableError
-from ..engine.probes import MARGIN
+from ..engine.probes import REDUNDANCY
 from ..engine.session import in_sentences, session
 from .memory import forget, keep, recall
 from .sections import settled
@@ -138,11 +138,11 @@ class Whole:
         return not broken(results, self.cluster)
 
 
-def refuse_if_broken(run: Run) -> None:
-    """Nothing is begun that would take away what is left."""
+def refuse_if_broken(run: Run, sections: Optional[Sequence[str]] = None) -> None:
+    """Nothing is begun that would take away what is left of these sections, or of all."""
     whole = Whole(run.cluster)
     before = len(run.report.results)
-    if settled(run, patience=0, until=whole):
+    if settled(run, sections, patience=0, until=whole):
         return
     found = broken(run.report.results[before:], run.cluster)
     raise RunbookError(
@@ -160,7 +160,9 @@ def broken(results: Sequence[HostResult], cluster: Cluster) -> list[str]:
             found.append(f"{result.host} is {result.status}")
         several = len(cluster.group(section)) > 1
         for part in result.parts:
-            margin_gone = part.title.startswith(f"{MARGIN}: ") and part.status != "ok" and several
+            margin_gone = (
+                part.title.startswith(f"{REDUNDANCY}: ") and part.status != "ok" and several
+            )
             if part.status in {"error", "unknown", "failed"} or margin_gone:
                 found.append(f"{section}: {part.title}")
     return list(dict.fromkeys(found))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from .. import keepalived, systemd
-from ..engine.cluster import Cluster, Host
+from ..engine.cluster import Cluster, Host, share_a_role
 from ..engine.section import Fact, Facts, Procedure, stage
 from ..engine.step import REBOOT, Step
 from ..engine.steps import action
@@ -51,13 +51,31 @@ def leaders(cluster: Cluster, facts: Facts) -> set[str]:
 
 
 def batches(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> list[list[Host]]:
-    """Servers that may be away at the same time: no two of a role, and leaders last."""
+    """Servers that may be away at the same time: no two of a role, and leaders last.
+
+    The backup server is never away together with a server of the database.
+    """
     last = leaders(cluster, facts)
-    return cluster.apart(sorted(hosts, key=lambda host: host.name in last))
+
+    def conflict(one: Host, other: Host) -> bool:
+        roles = set(one.roles) | set(other.roles)
+        backups = cluster.postgres.backup.host in (one.name, other.name)
+        return share_a_role(one, other) or (backups and "postgres" in roles)
+
+    return cluster.apart(sorted(hosts, key=lambda host: host.name in last), conflict)
 
 
 def in_turn(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
     """Hand over, end tasks, reboot."""
+    yield from leaders_elsewhere(hosts, cluster, facts)
+    yield from systemd.stop(among(systemd.hosts(cluster), hosts), cluster, facts)
+    yield from no_queue_needs(hosts, cluster)
+    again = replace(action("reboot", "systemctl reboot", timeout=60), reboots=True)
+    yield stage("reboot", hosts, again.clearing(REBOOT))
+
+
+def leaders_elsewhere(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
+    """The database's leader and the active server of the share hand over."""
     members = postgres.members(cluster)
     for host in among(members, hosts):
         member = facts.known(MEMBER).get(host.name)
@@ -65,12 +83,19 @@ def in_turn(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
             yield stage(f"hand the database over from {host.name}", host, handover(host, cluster))
     if len(nfs.servers(cluster)) > 1 and active(cluster, facts) in hosts:
         yield from failover(hosts, cluster, facts)
-    yield from systemd.stop(among(systemd.hosts(cluster), hosts), cluster, facts)
+
+
+def no_queue_needs(hosts: Sequence[Host], cluster: Cluster) -> Procedure:
+    """Every queue keeps its majority without these nodes."""
     nodes = rabbitmq.members(cluster)
     if len(nodes) > 1 and among(nodes, hosts):
         yield stage("no queue needs this node", among(nodes, hosts), can_be_missed(cluster))
-    again = replace(action("reboot", "systemctl reboot", timeout=60), reboots=True)
-    yield stage("reboot", hosts, again.clearing(REBOOT))
+
+
+def services_restart(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
+    """Hand over, so that the services of these servers may restart."""
+    yield from leaders_elsewhere(hosts, cluster, facts)
+    yield from no_queue_needs(hosts, cluster)
 
 
 def can_be_missed(cluster: Cluster) -> Step:
@@ -84,3 +109,4 @@ def can_be_missed(cluster: Cluster) -> Step:
 
 
 IN_TURN = Leg("reboot", (MEMBER, nfs.NETWORK, SERVER), in_turn)
+BEFORE_RESTARTS = Leg("hand over", (MEMBER, nfs.NETWORK, SERVER), services_restart)

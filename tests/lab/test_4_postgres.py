@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import restarting_package
 import yaml
 from database import ADDRESSES, SQL, Database, let_in
 from limits import BY_ITSELF, HANDED_OVER
@@ -427,6 +428,41 @@ def test_a_setting_that_hosts_yaml_no_longer_has_goes(database, postgres):
     database.wait_until_healthy()
     assert [database.psql("show max_connections", host) for host in SQL] == ["200"] * 3
     postgres.settled("postgres")
+
+
+def test_an_update_takes_one_member_after_the_other(database, postgres, lab, on, tmp_path, report):
+    database.wait_until_healthy()
+    restarting_package.offer(lab, SQL, tmp_path)
+    update = ("-H", "@postgres", "base.update")
+    try:
+        leader = database.leader()
+        plan = postgres("--plan", *update)
+        assert {host for host, _ in plan.steps("differs")} == set(SQL)
+        replica = next(name for name in SQL if name != leader)
+        on(replica, "systemctl stop patroni")
+        refused = postgres.text(*update)
+        assert refused.code == 1
+        assert "Not begun, as the cluster is not whole" in refused.text
+        assert {installed(on, name) for name in SQL} == {"1"}
+        on(replica, "systemctl start patroni")
+        database.wait_until_healthy()
+        with database.writing() as outcome:
+            answer = postgres(*update)
+        assert answer.code == 0, answer.text
+        report(f"an update that restarts Patroni on all members: {outcome}")
+        assert {installed(on, name) for name in SQL} == {"2"}
+        started = [database.psql("select pg_postmaster_start_time()", name) for name in SQL]
+        assert max(zip(started, SQL))[1] == leader, "it hands over, and is restarted last"
+        assert outcome.lost == 0
+        assert outcome.pause <= HANDED_OVER
+        assert postgres(*update).steps("changed") == set()
+    finally:
+        restarting_package.withdraw(lab, SQL)
+
+
+def installed(on, host: str) -> str:
+    """The version of the package that restarts Patroni."""
+    return on(host, f"rpm -q --qf '%{{version}}' {restarting_package.NAME}")
 
 
 def test_settings_do_not_change_while_patroni_is_paused(database, postgres, on):

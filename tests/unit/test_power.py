@@ -13,7 +13,7 @@ from fabfile.engine.step import Step
 from fabfile.nfs.chapter import NETWORK
 from fabfile.nfs.state import SERVER
 from fabfile.operator.reboot import Begun, broken, not_yet, question
-from fabfile.operator.rolling import batches, in_turn
+from fabfile.operator.rolling import batches, in_turn, services_restart
 from fabfile.operator.shutdown import STOPS
 from fabfile.operator.startup import LED, STARTS
 from fabfile.postgres.members import MEMBER
@@ -134,12 +134,26 @@ def test_no_two_of_a_role_are_away_and_leaders_go_last(cluster, known):
     assert turn["ftp"] > turn["nfs2"]
 
 
+def test_the_backup_server_is_never_away_with_a_server_of_the_database(cluster, known):
+    for batch in batches(list(cluster.hosts.values()), cluster, known):
+        names = {host.name for host in batch}
+        assert not (cluster.postgres.backup.host in names and names & set(SQL))
+
+
 def test_who_leads_hands_over_before_the_reboot(cluster, known):
     hosts = [cluster.hosts[name] for name in ("sql1", "ftp", "worker1")]
     titles = [part.title for part in in_turn(hosts, cluster, known)]
     assert titles[0] == "hand the database over from sql1"
     assert "hand over from ftp to nfs2" in titles
     assert titles[-2:] == ["stop: Celery worker", "reboot"]
+
+
+def test_before_services_restart_leaders_hand_over_and_queues_wait(cluster, known):
+    hosts = [cluster.hosts[name] for name in ("sql1", "ftp", "mq1", "worker1")]
+    titles = [part.title for part in services_restart(hosts, cluster, known)]
+    assert titles[0] == "hand the database over from sql1"
+    assert "hand over from ftp to nfs2" in titles
+    assert titles[-1] == "no queue needs this node"
 
 
 def test_a_replica_just_reboots(cluster, known):
@@ -165,7 +179,7 @@ def found(section: str, status: str, title: str) -> HostResult:
     ("section", "status", "title", "stops"),
     [
         ("postgres", "error", "one leader: nobody", True),
-        ("postgres", "warn", "what may be lost next: nothing, until sql3 is back", True),
+        ("postgres", "warn", "redundancy: none until sql3 is back", True),
         ("postgres", "warn", "the database is backed up: it is old", False),
         ("hostnames", "differs", "reboot, as an earlier change asked for", False),
         ("nfs", "unknown", "the standby is up to date", True),

@@ -209,6 +209,25 @@ def test_batches_go_one_after_another_and_stop_at_a_failure(start, tmp_path):
     assert (tmp_path / "order").read_text().split() == ["mq1", "mq2"]
 
 
+def test_a_rolling_task_gets_its_turn_after_each_batch_that_is_fine(start, tmp_path):
+    section = Section("web", on="rabbitmq", runbook="1", about="Web.")
+    turns = []
+
+    def one_by_one(run, hosts):
+        for host in hosts:
+            yield [host]
+            turns.append(host.name)
+
+    @section.task(rolling=one_by_one)
+    def broken_on_mq2(host, cluster):
+        """Break on mq2."""
+        yield action("it works", "false" if host.name == "mq2" else "true")
+
+    run = start(section, "broken-on-mq2")
+    assert turns == ["mq1"]
+    assert "mq3" not in run.said
+
+
 @pytest.fixture
 def gift(tmp_path) -> Section:
     """mq1 gives something to each host that the task is for; it tells what."""
