@@ -94,8 +94,10 @@ class Versions(Entry, frozen=True):
     """2.9.0 or 2.7.3."""
     python: str = "3.9.16"
     """Built from source on VM1, for Airflow alone; the system's own stays."""
-    postgresql: str = "15"
-    """The major version; its minor one is the repository's newest."""
+    postgresql: Annotated[str, named('major version: `"15"`', "^[1-9][0-9]$")] = "15"
+    """The major version; its minor one is the repository's newest. A cluster that exists stays at
+    its own.
+    """
     rabbitmq: str = "3.12.10"
     """Installed exactly, and held there."""
     erlang: str = "26.1.2"

@@ -10,7 +10,7 @@ from ..engine import steps
 from ..engine.cluster import Cluster, Host
 from ..engine.section import Fact, Facts
 from ..engine.step import Steps
-from .chapter import data, members, section
+from .chapter import MAJOR, data, members, refuse_another_major, section
 
 TLS = "/etc/pgbackrest/tls"
 PORT = "8432/tcp"
@@ -65,9 +65,10 @@ chown postgres:postgres {TLS}/host.key {TLS}/host.crt)""",
     )
 
 
-@section.task(on=participants, needs=[CERTIFICATE])
+@section.task(on=participants, needs=[CERTIFICATE, MAJOR])
 def backup_network(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Set up pgBackRest and its TLS server, for this cluster's servers only."""
+    refuse_another_major(cluster, facts)
     everybody = participants(cluster)
     repository = host in repository_hosts(cluster)
     peers = members(cluster) if repository else repository_hosts(cluster)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from ..engine.cluster import Cluster, Host
 from ..engine.errors import RunbookError
 from ..engine.section import Fact, Facts, Section
@@ -55,6 +57,38 @@ CONFIGURED = Fact(
     parse=lambda text: text.strip() == "yes",
     absent="it cannot be asked",
 )
+
+
+def _major(text: str) -> str:
+    running = re.search(r'"server_version": ?(\d+)\d{4}\b', text)
+    configured = re.search(r"^ *bin_dir: /usr/pgsql-(\d+)/bin$", text, re.MULTILINE)
+    found = running or configured
+    return found[1] if found else ""
+
+
+MAJOR = Fact(
+    "the major version of PostgreSQL",
+    on="postgres",
+    command=lambda cluster, host: (
+        f"curl -s -m 3 http://{host.address}:8008/patroni; echo\n"
+        f"grep '^ *bin_dir: ' {PATRONI} 2>/dev/null || :"
+    ),
+    parse=_major,
+    absent="it cannot be asked",
+)
+"""As it runs, else as Patroni is set up; empty where there is no cluster yet."""
+
+
+def refuse_another_major(cluster: Cluster, facts: Facts) -> None:
+    """A server that was restarted with another major version could not use its data."""
+    wanted = cluster.versions.postgresql
+    for name, major in facts.known(MAJOR).items():
+        if major and major != wanted:
+            raise RunbookError(
+                f"The database cluster runs PostgreSQL {major} (on {name}), and "
+                f"{cluster.file.name} asks for {wanted}, which cannot use its data. Set "
+                f'versions.postgresql to "{major}"; no task upgrades to another major version.'
+            )
 
 
 def refuse_new_passwords(cluster: Cluster, facts: Facts) -> None:

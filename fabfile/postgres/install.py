@@ -5,17 +5,19 @@ from __future__ import annotations
 from ..base import epel
 from ..engine import steps
 from ..engine.cluster import Cluster, Host
+from ..engine.section import Facts
 from ..engine.step import Steps
-from .chapter import section, with_repository
+from .chapter import MAJOR, refuse_another_major, section, with_repository
 
 
-@section.task(on=with_repository)
-def repo(host: Host, cluster: Cluster) -> Steps:
+@section.task(on=with_repository, needs=[MAJOR])
+def repo(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Add PGDG's repository, instead of the distribution's module; etcd's, too.
 
     The extras carry a newer haproxy as well, which must not replace the distribution's. Patroni's
     and pgBackRest's libraries are in EPEL.
     """
+    refuse_another_major(cluster, facts)
     yield epel(cluster)
     yield steps.repository("pgdg-redhat-all", repositories(cluster))
     yield steps.module_disabled("postgresql")
@@ -38,10 +40,10 @@ def repositories(cluster: Cluster) -> dict[str, dict[str, str]]:
     }
 
 
-@section.task
-def install(host: Host, cluster: Cluster) -> Steps:
+@section.task(needs=[MAJOR])
+def install(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """PostgreSQL, etcd and Patroni; PGDG's own unit stays off, as Patroni starts it."""
-    yield from repo(host, cluster)
+    yield from repo(host, cluster, facts)
     major = cluster.versions.postgresql
     yield steps.packages(
         f"postgresql{major}-server", f"postgresql{major}-contrib", "etcd", "patroni", "patroni-etcd"

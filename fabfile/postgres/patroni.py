@@ -16,6 +16,7 @@ from .archive import script as archive_script
 from .chapter import (
     APART,
     CONFIGURED,
+    MAJOR,
     PATRONI,
     PATRONICTL,
     PSQL,
@@ -29,6 +30,7 @@ from .chapter import (
     endpoints,
     key,
     members,
+    refuse_another_major,
     refuse_new_passwords,
     section,
 )
@@ -37,9 +39,10 @@ from .members import MEMBER, leader, serves
 Parameters = dict[str, Union[str, int, float, bool]]
 
 
-@section.task(needs=[CONFIGURED])
+@section.task(needs=[CONFIGURED, MAJOR])
 def patroni(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Start Patroni: the first member makes the cluster, the others copy it."""
+    refuse_another_major(cluster, facts)
     refuse_new_passwords(cluster, facts)
     yield steps.directory("/etc/patroni", "0750", "postgres", "postgres")
     yield no_half_copy(cluster)
@@ -196,7 +199,7 @@ def shared(cluster: Cluster) -> str:
     )
 
 
-@section.task(needs=[MEMBER, CONFIGURED])
+@section.task(needs=[MEMBER, CONFIGURED, MAJOR])
 def settings(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Bring what Patroni keeps in etcd to what hosts.yaml says.
 
@@ -205,6 +208,7 @@ def settings(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     patroni.yml's `bootstrap` counts only once, when the cluster is made. Some parameters take
     effect with a restart: --plan names them, postgres.restart carries it out.
     """
+    refuse_another_major(cluster, facts)
     refuse_new_passwords(cluster, facts)
     yield from archive_script()
     yield configuration(host, cluster)

@@ -13,7 +13,7 @@ from ..engine.step import Step, quote
 from ..engine.steps import action, command
 from .archive import recovery_command
 from .backup import PGBACKREST
-from .chapter import PSQL, binaries, data, key, members, section
+from .chapter import MAJOR, PSQL, binaries, data, key, members, refuse_another_major, section
 from .etcd import ETCD
 from .members import MEMBER, leader, serves
 from .repository import BACKUPS, take, the_repository
@@ -25,7 +25,7 @@ MOMENT = re.compile(r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}(:\d{2}(\.\d+)?)?[+-]\d{2}(:?
 
 
 @section.procedure(
-    needs=[MEMBER, ETCD, BACKUPS],
+    needs=[MEMBER, ETCD, BACKUPS, MAJOR],
     help={
         "to": "the moment, such as '2026-11-22 09:30:00+00', or latest",
         "i_know": "agree to lose what was written after that moment",
@@ -39,6 +39,7 @@ def restore(
     Everything written after that moment leaves the database, so it takes --i-know. Stop what
     writes (Airflow) before. The present data directories stay on the servers, under another name.
     """
+    refuse_another_major(cluster, facts)
     if to != "latest" and not MOMENT.fullmatch(to):
         raise UsageError(f"{to!r} is no moment; write 'YYYY-MM-DD HH:MM:SS+00', with the zone.")
     if facts.of(BACKUPS, the_repository(cluster)).age is None:

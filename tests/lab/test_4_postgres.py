@@ -477,6 +477,18 @@ def test_settings_do_not_change_while_patroni_is_paused(database, postgres, on):
     postgres.settled("postgres")
 
 
+def test_another_major_version_is_refused_while_there_is_a_cluster(postgres, settings, on):
+    configured = "cat /etc/patroni/patroni.yml /etc/yum.repos.d/pgdg-redhat-all.repo | sha256sum"
+    before = on("sql1", configured)
+    for arguments in (["postgres"], ["--plan", "postgres"], ["-H", "sql3", "postgres.patroni"]):
+        answer = postgres(*arguments, **settings("versions", postgresql="16"))
+        assert answer.code == 1
+        assert "The database cluster runs PostgreSQL 15" in answer.text
+        assert "hosts.yaml asks for 16, which cannot use its data" in answer.text
+        assert answer.steps("changed", "differs") == set()
+    assert on("sql1", configured) == before
+
+
 def test_a_wrong_password_in_secrets_is_named_and_mended(database, postgres, lab):
     file = Path(lab.environment()["RUNBOOK_STATE"]) / "secrets.yaml"
     kept = file.read_text()

@@ -6,14 +6,15 @@ import json
 
 import pytest
 import yaml
+from msgspec import structs
 
 from fabfile.engine.errors import InventoryError, MissingFact, RunbookError, UsageError
 from fabfile.engine.inventory import load
 from fabfile.engine.probes import Answer
 from fabfile.engine.section import Facts, Question
-from fabfile.postgres import check, database, etcd, members, operate, patroni, restore
+from fabfile.postgres import check, database, etcd, install, members, operate, patroni, restore
 from fabfile.postgres.backup import CERTIFICATE, backup_network, participants
-from fabfile.postgres.chapter import CONFIGURED, SUPERUSER
+from fabfile.postgres.chapter import CONFIGURED, MAJOR, SUPERUSER
 from fabfile.postgres.etcd import ETCD, Etcd, EtcdMember
 from fabfile.postgres.members import MEMBER, Member
 from fabfile.postgres.repository import BACKUPS, Backup, Repository
@@ -465,6 +466,30 @@ def test_a_restore_says_what_it_takes(cluster):
     away = facts(cluster, etcd_facts(cluster, silent=["sql3"]))
     with pytest.raises(RunbookError, match="sql3 cannot be reached"):
         list(restore.restore([], cluster, away, to="latest", i_know=True))
+
+
+@pytest.mark.parametrize(
+    ("answer", "major"),
+    [
+        ('{"state": "running", "server_version": 150018, "role": "primary"}\n', "15"),
+        ('{"server_version": 150018}\n  bin_dir: /usr/pgsql-16/bin\n', "15"),
+        ("\n  bin_dir: /usr/pgsql-16/bin\n", "16"),
+        ("\n", ""),
+    ],
+)
+def test_the_major_version_is_that_which_runs_else_the_configured_one(answer, major):
+    assert MAJOR.parse(answer) == major
+
+
+@pytest.mark.parametrize(
+    "task",
+    [install.repo, install.install, backup_network, patroni.patroni, patroni.settings],
+)
+def test_another_major_version_than_the_clusters_is_refused(cluster, task):
+    later = structs.replace(cluster, versions=structs.replace(cluster.versions, postgresql="16"))
+    known = Facts({MAJOR: {"sql1": "", "sql2": "15"}})
+    with pytest.raises(RunbookError, match=r'Set versions\.postgresql to "15"'):
+        list(task(later.hosts["sql1"], later, known))
 
 
 def test_a_restore_deletes_nothing(cluster):
