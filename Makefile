@@ -16,18 +16,22 @@ help: ## these lines
 
 setup: $(VENV)/.ready ## Fabric and all else in .venv, from the hash lock
 
-$(VENV)/.ready: requirements.txt Makefile
+# A venv holds its own path in many places: one that came with a copy of a checkout is made anew.
+ifneq ($(shell cat $(VENV)/.ready 2>/dev/null),$(CURDIR))
+.PHONY: $(VENV)/.ready
+new_venv := rm -rf $(VENV)
+endif
+
+$(VENV)/.ready: requirements.txt Makefile fabfile/engine/launcher
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(call install,python3-venv)
+	@$(new_venv)
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
-	@for program in fab:fab inv:program; do \
-	  printf '#!%s/bin/python\nimport sys\n\nsys.path.insert(0, "%s")\nfrom fabfile.engine.%s import main\n\nmain()\n' \
-	    '$(CURDIR)/$(VENV)' '$(CURDIR)' "$${program#*:}" >$(BIN)/"$${program%:*}"; \
-	  chmod 0755 $(BIN)/"$${program%:*}"; done
-	@touch $@
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
+	@for program in fab inv; do install -m 0755 fabfile/engine/launcher $(BIN)/$$program; done
+	@pwd -P >$@
 
 $(VENV)/.dev: $(VENV)/.ready requirements-dev.txt
-	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt
 	@command -v shellcheck >/dev/null || $(call install,shellcheck)
 	@command -v rsync >/dev/null || $(call install,rsync)
 	@command -v chromedriver >/dev/null || $(call install,chromium chromium-driver)

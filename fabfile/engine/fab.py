@@ -10,6 +10,7 @@ from fabric.executor import Executor as FabricExecutor
 from fabric.main import Fab
 from invoke import Argument
 
+from .checkout import OwnLoader
 from .errors import USAGE, RunbookError
 from .program import Program, start
 from .section import SectionTask
@@ -139,6 +140,7 @@ def main() -> None:
         binary="fab",
         binary_names=["fab"],
         version=fabric.__version__,
+        loader_class=OwnLoader,
         executor_class=Executor,
         config_class=fabric.Config,
     )

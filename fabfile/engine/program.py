@@ -12,6 +12,7 @@ from pathlib import Path
 
 import invoke
 
+from .checkout import OwnLoader
 from .errors import FAILED, USAGE, RunbookError
 
 
@@ -28,6 +29,11 @@ class Program(invoke.Program):
                 print(script(shell, self.binary_names[0]), end="")
                 raise invoke.Exit
             super().parse_core(argv)
+
+    def parse_collection(self) -> None:
+        """Invoke's search for the tasks."""
+        with _usage_errors():
+            super().parse_collection()
 
     def parse_tasks(self) -> None:
         """Invoke's parsing of task names and their options."""
@@ -112,6 +118,7 @@ def main() -> None:
         binary="inv",
         binary_names=["inv"],
         version=invoke.__version__,
+        loader_class=OwnLoader,
     )
     start("inv", program)
 
