@@ -20,8 +20,8 @@ def shell(tmp_path):
     """Run a shell that has our `fab` in its PATH."""
     program = tmp_path / "fab"
     program.write_text(
-        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(PROJECT)!r})\n"
-        "from fabfile.engine.fab import main\nmain()\n"
+        f"#!/bin/sh\nPYTHONPATH='{PROJECT}' exec '{sys.executable}' -c "
+        "'from fabfile.engine.fab import main; main()' \"$@\"\n"
     )
     program.chmod(0o755)
     (tmp_path / "script").write_text(script("bash", "fab"))

@@ -130,7 +130,7 @@ def test_of_a_traceback_the_user_sees_the_exception(start):
     @section.task
     def migrate(host, cluster):
         """Run a program that fails."""
-        yield command("migrated", f"{sys.executable} -c {shlex.quote(program)}", "false")
+        yield command("migrated", shlex.join([sys.executable, "-c", program]), "false")
 
     said = start(section, "migrate").said
     assert "    OSError: no route" in said
