@@ -31,6 +31,7 @@ from lab.record import Record
 from lab.shelf import INDEX, SOURCES
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+OWN_HOSTS_FILE = CHECKOUT / "hosts.yaml"
 SETTLING = 180  # seconds a host may take from its power-on until nothing is starting any more
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}")
 
@@ -103,6 +104,8 @@ class Lab:
         with self._locked():
             before = Record.read(self.state)
             plan = self._plan(before)
+            if not self.hosts_file and plan["hosts_file"] != str(OWN_HOSTS_FILE.resolve()):
+                say(f"the lab {self.name} is that of {plan['hosts_file']}; another needs --name")
             self.state.mkdir(parents=True, exist_ok=True)
             with locked(self.cache.root / "lock", self._wait_for_other):
                 image = self._image(before, say)
@@ -236,7 +239,7 @@ class Lab:
 
     def _plan(self, before: Record | None) -> dict[str, Any]:
         """Hosts and network as the hosts file in use wants them."""
-        hosts_file = self.hosts_file or CHECKOUT / "hosts.yaml"
+        hosts_file = self.hosts_file or OWN_HOSTS_FILE
         if before and not self.hosts_file:
             hosts_file = Path(before.hosts_file)
         hosts, vips = _inventory(hosts_file)
