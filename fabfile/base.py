@@ -7,7 +7,8 @@ from .engine.cluster import Cluster, Host
 from .engine.errors import MissingFact
 from .engine.probes import OK, WARN, Answer, Findings, Probes, Verdict, probe
 from .engine.section import Facts, Section
-from .engine.step import Step, Steps
+from .engine.step import Steps
+from .sources import urls
 from .vitals import NO_TIME_SOURCE, TIME, VITALS, judged
 
 section = Section(
@@ -45,12 +46,13 @@ def packages(host: Host, cluster: Cluster) -> Steps:
     yield steps.packages(*cluster.base.packages)
 
 
-def epel(cluster: Cluster) -> Step:
+def epel(cluster: Cluster) -> Steps:
     """EPEL's repository, for the sections that need more than the distribution has."""
     source = cluster.sources.epel
     signed = steps.signed(*filter(None, [source.key]), metadata=False)
-    return steps.repository(
-        "epel", {"epel": {"name": "EPEL", "baseurl": source.packages, **signed}}
+    yield steps.release_variable()
+    yield steps.repository(
+        "epel", {"epel": {"name": "EPEL", "baseurl": urls(source.packages), **signed}}
     )
 
 

@@ -2,39 +2,58 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated, Optional, Union
 
 import msgspec
 
-from .engine.entry import Entry, Text, named
+from .engine.entry import AtLeastOne, Entry, Text, named
+
+Mirrors = Union[Text, AtLeastOne]
+"""A repository's URL, or several of the same content: dnf takes the next one if one fails.
+
+dnf fills in $basearch, and $elmajor: 8 or 9, the major release of the host itself.
+"""
+
+
+def urls(mirrors: Mirrors) -> str:
+    """A repository's `baseurl`."""
+    return mirrors if isinstance(mirrors, str) else " ".join(mirrors)
+
+
+PGDG = "https://download.postgresql.org/pub/repos/yum"
 
 
 class Pgdg(Entry, frozen=True):
-    """Where PostgreSQL's own packages come from; dnf fills in $releasever and $basearch."""
+    """Where PostgreSQL's own packages come from."""
 
-    postgresql: Text = (
-        "https://download.postgresql.org/pub/repos/yum/15/redhat/rhel-$releasever-$basearch"
-    )
-    """Of PostgreSQL itself."""
-    common: Text = (
-        "https://download.postgresql.org/pub/repos/yum/common/redhat/rhel-$releasever-$basearch"
-    )
+    postgresql: Optional[Mirrors] = None
+    """Of PostgreSQL itself; null: PGDG's for versions.postgresql."""
+    common: Mirrors = f"{PGDG}/common/redhat/rhel-$elmajor-$basearch"
     """Of Patroni, pgBackRest and what they need."""
-    extras: Text = (
-        "https://download.postgresql.org/pub/repos/yum/common/pgdg-rhel$releasever-extras"
-        "/redhat/rhel-$releasever-$basearch"
-    )
+    extras: Mirrors = f"{PGDG}/extras/redhat/rhel-$elmajor-$basearch"
     """Of etcd; nothing else is taken from it."""
-    key: Optional[Text] = "https://download.postgresql.org/pub/repos/yum/keys/PGDG-RPM-GPG-KEY-RHEL"
+    key: Optional[Text] = f"{PGDG}/keys/PGDG-RPM-GPG-KEY-RHEL"
     """The key that signs them; null: they are not signed."""
+
+    def of_major(self, major: str) -> Mirrors:
+        """PostgreSQL's repository for a major version."""
+        return self.postgresql or f"{PGDG}/{major}/redhat/rhel-$elmajor-$basearch"
 
 
 class RabbitmqSource(Entry, frozen=True):
     """Where RabbitMQ and its Erlang come from."""
 
-    erlang: Text = "https://yum1.rabbitmq.com/erlang/el/8/$basearch"
+    erlang: Mirrors = msgspec.field(
+        default_factory=lambda: [
+            f"https://yum{number}.rabbitmq.com/erlang/el/$elmajor/$basearch" for number in (1, 2)
+        ]
+    )
     """Of Erlang."""
-    server: Text = "https://yum2.rabbitmq.com/rabbitmq/el/8/noarch"
+    server: Mirrors = msgspec.field(
+        default_factory=lambda: [
+            f"https://yum{number}.rabbitmq.com/rabbitmq/el/$elmajor/noarch" for number in (1, 2)
+        ]
+    )
     """Of RabbitMQ."""
     keys: list[Text] = msgspec.field(
         default_factory=lambda: [
@@ -52,9 +71,9 @@ class RabbitmqSource(Entry, frozen=True):
 class Epel(Entry, frozen=True):
     """Extra Packages for Enterprise Linux: libraries that PGDG's packages need."""
 
-    packages: Text = "https://dl.fedoraproject.org/pub/epel/8/Everything/$basearch"
+    packages: Mirrors = "https://dl.fedoraproject.org/pub/epel/$elmajor/Everything/$basearch"
     """The repository."""
-    key: Optional[Text] = "https://dl.fedoraproject.org/pub/epel/RPM-GPG-KEY-EPEL-8"
+    key: Optional[Text] = "https://dl.fedoraproject.org/pub/epel/RPM-GPG-KEY-EPEL-$elmajor"
     """The key that signs it; null: it is not signed."""
 
 

@@ -107,7 +107,7 @@ def context(other: Optional[Host], cluster: Cluster) -> dict[str, object]:
 
 def copying(other: Host, cluster: Cluster, facts: Facts) -> Steps:
     """lsyncd, and what either server may ask of the other."""
-    yield epel(cluster)
+    yield from epel(cluster)
     yield steps.packages("lsyncd", "rsync")
     for name in ("ssh_config", "lsyncd.conf"):
         source = f"nfs/{name}.j2"

@@ -7,6 +7,7 @@ from ..engine import steps
 from ..engine.cluster import Cluster, Host
 from ..engine.section import Facts
 from ..engine.step import Steps
+from ..sources import urls
 from .chapter import MAJOR, refuse_another_major, section, with_repository
 
 
@@ -18,7 +19,7 @@ def repo(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     and pgBackRest's libraries are in EPEL.
     """
     refuse_another_major(cluster, facts)
-    yield epel(cluster)
+    yield from epel(cluster)
     yield steps.repository("pgdg-redhat-all", repositories(cluster))
     yield steps.module_disabled("postgresql")
 
@@ -29,11 +30,15 @@ def repositories(cluster: Cluster) -> dict[str, dict[str, str]]:
     major = cluster.versions.postgresql
     signed = steps.signed(*filter(None, [pgdg.key]))
     return {
-        "pgdg-common": {"name": "PGDG common", "baseurl": pgdg.common, **signed},
-        f"pgdg{major}": {"name": f"PGDG {major}", "baseurl": pgdg.postgresql, **signed},
-        "pgdg-rhel8-extras": {
+        "pgdg-common": {"name": "PGDG common", "baseurl": urls(pgdg.common), **signed},
+        f"pgdg{major}": {
+            "name": f"PGDG {major}",
+            "baseurl": urls(pgdg.of_major(major)),
+            **signed,
+        },
+        "pgdg-extras": {
             "name": "PGDG extras",
-            "baseurl": pgdg.extras,
+            "baseurl": urls(pgdg.extras),
             "includepkgs": "etcd",
             **signed,
         },

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..engine import steps
 from ..engine.cluster import Cluster, Host
 from ..engine.step import Step, Steps
+from ..sources import urls
 from .chapter import section
 
 
@@ -13,11 +14,12 @@ def repo(host: Host, cluster: Cluster) -> Steps:
     """RabbitMQ's own repositories: one for Erlang, one for the server."""
     source = cluster.sources.rabbitmq
     signed = steps.signed(*source.keys)
+    yield steps.release_variable()
     yield steps.repository(
         "rabbitmq",
         {
-            "modern-erlang": {"name": "Erlang", "baseurl": source.erlang, **signed},
-            "rabbitmq-el8": {"name": "RabbitMQ", "baseurl": source.server, **signed},
+            "rabbitmq-erlang": {"name": "Erlang", "baseurl": urls(source.erlang), **signed},
+            "rabbitmq-server": {"name": "RabbitMQ", "baseurl": urls(source.server), **signed},
         },
     )
 

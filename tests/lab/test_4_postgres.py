@@ -71,6 +71,16 @@ def test_the_packages_come_from_pgdg(postgres, on):
     assert "haproxy" not in on("sql1", "dnf -q list --available --disablerepo=baseos || :")
 
 
+def test_a_repository_that_is_gone_keeps_no_other_package_away(postgres, with_client, settings, on):
+    sources = yaml.safe_load(Path(with_client["RUNBOOK_OVERRIDE"]).read_text())["sources"]
+    gone = settings("sources", pgdg={**sources["pgdg"], "extras": "http://$labmirror/gone"})
+    try:
+        assert postgres("-H", "sql1", "postgres.repo", **gone).code == 0
+        assert on("sql1", "dnf -q --refresh repoquery patroni 2>/dev/null").startswith("patroni-")
+    finally:
+        assert postgres("-H", "sql1", "postgres.repo").code == 0
+
+
 def test_no_cluster_is_founded_while_a_server_is_away(postgres, lab, on):
     lab.fault("sql3", "power-loss")
     try:

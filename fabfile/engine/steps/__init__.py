@@ -21,7 +21,16 @@ from .machine import (
     timezone,
     user,
 )
-from .rpm import module_disabled, packages, packages_at, repository, signed, updated, version_locked
+from .rpm import (
+    module_disabled,
+    packages,
+    packages_at,
+    release_variable,
+    repository,
+    signed,
+    updated,
+    version_locked,
+)
 from .units import (
     drop_in,
     enabled,
@@ -58,6 +67,7 @@ __all__ = [
     "packages_at",
     "password_locked",
     "reboot_if_noted",
+    "release_variable",
     "reloaded",
     "repository",
     "required",

@@ -75,13 +75,29 @@ def signed(*keys: str, metadata: bool = True) -> dict[str, str]:
 
 
 def repository(name: str, sections: Mapping[str, Mapping[str, str]]) -> Step:
-    """dnf's file of repositories of this name holds these sections, and no others."""
-    lines = [
-        line
-        for section, settings in sections.items()
-        for line in (f"[{section}]", *(f"{key}={value}" for key, value in settings.items()), "")
-    ]
+    """dnf's file of repositories of this name holds these sections, and no others.
+
+    One that does not answer is left out of a transaction; without that, no package of any other
+    repository could be installed or updated (dnf.conf(5), "skip_if_unavailable").
+    """
+    lines = []
+    for section, settings in sections.items():
+        given = {**settings, "skip_if_unavailable": "1"}
+        lines += [f"[{section}]", *(f"{key}={value}" for key, value in given.items()), ""]
     return file(f"/etc/yum.repos.d/{name}.repo", "\n".join(lines[:-1]))
+
+
+def release_variable() -> Step:
+    """dnf knows the host's major release as $elmajor: its own $releasever may be pinned to 8.8."""
+    path = "/etc/dnf/vars/elmajor"
+    found = r"""major=$(sed -n 's/^PLATFORM_ID="platform:el\([0-9]*\)"$/\1/p' /etc/os-release)"""
+    return Step(
+        "dnf knows the major release as $elmajor",
+        test=f'{found} && [[ $major && $(cat {path} 2>/dev/null) == "$major" ]]',
+        apply=f"""{found}
+[[ $major ]] || {{ echo '/etc/os-release names no platform:elN in PLATFORM_ID'; exit 1; }}
+echo "$major" >{path}""",
+    )
 
 
 def module_disabled(name: str) -> Step:
