@@ -12,7 +12,7 @@ from ..engine.errors import SettingsError
 from ..engine.section import Facts
 from ..engine.step import Step, Steps
 from ..engine.templates import PROJECT
-from ..nfs.chapter import NETWORK
+from ..nfs.chapter import AS_USER, NETWORK
 from ..nfs.state import SERVER, the_active
 from .chapter import DAGS, SCRIPTS, USER, python, section
 
@@ -88,25 +88,29 @@ def importable(files: dict[str, str], cluster: Cluster) -> Step:
         f"the DAGs can be imported: {len(files)} files",
         f"""(set -euo pipefail
 {SCRIPTS}/as-airflow {python(cluster)} {SCRIPTS}/{TRY}
-install -o {USER} -g {USER} /dev/null {imported}.new
-echo {wanted} >{imported}.new
-mv {imported}.new {imported})""",
+{replaced(imported)} <<<{wanted})""",
         text,
         unless=f"[[ $(cat {imported} 2>/dev/null) == {wanted} ]]",
     )
 
 
+def replaced(path: str) -> str:
+    """Put standard input in place of a file of airflow's, with no more rights than airflow's."""
+    return f'{AS_USER} bash -c \'cat >"$1.new" && mv -fT "$1.new" "$1"\' - {path}'
+
+
 def no_others(files: dict[str, str]) -> Step:
     """What once came from here and is no longer in the folder is gone."""
-    gone = f'comm -23 <(sort {SHIPPED} 2>/dev/null) <(sort <<<"$text")'
+    # The list is on the share, where clients can write: only what is a file there can go.
+    there = f"{AS_USER} find {DAGS} -type f -printf '%P\\n' | sort"
+    others = f'comm -23 <({AS_USER} cat {SHIPPED} 2>/dev/null | sort) <(sort <<<"$text")'
+    gone = f"comm -12 <({there}) <({others})"
     return steps.fed(
         "DAGs that were taken out of the project are gone",
         f"""(set -euo pipefail
 text=$(cat)
-{gone} | while IFS= read -r name; do [[ ! $name ]] || rm -f {DAGS}/"$name"; done
-install -o {USER} -g {USER} /dev/null {SHIPPED}.new
-echo "$text" >{SHIPPED}.new
-mv {SHIPPED}.new {SHIPPED})""",
+{gone} | while IFS= read -r name; do {AS_USER} rm -f -- {DAGS}/"$name"; done
+{replaced(SHIPPED)} <<<"$text")""",
         "\n".join(sorted(files)),
         unless=f"[[ $text == \"$(cat {SHIPPED} 2>/dev/null)\"$'\\n' ]]",
         diff=f"{gone} | sed 's/^/gone: /'",

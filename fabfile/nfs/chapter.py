@@ -25,7 +25,10 @@ RUN = "/run/nfs-ha"
 SCRIPTS = "/usr/libexec/nfs-ha"
 SYNC = "nfs-sync.service"
 RETURN = "nfs-return.service"
-PEER = f"runuser -u {USER} -- ssh -F {SETTINGS}/ssh_config peer"
+AS_USER = f"runuser -u {USER} --"
+"""How root works in folders of airflow's: with no more rights than airflow has there."""
+NUMBERS = f"{AS_USER} {SCRIPTS}/state"
+PEER = f"{AS_USER} ssh -F {SETTINGS}/ssh_config peer"
 """How root on one server asks the other."""
 
 

@@ -27,6 +27,7 @@ from .chapter import (
     NETWORK,
     RESCUED,
     SENTINEL,
+    STATE,
     USER,
     alone,
     may_write,
@@ -117,6 +118,7 @@ def together(cluster: Cluster, facts: Facts) -> Findings:
     if not alone(cluster):
         yield who_copies(cluster, facts)
         yield up_to_date(cluster, facts)
+    yield from uncounted(known)
     yield from rescued(known)
     yield redundancy(cluster, facts)
 
@@ -198,6 +200,18 @@ def some(paths: Sequence[str]) -> str:
     """The first of them, and how many more."""
     more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
     return ", ".join(paths[:3]) + more
+
+
+def uncounted(known: dict[str, Server]) -> Findings:
+    """Servers of which nobody can say how old their files are; these do not lead."""
+    for name, server in known.items():
+        if server.generation is None:
+            yield Finding(
+                f"{name} knows how old its files are",
+                Verdict(ERROR, f"{STATE}/generation holds no number, so it does not lead"),
+                fix="fab nfs.resync brings it up to date; if no server leads: fab nfs.lead",
+                cause=BEHIND,
+            )
 
 
 def rescued(known: dict[str, Server]) -> Findings:

@@ -10,8 +10,21 @@ from ..engine.errors import RunbookError, UsageError
 from ..engine.section import Facts, Procedure, Question, stage
 from ..engine.step import Step
 from ..engine.steps import action, command
-from .chapter import NETWORK, PEER, RUN, SCRIPTS, STATE, SYNC, USER, peer, section, servers
+from .chapter import (
+    AS_USER,
+    NETWORK,
+    NUMBERS,
+    PEER,
+    RUN,
+    SCRIPTS,
+    SYNC,
+    USER,
+    peer,
+    section,
+    servers,
+)
 from .state import SERVER, Server, active, the_active
+from .sync import numbers
 from .vip import may_lead
 
 
@@ -130,10 +143,12 @@ def lead(
     yield stage(
         f"{host} may lead",
         chosen,
+        numbers(),
         command(
             f"{host} may lead",
-            f"echo $(($(cat {STATE}/generation) + {LEAP})) >{STATE}/generation\n"
-            f"install -o {USER} -g {USER} /dev/null {RUN}/fit",
+            f"own=$({NUMBERS} get generation) || own=0\n"
+            f"{NUMBERS} set generation $((own + {LEAP}))\n"
+            f"{AS_USER} touch {RUN}/fit",
             unless=f"[[ -e {RUN}/fit ]]",
         ),
     )

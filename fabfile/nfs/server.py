@@ -8,6 +8,7 @@ from ..engine import steps
 from ..engine.cluster import Cluster, Host
 from ..engine.step import Step, Steps, quote
 from .chapter import (
+    AS_USER,
     RESCUED,
     SENTINEL,
     STATE,
@@ -74,9 +75,8 @@ def in_place(tree: Tree, cluster: Cluster, sentinel: str, made: str) -> Step:
     """The sentinel, and the note that it was made."""
     return steps.command(
         f"{tree.path} has its sentinel",
-        f"echo 'shared by {cluster.name}' >{sentinel}\n"
-        f"chown {USER}:{USER} {sentinel}\n"
-        f"touch {quote(made)}",
+        f"{AS_USER} tee {sentinel} <<<'shared by {cluster.name}' >/dev/null\n"
+        f"{AS_USER} touch {quote(made)}",
         unless=f"[[ -s {sentinel} && -e {quote(made)} ]]",
     )
 

@@ -9,19 +9,20 @@ from ..engine.cluster import Cluster, Host
 from ..engine.errors import MissingFact
 from ..engine.section import Fact, Facts
 from ..keepalived import holders
-from .chapter import NETWORK, RESCUED, RUN, SCRIPTS, STATE, SYNC, USER, trees, vip
+from .chapter import NETWORK, NUMBERS, RESCUED, RUN, SCRIPTS, STATE, SYNC, USER, trees, vip
 
 
 @dataclass(frozen=True)
 class Server:
     """One server: its generation, whether it led it, whether it may lead, what it copies.
 
+    `generation`: None where its file holds no number.
     `behind`: what the standby lacks, as the active server compares; None where that cannot be said.
     `oldest`: seconds since the oldest of these files was changed. `rescued`: files that were kept
     here and exist nowhere else, or are newer than those that clients see.
     """
 
-    generation: int
+    generation: Optional[int]
     led: bool
     fit: bool
     copying: str
@@ -34,9 +35,9 @@ class Server:
 def _questions(cluster: Cluster, host: Host) -> str:
     shared = " ".join(tree.path for tree in trees(cluster))
     address = vip(cluster).address
-    return f"""generation=$(cat {STATE}/generation)
-echo "generation $generation"
-echo "led $(cat {STATE}/active 2>/dev/null)"
+    return f"""[[ -e {STATE}/generation ]] || exit
+echo "generation $({NUMBERS} get generation)"
+echo "led $({NUMBERS} get active)"
 [[ ! -e {RUN}/fit ]] || echo "fit yes"
 echo "copying $(systemctl is-active {SYNC})"
 exportfs -s | sed 's/^/export /'
@@ -69,8 +70,8 @@ def understood(text: str) -> Server:
     changed = [line.partition(" ") for line in told.get("lacks", [])]
     now = int(told.get("compared", ["0"])[0])
     return Server(
-        generation=int(generation),
-        led=told["led"][0] == generation,
+        generation=int(generation) if generation else None,
+        led=bool(generation) and told["led"][0] == generation,
         fit="fit" in told,
         copying=told["copying"][0],
         exports=frozenset(told.get("export", [])),

@@ -9,8 +9,9 @@ from ..base import epel
 from ..engine import steps
 from ..engine.cluster import Cluster, Host
 from ..engine.section import Fact, Facts
-from ..engine.step import Steps
+from ..engine.step import Step, Steps
 from .chapter import (
+    NUMBERS,
     RESCUED,
     RETURN,
     RUN,
@@ -67,6 +68,7 @@ def sync(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     yield steps.directory(SCRIPTS)
     settings = steps.template(f"{SETTINGS}/settings", "nfs/settings.j2", context(other, cluster))
     yield settings.then(RESTART) if other else settings
+    yield numbers()
     yield steps.template(f"{SCRIPTS}/return", "nfs/return", {}, mode="0755")
     yield steps.template("/etc/tmpfiles.d/nfs-ha.conf", "nfs/tmpfiles.conf", {})
     yield steps.command(
@@ -76,13 +78,17 @@ def sync(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     )
     yield steps.command(
         "the files' generation is counted",
-        f"echo 0 >{STATE}/generation\necho 0 >{STATE}/priority\n"
-        f"chown {USER}:{USER} {STATE}/generation {STATE}/priority",
+        f"{NUMBERS} set generation 0\n{NUMBERS} set priority 0",
         unless=f"[[ -s {STATE}/generation && -s {STATE}/priority ]]",
     )
     if other:
         yield from copying(other, cluster, facts)
     yield steps.unit(RETURN, f"nfs/{RETURN}", {})
+
+
+def numbers() -> Step:
+    """What reads and writes a server's generation."""
+    return steps.template(f"{SCRIPTS}/state", "nfs/state", {}, mode="0755")
 
 
 RESTART = steps.restarted_if_running(SYNC)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import json
 import re
+import subprocess
 
 import msgspec
 import pytest
@@ -475,3 +476,42 @@ def test_logs_of_what_is_not_there_are_refused(cluster, host, name, words):
 )
 def test_a_unit_that_starts_again_and_again_is_told(text, level):
     assert systemd.stays_up(Answer(text, 0)).level == level
+
+
+# DAGs that went
+
+
+@pytest.fixture
+def share(tmp_path, monkeypatch):
+    """The share in a folder of this test's, worked on without changing the user."""
+    share = tmp_path / "dags"
+    share.mkdir()
+    monkeypatch.setattr(dags, "DAGS", str(share))
+    monkeypatch.setattr(dags, "SHIPPED", f"{share}/.shipped")
+    monkeypatch.setattr(dags, "AS_USER", "env")
+    return share
+
+
+def carried_out(step) -> None:
+    done = subprocess.run(["bash", "-c", step.apply], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_dag_that_left_the_project_goes_and_others_stay(share):
+    (share / "team").mkdir()
+    for name in ("kept.py", "team/went away.py", "of_others.py"):
+        (share / name).touch()
+    (share / ".shipped").write_text("kept.py\nteam/went away.py\nnever was.py\n")
+    carried_out(dags.no_others({"kept.py": ""}))
+    assert {path.name for path in share.rglob("*.py")} == {"kept.py", "of_others.py"}
+    assert (share / ".shipped").read_text() == "kept.py\n"
+
+
+def test_the_list_on_the_share_cannot_name_a_file_elsewhere(share, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").touch()
+    (share / "link").symlink_to(outside)
+    (share / ".shipped").write_text(f"../outside/precious\n{outside}/precious\nlink/precious\n")
+    carried_out(dags.no_others({"kept.py": ""}))
+    assert (outside / "precious").exists()

@@ -76,6 +76,13 @@ def test_the_servers_answer_is_read():
     )
     alone = understood("generation 0\nled \ncopying inactive\n")
     assert (alone.led, alone.fit, alone.behind) == (False, False, None)
+    lost = understood("generation \nled \ncopying inactive\n")
+    assert (lost.generation, lost.led) == (None, False)
+
+
+def test_a_server_without_a_generation_is_named(cluster):
+    told = found(cluster, facts(nfs2={"generation": None, "fit": False}))
+    assert told["nfs2 knows how old its files are"][0] == "error"
 
 
 def test_a_trees_unit_has_systemds_name():
