@@ -24,6 +24,7 @@ SERVICES = {
     "rabbitmq": ("rabbitmq-server.service",),
     "nfs": ("nfs-server.service",),
     "haproxy": ("haproxy.service",),
+    "airflow": ("airflow-*.service",),
     "systemd": ("airflow-*.service",),
 }
 """By section: services that new packages may restart."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import pytest
 from test_nfs import facts as share_facts
 from test_postgres import SQL, member
 
+from fabfile.engine.cluster import Cluster
 from fabfile.engine.results import TOGETHER, HostResult
+from fabfile.engine.run import Options
 from fabfile.engine.script import CHECK, StepResult
 from fabfile.engine.section import Facts, Stage
 from fabfile.engine.step import Step
@@ -16,6 +20,8 @@ from fabfile.operator.reboot import Begun, broken, not_yet, question
 from fabfile.operator.rolling import batches, in_turn, services_restart
 from fabfile.operator.shutdown import STOPS
 from fabfile.operator.startup import LED, STARTS
+from fabfile.operator.update import OUTDATED, SERVES
+from fabfile.operator.update import in_turn as in_turn_for_updates
 from fabfile.postgres.members import MEMBER
 
 
@@ -193,3 +199,28 @@ def test_what_has_no_second_server_is_asked_about(cluster):
     [worker] = cluster.group("worker")
     assert "away meanwhile: the worker (worker1)" in question([[worker]], cluster)
     assert "away" not in question([[cluster.hosts["sql2"]]], cluster)
+
+
+# Updates
+
+
+@dataclass
+class Asked:
+    """A plan's run, whose hosts have said these facts."""
+
+    cluster: Cluster
+    facts: Facts
+    options: Options = field(default_factory=lambda: Options(plan=True))
+
+    def gather(self, facts, hosts) -> Facts:
+        return self.facts
+
+
+def test_servers_on_which_new_packages_restart_nothing_are_updated_at_once(cluster, known):
+    outdated = {name: name != "mq1" for name in cluster.hosts if name != "mq3"}
+    serving = dict.fromkeys(("mq1", "mq2", "mq3", "sql1", "sql2"), frozenset({"rabbitmq"}))
+    facts = Facts({**known._values, OUTDATED: outdated, SERVES: serving})
+    first, *others = in_turn_for_updates(Asked(cluster, facts), list(cluster.hosts.values()))
+    at_work = [{host.name for host in batch} for batch in others]
+    assert {host.name for host in first} == set(cluster.hosts) - {"mq2", "mq3", "sql1", "sql2"}
+    assert at_work == [{"mq2", "sql2"}, {"mq3", "sql1"}], "one of a kind, who leads goes last"
