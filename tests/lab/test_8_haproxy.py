@@ -280,7 +280,7 @@ def test_keepalived_that_is_stopped_is_told_and_started(proxies, on, takes_over)
     answer = proxies("haproxy.check")
     assert answer.code == 1
     assert ("haproxy2", "keepalived.service runs and is enabled") in answer.steps("differs")
-    assert "nothing until haproxy2 is back" in told(answer, "warn")
+    assert "none until haproxy2 is back" in told(answer, "warn")
     on("airflow", "systemctl stop keepalived")
     said = told(proxies("haproxy.check"), "error")
     assert f"{ON_ONE_HOST}: nobody holds it" in said

@@ -152,7 +152,7 @@ def test_the_loss_of_the_active_server(share, prepared, healed, lab, report, fau
         healed(first, fault)
         seconds = share.wait_for_active(second)
         time.sleep(10)
-        assert told(prepared, f"nothing until {first} is up to date", "warn")
+        assert told(prepared, f"none until {first} is up to date", "warn")
         lab.heal(first)
         prepared.settled("nfs")
     report(f"{fault} of the active server: VIP after {seconds:.1f} s, {outcome}")
