@@ -24,7 +24,12 @@ PGDG = "https://download.postgresql.org/pub/repos/yum"
 
 
 class Pgdg(Entry, frozen=True):
-    """Where PostgreSQL's own packages come from."""
+    """Where PostgreSQL's own packages come from.
+
+    Addresses as in PGDG's own pgdg-redhat-repo (pgdg-redhat-all-rhel9.8.repo, read 2026-11-27);
+    `extras` moved there on 2025-11-24. For EL8's extras they are those of Pigsty's repository list
+    (releases 8, 9 and 10, read the same day).
+    """
 
     postgresql: Optional[Mirrors] = None
     """Of PostgreSQL itself; null: PGDG's for versions.postgresql."""
@@ -41,7 +46,11 @@ class Pgdg(Entry, frozen=True):
 
 
 class RabbitmqSource(Entry, frozen=True):
-    """Where RabbitMQ and its Erlang come from."""
+    """Where RabbitMQ and its Erlang come from: x86_64 only.
+
+    As in RabbitMQ's guide "Installing on RPM-based Linux" (3.13 and later, read 2026-11-27), which
+    names both mirrors and EL8 and EL9.
+    """
 
     erlang: Mirrors = msgspec.field(
         default_factory=lambda: [
@@ -69,7 +78,10 @@ class RabbitmqSource(Entry, frozen=True):
 
 
 class Epel(Entry, frozen=True):
-    """Extra Packages for Enterprise Linux: libraries that PGDG's packages need."""
+    """Extra Packages for Enterprise Linux: libraries that PGDG's packages need.
+
+    Addresses as in the file epel.repo of epel-release 8 and 9 (read 2026-11-27).
+    """
 
     packages: Mirrors = "https://dl.fedoraproject.org/pub/epel/$elmajor/Everything/$basearch"
     """The repository."""
