@@ -149,7 +149,7 @@ until [[ $({PSQL} -c 'select pg_is_in_recovery()' 2>/dev/null) == f ]]
 do
   if ! systemctl is-active -q {ALONE}; then
     cat {data(cluster)}/log/*.log | tail -n 8
-    echo 'It stopped. If nothing was written after that moment, restore to: latest'
+    echo 'It stopped; the lines above say why. If no row is newer than that moment: latest'
     exit 1
   fi
   sleep 1
