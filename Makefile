@@ -37,10 +37,17 @@ $(VENV)/.dev: $(VENV)/.ready requirements-dev.txt
 	@command -v chromedriver >/dev/null || $(call install,chromium chromium-driver)
 	@touch $@
 
-demo: $(VENV)/.ready ## thirteen lab hosts, and all sections on them
+demo: $(VENV)/.ready ## thirteen lab hosts, and all sections on them (AGAIN=1: as the last demo left them)
+ifeq ($(AGAIN),1)
+	@$(BIN)/inv lab.restore demo
+else
+	@$(BIN)/python -m lab.demo offer
 	@$(BIN)/inv lab.up
 	@$(BIN)/inv lab.exec -- inv cluster.deploy --yes --update
-	@$(BIN)/python -m lab.farewell
+	@$(BIN)/python -m lab.demo keep
+endif
+	@$(BIN)/inv lab.exec -- inv cluster.status --wait 300
+	@$(BIN)/python -m lab.demo farewell
 
 test: lint unit-each lab-test ## all of it, from nothing
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import time
@@ -17,6 +18,7 @@ from lab.errors import LabError
 from lab.network import Cable, Network
 
 POWER_OFF = signal.SIGRTMIN + 4  # to systemd as pid 1
+RELEASED = 15  # seconds after which the kernel has let go of the disk of a host that went off
 MIRROR = "labmirror"  # what every host calls the mirror, without DNS
 
 
@@ -89,17 +91,46 @@ class Host:
         return time.time() - (self.folder / "booted").stat().st_mtime
 
     def prepare(self, layers: str, password_hash: str) -> None:
-        """Make the root filesystem of a fresh host, or mount that of a host that was off."""
+        """Note what the next power-on mounts, and the password that a fresh host gets."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "layers").write_text(layers)
+        fresh = self.folder / "password-hash"
+        fresh.touch(mode=0o600)
+        fresh.write_text(password_hash)
+
+    def mount(self) -> None:
+        """Mount the root filesystem, and make that of a fresh host an individual.
+
+        Only in the mount namespace of the host's supervisor: others would keep it in use for as
+        long as a host runs that was booted meanwhile.
+        """
+        if not (self.folder / "upper").exists():
+            shutil.rmtree(self.folder / "work", ignore_errors=True)  # of a layer that was frozen
+        for name in ("upper", "work", "root"):
+            (self.folder / name).mkdir(exist_ok=True)
+        options = f"lowerdir={(self.folder / 'layers').read_text()}"
+        options += f",upperdir={self.folder}/upper,workdir={self.folder}/work"
+        options += ",index=on,nfs_export=on"  # files have handles, which an NFS server needs
+        mount = ("mount", "-t", "overlay", self.machine_name, "-o", options, self.root)
+        deadline = time.monotonic() + RELEASED
+        while run(*mount, check=False).returncode and time.monotonic() < deadline:
+            time.sleep(0.1)
         if not self.root.is_mount():
-            for name in ("upper", "work", "root"):
-                (self.folder / name).mkdir(parents=True, exist_ok=True)
-            options = f"lowerdir={layers},upperdir={self.folder}/upper,workdir={self.folder}/work"
-            options += ",index=on,nfs_export=on"  # files have handles, which an NFS server needs
-            run("mount", "-t", "overlay", self.machine_name, "-o", options, self.root)
+            run(*mount)
         prepared = self.folder / "prepared"
         if not prepared.exists():
-            self._make_individual(password_hash)
+            self._make_individual((self.folder / "password-hash").read_text())
             prepared.touch()
+
+    def freeze(self, layer: Path) -> None:
+        """Turn what a host that is off has written into a layer that nothing changes any more."""
+        layer.parent.mkdir(parents=True, exist_ok=True)
+        (self.folder / "upper").rename(layer)
+
+    def begin_on_layers(self) -> None:
+        """What makes this host differ from others is in its layers, and is not made again."""
+        self.folder.mkdir(parents=True)
+        (self.folder / "prepared").touch()
 
     def _make_individual(self, password_hash: str) -> None:
         """What differs between two hosts of the same image, as after an installation."""
@@ -120,8 +151,9 @@ class Host:
     def power_on(self, held: list[int]) -> None:
         """Start the supervisor, which keeps the cache entries behind `held` in use."""
         self.group.kill()  # what a killed supervisor left behind could not reboot
+        supervise = [sys.executable, "-m", "lab.supervisor", str(self.state), self.name]
         supervisor = start_detached(
-            [sys.executable, "-m", "lab.supervisor", str(self.state), self.name],
+            ["unshare", "--mount", "--propagation=private", *supervise],
             log=self.folder / "supervisor.log",
             held=held,
         )

@@ -8,13 +8,10 @@ import secrets
 import shutil
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,33 +21,18 @@ from lab.command import run, start_detached
 from lab.errors import LabError
 from lab.host import Host
 from lab.image import Image, build_image, wanted_image
-from lab.network import Cable, Network, common_network, first_free, tag_of
+from lab.inventory import CHECKOUT, OVERRIDE, layout, versions
+from lab.network import Cable, Network, tag_of
 from lab.packages.model import REPOSITORIES
 from lab.preflight import prepare_machine, require_root
+from lab.progress import Progress
 from lab.record import Record
+from lab.saved import CONTROLLER, INVENTORY, Saved, Store, digest_of
 from lab.shelf import INDEX, SOURCES
 
-CHECKOUT = Path(__file__).resolve().parents[1]
 OWN_HOSTS_FILE = CHECKOUT / "hosts.yaml"
 SETTLING = 180  # seconds a host may take from its power-on until nothing is starting any more
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Plain lines with the seconds since the start."""
-
-    write: Callable[[str], Any] = print
-    start: float = field(default_factory=time.monotonic)
-    turn: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.start
-
-    def __call__(self, line: str) -> None:
-        with self.turn:
-            self.write(f"{self.seconds:6.1f} s  {line}")
 
 
 @dataclass(frozen=True)
@@ -78,6 +60,7 @@ class Lab:
         self.hosts_file = hosts_file
         self.write = write
         self.tag = tag_of(state)
+        self.store = Store(state.parent)
 
     @classmethod
     def open(
@@ -89,8 +72,7 @@ class Lab:
         """The lab of that name (default: LAB_NAME, else `lab`), whether it is up or not."""
         require_root()
         name = name or os.environ.get("LAB_NAME") or "lab"
-        if not NAME.fullmatch(name):
-            raise LabError(f"a lab's name is made of letters, digits, - and _, not {name!r}", 2)
+        _require_name("a lab", name)
         states = Path(os.environ.get("LAB_STATE", "/var/lib/airflow-runbook/labs")).absolute()
         cache = Path(os.environ.get("LAB_CACHE", "/var/cache/airflow-runbook/lab")).absolute()
         return cls(name, states / name, Cache(cache), hosts_file, write)
@@ -113,22 +95,18 @@ class Lab:
                 record.write(self.state)
                 wanted = wanted_image(self.cache)
                 self.cache.prune({*wanted.entries, *self._recorded_entries()})
-            with hold(image.entries) as held:
-                started = self._start(record, image, held, say)
-            self._wait(record, started, say)
-        return started
+            return self._boot(record, say)
 
     def down(self) -> None:
         """End the lab and remove its hosts; works also after a crash, and when nothing is up."""
         with self._locked():
-            group = cgroups.group(self.tag)
-            group.kill()
-            self._unmount()
-            Network(self.tag, "", 0).down()
-            cgroups.remove_everywhere(self.tag)
-            for path in Path("/run/systemd/nspawn/propagate").glob(f"{self.tag}-*"):
-                shutil.rmtree(path, ignore_errors=True)
-            shutil.rmtree(self.state, ignore_errors=True)
+            self._end()
+        with self._store_locked():
+            self.store.remove_unused()
+
+    def is_up(self) -> bool:
+        """Whether the lab has been brought up, and not taken down again."""
+        return bool(Record.read(self.state)) and Network(self.tag, "", 0).exists()
 
     def status(self) -> list[HostStatus]:
         """How each host is."""
@@ -152,18 +130,75 @@ class Lab:
             raise LabError(f"the lab has no host {name}; it has {', '.join(hosts)}", exit_code=2)
         return hosts[name]
 
+    # --- saved states ---
+
+    def save(self, name: str, why: str = "") -> Saved:
+        """Keep the lab as it is now, to go back to; its hosts are stopped for it, and boot again.
+
+        All of them stand still before the first one loses its power, so that their disks are of the
+        same moment. All must be well: a state with a fault in it is none to begin from.
+        """
+        say = Progress(self.write)
+        _require_name("a saved state", name)
+        with self._locked():
+            record = self._record()
+            self._require_savable(name, record)
+            wanted = versions(Path(record.hosts_file))
+            hosts = list(record.machines(self.state).values())
+            with ThreadPoolExecutor(len(hosts)) as switches:
+                for switch in (faults.freeze, faults.power_loss):
+                    list(switches.map(switch, hosts))
+            say(f"{len(hosts)} hosts are off")
+            with self._store_locked():
+                # The record goes first: until its layer is there, a host's own files are on top.
+                layer = secrets.token_hex(6)
+                record = replace(record, layers=(layer, *record.layers))
+                record.write(self.state)
+                for host in hosts:
+                    host.freeze(self.store.layers / layer / host.name)
+                self.store.add(name, record, self.state / CONTROLLER, wanted, why)
+            say(f"{name} is saved")
+            self._boot(record, say)
+        return self.store.read(name)
+
+    def restore(self, name: str) -> list[str]:
+        """Go back to a saved state; what this lab has now is given up. Names what was started."""
+        say = Progress(self.write)
+        prepare_machine(say)
+        with self._locked():
+            self._recorded_image(self.store.read(name).record)
+            self._end()
+            with self._store_locked():
+                saved = self.store.read(name)
+                self.state.mkdir(parents=True)
+                run("cp", "-a", saved.folder / CONTROLLER, self.state / CONTROLLER)
+                hosts_file = self._inventory_of(saved, say)
+                record = replace(saved.record, tag=self.tag, hosts_file=str(hosts_file))
+                for host in record.machines(self.state).values():
+                    host.begin_on_layers()
+                record.write(self.state)
+                self.store.remove_unused()
+            return self._boot(record, say)
+
+    def forget(self, name: str) -> None:
+        """Drop a saved state; labs that stand on it go on."""
+        with self._store_locked():
+            self.store.read(name)
+            self.store.forget(name)
+            self.store.remove_unused()
+
     # --- commands ---
 
     def environment(self) -> dict[str, str]:
         """The environment for a command in the controller's place: it finds this lab's hosts."""
         record = self._record()
-        controller = self.state / "controller"
+        controller = self.state / CONTROLLER
         environment = {name: value for name, value in os.environ.items() if name != "SSH_AUTH_SOCK"}
         return {
             **environment,
             "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
             "RUNBOOK_INVENTORY": record.hosts_file,
-            "RUNBOOK_OVERRIDE": str(CHECKOUT / "lab" / "override.yaml"),
+            "RUNBOOK_OVERRIDE": str(OVERRIDE),
             "RUNBOOK_STATE": str(controller),
             "RUNBOOK_BOOTSTRAP_PASSWORD": (controller / "root-password").read_text().strip(),
         }
@@ -227,6 +262,11 @@ class Lab:
         """One at a time changes the lab."""
         return locked(self.state.with_name(f".{self.name}.lock"), self._wait_for_other)
 
+    def _store_locked(self) -> AbstractContextManager[None]:
+        return self.store.locked(
+            lambda: self.write("waiting: another command is changing the saved states")
+        )
+
     def _wait_for_other(self) -> None:
         self.write(f"waiting: another command is changing the lab {self.name} or its cache")
 
@@ -242,18 +282,12 @@ class Lab:
         hosts_file = self.hosts_file or OWN_HOSTS_FILE
         if before and not self.hosts_file:
             hosts_file = Path(before.hosts_file)
-        hosts, vips = _inventory(hosts_file)
-        addresses = [IPv4Address(address) for _, address in hosts.values()]
-        addresses += [IPv4Address(address) for address in vips]
-        network = common_network(addresses)
         plan = {
-            "hosts_file": str(hosts_file.resolve()),
+            **layout(hosts_file),
             "tag": self.tag,
-            "address": str(first_free(network, addresses)),
-            "prefix": network.prefixlen,
-            "hosts": hosts,
+            "layers": before.layers if before else (),
         }
-        if before and not _extends(before, plan):
+        if before and not before.extended_by(plan):
             raise LabError(
                 f"{hosts_file.name} moves or drops hosts of the running lab {self.name};"
                 " begin afresh: inv lab.down, then inv lab.up"
@@ -270,17 +304,55 @@ class Lab:
         image = Image.named(self.cache.root, record.image)
         if not image.complete():
             raise LabError(
-                f"the image of the lab {self.name} is no longer in the cache;"
+                f"the image that the lab {self.name} is made from is no longer in the cache;"
                 " begin afresh: inv lab.down, then inv lab.up"
             )
         return image
 
     def _recorded_entries(self) -> Iterable[Path]:
-        """The cache entries that this lab and those beside it were made from."""
-        for path in self.state.parent.glob("*/lab.json"):
-            record = Record.read(path.parent)
-            if record:
-                yield from Image.named(self.cache.root, record.image).entries
+        """The cache entries that all labs and saved states were made from."""
+        for record in self.store.records():
+            yield from Image.named(self.cache.root, record.image).entries
+
+    def _require_savable(self, name: str, record: Record) -> None:
+        if name in self.store.names():
+            raise LabError(f"{name} is saved already; drop that first: inv lab.forget {name}", 2)
+        for host in record.machines(self.state).values():
+            state = faults.state_of(host)
+            if state != "running":
+                raise LabError(
+                    f"{host.name} is {state}, and only a lab whose hosts are all well is saved;"
+                    f" first: inv lab.heal {host.name}"
+                )
+
+    def _inventory_of(self, saved: Saved, say: Progress) -> Path:
+        """The hosts file that a state was saved with: one that people edit, else the saved copy."""
+        own = [self.hosts_file] if self.hosts_file else []
+        for file in (*own, OWN_HOSTS_FILE, Path(saved.record.hosts_file)):
+            if file.exists() and digest_of(file) == saved.digest:
+                return file.resolve()
+        copy = self.state / INVENTORY
+        shutil.copyfile(saved.inventory, copy)
+        say(f"the hosts file has changed since; the lab keeps to that of then: {copy}")
+        return copy
+
+    def _boot(self, record: Record, say: Progress) -> list[str]:
+        """Start what is not running, and wait until it has settled."""
+        image = self._recorded_image(record)
+        with hold(image.entries) as held:
+            started = self._start(record, image, held, say)
+        self._wait(record, started, say)
+        return started
+
+    def _end(self) -> None:
+        """End whatever of the lab is there, and remove its hosts."""
+        group = cgroups.group(self.tag)
+        group.kill()
+        Network(self.tag, "", 0).down()
+        cgroups.remove_everywhere(self.tag)
+        for path in Path("/run/systemd/nspawn/propagate").glob(f"{self.tag}-*"):
+            shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(self.state, ignore_errors=True)
 
     def _start(self, record: Record, image: Image, held: list[int], say: Progress) -> list[str]:
         password_hash = self._make_credentials()
@@ -289,7 +361,8 @@ class Lab:
         missing = [host for host in record.machines(self.state).values() if not host.supervised()]
 
         def start(host: Host) -> None:
-            host.prepare(image.layers, password_hash)
+            disks = [str(layer) for layer in self.store.disks(record, host.name)]
+            host.prepare(":".join([*disks, image.layers]), password_hash)
             host.power_on(held)
             host.wait_for_boot()
 
@@ -301,7 +374,7 @@ class Lab:
 
     def _make_credentials(self) -> str:
         """The controller's key and the hosts' root password, made once; returns its hash."""
-        controller = self.state / "controller"
+        controller = self.state / CONTROLLER
         controller.mkdir(mode=0o700, exist_ok=True)
         key, password = controller / "id_ed25519", controller / "root-password"
         if not password.exists():
@@ -368,43 +441,24 @@ class Lab:
         if not list(host.network.wait_for_ssh([host.address], SETTLING)):
             raise LabError(f"no ssh server answers on {host.name}")
 
-    def _unmount(self) -> None:
-        """Unmount everything below the lab's folder, innermost first."""
-        mounts = Path("/proc/self/mounts").read_text().splitlines()
-        targets = [line.split()[1] for line in mounts]
-        for target in reversed(targets):
-            if Path(target).is_relative_to(self.state):
-                run("umount", "--lazy", target)
+
+def _require_name(kind: str, name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise LabError(f"{kind}'s name is made of letters, digits, - and _, not {name!r}", 2)
 
 
-def clean(cache: Cache) -> list[Path]:
-    """Remove everything from the cache; refuse while a lab uses it."""
+def clean(cache: Cache, store: Store) -> list[Path]:
+    """Remove everything from the cache; refuse while a lab uses it, or a saved state needs it."""
     with locked(cache.root / "lock", lambda: None):
+        if saved := store.names():
+            raise LabError(
+                f"saved states are made from it: {', '.join(saved)};"
+                " to drop them, too: inv lab.clean --saved"
+            )
         used = [entry.name for entry in cache.entries() if cache.held(entry)]
         if used:
             raise LabError(f"a running lab uses {', '.join(used)}; end it first: inv lab.down")
         return cache.prune(())
-
-
-def _inventory(file: Path) -> tuple[dict[str, tuple[int, str]], list[str]]:
-    """Name → VM number and address of each host, and the addresses of the VIPs."""
-    # Only what reads an inventory pays for importing the engine.
-    from fabfile.engine.errors import RunbookError
-    from fabfile.engine.inventory import load
-
-    try:
-        cluster = load(file, override=CHECKOUT / "lab" / "override.yaml")
-    except RunbookError as error:
-        raise LabError(str(error), exit_code=error.exit_code) from None
-    hosts = {host.name: (host.vm, host.address) for host in cluster.hosts.values()}
-    return hosts, [vip.address for vip in cluster.vips.values()]
-
-
-def _extends(before: Record, plan: Mapping[str, Any]) -> bool:
-    """Whether the plan only adds hosts to what is there."""
-    if (before.address, before.prefix) != (plan["address"], plan["prefix"]):
-        return False
-    return all(plan["hosts"].get(name) == host for name, host in before.hosts.items())
 
 
 def _settle(host: Host) -> str | None:

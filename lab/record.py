@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from lab.errors import LabError
 from lab.host import Host
@@ -22,6 +24,7 @@ class Record:
     prefix: int
     hosts: dict[str, tuple[int, str]]  # name → VM number, address
     image: dict[str, str]
+    layers: tuple[str, ...] = ()  # what saved states froze of the hosts' disks, the newest first
 
     @classmethod
     def read(cls, state: Path) -> Record | None:
@@ -31,7 +34,8 @@ class Record:
         try:
             record = json.loads(path.read_text())
             hosts = {name: (vm, address) for name, (vm, address) in record.pop("hosts").items()}
-            return cls(hosts=hosts, **record)
+            layers = tuple(record.pop("layers", ()))
+            return cls(hosts=hosts, layers=layers, **record)
         except (KeyError, TypeError, ValueError):
             raise LabError(f"{path} cannot be read; begin afresh: inv lab.down") from None
 
@@ -39,6 +43,12 @@ class Record:
         unfinished = state / f"lab.json.{secrets.token_hex(4)}"
         unfinished.write_text(json.dumps(asdict(self), indent=2) + "\n")
         unfinished.rename(state / "lab.json")
+
+    def extended_by(self, plan: Mapping[str, Any]) -> bool:
+        """Whether a plan only adds hosts to what is there."""
+        if (self.address, self.prefix) != (plan["address"], plan["prefix"]):
+            return False
+        return all(plan["hosts"].get(name) == host for name, host in self.hosts.items())
 
     @property
     def network(self) -> Network:

@@ -1,7 +1,7 @@
 """The process that runs one host: `python -m lab.supervisor STATE NAME`.
 
-It boots the host in a fresh network namespace, boots it again after a reboot, and ends when the
-host is off.
+It mounts the host's disk in a mount namespace of its own, boots the host in a fresh network
+namespace, boots it again after a reboot, and ends when the host is off.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ REBOOTED = 133  # systemd-nspawn's exit code when the container asks for a reboo
 def supervise(host: Host) -> None:
     """Boot the host, again after each reboot, until it is off."""
     host.supervisor_group.add(0)
+    host.mount()
     while boot(host) == REBOOTED:
         continue
 

@@ -33,11 +33,27 @@ def _sentences() -> Iterator[None]:
         raise Exit("interrupted; the same command goes on from here", 130) from None
 
 
-@task(help={"hosts": "the hosts file to rehearse (default: hosts.yaml)", "name": NAME_HELP})
-def up(c: Context, hosts: str | None = None, name: str | None = None) -> None:
+@task(
+    help={
+        "hosts": "the hosts file to rehearse (default: hosts.yaml)",
+        "from_": "begin with this saved state instead of fresh hosts",
+        "name": NAME_HELP,
+    }
+)
+def up(
+    c: Context, hosts: str | None = None, from_: str | None = None, name: str | None = None
+) -> None:
     """Bring up hosts.yaml's hosts on this machine; what runs stays as it is."""
     with _sentences():
-        Lab.open(name, Path(hosts) if hosts else None, write=_line).up()
+        lab = Lab.open(name, Path(hosts) if hosts else None, write=_line)
+        if not from_:
+            lab.up()
+        elif lab.is_up():
+            raise LabError(
+                f"the lab {lab.name} is up; to give it up for {from_}: inv lab.restore {from_}", 2
+            )
+        else:
+            lab.restore(from_)
 
 
 @task(help={"name": NAME_HELP})
@@ -112,14 +128,63 @@ def heal(c: Context, host: str, name: str | None = None) -> None:
         Lab.open(name).heal(host)
 
 
-@task(help={"name": NAME_HELP})
-def clean(c: Context, name: str | None = None) -> None:
+STATE_HELP = "the saved state's name"
+
+
+@task(help={"state": STATE_HELP, "why": "a note for lab.saved", "name": NAME_HELP})
+def save(c: Context, state: str, why: str = "", name: str | None = None) -> None:
+    """Keep the lab as it is now under a name, to go back to.
+
+    Its hosts shut down for it, and boot again.
+    """
+    with _sentences():
+        Lab.open(name, write=_line).save(state, why)
+
+
+@task(help={"state": STATE_HELP, "name": NAME_HELP})
+def restore(c: Context, state: str, name: str | None = None) -> None:
+    """Go back to a saved state; what the lab has now is given up."""
+    with _sentences():
+        Lab.open(name, write=_line).restore(state)
+
+
+@task
+def saved(c: Context) -> None:
+    """Show what lab.save has kept: name, age, size, inventory, versions."""
+    with _sentences():
+        store = Lab.open().store
+        rows = [
+            (
+                state.name,
+                _duration(state.age),
+                f"{store.size(state) / 2**20:.0f} MB",
+                state.digest,
+                ", ".join(f"{name} {version}" for name, version in state.versions.items()),
+                state.why,
+            )
+            for state in store.all()
+        ]
+    print(tabulate(rows, headers=["name", "age", "size", "hosts file", "versions", "why"]))
+
+
+@task(help={"state": STATE_HELP})
+def forget(c: Context, state: str) -> None:
+    """Drop a saved state; labs that stand on it go on."""
+    with _sentences():
+        Lab.open().forget(state)
+
+
+@task(help={"saved": "the saved states, too, which are made from it"})
+def clean(c: Context, saved: bool = False) -> None:
     """Drop the cached base, image, repositories and shelf.
 
     The next lab.up builds them again.
     """
     with _sentences():
-        removed = machine.clean(Lab.open(name).cache)
+        lab = Lab.open()
+        for state in lab.store.names() if saved else ():
+            lab.forget(state)
+        removed = machine.clean(lab.cache, lab.store)
     print("\n".join(f"removed {entry}" for entry in removed) or "the cache was empty")
 
 
@@ -142,4 +207,6 @@ def _duration(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02}"
 
 
-lab = Collection("lab", up, down, status, shell, exec_, fault, heal, clean)
+lab = Collection(
+    "lab", up, down, status, shell, exec_, fault, heal, save, restore, saved, forget, clean
+)

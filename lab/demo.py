@@ -1,13 +1,16 @@
-"""What `make demo` ends with: where things are, and what to try."""
+"""What `make demo` says and keeps: `python -m lab.demo offer|keep|farewell`."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from fabfile.airflow.chapter import main_vip
 from fabfile.engine.inventory import load
 from fabfile.haproxy.chapter import WEB
 from lab.machine import Lab
+
+STATE = "demo"
 
 
 def farewell(lab: Lab) -> str:
@@ -28,8 +31,29 @@ Try:
   .venv/bin/inv lab.exec -- fab base --plan
   .venv/bin/inv lab.fault airflow power-loss && .venv/bin/inv lab.exec -- inv cluster.status
   .venv/bin/inv lab.heal airflow
+  .venv/bin/inv lab.restore {STATE}
   .venv/bin/inv lab.down"""
 
 
+def offer(lab: Lab) -> None:
+    """Say that the cluster of the last demo is there."""
+    if STATE in lab.store.names():
+        hours = lab.store.read(STATE).age / 3600
+        print(f"The cluster of the demo {hours:.1f} hours ago is saved: make demo AGAIN=1")
+
+
+def keep(lab: Lab) -> None:
+    """Save the cluster for the next demo, in place of the last one's."""
+    if STATE in lab.store.names():
+        lab.forget(STATE)
+    lab.save(STATE, "deployed by make demo")
+
+
 if __name__ == "__main__":
-    print(farewell(Lab.open()))
+    demo = Lab.open(write=lambda line: print(line, flush=True))
+    if sys.argv[1] == "offer":
+        offer(demo)
+    elif sys.argv[1] == "keep":
+        keep(demo)
+    else:
+        print(farewell(demo))

@@ -1,0 +1,47 @@
+"""Hosts and network of a lab, as its hosts file wants them."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lab.errors import LabError
+from lab.network import common_network, first_free
+
+if TYPE_CHECKING:
+    from fabfile.engine.cluster import Cluster
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+OVERRIDE = CHECKOUT / "lab" / "override.yaml"
+
+
+def layout(hosts_file: Path) -> dict[str, Any]:
+    """A hosts file's hosts (name → VM number, address), network, and the controller's address."""
+    cluster = _cluster(hosts_file)
+    addresses = [IPv4Address(host.address) for host in cluster.hosts.values()]
+    addresses += [IPv4Address(vip.address) for vip in cluster.vips.values()]
+    network = common_network(addresses)
+    return {
+        "hosts_file": str(hosts_file.resolve()),
+        "address": str(first_free(network, addresses)),
+        "prefix": network.prefixlen,
+        "hosts": {host.name: (host.vm, host.address) for host in cluster.hosts.values()},
+    }
+
+
+def versions(hosts_file: Path) -> dict[str, str]:
+    """What a hosts file wants installed in the lab."""
+    wanted = _cluster(hosts_file).versions
+    return {name: str(getattr(wanted, name)) for name in wanted.__struct_fields__}
+
+
+def _cluster(hosts_file: Path) -> Cluster:
+    # Only what reads an inventory pays for importing the engine.
+    from fabfile.engine.errors import RunbookError
+    from fabfile.engine.inventory import load
+
+    try:
+        return load(hosts_file, override=OVERRIDE)
+    except RunbookError as error:
+        raise LabError(str(error), exit_code=error.exit_code) from None
