@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 install = { apt-get install -yq --no-install-recommends $(1) || { apt-get update -q && apt-get install -yq --no-install-recommends $(1); }; } >/dev/null || \
   { echo '$(1) is missing here and could not be installed: apt-get install $(1)' >&2; exit 1; }
 
-.PHONY: help setup demo test test-long unit unit-each lint lab-test bench lock clean
+.PHONY: help setup demo test test-long unit unit-each lint lab-cache lab-test bench lock clean
 
 help: ## these lines
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -49,7 +49,22 @@ endif
 	@$(BIN)/inv lab.exec -- inv cluster.status --wait 300
 	@$(BIN)/python -m lab.demo farewell
 
-test: lint unit-each lab-test ## all of it, from nothing
+# Two labs at once, file by file; what became of each test is in .tests.
+LABS ?= 2
+labs = -v -n $(LABS) --dist loadfile --no-loadscope-reorder --ledger .tests/$(1).jsonl
+of_section = $(or $(wildcard tests/lab/test_$(subst -,_,$(1))*.py),\
+  $(if $(filter base hostnames hosts ssh,$(1)),tests/lab/test_section_one.py),\
+  $(if $(filter python-build systemd,$(1)),tests/lab/test_airflow.py),\
+  $(error there is no section $(1)))
+
+test: $(VENV)/.dev ## all of it, from nothing; SECTION=postgres: lint, unit tests, and that section's on a lab
+ifdef SECTION
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint unit
+	$(BIN)/pytest $(call labs,section) -m 'not long' $(call of_section,$(SECTION))
+else
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint unit-each lab-cache
+	@$(MAKE) --no-print-directory lab-test
+endif
 
 lint: $(VENV)/.dev ## ruff, mypy, shellcheck
 	$(BIN)/ruff check .
@@ -63,13 +78,16 @@ unit: $(VENV)/.dev ## no root, seconds
 unit-each: unit ## the same on every Python from 3.9 to 3.13 that the machine has
 	@tests/unit/on-each-python $(VENV)
 
-lab-test: $(VENV)/.dev ## on real hosts; needs root
-	$(BIN)/pytest -v tests/lab -m 'not long'
+lab-cache: $(VENV)/.dev
+	@$(BIN)/inv lab.build
 
-test-long: $(VENV)/.dev ## what takes longer than CI should; leaves docs/test-long.md
-	@{ printf '# The last long test run\n\n`make test-long` on %s, Linux %s, %s, %s cores.\n\n```\n' \
-	  "$$(date +%F)" "$$(uname -r)" "$$($(BIN)/fab --version | paste -sd, | sed 's/,/, /g')" "$$(nproc)"; \
-	  $(BIN)/pytest -v --no-header --durations=0 tests/lab -m long; printf '```\n'; } | tee docs/test-long.md
+lab-test: $(VENV)/.dev ## on real hosts, in two labs; needs root
+	$(BIN)/pytest $(call labs,lab) -m 'not long' tests/lab
+
+test-long: $(VENV)/.dev ## what takes longer than CI should; goes on where it was cut off; leaves docs/test-long.md
+	-$(BIN)/pytest $(call labs,long) --resume -m 'long and not alone' tests/lab
+	-$(BIN)/pytest -v --ledger .tests/long.jsonl --resume -m 'long and alone' tests/lab
+	$(BIN)/python tests/report.py .tests/long.jsonl >docs/test-long.md
 
 bench: $(VENV)/.ready ## a run that changes nothing, against ssh, pyinfra and Ansible
 	$(BIN)/python tests/bench/bench.py
@@ -79,4 +97,4 @@ lock: $(VENV)/.dev ## renew both hash locks from pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.9 --generate-hashes --no-emit-index-url --no-header --no-annotate --group dev pyproject.toml -o requirements-dev.txt
 
 clean: ## remove what make made here
-	rm -rf $(VENV) $(VENV)-3.* .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VENV)-3.* .mypy_cache .ruff_cache .pytest_cache .tests

@@ -97,6 +97,13 @@ class Lab:
                 self.cache.prune({*wanted.entries, *self._recorded_entries()})
             return self._boot(record, say)
 
+    def build_cache(self) -> None:
+        """Build what lab.up needs, ahead of it."""
+        say = Progress(self.write)
+        prepare_machine(say)
+        with locked(self.cache.root / "lock", self._wait_for_other):
+            build_image(self.cache, say)
+
     def down(self) -> None:
         """End the lab and remove its hosts; works also after a crash, and when nothing is up."""
         with self._locked():

@@ -56,6 +56,13 @@ def up(
             lab.restore(from_)
 
 
+@task
+def build(c: Context) -> None:
+    """Build the cache ahead of the first lab.up, which else does it."""
+    with _sentences():
+        Lab.open(write=_line).build_cache()
+
+
 @task(help={"name": NAME_HELP})
 def down(c: Context, name: str | None = None) -> None:
     """End the lab and remove its hosts; the cache stays."""
@@ -208,5 +215,5 @@ def _duration(seconds: float | None) -> str:
 
 
 lab = Collection(
-    "lab", up, down, status, shell, exec_, fault, heal, save, restore, saved, forget, clean
+    "lab", up, build, down, status, shell, exec_, fault, heal, save, restore, saved, forget, clean
 )

@@ -2,132 +2,71 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import time
+import random
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from bare import KEEP, bare_hosts
-from messages import Queue
+from support.controller import PROJECT, Controller
+from support.database import Database, let_in
+from support.ledger import Ledger
+from support.messages import Queue
+from support.states import KEEP, STATES, bare_hosts, begin, lab_name
 
 from lab.machine import Lab
 
-PROJECT = Path(__file__).resolve().parents[2]
+ORDER = ["", "bare", *STATES]
+"""The states by what it takes to build them; files with labs of their own have none."""
 
 
-@pytest.fixture(scope="session")
-def lab():
-    """A lab with the hosts of hosts.yaml: LAB_NAME, else `test`. LAB_KEEP=1 keeps what is there."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    options = parser.getgroup("lab")
+    options.addoption("--files-seed", type=int, help="run the files in the order of this seed")
+    options.addoption("--ledger", type=Path, help="write here what became of each test, and when")
+    options.addoption("--resume", action="store_true", help="leave out what the ledger has passed")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Ledger(config), "ledger")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """File by file; with a seed, in any order.
+
+    One that needs all that can be built begins, and the others find the states that it leaves.
+    """
+    modules = {item.path: item.module for item in items}
+    files = sorted(modules)
+    seed = config.getoption("files_seed")
+    if seed is not None:
+        random.Random(seed).shuffle(files)
+    else:
+        files.sort(key=lambda file: ORDER.index(getattr(modules[file], "STATE", "")))
+        files = [*files[-1:], *files[:-1]]
+    items.sort(key=lambda item: files.index(item.path))
+
+
+@pytest.fixture(scope="module")
+def lab(request) -> Iterator[Lab]:
+    """The hosts of hosts.yaml, in the state that the test file names."""
     if os.geteuid() != 0:
         pytest.fail("the lab needs root")
-    with bare_hosts(os.environ.get("LAB_NAME", "test"), keep=KEEP) as opened:
-        yield opened
+    opened = Lab.open(lab_name())
+    if not (KEEP and opened.is_up()):
+        begin(opened, request.module.STATE)
+    yield opened
+    if not KEEP:
+        opened.down()
 
 
-@dataclass
-class Answer:
-    """What `fab` printed, and with --json what that says."""
-
-    code: int
-    text: str
-    data: dict[str, Any] = field(default_factory=dict)
-
-    def steps(self, *statuses: str) -> set[tuple[str, str]]:
-        """(host, step) with one of these statuses, over all tasks."""
-        return {
-            (host, step["title"])
-            for task in self.data["tasks"].values()
-            for host, result in task["hosts"].items()
-            for step in result["steps"]
-            if step["status"] in statuses
-        }
-
-    def unknown(self) -> set[str]:
-        """Tasks of which a plan could not say what they will do."""
-        return {
-            task
-            for task, result in self.data["tasks"].items()
-            if any(host["status"] == "unknown" for host in result["hosts"].values())
-        }
-
-    def changes(self, but: set[str]) -> set[tuple[str, str]]:
-        """(host, step) that a plan announces, or a run has changed, in all tasks but these."""
-        return {
-            (host, step["title"])
-            for task, result in self.data["tasks"].items()
-            if task not in but
-            for host, outcome in result["hosts"].items()
-            for step in outcome["steps"]
-            if step["status"] in ("changed", "differs")
-        }
-
-    def hosts(self, *statuses: str) -> set[str]:
-        """Hosts with one of these statuses as their gravest."""
-        return {host for host, status in self.data["hosts"].items() if status in statuses}
-
-
-@dataclass
-class Controller:
-    """The machine that runs `fab`, inside the lab's network."""
-
-    lab: Lab
-    environment: dict[str, str] = field(default_factory=dict)
-
-    def given(self, **environment: str) -> Controller:
-        """This one, with more in the environment of every run."""
-        return Controller(self.lab, {**self.environment, **environment})
-
-    def __call__(self, *arguments: str, **environment: str) -> Answer:
-        """Run fab with --json and wait for it."""
-        answer = self.text("--json", *arguments, **environment)
-        start = answer.text.find("{")
-        if start >= 0:
-            answer.data, _ = json.JSONDecoder().raw_decode(answer.text[start:])
-        return answer
-
-    def text(self, *arguments: str, **environment: str) -> Answer:
-        """Run fab as a person would and wait for it; no traceback may come out of it."""
-        done = self.lab.exec(
-            ["fab", *arguments],
-            env={**self.environment, **environment},
-            cwd=PROJECT,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=1800,
-        )
-        said = done.stdout + done.stderr
-        assert "Traceback" not in said
-        assert "error of its own" not in said
-        return Answer(done.returncode, said)
-
-    def settled(self, section: str, seconds: float = 120) -> None:
-        """Wait until the section's check has nothing to say any more."""
-        deadline = time.monotonic() + seconds
-        while True:
-            answer = self(f"{section}.check")
-            if answer.code == 0 and not answer.steps("warn"):
-                return
-            assert time.monotonic() < deadline, answer.text
-            time.sleep(1)
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start fab and go on. A test run in the background passes on that SIGINT is ignored."""
-        return subprocess.Popen(
-            self.lab.inside(["env", "--default-signal=INT", "fab", *arguments]),
-            env={**self.lab.environment(), **self.environment},
-            cwd=PROJECT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+@pytest.fixture(scope="module")
+def fab(lab) -> Controller:
+    """fab("rabbitmq.check", …) -> what it said."""
+    return Controller(lab)
 
 
 @pytest.fixture(scope="module")
@@ -144,36 +83,47 @@ def lab_of_its_own():
         yield up
 
 
-@pytest.fixture(scope="session")
-def fab(lab) -> Controller:
-    return Controller(lab)
+@pytest.fixture(scope="module")
+def with_client(lab, tmp_path_factory) -> dict[str, str]:
+    """The environment of runs with the lab's settings, and the writer let in to the database."""
+    return let_in(lab, tmp_path_factory.mktemp("client"))
 
 
-@pytest.fixture(scope="session")
-def reachable(lab, fab) -> Controller:
-    """All hosts know the controller's key, and it knows theirs."""
-    answer = fab("--yes", "ssh.trust", "ssh.bootstrap")
+@pytest.fixture(scope="module")
+def postgres(fab, with_client) -> Controller:
+    """postgres("postgres.check", …) -> what fab said; the writer is let in."""
+    return fab.given(**with_client)
+
+
+@pytest.fixture(scope="module")
+def database(postgres, lab, tmp_path_factory) -> Database:
+    """The section postgres has been carried out, and there is a table to write to."""
+    answer = postgres("postgres")
     assert answer.code == 0, answer.text
-    return fab
-
-
-@pytest.fixture(scope="session")
-def prepared(reachable) -> Controller:
-    """Section 1 has been carried out."""
-    answer = reachable("--yes", "base", "hostnames", "hosts", "ssh")
-    assert answer.code == 0, answer.text
-    return reachable
-
-
-@pytest.fixture(scope="session")
-def queue(prepared, lab, tmp_path_factory) -> Queue:
-    """The section rabbitmq has been carried out."""
-    answer = prepared("rabbitmq")
-    assert answer.code == 0, answer.text
-    return Queue(lab, tmp_path_factory.mktemp("rabbitmq"))
+    return Database.with_table(lab, tmp_path_factory.mktemp("writers"))
 
 
 @pytest.fixture
+def setting(with_client, tmp_path):
+    """setting("max_connections: 300") -> the environment of a run with these in `postgres:`."""
+
+    def write(text: str) -> dict[str, str]:
+        override = tmp_path / "override.yaml"
+        base = yaml.safe_load(Path(with_client["RUNBOOK_OVERRIDE"]).read_text())
+        base["postgres"] = {**base["postgres"], **yaml.safe_load(text)}
+        override.write_text(yaml.safe_dump(base))
+        return {"RUNBOOK_OVERRIDE": str(override)}
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def queue(lab, tmp_path_factory) -> Queue:
+    """The message queue, looked at past the product."""
+    return Queue(lab, tmp_path_factory.mktemp("rabbitmq"))
+
+
+@pytest.fixture(scope="module")
 def on(lab):
     """Run a command as root on a host, past the product: on("mq1", "cat /etc/hosts")."""
 
@@ -221,11 +171,6 @@ def settings(lab, tmp_path):
 
 
 @pytest.fixture
-def report(request, capsys):
+def report(record_property):
     """A figure for whoever reads the test's output: report("switchover: 1.5 s without writes")."""
-
-    def say(line: str) -> None:
-        with capsys.disabled():
-            print(f"\n    {line}", end=" ", flush=True)
-
-    return say
+    return lambda line: record_property("figure", line)

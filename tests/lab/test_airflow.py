@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 import pytest
-from drill import DAGS, VIP, Airflow
+from support.controller import PROJECT
+from support.drill import DAGS, VIP, Airflow
+
+STATE = "python"
 
 HOSTS = ("airflow", "scheduler2", "haproxy2", "ftp", "nfs2", "worker1")
 UNITS = {
@@ -19,30 +21,14 @@ UNITS = {
 
 
 @pytest.fixture(scope="module")
-def below(prepared):
-    """Database, message queue, share and entry points are there."""
-    answer = prepared("--yes", "postgres", "rabbitmq", "nfs", "haproxy")
-    assert answer.code == 0, answer.text
-    return prepared
-
-
-@pytest.fixture(scope="module")
-def python(below):
-    """Python has been built and shipped."""
-    answer = below("python-build")
-    assert answer.code == 0, answer.text
-    return below
-
-
-@pytest.fixture(scope="module")
-def plan(python):
+def plan(fab):
     """The plan for servers that have no Airflow yet."""
-    return python("--plan", "airflow", "systemd")
+    return fab("--plan", "airflow", "systemd")
 
 
 @pytest.fixture(scope="module")
-def first_run(plan, python):
-    return python("airflow", "systemd")
+def first_run(plan, fab):
+    return fab("airflow", "systemd")
 
 
 @pytest.fixture(scope="module")
@@ -66,48 +52,48 @@ def starts(airflow: Airflow) -> dict[str, str]:
 # Before there is a Python
 
 
-def test_a_source_with_another_hash_is_refused(below, settings, on):
+def test_a_source_with_another_hash_is_refused(fab, settings, on):
     url = "http://labmirror/sources/Python-3.11.2.tgz"
     wrong = settings("sources", python={"url": url, "sha256": "a" * 64})
-    answer = below("python-build.fetch", **wrong)
+    answer = fab("python-build.fetch", **wrong)
     assert answer.code == 1
-    assert f"{url} is not what hosts.yaml expects (sources.python.sha256)." in answer.text
+    assert f"{url} is not what hosts.yaml expects (sources.fab.sha256)." in answer.text
     assert "Nothing was kept." in answer.text
     assert on("airflow", "ls /var/cache/airflow-runbook/python-build | grep -c part || :") == "0"
 
 
-def test_a_disk_too_small_for_the_build_is_told(below, settings, on):
+def test_a_disk_too_small_for_the_build_is_told(fab, settings, on):
     folder = "/var/cache/airflow-runbook/python-build"
     on("airflow", "mkdir -p /root/small; mount -t tmpfs -o size=100m tmpfs /root/small")
     on("airflow", f"mount --bind /root/small {folder}")
     try:
         other = {"url": "http://labmirror/sources/Python-3.11.2.tgz", "sha256": "b" * 64}
-        answer = below("python-build.build", **settings("sources", python=other))
+        answer = fab("python-build.build", **settings("sources", python=other))
     finally:
         on("airflow", f"umount -l {folder} /root/small; rmdir /root/small")
     assert answer.code == 1
     assert "The build of Python takes 1500 MB there." in answer.text
 
 
-def test_python_is_there_everywhere_and_not_the_systems(python, on):
-    answer = python("python-build.check")
+def test_python_is_there_everywhere_and_not_the_systems(fab, on):
+    answer = fab("python-build.check")
     assert answer.code == 0, answer.text
     for host in HOSTS:
         assert on(host, "/usr/local/bin/python3.11 -V") == "Python 3.11.2"
         assert not on(host, "readlink -f $(type -P python3)").startswith("/usr/local")
-    again = python("python-build")
+    again = fab("python-build")
     assert again.steps("changed", "failed") == set(), again.text
 
 
 # Airflow
 
 
-def test_an_index_that_is_away_leaves_nothing_half_installed(python, settings, on):
+def test_an_index_that_is_away_leaves_nothing_half_installed(fab, settings, on):
     away = settings("sources", pypi={"index": "http://labmirror:1/simple/"})
     mark = "/opt/airflow/2.9.0/.airflow-runbook"
     on("airflow", f"[[ ! -e {mark} ]] || mv {mark} /root/mark")
     before = on("airflow", "ls -A /opt/airflow | grep -v lock || :")
-    answer = python("-H", "airflow", "airflow.install", **away)
+    answer = fab("-H", "airflow", "airflow.install", **away)
     assert answer.code == 1
     assert "The packages could not be installed; what was there before is as it was." in answer.text
     assert on("airflow", "ls -A /opt/airflow | grep -v lock || :") == before
@@ -122,28 +108,28 @@ def test_the_plan_is_what_the_run_does(plan, first_run, airflow):
     assert not any(secret in first_run.text for secret in airflow.secrets.values())
 
 
-def test_a_second_run_changes_nothing(airflow, python):
+def test_a_second_run_changes_nothing(airflow, fab):
     before = starts(airflow)
-    again = python("python-build", "airflow", "systemd")
+    again = fab("python-build", "airflow", "systemd")
     assert again.code == 0, again.text
     assert again.steps("changed", "failed") == set()
     assert starts(airflow) == before
-    planned = python("--plan", "airflow", "systemd")
+    planned = fab("--plan", "airflow", "systemd")
     assert planned.steps("differs") == set(), planned.text
 
 
-def test_all_is_well(airflow, python):
-    python.settled("airflow", 180)
-    python.settled("systemd")
+def test_all_is_well(airflow, fab):
+    fab.settled("airflow", 180)
+    fab.settled("systemd")
 
 
-def test_a_dag_runs_from_end_to_end(airflow, python):
-    answer = python("airflow.smoke")
+def test_a_dag_runs_from_end_to_end(airflow, fab):
+    answer = fab("airflow.smoke")
     assert answer.code == 0, answer.text
     assert "REACHED card1" in answer.text
 
 
-def test_no_password_is_left_where_others_can_read_it(airflow, python, on):
+def test_no_password_is_left_where_others_can_read_it(airflow, fab, on):
     for host in HOSTS:
         said = on(host, "journalctl -b --no-pager -o cat; ps axww -o args; cat /etc/airflow/*.env")
         assert not any(secret in said for secret in airflow.secrets.values())
@@ -160,13 +146,13 @@ def test_both_webservers_answer_alone_and_on_the_vip(airflow):
         assert "smoke" in [dag["dag_id"] for dag in told["dags"]]
 
 
-def test_a_person_finds_the_run_and_its_log_in_the_web_ui(airflow, python, lab):
-    assert python("airflow.smoke").code == 0
+def test_a_person_finds_the_run_and_its_log_in_the_web_ui(airflow, fab, lab):
+    assert fab("airflow.smoke").code == 0
     [[run]] = airflow.ask(
         "select run_id from dag_run where dag_id = 'smoke' order by start_date desc limit 1"
     )
     done = lab.exec(
-        [sys.executable, str(Path(__file__).with_name("browser.py")), f"http://{VIP}:8081", run],
+        [sys.executable, str(PROJECT / "tests/support/browser.py"), f"http://{VIP}:8081", run],
         input=airflow.secrets["airflow_admin"],
         capture_output=True,
         timeout=240,
@@ -185,85 +171,85 @@ def test_flower_wants_a_login(airflow, lab):
 # What is wrong is told, and mended by what the check names
 
 
-def test_a_configuration_that_differs_on_one_server(airflow, python, on):
+def test_a_configuration_that_differs_on_one_server(airflow, fab, on):
     on("worker1", "sed -i 's/^fernet_key = .*/fernet_key = other/' /etc/airflow/airflow.cfg")
-    answer = python("airflow.check")
+    answer = fab("airflow.check")
     assert answer.code == 1
     assert ("worker1", "file /etc/airflow/airflow.cfg") in answer.steps("differs")
-    assert python("-H", "worker1", "airflow", "systemd").code == 0
-    python.settled("airflow")
+    assert fab("-H", "worker1", "airflow", "systemd").code == 0
+    fab.settled("airflow")
 
 
-def test_an_installation_that_differs_on_one_server(airflow, python, on):
+def test_an_installation_that_differs_on_one_server(airflow, fab, on):
     on("worker1", "echo '# x' >>/opt/airflow/2.9.0/lib/python3.11/site-packages/kombu/__init__.py")
-    assert "worker1 has another one" in python("airflow.check").text
+    assert "worker1 has another one" in fab("airflow.check").text
     on("worker1", "rm /opt/airflow/2.9.0/.airflow-runbook")
-    assert python("-H", "worker1", "airflow.ship").code == 0
-    python.settled("airflow")
+    assert fab("-H", "worker1", "airflow.ship").code == 0
+    fab.settled("airflow")
 
 
-def test_a_dag_that_cannot_be_imported_is_not_shipped(airflow, python, settings, tmp_path, on):
+def test_a_dag_that_cannot_be_imported_is_not_shipped(airflow, fab, settings, tmp_path, on):
     (tmp_path / "dags").mkdir()
     (tmp_path / "dags" / "fine.py").write_text("print('hello')\n")
     (tmp_path / "dags" / "broken.py").write_text("from airflow import DAGG\n")
-    answer = python("airflow.dags", **settings("airflow", dags=str(tmp_path / "dags")))
+    answer = fab("airflow.dags", **settings("airflow", dags=str(tmp_path / "dags")))
     assert answer.code == 1
     assert "broken.py: ImportError: cannot import name 'DAGG'" in answer.text
     assert "Nothing was put on the share." in answer.text
     assert on("worker1", f"ls {DAGS}/fine.py 2>/dev/null || echo none") == "none"
 
 
-def test_a_dag_that_left_the_project_leaves_the_share(airflow, python, settings, tmp_path, on):
+def test_a_dag_that_left_the_project_leaves_the_share(airflow, fab, settings, tmp_path, on):
     dags = tmp_path / "dags"
     (dags / "team").mkdir(parents=True)
     (dags / "team" / "one.py").write_text("ONE = 1\n")
     (dags / "smoke.py").write_text(on("worker1", f"cat {DAGS}/smoke.py") + "\n")
-    assert python("airflow.dags", **settings("airflow", dags=str(dags))).code == 0
+    assert fab("airflow.dags", **settings("airflow", dags=str(dags))).code == 0
     assert on("worker1", f"cat {DAGS}/team/one.py") == "ONE = 1"
     on("airflow", f"runuser -u airflow -- touch {DAGS}/by_hand.py")
-    plan = python("--plan", "airflow.dags")
+    plan = fab("--plan", "airflow.dags")
     assert "gone: team/one.py" in plan.text
-    assert python("airflow.dags").code == 0
+    assert fab("airflow.dags").code == 0
     assert (
         on("worker1", f"ls {DAGS}/team {DAGS}/by_hand.py") == f"{DAGS}/by_hand.py\n\n{DAGS}/team:"
     )
     on("airflow", f"rm {DAGS}/by_hand.py")
 
 
-def test_a_database_that_is_away_is_told(airflow, python, on):
+def test_a_database_that_is_away_is_told(airflow, fab, on):
     for proxy in ("airflow", "haproxy2"):
         on(proxy, "systemctl stop haproxy")
     try:
-        answer = python("airflow.database")
+        answer = fab("airflow.database")
         assert answer.code == 1
         assert "through 192.168.83.210 (fab haproxy.check)" in answer.text
     finally:
         for proxy in ("airflow", "haproxy2"):
             on(proxy, "systemctl start haproxy")
-    python.settled("airflow", 180)
+    fab.settled("airflow", 180)
 
 
-def test_a_broker_password_that_is_wrong_is_told(airflow, python, on):
+def test_a_broker_password_that_is_wrong_is_told(airflow, fab, on):
     on(
         "worker1",
         "sed -i 's/^broker_url = .*@mq1.*/broker_url = amqp:\\/\\/airflow:x@mq1:5672\\/airflow/'"
         " /etc/airflow/airflow.cfg; systemctl restart airflow-worker",
     )
-    answer = python("airflow.check", "systemd.check")
+    answer = fab("airflow.check", "systemd.check")
     assert answer.code == 1
     assert ("worker1", "file /etc/airflow/airflow.cfg") in answer.steps("differs")
     assert any("its worker answers" in title for _, title in answer.steps("error"))
-    assert python("-H", "worker1", "airflow.configure", "systemd").code == 0
-    python.settled("airflow")
+    assert fab("-H", "worker1", "airflow.configure", "systemd").code == 0
+    fab.settled("airflow")
 
 
-def test_a_rolling_restart_never_takes_both(airflow, python, lab):
-    answer = python("systemd.restart")
+def test_a_rolling_restart_never_takes_both(airflow, fab, lab):
+    answer = fab("systemd.restart")
     assert answer.code == 0, answer.text
-    python.settled("airflow", 180)
+    fab.settled("airflow", 180)
 
 
-def test_logs_are_shown(airflow, python):
-    answer = python("systemd.logs", "worker1", "worker", "--lines", "20")
+def test_logs_are_shown(airflow, fab):
+    answer = fab("systemd.logs", "worker1", "worker", "--lines", "20")
     assert answer.code == 0
     assert "celery@worker1" in answer.text

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from drill import DAGS, Airflow
+from support.controller import PROJECT
+from support.drill import DAGS, Airflow
+
+STATE = "whole"
 
 pytestmark = pytest.mark.long
 ALL = {"success": 20}
@@ -18,12 +21,8 @@ SCHEMA = {"2.7.3": "405de8318b3a", "2.9.0": "1949afb29106"}
 
 
 @pytest.fixture(scope="module")
-def airflow(prepared, lab) -> Airflow:
-    """Everything is there, and the drill is on the share."""
-    sections = ("python-build", "postgres", "rabbitmq", "nfs", "haproxy", "airflow", "systemd")
-    answer = prepared("--yes", *sections)
-    assert answer.code == 0, answer.text
-    prepared.settled("airflow", 180)
+def airflow(lab) -> Airflow:
+    """The drill is on the share."""
     seen = Airflow(lab)
     seen.deploy_drill(seen.active())
     return seen
@@ -107,26 +106,24 @@ def login(airflow: Airflow, name: str, password: str, method: str = "GET") -> st
     return done.stdout
 
 
-def test_a_user_comes_gets_another_role_and_goes(airflow, prepared):
-    planned = prepared("--plan", "airflow.user-add", "jane")
+def test_a_user_comes_gets_another_role_and_goes(airflow, fab):
+    planned = fab("--plan", "airflow.user-add", "jane")
     assert planned.code == 0, planned.text
     assert "airflow_user_jane" not in secrets(airflow)
-    added = prepared("airflow.user-add", "jane")
+    added = fab("airflow.user-add", "jane")
     assert added.code == 0, added.text
     password = secrets(airflow)["airflow_user_jane"]
     nothing_told(airflow, planned.text, added.text)
     assert login(airflow, "jane", password) == "200"
     assert login(airflow, "jane", password, "POST") == "403"
     assert login(airflow, "jane", "another") == "401"
-    assert prepared("airflow.user-add", "jane").steps("changed", "failed") == set()
-    assert prepared("airflow.user-add", "jane", "--role", "Op").code == 0
+    assert fab("airflow.user-add", "jane").steps("changed", "failed") == set()
+    assert fab("airflow.user-add", "jane", "--role", "Op").code == 0
     [row] = [
-        one
-        for one in prepared("airflow.users").data["tables"]["airflow.users"]
-        if one["user"] == "jane"
+        one for one in fab("airflow.users").data["tables"]["airflow.users"] if one["user"] == "jane"
     ]
     assert row["roles"] == "Op"
-    assert prepared("--yes", "airflow.user-remove", "jane").code == 0
+    assert fab("--yes", "airflow.user-remove", "jane").code == 0
     assert "airflow_user_jane" not in secrets(airflow)
     assert login(airflow, "jane", password) == "401"
     nothing_logged(airflow)
@@ -141,8 +138,8 @@ def test_a_user_comes_gets_another_role_and_goes(airflow, prepared):
         (["user-remove", "nobody"], "There is no user nobody"),
     ],
 )
-def test_what_cannot_be_ends_in_one_sentence(airflow, prepared, arguments, words):
-    answer = prepared.text("--yes", f"airflow.{arguments[0]}", *arguments[1:])
+def test_what_cannot_be_ends_in_one_sentence(airflow, fab, arguments, words):
+    answer = fab.text("--yes", f"airflow.{arguments[0]}", *arguments[1:])
     assert answer.code == 2
     assert words in answer.text
 
@@ -172,13 +169,13 @@ def keys(airflow: Airflow) -> set[str]:
     return {airflow.shell(host, line) for host in HOSTS}
 
 
-def test_a_new_fernet_key_while_tasks_run(airflow, prepared, drill, connection):
+def test_a_new_fernet_key_while_tasks_run(airflow, fab, drill, connection):
     before, old = token(airflow), secrets(airflow)["airflow_fernet"]
     said = []
 
     def rotate() -> None:
         began = time.monotonic()
-        answer = prepared("--yes", "airflow.secrets-rotate", "--what", "fernet")
+        answer = fab("--yes", "airflow.secrets-rotate", "--what", "fernet")
         assert answer.code == 0, answer.text
         said.append(answer.text)
         print(f"fernet: {time.monotonic() - began:.0f} s")
@@ -190,40 +187,40 @@ def test_a_new_fernet_key_while_tasks_run(airflow, prepared, drill, connection):
     assert token(airflow) != before
     assert readable(airflow)
     nothing_told(airflow, *said)
-    prepared.settled("airflow", 180)
-    assert prepared("airflow.smoke").code == 0
+    fab.settled("airflow", 180)
+    assert fab("airflow.smoke").code == 0
 
 
-def test_a_fernet_key_whose_rotation_was_cut_off(airflow, prepared, cut_off, connection):
+def test_a_fernet_key_whose_rotation_was_cut_off(airflow, fab, cut_off, connection):
     old = secrets(airflow)["airflow_fernet"]
     rotate = ("--yes", "airflow.secrets-rotate", "--what", "fernet")
-    cut_off(prepared, "restart on", *rotate)
+    cut_off(fab, "restart on", *rotate)
     coming = secrets(airflow)["airflow_fernet_next"]
     assert keys(airflow) == {f"{old}=,{coming}="}
-    assert prepared("airflow", "systemd").code == 0
+    assert fab("airflow", "systemd").code == 0
     assert keys(airflow) == {f"{old}=,{coming}="}
     assert readable(airflow)
-    cut_off(prepared, "what is encrypted is encrypted anew", *rotate)
+    cut_off(fab, "what is encrypted is encrypted anew", *rotate)
     assert secrets(airflow)["airflow_fernet"] == coming
     assert secrets(airflow)["airflow_fernet_old"] == old
     assert readable(airflow)
-    answer = prepared(*rotate)
+    answer = fab(*rotate)
     assert answer.code == 0, answer.text
     assert keys(airflow) == {f"{coming}="}
     assert readable(airflow)
-    prepared.settled("airflow", 180)
+    fab.settled("airflow", 180)
 
 
 @pytest.mark.parametrize("what", ["database", "broker"])
-def test_a_new_password_while_tasks_run(airflow, prepared, drill, what):
+def test_a_new_password_while_tasks_run(airflow, fab, drill, what):
     name = {"database": "postgres_airflow", "broker": "rabbitmq_airflow"}[what]
     before = secrets(airflow)[name]
     said = []
 
     def rotate() -> None:
-        planned = prepared("--plan", "airflow.secrets-rotate", "--what", what)
+        planned = fab("--plan", "airflow.secrets-rotate", "--what", what)
         assert planned.code == 0, planned.text
-        answer = prepared("--yes", "airflow.secrets-rotate", "--what", what)
+        answer = fab("--yes", "airflow.secrets-rotate", "--what", what)
         assert answer.code == 0, answer.text
         said.extend([planned.text, answer.text])
 
@@ -231,28 +228,28 @@ def test_a_new_password_while_tasks_run(airflow, prepared, drill, what):
     assert secrets(airflow)[name] != before
     nothing_told(airflow, *said)
     nothing_logged(airflow)
-    prepared.settled("airflow", 180)
-    assert prepared("airflow.smoke").code == 0
+    fab.settled("airflow", 180)
+    assert fab("airflow.smoke").code == 0
 
 
-def test_new_passwords_whose_change_was_cut_off(airflow, prepared, cut_off):
-    cut_off(prepared, "every server gets it", "--yes", "airflow.secrets-rotate", "--what", "broker")
-    cut_off(prepared, "a new password for the", "--yes", "airflow.secrets-rotate")
-    answer = prepared("--yes", "airflow.secrets-rotate", "--what", "database")
+def test_new_passwords_whose_change_was_cut_off(airflow, fab, cut_off):
+    cut_off(fab, "every server gets it", "--yes", "airflow.secrets-rotate", "--what", "broker")
+    cut_off(fab, "a new password for the", "--yes", "airflow.secrets-rotate")
+    answer = fab("--yes", "airflow.secrets-rotate", "--what", "database")
     assert answer.code == 0, answer.text
-    assert prepared("rabbitmq").code == 0
-    prepared.settled("airflow", 180)
-    prepared.settled("rabbitmq")
-    assert prepared("airflow.smoke").code == 0
+    assert fab("rabbitmq").code == 0
+    fab.settled("airflow", 180)
+    fab.settled("rabbitmq")
+    assert fab("airflow.smoke").code == 0
 
 
 # Another version
 
 
 @pytest.fixture
-def older(prepared, settings):
+def older(fab, settings):
     """The controller whose hosts.yaml says 2.7.3."""
-    return prepared.given(**settings("versions", airflow=OLDER))
+    return fab.given(**settings("versions", airflow=OLDER))
 
 
 def queue(airflow: Airflow) -> str:
@@ -291,8 +288,8 @@ def test_no_server_goes_to_another_version_by_itself(airflow, older):
     at(airflow, NEWER)
 
 
-def test_a_task_that_does_not_end_is_told_and_everything_goes_on(airflow, prepared, older):
-    text = Path(__file__).with_name("deferred_dag.py").read_text()
+def test_a_task_that_does_not_end_is_told_and_everything_goes_on(airflow, fab, older):
+    text = (PROJECT / "tests/support/deferred_dag.py").read_text()
     airflow.shell(airflow.active(), f"cat >{DAGS}/deferred.py <<'DAG'\n{text}DAG")
     airflow.wait_for("select 1 from dag where dag_id = 'deferred' and is_active", 90)
     run = f"deferred-{int(time.time())}"
@@ -303,11 +300,11 @@ def test_a_task_that_does_not_end_is_told_and_everything_goes_on(airflow, prepar
     assert "deferred waits: deferred" in answer.text
     assert "fab systemd.start lets everything go on as before" in answer.text
     at(airflow, NEWER)
-    assert prepared("systemd.start").code == 0
+    assert fab("systemd.start").code == 0
     ended = f"select 1 from dag_run where run_id = '{run}' and state = 'success'"
     airflow.wait_for(ended, 240)
     airflow.wait_for("select 1 where not exists (select from trigger)", 60)
-    prepared.settled("airflow", 180)
+    fab.settled("airflow", 180)
 
 
 def test_the_way_back_with_tasks_in_flight(airflow, older, drill, report):
@@ -332,10 +329,10 @@ def test_the_way_back_with_tasks_in_flight(airflow, older, drill, report):
     assert again.code == 0, again.text
 
 
-def test_the_upgrade_with_tasks_in_flight(airflow, prepared, drill, report):
+def test_the_upgrade_with_tasks_in_flight(airflow, fab, drill, report):
     def go() -> None:
         began = time.monotonic()
-        answer = prepared("--yes", "airflow.upgrade", "--to", NEWER)
+        answer = fab("--yes", "airflow.upgrade", "--to", NEWER)
         assert answer.code == 0, answer.text
         report(f"2.7.3 to 2.9.0: {time.monotonic() - began:.0f} s")
 
@@ -343,19 +340,17 @@ def test_the_upgrade_with_tasks_in_flight(airflow, prepared, drill, report):
     at(airflow, NEWER)
     assert queue(airflow) == "quorum"
     assert outcome.states == ALL
-    prepared.settled("airflow", 180)
-    assert prepared("airflow", "systemd").steps("changed", "failed") == set()
+    fab.settled("airflow", 180)
+    assert fab("airflow", "systemd").steps("changed", "failed") == set()
 
 
 CUTS = ("stop: webserver", "dump the", "the schema becomes", "every server gets", "the DAG smoke")
 
 
 @pytest.mark.parametrize("version", [OLDER, NEWER])
-def test_one_that_is_cut_off_again_and_again_is_completed(
-    airflow, prepared, older, cut_off, version
-):
+def test_one_that_is_cut_off_again_and_again_is_completed(airflow, fab, older, cut_off, version):
     """There, and in the second test back again."""
-    fab = older if version == OLDER else prepared
+    fab = older if version == OLDER else fab
     for words in CUTS:
         cut_off(fab, words, "--yes", "airflow.upgrade")
     answer = fab("--yes", "airflow.upgrade")

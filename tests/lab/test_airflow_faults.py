@@ -11,19 +11,17 @@ from pathlib import Path
 
 import pytest
 import yaml
-from drill import Airflow
+from support.drill import Airflow
+
+STATE = "whole"
 
 pytestmark = pytest.mark.long
 ALL = {"success": 20}
 
 
 @pytest.fixture(scope="module")
-def airflow(prepared, lab) -> Airflow:
-    """Everything is there, and the drill is on the share."""
-    sections = ("python-build", "postgres", "rabbitmq", "nfs", "haproxy", "airflow", "systemd")
-    answer = prepared("--yes", *sections)
-    assert answer.code == 0, answer.text
-    prepared.settled("airflow", 180)
+def airflow(lab) -> Airflow:
+    """The drill is on the share."""
     seen = Airflow(lab)
     seen.deploy_drill(seen.active())
     return seen
@@ -43,10 +41,10 @@ def queue_leader(airflow: Airflow) -> str:
 
 
 @pytest.fixture
-def well_again(prepared):
+def well_again(fab):
     def wait() -> None:
         for section in ("postgres", "rabbitmq", "nfs", "haproxy", "airflow"):
-            prepared.settled(section, 240)
+            fab.settled(section, 240)
 
     return wait
 
@@ -131,7 +129,7 @@ def test_power_loss_of_the_worker(drill, lab):
     assert outcome.retried
 
 
-def test_a_folder_of_wheels_instead_of_an_index(airflow, prepared, lab, settings, tmp_path, on):
+def test_a_folder_of_wheels_instead_of_an_index(airflow, fab, lab, settings, tmp_path, on):
     wheels = tmp_path / "wheels"
     wheels.mkdir()
     for file in (lab.state / "mirror" / "simple").glob("*/*.[wtz]*"):
@@ -139,27 +137,27 @@ def test_a_folder_of_wheels_instead_of_an_index(airflow, prepared, lab, settings
     offline = settings("sources", pypi={"wheelhouse": str(wheels), "index": None})
     on("airflow", "rm /opt/airflow/2.9.0/.airflow-runbook")
     try:
-        plan = prepared("-H", "airflow", "--plan", "airflow.wheelhouse", **offline)
+        plan = fab("-H", "airflow", "--plan", "airflow.wheelhouse", **offline)
         assert plan.code == 0, plan.text
-        answer = prepared("-H", "airflow", "airflow.wheelhouse", "airflow.install", **offline)
+        answer = fab("-H", "airflow", "airflow.wheelhouse", "airflow.install", **offline)
         assert answer.code == 0, answer.text
         for host in ("scheduler2", "haproxy2", "ftp", "nfs2", "worker1"):
             on(host, "rm /opt/airflow/2.9.0/.airflow-runbook")
-        shipped = prepared("airflow.ship", **offline)
+        shipped = fab("airflow.ship", **offline)
         assert shipped.code == 0, shipped.text
         assert "/var/cache/airflow-runbook/wheelhouse" in answer.text
     finally:
         on("airflow", "systemctl restart 'airflow-*.service'")
-    prepared.settled("airflow", 240)
+    fab.settled("airflow", 240)
 
 
-def test_a_second_worker_is_one_entry_in_hosts_yaml(airflow, prepared, lab, tmp_path, on, report):
+def test_a_second_worker_is_one_entry_in_hosts_yaml(airflow, fab, lab, tmp_path, on, report):
     """card1 becomes one: the entry, the sections once more, and it takes tasks."""
     override = tmp_path / "override.yaml"
     data = yaml.safe_load(Path(lab.environment()["RUNBOOK_OVERRIDE"]).read_text())
     data["hosts"] = {"card1": {"roles": ["target", "worker"], "ram": "2GB"}}
     override.write_text(yaml.safe_dump(data))
-    grown = prepared.given(RUNBOOK_OVERRIDE=str(override))
+    grown = fab.given(RUNBOOK_OVERRIDE=str(override))
     sections = ("base", "nfs", "python-build", "airflow", "systemd")
     answer = grown(*sections)
     assert answer.code == 0, answer.text

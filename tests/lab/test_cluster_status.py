@@ -9,24 +9,21 @@ import time
 from pathlib import Path
 
 import pytest
-from faults_and_status import FAULTS, PROJECT, Fault, Operator
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+from support.controller import PROJECT
+from support.faults_and_status import FAULTS, Fault, Operator
 
-SECTIONS = ("python-build", "postgres", "rabbitmq", "nfs", "haproxy", "airflow", "systemd")
+STATE = "whole"
+
 PATIENCE = 300
 
 
 @pytest.fixture(scope="module")
-def operator(prepared, lab) -> Operator:
+def operator(lab) -> Operator:
     """Everything is deployed, and well."""
-    answer = prepared("--yes", *SECTIONS)
-    assert answer.code == 0, answer.text
-    seen = Operator(lab)
-    first = seen.status(f"--wait {PATIENCE}")
-    assert first.code == 0, first.text
-    return seen
+    return Operator(lab)
 
 
 @pytest.fixture

@@ -7,16 +7,15 @@ import time
 
 import pytest
 import yaml
-from whole import Whole
+from support.whole import Whole
+
+STATE = "whole"
 
 
 @pytest.fixture(scope="module")
-def whole(reachable, lab) -> Whole:
+def whole(lab) -> Whole:
     """Everything is deployed."""
-    operated = Whole(lab)
-    code, said = operated("cluster.deploy", "--yes")
-    assert code == 0, said
-    return operated
+    return Whole(lab)
 
 
 def test_a_second_deployment_changes_nothing(whole):

@@ -9,18 +9,14 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
+from support.one_host import ONE_HOST, leftovers, output, state
 
 from lab import cgroups
 from lab.machine import CHECKOUT, Lab
 
-ONE_HOST = """\
-cluster: alone
-hosts:
-  sql1: {vm: 8, address: 192.168.83.148, ram: 1GB, cpu: 1, disk: 10GB, roles: [postgres]}
-"""
+STATE = "bare"
 
 
 @pytest.fixture
@@ -32,16 +28,6 @@ def second(lab, tmp_path):
     opened.down()
     yield opened
     opened.down()
-
-
-def output(lab: Lab, host: str, command: str) -> str:
-    done = lab.root_shell(host, command)
-    assert done.returncode == 0, done
-    return done.stdout.strip()
-
-
-def state(lab: Lab, host: str) -> str:
-    return next(status.state for status in lab.status() if status.name == host)
 
 
 def answers(lab: Lab, host: str) -> bool:
@@ -69,29 +55,6 @@ def reaches(lab: Lab, source: str, target: str) -> bool:
 def credentials(lab: Lab) -> list[bytes]:
     controller = lab.state / "controller"
     return [(controller / name).read_bytes() for name in ("id_ed25519", "root-password")]
-
-
-def leftovers(lab: Lab) -> list[str]:
-    """Everything on this machine that carries the lab's tag."""
-    groups = [path / lab.tag for path in cgroups.mounted(Path("/proc/self/mounts").read_text())]
-    mounts = Path("/proc/self/mounts").read_text().splitlines()
-    return [
-        *(str(path) for path in groups if path.exists()),
-        *(line for line in mounts if lab.tag in line or f"{lab.state}/" in line),
-        *(path.name for path in Path("/run/netns").glob(f"{lab.tag}*")),
-        *(line for line in processes() if f"{lab.state} " in line or f"{lab.tag}-" in line),
-        *([str(lab.state)] if lab.state.exists() else []),
-    ]
-
-
-def processes() -> list[str]:
-    lines = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            lines.append(path.read_bytes().replace(b"\0", b" ").decode())
-        except OSError:
-            continue
-    return lines
 
 
 def inv(*argv: str, prefix=(), **options) -> subprocess.CompletedProcess[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Callable
@@ -10,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
+from support.one_host import output
+from support.states import lab_name
 
 from lab.machine import CHECKOUT, Lab
 
@@ -59,7 +60,7 @@ int main(void)
 def fresh(tmp_path):
     """A lab of some hosts that nobody has touched: fresh("sql1")."""
     hosts = tmp_path / "hosts.yaml"
-    opened = Lab.open(f"{os.environ.get('LAB_NAME', 'test')}-packages", hosts)
+    opened = Lab.open(lab_name("packages"), hosts)
     opened.down()
 
     def up(*names: str) -> Lab:
@@ -70,12 +71,6 @@ def fresh(tmp_path):
 
     yield up
     opened.down()
-
-
-def output(lab: Lab, host: str, command: str) -> str:
-    done = lab.root_shell(host, command)
-    assert done.returncode == 0, done
-    return done.stdout.strip()
 
 
 def refusal(lab: Lab, host: str, command: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -10,6 +9,7 @@ from contextlib import suppress
 
 import pytest
 from support.one_host import ONE_HOST, leftovers, output, state
+from support.states import lab_name
 
 from lab.errors import LabError
 from lab.inventory import CHECKOUT
@@ -26,7 +26,7 @@ def named(tmp_path):
     opened = {}
 
     def go(name: str) -> Lab:
-        opened[name] = Lab.open(f"{os.environ.get('LAB_NAME', 'test')}-{name}", hosts)
+        opened[name] = Lab.open(lab_name(name), hosts)
         opened[name].down()
         return opened[name]
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 
 import pytest
-from bare import bare_hosts
-from whole import PROJECT, Whole
+from support.controller import PROJECT
+from support.states import bare_hosts
+from support.whole import Whole
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")
 def large():
     """Twenty-five bare servers."""
-    with bare_hosts("large-test", PROJECT / "examples/large.yaml") as lab:
+    with bare_hosts("large", PROJECT / "examples/large.yaml") as lab:
         yield Whole(lab)
 
 

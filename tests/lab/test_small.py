@@ -7,8 +7,9 @@ import signal
 import subprocess
 
 import pytest
-from bare import bare_hosts
-from whole import PROJECT, Whole
+from support.controller import PROJECT
+from support.states import bare_hosts
+from support.whole import Whole
 
 pytestmark = pytest.mark.long
 HOSTS = {"airflow", "files", "worker", "broker", "database"}
@@ -17,7 +18,7 @@ HOSTS = {"airflow", "files", "worker", "broker", "database"}
 @pytest.fixture(scope="module")
 def small():
     """Five bare servers."""
-    with bare_hosts("small-test", PROJECT / "examples/small.yaml") as lab:
+    with bare_hosts("small", PROJECT / "examples/small.yaml") as lab:
         yield Whole(lab)
 
 

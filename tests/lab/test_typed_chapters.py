@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from bare import KEEP, bare_hosts
-from conftest import Controller
-from inventories import PROJECT
-from person import Person
+from support.controller import PROJECT, Controller
+from support.person import Person
+from support.states import bare_hosts
 
 pytestmark = pytest.mark.long
 
@@ -18,7 +17,7 @@ TYPED = {"sql3": "sql1", "ftp": "nfs2", "scheduler2": "airflow", "worker1": "sch
 @pytest.fixture(scope="module")
 def person():
     """Section 1 is done everywhere, and RabbitMQ and HAProxy run."""
-    with bare_hosts("chapters", PROJECT / "hosts.yaml", keep=KEEP) as lab:
+    with bare_hosts("chapters", PROJECT / "hosts.yaml") as lab:
         fab = Controller(lab)
         somebody = Person(lab, fab)
         hosts = yaml.safe_load((PROJECT / "hosts.yaml").read_text())["hosts"]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from fabfile.engine.cluster import Cluster
+from fabfile.engine.fab import main
 from fabfile.engine.inventory import load
+from fabfile.engine.program import main as inv_program
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -32,3 +36,44 @@ def hosts_yaml(tmp_path):
         return file
 
     return changed
+
+
+@dataclass
+class Answer:
+    code: int
+    text: str
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Run a program in this process; there is no key, so it cannot connect anywhere."""
+    override = tmp_path / "override.yaml"
+    override.write_text("connection: {key: id_ed25519, known_hosts: [known_hosts]}\n")
+    monkeypatch.chdir(PROJECT)
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    monkeypatch.setenv("RUNBOOK_STATE", str(tmp_path))
+    monkeypatch.setenv("RUNBOOK_OVERRIDE", str(override))
+
+    def run(entry, *arguments: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["program", *arguments])
+        code = 0
+        try:
+            entry()
+        except SystemExit as caught:
+            code = caught.code or 0
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        assert "error of its own" not in said.err
+        return Answer(code, said.out + said.err)
+
+    return run
+
+
+@pytest.fixture
+def fab(call):
+    return lambda *arguments: call(main, *arguments)
+
+
+@pytest.fixture
+def inv(call):
+    return lambda *arguments: call(inv_program, *arguments)

@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 
 import pytest
-from test_postgres import member
+from support.postgres_facts import member
 
 from fabfile import systemd
 from fabfile.airflow import chapter, configure, install, rotate, together, upgrade, users

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
-from test_nfs import facts as share_facts
-from test_postgres import SQL, member
+from support.postgres_facts import SQL, member
+from support.share_facts import facts as share_facts
 
 from fabfile.engine.cluster import Cluster
 from fabfile.engine.results import TOGETHER, HostResult

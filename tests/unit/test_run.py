@@ -5,54 +5,23 @@ from __future__ import annotations
 import io
 import re
 import shlex
-import subprocess
 import sys
 import threading
 from types import SimpleNamespace
 
 import pytest
+from support.shells import Shells
 
 from fabfile.engine import run as engine
-from fabfile.engine.errors import AccessError, RunbookError, UnreachableError, UsageError
+from fabfile.engine.errors import RunbookError, UsageError
 from fabfile.engine.journal import Journal
 from fabfile.engine.probes import OK, WARN, Finding, Verdict, probe, says, succeeds
 from fabfile.engine.report import Report
 from fabfile.engine.run import Options, Run
-from fabfile.engine.script import Reader, library
 from fabfile.engine.secrets import Mask, Passwords
 from fabfile.engine.section import Fact, Question, Section, stage
 from fabfile.engine.step import Handler
 from fabfile.engine.steps import action, command
-
-
-class Shells:
-    """Stands in for connections: scripts run here, for real; hosts may be off or refuse."""
-
-    def __init__(self, off=(), refusing=()) -> None:
-        self.off, self.refusing = set(off), set(refusing)
-        self.tried: list[str] = []
-        self._lock = threading.Lock()
-
-    def open(self, host, bootstrap=False) -> None:
-        with self._lock:
-            self.tried.append(host.name)
-        if host.name in self.off:
-            raise UnreachableError(f"{host.name} is unreachable: no route to host.")
-        if host.name in self.refusing:
-            raise AccessError(f"{host.name} does not let rocky in.")
-
-    def run(self, host, script, progress) -> Reader:
-        answer = subprocess.run(
-            ["bash", "-s"], input=(library() + script.text).encode(), capture_output=True
-        )
-        reader = Reader(script)
-        reader.feed(answer.stdout)
-        reader.close()
-        progress(reader)
-        return reader
-
-    def close(self) -> None:
-        return
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import json
 from datetime import datetime, timedelta
 
 import pytest
-from test_command_line import call, inv  # noqa: F401  fixtures
 
 from fabfile.engine.errors import UsageError
 from fabfile.engine.journal import Journal
@@ -167,7 +166,7 @@ def kept(tmp_path):
     return write
 
 
-def test_log_shows_the_last_and_json_all_of_a_run(inv, kept):  # noqa: F811
+def test_log_shows_the_last_and_json_all_of_a_run(inv, kept):
     kept(run_of("a", *[{**NAMES, "result": "ok", "step": f"step {i}"} for i in range(30)]))
     assert inv("runbook.log").text.count("step ") == 20
     assert inv("runbook.log", "--last", "3").text.count("step ") == 3
@@ -178,7 +177,7 @@ def test_log_shows_the_last_and_json_all_of_a_run(inv, kept):  # noqa: F811
     assert inv("runbook.log", "--host", "mq7").code == 2
 
 
-def test_runs_are_listed_with_old_lines_first(inv, kept):  # noqa: F811
+def test_runs_are_listed_with_old_lines_first(inv, kept):
     old = Entry({"when": "2026-01-01T00:00:00+0000", "who": "b@x", "task": "t.t", "host": "mq1"})
     failed = {"task": "base.user", "host": "mq1", "result": "failed"}
     kept([old, *run_of("1120-a", {**NAMES, "result": "changed"}, failed)])
@@ -193,7 +192,7 @@ def test_runs_are_listed_with_old_lines_first(inv, kept):  # noqa: F811
     assert row["tasks"] == ["hosts.names", "base.user"]
 
 
-def test_diff_of_two_runs_and_of_the_last_with_the_one_like_it(inv, kept):  # noqa: F811
+def test_diff_of_two_runs_and_of_the_last_with_the_one_like_it(inv, kept):
     kept(
         [
             *run_of("1", {**NAMES, "result": "changed"}),
@@ -212,7 +211,7 @@ def test_diff_of_two_runs_and_of_the_last_with_the_one_like_it(inv, kept):  # no
     assert inv("runbook.diff", "9").code == 2
 
 
-def test_diff_without_two_runs_is_one_sentence(inv, kept):  # noqa: F811
+def test_diff_without_two_runs_is_one_sentence(inv, kept):
     kept(run_of("1", {**NAMES, "result": "changed"}))
     answer = inv("runbook.diff")
     assert "no two runs yet" in answer.text

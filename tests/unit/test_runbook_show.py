@@ -10,8 +10,7 @@ from contextlib import suppress
 from html.parser import HTMLParser
 
 import pytest
-from test_command_line import call, inv  # noqa: F401  fixtures
-from test_steps import KINDS, OURS, Here, kinds
+from support.here import KINDS, OURS, Here, kinds
 
 from fabfile import SECTIONS, python_build
 from fabfile.airflow.configure import fernet
@@ -342,13 +341,13 @@ def test_an_unknown_section_is_named_with_what_was_perhaps_meant(keyed):
         (["runbook.show", "hosts", "--format", "markdown"], 0, "````bash"),
     ],
 )
-def test_the_command_line(inv, arguments, code, sentence):  # noqa: F811
+def test_the_command_line(inv, arguments, code, sentence):
     answer = inv(*arguments)
     assert sentence in answer.text
     assert answer.code == code
 
 
-def test_the_parts_of_a_check_are_shown_as_in_dry(inv, keyed):  # noqa: F811
+def test_the_parts_of_a_check_are_shown_as_in_dry(inv, keyed):
     shown = inv("runbook.show", "hosts", "--host", "mq1").text
     assert "# * nfs-vip is 192.168.83.220. Expected: The first word is 192.168.83.220" in shown
     assert "getent ahostsv4 nfs-vip" in shown

@@ -13,9 +13,8 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
-from test_command_line import call, inv  # noqa: F401  fixtures
-from test_run import Shells
-from test_steps import ME, MINE
+from support.here import ME, MINE
+from support.shells import Shells
 
 from fabfile.engine import run as engine
 from fabfile.engine.errors import SettingsError, UsageError
@@ -433,7 +432,7 @@ def test_without_anybody_to_answer_it_is_refused(monkeypatch):
             Console()
 
 
-def test_the_command_line_refuses_without_a_terminal(inv, monkeypatch):  # noqa: F811
+def test_the_command_line_refuses_without_a_terminal(inv, monkeypatch):
     with Path(os.devnull).open() as nobody:
         monkeypatch.setattr(sys, "stdin", nobody)
         answer = inv("runbook.walk", "hosts")
@@ -442,7 +441,7 @@ def test_the_command_line_refuses_without_a_terminal(inv, monkeypatch):  # noqa:
         assert "did you mean hosts?" in inv("runbook.walk", "hots").text
 
 
-def test_a_procedure_is_not_walked_but_run(inv, typed_in):  # noqa: F811
+def test_a_procedure_is_not_walked_but_run(inv, typed_in):
     typed_in("q\n")
     answer = inv("runbook.walk", "rabbitmq.restart")
     assert "run it: fab rabbitmq.restart" in answer.text

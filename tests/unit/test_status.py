@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 from conftest import PROJECT
-from status_of import MQ, SQL, picture, silent, well
+from support.status_of import MQ, SQL, picture, silent, well
 
 from fabfile.airflow.state import CONSUMERS, DATABASE
 from fabfile.engine.errors import AccessError, UsageError

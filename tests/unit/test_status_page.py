@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import msgspec
 import pytest
-from status_of import picture, silent, well
+from support.status_of import picture, silent, well
 
 from fabfile.engine.errors import UsageError
 from fabfile.engine.probes import ERROR, Verdict

@@ -116,3 +116,15 @@ class Share:
         present = set(self.shell(CLIENT, f"cat {DAGS}/{name}").split())
         outcome.lost = sum(str(number) not in present for _, number in done)
         outcome.closed = self.shell(CLIENT, f"cat {DAGS}/closed-{name}") == "closed"
+
+
+def told(fab, words: str, level: str = "error") -> bool:
+    """Whether the check says so."""
+    return any(words in title for _, title in fab("nfs.check").steps(level))
+
+
+def tell(fab, words: str, level: str = "error", seconds: float = 60) -> None:
+    """Wait until the check says so."""
+    deadline = time.monotonic() + seconds
+    while not told(fab, words, level):
+        assert time.monotonic() < deadline, fab("nfs.check").text

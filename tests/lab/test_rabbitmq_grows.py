@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from inventories import some_hosts
-from messages import declared
+from support.inventories import some_hosts
+from support.messages import declared
 
 pytestmark = pytest.mark.long
 

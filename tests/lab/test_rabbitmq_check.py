@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 
 import pytest
-from inventories import some_hosts
-from messages import MQ, declared, told
+from support.inventories import some_hosts
+from support.messages import MQ, declared, told
+
+STATE = "queue"
 
 pytestmark = [pytest.mark.usefixtures("queue"), pytest.mark.long]
 
@@ -71,59 +73,59 @@ def queues(on):
         ("rabbitmqctl -q suspend_listeners", "AMQP listens on 5672", "fab -H mq2 rabbitmq"),
     ],
 )
-def test_a_node_that_does_not_do_its_work_is_told_and_mended(prepared, on, command, words, fix):
+def test_a_node_that_does_not_do_its_work_is_told_and_mended(fab, on, command, words, fix):
     on("mq2", command)
-    assert fix_for(prepared, words) == fix
-    carry_out(prepared, fix)
+    assert fix_for(fab, words) == fix
+    carry_out(fab, fix)
 
 
-def test_a_plugin_that_is_off_is_told_and_mended(prepared, on):
+def test_a_plugin_that_is_off_is_told_and_mended(fab, on):
     on("mq2", "rabbitmq-plugins -q disable rabbitmq_prometheus")
-    fix = fix_for(prepared, "prometheus listens on 15692")
+    fix = fix_for(fab, "prometheus listens on 15692")
     assert fix == "fab -H mq2 rabbitmq"
-    differing = prepared("rabbitmq.check").steps("differs")
+    differing = fab("rabbitmq.check").steps("differs")
     assert ("mq2", "file /etc/rabbitmq/enabled_plugins") in differing
-    carry_out(prepared, fix)
+    carry_out(fab, fix)
 
 
-def test_versions_that_differ_are_told_and_mended(prepared, on):
+def test_versions_that_differ_are_told_and_mended(fab, on):
     on("mq3", f"sed -i.kept 's/vsn, \"[0-9]*.[0-9]*/&.99/' {APP}")
     on("mq3", "systemctl restart rabbitmq-server")
     try:
-        fix = fix_for(prepared, "mq3 has 3.10.99")
+        fix = fix_for(fab, "mq3 has 3.10.99")
         assert fix == "fab -H mq3 rabbitmq.restart, once the packages are hosts.yaml's"
     finally:
         on("mq3", f"app=$(echo {APP}); mv $app.kept $app")
-    carry_out(prepared, fix)
+    carry_out(fab, fix)
 
 
-def test_an_erlang_that_does_not_fit_is_told(prepared, on):
+def test_an_erlang_that_does_not_fit_is_told(fab, on):
     for name in MQ:
         on(name, f"otp=$(echo {OTP}); cp $otp /root/otp.kept; echo 26.2.5.16 >$otp")
     try:
-        fix = fix_for(prepared, "needs Erlang 23.2 to 25.3, and has 26.2.5.16")
+        fix = fix_for(fab, "needs Erlang 23.2 to 25.3, and has 26.2.5.16")
         assert fix == "dnf install erlang-25.2.3 on each server, then fab rabbitmq.restart"
     finally:
         for name in MQ:
             on(name, f"otp=$(echo {OTP}); cat /root/otp.kept >$otp")
-    prepared.settled("rabbitmq")
+    fab.settled("rabbitmq")
 
 
-def test_alarms_are_told(prepared, on):
+def test_alarms_are_told(fab, on):
     on("mq2", "rabbitmqctl -q set_disk_free_limit 100000GB")
     on("mq3", "rabbitmqctl -q set_vm_memory_high_watermark absolute 1MB")
     try:
-        assert "make room" in fix_for(prepared, "mq2: its disk is too full: all publishers wait")
-        assert "rabbitmq.status" in fix_for(prepared, "mq3: it uses too much memory: all")
+        assert "make room" in fix_for(fab, "mq2: its disk is too full: all publishers wait")
+        assert "rabbitmq.status" in fix_for(fab, "mq3: it uses too much memory: all")
     finally:
         on("mq2", "rabbitmqctl -q set_disk_free_limit 1GB")
         on("mq3", "rabbitmqctl -q set_vm_memory_high_watermark 0.4")
-    prepared.settled("rabbitmq")
+    fab.settled("rabbitmq")
 
 
-def test_a_node_that_hosts_yaml_does_not_have_is_taken_out_and_joins_again(prepared, on, tmp_path):
+def test_a_node_that_hosts_yaml_does_not_have_is_taken_out_and_joins_again(fab, on, tmp_path):
     without = some_hosts(tmp_path, MQ[:2], {}, postgres={})
-    two = prepared.given(RUNBOOK_INVENTORY=str(without))
+    two = fab.given(RUNBOOK_INVENTORY=str(without))
     fix = fix_for(two, "mq3 is a node, and not in hosts.yaml")
     assert fix == "fab rabbitmq.shrink mq3"
     taken_out = two("--yes", "rabbitmq.shrink", "mq3")
@@ -131,42 +133,42 @@ def test_a_node_that_hosts_yaml_does_not_have_is_taken_out_and_joins_again(prepa
     assert "disable its service there" in taken_out.text
     assert on("mq3", "systemctl is-active rabbitmq-server || :") == "inactive"
     assert told(two, "RabbitMQ is one cluster: 2 nodes", "ok")
-    fix = fix_for(prepared, "mq3 remembers another one than the others")
+    fix = fix_for(fab, "mq3 remembers another one than the others")
     assert fix == "fab rabbitmq.join mq3 --i-know, which gives up what it holds"
-    assert prepared("rabbitmq.cluster").hosts("refused") == {"mq3"}
-    carry_out(prepared, fix)
+    assert fab("rabbitmq.cluster").hosts("refused") == {"mq3"}
+    carry_out(fab, fix)
 
 
 # Queues
 
 
-def test_a_queue_that_lacks_a_member_is_told_and_mended(prepared, on, queues):
+def test_a_queue_that_lacks_a_member_is_told_and_mended(fab, on, queues):
     queues("red")
     on("mq1", "rabbitmq-queues -q delete_member -p airflow red rabbit@mq3")
-    fix = fix_for(prepared, "1 lack a member: red")
+    fix = fix_for(fab, "1 lack a member: red")
     assert fix == "fab rabbitmq.cluster rabbitmq.queues"
-    assert told(prepared, "redundancy: none", "warn")
-    carry_out(prepared, fix)
+    assert told(fab, "redundancy: none", "warn")
+    carry_out(fab, fix)
 
 
-def test_queues_that_one_node_leads_are_told_and_spread(prepared, queues):
+def test_queues_that_one_node_leads_are_told_and_spread(fab, queues):
     queues("red1", "red2", "red3", "red4")
-    fix = fix_for(prepared, "mq1 leads all 4", "warn")
+    fix = fix_for(fab, "mq1 leads all 4", "warn")
     assert fix == "fab -H mq1 -- sudo rabbitmq-queues rebalance quorum"
-    carry_out(prepared, fix)
+    carry_out(fab, fix)
 
 
 # Users
 
 
-def test_an_administrator_who_is_not_let_in_is_told_and_mended(prepared, on):
+def test_an_administrator_who_is_not_let_in_is_told_and_mended(fab, on):
     on("mq1", "rabbitmqctl -q change_password admin other; rabbitmqctl -q set_user_tags admin")
-    fix = fix_for(prepared, "mq1, mq2, mq3: its management does not answer the user admin")
+    fix = fix_for(fab, "mq1, mq2, mq3: its management does not answer the user admin")
     assert fix == "fab rabbitmq.cluster rabbitmq.users"
-    carry_out(prepared, fix)
+    carry_out(fab, fix)
 
 
-def test_users_that_somebody_changed_are_told_and_mended(prepared, on):
+def test_users_that_somebody_changed_are_told_and_mended(fab, on):
     on(
         "mq1",
         "rabbitmqctl -q add_user guest guest; rabbitmqctl -q delete_user airflow; "
@@ -178,18 +180,18 @@ def test_users_that_somebody_changed_are_told_and_mended(prepared, on):
         ("mq1", "user airflow may use vhost airflow"),
         ("mq1", "user admin may use vhost airflow"),
     }
-    assert prepared("rabbitmq.check").steps("differs") == wrong
-    assert prepared("rabbitmq.users").steps("changed") == wrong
-    prepared.settled("rabbitmq")
+    assert fab("rabbitmq.check").steps("differs") == wrong
+    assert fab("rabbitmq.users").steps("changed") == wrong
+    fab.settled("rabbitmq")
 
 
-def test_a_vhost_that_is_gone_or_gives_out_other_queues_is_told_and_mended(prepared, on):
+def test_a_vhost_that_is_gone_or_gives_out_other_queues_is_told_and_mended(fab, on):
     title = "vhost airflow with quorum queues by default"
     on("mq1", "rabbitmqctl -q delete_vhost airflow")
-    assert ("mq1", title) in prepared("rabbitmq.check").steps("differs")
+    assert ("mq1", title) in fab("rabbitmq.check").steps("differs")
     on("mq1", "rabbitmqctl -q add_vhost airflow --default-queue-type classic")
-    assert ("mq1", title) in prepared("rabbitmq.check").steps("differs")
-    answer = prepared.text("rabbitmq.users")
+    assert ("mq1", title) in fab("rabbitmq.check").steps("differs")
+    answer = fab.text("rabbitmq.users")
     assert "RabbitMQ before 3.11.14 cannot change that" in answer.text
     on("mq1", "rabbitmqctl -q delete_vhost airflow")
-    carry_out(prepared, "fab rabbitmq.users")
+    carry_out(fab, "fab rabbitmq.users")

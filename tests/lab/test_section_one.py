@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from support.controller import Controller
+
+STATE = "bare"
 
 ALL = 13
 
@@ -18,6 +21,14 @@ systemctl is-active firewalld chronyd sshd NetworkManager
 
 
 @pytest.fixture(scope="module")
+def reachable(fab) -> Controller:
+    """All hosts know the controller's key, and it knows theirs."""
+    answer = fab("--yes", "ssh.trust", "ssh.bootstrap")
+    assert answer.code == 0, answer.text
+    return fab
+
+
+@pytest.fixture(scope="module")
 def plan(lab, reachable):
     """The plan for hosts that nothing but `ssh.bootstrap` has touched, and what they were like."""
     before = {name: lab.root_shell(name, FINGERPRINT_OF_A_HOST).stdout for name in ("mq1", "sql1")}
@@ -28,6 +39,15 @@ def plan(lab, reachable):
 def first_run(plan, reachable):
     """The run that was planned."""
     return reachable("base", "hostnames", "hosts")
+
+
+@pytest.fixture(scope="module")
+def prepared(first_run, reachable) -> Controller:
+    """Section 1 has been carried out."""
+    assert first_run.code == 0, first_run.text
+    answer = reachable("ssh")
+    assert answer.code == 0, answer.text
+    return reachable
 
 
 def test_plan_of_fresh_hosts_lists_every_step(plan):

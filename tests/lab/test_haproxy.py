@@ -10,47 +10,34 @@ from pathlib import Path
 
 import pytest
 import yaml
-from database import ADDRESSES, SQL, Database, let_in
-from entry_points import HOLD, ON_ONE_HOST, PROXIES, VIP, WRITE, calm, starts, told, told_until
-from limits import BY_ITSELF, HANDED_OVER
+from support.controller import Controller
+from support.database import ADDRESSES, SQL
+from support.entry_points import (
+    HOLD,
+    ON_ONE_HOST,
+    PROXIES,
+    VIP,
+    WRITE,
+    calm,
+    starts,
+    told,
+    told_until,
+)
+from support.limits import BY_ITSELF, HANDED_OVER
+
+STATE = "database"
 
 ALIKE = [pytest.param(kind, marks=pytest.mark.long) for kind in ("unplug", "partition")]
 """To the others a server that is cut off is one that lost its power."""
 
 
 @pytest.fixture(scope="module")
-def with_client(lab, tmp_path_factory) -> dict[str, str]:
-    """The environment of every run here: the lab's settings, and the writer let in."""
-    return let_in(lab, tmp_path_factory.mktemp("haproxy"))
-
-
-@pytest.fixture(scope="module")
-def fab_here(prepared, with_client):
-    """fab_here("haproxy.check", …) -> what fab said."""
-    return prepared.given(**with_client)
-
-
-@pytest.fixture(scope="module")
-def installed(fab_here):
-    """The section has been carried out."""
-    answer = fab_here("haproxy")
+def proxies(database, postgres) -> Controller:
+    """The section has been carried out: proxies("haproxy.check", …), with a database behind."""
+    answer = postgres("haproxy")
     assert answer.code == 0, answer.text
-    return fab_here
-
-
-@pytest.fixture(scope="module")
-def database(installed, lab, tmp_path_factory) -> Database:
-    """There is one, behind the proxies, and a table to write to."""
-    answer = installed("postgres")
-    assert answer.code == 0, answer.text
-    return Database.with_table(lab, tmp_path_factory.mktemp("writers"))
-
-
-@pytest.fixture(scope="module")
-def proxies(database, installed):
-    """proxies("haproxy.check", …), with a database behind them."""
-    calm(installed)
-    return installed
+    calm(postgres)
+    return postgres
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from faults_and_status import FAULTS, Fault, Operator
+from support.faults_and_status import FAULTS, Fault, Operator
 
 from lab.machine import Lab
 

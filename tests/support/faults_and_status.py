@@ -10,13 +10,13 @@ import re
 import subprocess
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Callable
+
+from support.controller import PROJECT
 
 from lab.errors import LabError
 from lab.machine import Lab
 
-PROJECT = Path(__file__).resolve().parents[2]
 PRIMARY = "runuser -u postgres -- psql -XqAtc 'select not pg_is_in_recovery()'"
 
 

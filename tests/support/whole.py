@@ -7,9 +7,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.machine import Lab
+from support.controller import PROJECT
 
-PROJECT = Path(__file__).resolve().parents[2]
+from lab.machine import Lab
 
 
 @dataclass

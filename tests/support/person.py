@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from conftest import Answer, Controller
-from inventories import PROJECT
+from support.controller import PROJECT, Answer, Controller
 
 from lab.command import run
 from lab.errors import LabError

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from inventories import some_hosts
+from support.inventories import some_hosts
 
 pytestmark = pytest.mark.long
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from bare import KEEP, bare_hosts
-from conftest import Controller
-from inventories import some_hosts
-from person import Person
+from support.controller import Controller
+from support.inventories import some_hosts
+from support.person import Person
+from support.states import bare_hosts
 
 TYPED = {"haproxy2": "airflow", "mq1": "mq2"}
 """The host that a person sets up: its sister, that the tasks set up."""
@@ -29,7 +29,7 @@ def person(tmp_path_factory):
         postgres={},
         ssh={"key_host": "airflow"},
     )
-    with bare_hosts("typed", file, keep=KEEP) as lab:
+    with bare_hosts("typed", file) as lab:
         fab = Controller(lab)
         answer = fab("--yes", "ssh.trust")
         assert answer.code == 0, answer.text

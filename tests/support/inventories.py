@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
-PROJECT = Path(__file__).resolve().parents[2]
+from support.controller import PROJECT
 
 
 def some_hosts(
