@@ -454,17 +454,24 @@ def _require_name(kind: str, name: str) -> None:
         raise LabError(f"{kind}'s name is made of letters, digits, - and _, not {name!r}", 2)
 
 
-def clean(cache: Cache, store: Store) -> list[Path]:
-    """Remove everything from the cache; refuse while a lab uses it, or a saved state needs it."""
+def clean(cache: Cache, store: Store, saved: bool = False) -> list[Path]:
+    """Remove everything from the cache, and the saved states if they are to go, too.
+
+    Refuses while a lab uses the cache, or a saved state that stays is made from it.
+    """
     with locked(cache.root / "lock", lambda: None):
-        if saved := store.names():
-            raise LabError(
-                f"saved states are made from it: {', '.join(saved)};"
-                " to drop them, too: inv lab.clean --saved"
-            )
         used = [entry.name for entry in cache.entries() if cache.held(entry)]
         if used:
             raise LabError(f"a running lab uses {', '.join(used)}; end it first: inv lab.down")
+        if store.names() and not saved:
+            raise LabError(
+                f"saved states are made from it: {', '.join(store.names())};"
+                " to drop them, too: inv lab.clean --saved"
+            )
+        for name in store.names():
+            store.forget(name)
+        with store.locked(lambda: None):
+            store.remove_unused()
         return cache.prune(())
 
 

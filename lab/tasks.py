@@ -189,9 +189,7 @@ def clean(c: Context, saved: bool = False) -> None:
     """
     with _sentences():
         lab = Lab.open()
-        for state in lab.store.names() if saved else ():
-            lab.forget(state)
-        removed = machine.clean(lab.cache, lab.store)
+        removed = machine.clean(lab.cache, lab.store, saved)
     print("\n".join(f"removed {entry}" for entry in removed) or "the cache was empty")
 
 

@@ -155,11 +155,12 @@ def test_nothing_is_lost_when_a_save_is_killed(one, seconds):
     assert output(one, "sql1", "cat /root/file") == "precious"
 
 
-def test_the_cache_of_a_saved_state_is_not_dropped(one):
+def test_the_cache_and_saved_states_are_not_dropped_under_a_running_lab(one):
     one.save("saved-one")
-    done = inv("lab.clean")
+    done = inv("lab.clean", "--saved")
     assert done.returncode == 1
-    assert "saved states are made from it: " in done.stderr
+    assert "a running lab uses " in done.stderr
+    assert "saved-one" in one.store.names()
 
 
 def test_the_table_shows_what_is_saved(one):

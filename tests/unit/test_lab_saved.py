@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from lab.cache import Cache
 from lab.errors import LabError
+from lab.machine import clean
 from lab.record import Record
 from lab.saved import Store
 
@@ -109,3 +111,13 @@ def test_a_record_of_before_there_were_layers_is_read(store):
     (folder / "lab.json").write_text(text.replace(',\n  "layers": []', ""))
     assert "layers" not in (folder / "lab.json").read_text()
     assert Record.read(folder) == RECORD
+
+
+def test_the_cache_of_a_saved_state_stays_unless_both_are_to_go(store, save, tmp_path):
+    save("one", "x")
+    cache = Cache(tmp_path / "cache")
+    entry = cache.build("base", "1", lambda folder: None)
+    with pytest.raises(LabError, match=r"saved states are made from it: one; .* --saved"):
+        clean(cache, store)
+    assert clean(cache, store, saved=True) == [entry]
+    assert store.names() == list(store.layers.iterdir()) == []
