@@ -1,6 +1,6 @@
 """What an operator sees of each single fault, as docs/status-transcripts.md shows it.
 
-LAB_NAME=… .venv/bin/python tests/lab/transcripts.py >docs/status-transcripts.md
+LAB_NAME=… .venv/bin/python tests/transcripts.py >docs/status-transcripts.md
 The lab has to be up, with the whole cluster on it (make demo). It takes about half an hour.
 """
 
@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from support.faults_and_status import FAULTS, Fault, Operator
 
@@ -19,7 +19,7 @@ from lab.machine import Lab
 
 HEAD = """# What `inv cluster.status` says of each single fault
 
-Made by `tests/lab/transcripts.py` on a lab that `make demo` had brought up; the script's docstring
+Made by `tests/transcripts.py` on a lab that `make demo` had brought up; the script's docstring
 says how to make it again. Each fault strikes a cluster that is well. The status is shown once it
 names the fault; then comes what it told to do, and how long it took until all was well again.
 """

@@ -79,6 +79,8 @@ def row(what: str, figure: str) -> None:
 
 def main() -> None:
     """The table's rows."""
+    if sys.argv[1:]:
+        sys.exit(f"{sys.argv[0]} takes no arguments; see its first lines")
     keep = os.environ.get("LAB_KEEP") == "1"
     lab = Lab.open(os.environ.get("LAB_NAME", "measure"), write=lambda line: None)
     if keep:
