@@ -73,11 +73,10 @@ class Clock:
         self.seen: dict[str, float] = {}
 
     def used(self) -> float:
-        """Since the last call."""
+        """Since the last call. A counter falls when a host boots anew, as its group goes."""
         used = 0.0
         for name, seconds in self._counters():
-            before = self.seen.get(name, 0.0)
-            used += seconds - before if seconds >= before else seconds
+            used += max(0.0, seconds - self.seen.get(name, 0.0))
             self.seen[name] = seconds
         return used
 
