@@ -61,12 +61,15 @@ class Store:
 
     def __init__(self, labs: Path) -> None:
         self.labs = labs
-        self.states = labs / ".saved" / "states"
-        self.layers = labs / ".saved" / "layers"
+        self.root = labs / ".saved"
+        self.states = self.root / "states"
+        self.layers = self.root / "layers"
 
     def locked(self, on_wait: Callable[[], None]) -> AbstractContextManager[None]:
         """One at a time refers to layers, or removes those that nothing refers to."""
-        return locked(self.labs / ".saved" / "lock", on_wait)
+        self.labs.mkdir(parents=True, exist_ok=True)
+        self.root.mkdir(mode=0o700, exist_ok=True)  # the hosts' disks are root's alone
+        return locked(self.root / "lock", on_wait)
 
     def names(self) -> list[str]:
         return sorted(path.parent.name for path in self.states.glob(f"[!.]*/{RECORD}"))

@@ -58,14 +58,14 @@ def up(
 
 @task
 def build(c: Context) -> None:
-    """Build the cache ahead of the first lab.up, which else does it."""
+    """Build the cache now; otherwise the next lab.up does it."""
     with _sentences():
         Lab.open(write=_line).build_cache()
 
 
 @task(help={"name": NAME_HELP})
 def down(c: Context, name: str | None = None) -> None:
-    """End the lab and remove its hosts; the cache stays."""
+    """End the lab and remove its hosts; the cache and saved states stay."""
     with _sentences():
         Lab.open(name).down()
 
@@ -142,7 +142,7 @@ STATE_HELP = "the saved state's name"
 def save(c: Context, state: str, why: str = "", name: str | None = None) -> None:
     """Keep the lab as it is now under a name, to go back to.
 
-    Its hosts shut down for it, and boot again.
+    Its hosts lose their power for it, all at the same moment, and boot again.
     """
     with _sentences():
         Lab.open(name, write=_line).save(state, why)

@@ -2,13 +2,12 @@
 """Write a run's ledger as a page: what was tested, where the time went, what was measured.
 
 .venv/bin/python tests/report.py .tests/long.jsonl >docs/test-long.md
-Exit code 1 if a test has failed.
+Exit code 1 if a test has failed, or none has run.
 """
 
 from __future__ import annotations
 
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,19 +16,13 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(PROJECT), str(PROJECT / "tests")]
 
-from support.ledger import Result, read, seconds, table  # noqa: E402
+from support.ledger import Result, git, read, seconds, table  # noqa: E402
 
 
 def page(file: Path, results: list[Result]) -> Iterator[str]:
     """The page's lines."""
     failed = [result for result in results if result.outcome == "failed"]
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
+    commit = git("rev-parse", "--short", "HEAD")
     verdict = f"{len(failed)} failed" if failed else "none failed"
     day = time.strftime("%F", time.gmtime(file.stat().st_mtime))
     yield "# The last long test run"
@@ -51,11 +44,11 @@ def page(file: Path, results: list[Result]) -> Iterator[str]:
 
 
 def main() -> int:
-    """0 if nothing has failed."""
+    """0 if tests have run, and none has failed."""
     file = Path(sys.argv[1])
     _, results = read(file)
     print("\n".join(page(file, results)))
-    return any(result.outcome == "failed" for result in results)
+    return not results or any(result.outcome == "failed" for result in results)
 
 
 if __name__ == "__main__":

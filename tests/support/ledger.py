@@ -1,8 +1,8 @@
 """What became of each test, how long it took, and how much of that was work: printed, and kept.
 
 A ledger is a file of lines: first the hash of the tree that was tested, then one line for each
-test. A run that was cut off goes on with `--resume`, which leaves out what has passed on the same
-tree.
+test. A run that was cut off goes on with `--resume`, which leaves out the files that have passed on
+the same tree; not single tests, which may build on those before them.
 """
 
 from __future__ import annotations
@@ -44,15 +44,16 @@ class Result:
         return self.test.partition("::")[0]
 
 
+def git(*arguments: str) -> str:
+    """What git says of this checkout."""
+    return subprocess.run(
+        ["git", *arguments], cwd=PROJECT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
 def tree() -> str:
     """The hash of what git knows, or would, of this checkout."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.splitlines()
+    listed = git("ls-files", "-co", "--exclude-standard").splitlines()
     files = [PROJECT / name for name in listed if not name.startswith("docs/")]
     return key_of(*(file for file in files if file.is_file()))
 
@@ -116,9 +117,10 @@ class Ledger:
         if not self.config.getoption("resume") or not self.file:
             return
         passed = {result.test for result in read(self.file)[1] if result.outcome == "passed"}
-        gone = [item for item in items if item.nodeid in passed]
+        open_files = {item.path for item in items if item.nodeid not in passed}
+        gone = [item for item in items if item.path not in open_files]
         self.config.hook.pytest_deselected(items=gone)
-        items[:] = [item for item in items if item.nodeid not in passed]
+        items[:] = [item for item in items if item.path in open_files]
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.program import answer
 
 from fabfile.engine.cluster import Cluster
 from fabfile.engine.fab import main
@@ -38,12 +37,6 @@ def hosts_yaml(tmp_path):
     return changed
 
 
-@dataclass
-class Answer:
-    code: int
-    text: str
-
-
 @pytest.fixture
 def call(tmp_path, monkeypatch, capsys):
     """Run a program in this process; there is no key, so it cannot connect anywhere."""
@@ -54,19 +47,7 @@ def call(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("RUNBOOK_STATE", str(tmp_path))
     monkeypatch.setenv("RUNBOOK_OVERRIDE", str(override))
 
-    def run(entry, *arguments: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["program", *arguments])
-        code = 0
-        try:
-            entry()
-        except SystemExit as caught:
-            code = caught.code or 0
-        said = capsys.readouterr()
-        assert "Traceback" not in said.err
-        assert "error of its own" not in said.err
-        return Answer(code, said.out + said.err)
-
-    return run
+    return lambda entry, *arguments: answer(entry, arguments, monkeypatch, capsys)
 
 
 @pytest.fixture

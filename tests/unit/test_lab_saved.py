@@ -121,3 +121,8 @@ def test_the_cache_of_a_saved_state_stays_unless_both_are_to_go(store, save, tmp
         clean(cache, store)
     assert clean(cache, store, saved=True) == [entry]
     assert store.names() == list(store.layers.iterdir()) == []
+
+
+def test_what_hosts_have_written_is_for_root_alone(store):
+    with store.locked(lambda: None):
+        assert store.layers.parent.stat().st_mode & 0o777 == 0o700

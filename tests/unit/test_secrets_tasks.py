@@ -5,28 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
+from support.program import answer
 
 from fabfile.engine import sealed
 from fabfile.engine.errors import SettingsError
 from fabfile.engine.fab import main as fab_program
 from fabfile.engine.inventory import load_configured
-from fabfile.engine.program import main as inv_program
 from fabfile.engine.secrets import KEY_VARIABLE, PASSPHRASE_VARIABLE, Secret
 
 PROJECT = Path(__file__).resolve().parents[2]
 PASSPHRASE = "correct horse battery staple"
 DATABASE = Secret("database", "the database")
-
-
-@dataclass
-class Answer:
-    code: int
-    text: str
 
 
 @pytest.fixture
@@ -48,24 +41,7 @@ def state(tmp_path, monkeypatch):
 
 @pytest.fixture
 def call(state, monkeypatch, capfd):
-    def run(program, *arguments):
-        monkeypatch.setattr(sys, "argv", ["program", *arguments])
-        code = 0
-        try:
-            program()
-        except SystemExit as caught:
-            code = caught.code or 0
-        said = capfd.readouterr()
-        assert "Traceback" not in said.err
-        assert "error of its own" not in said.err
-        return Answer(code, said.out + said.err)
-
-    return run
-
-
-@pytest.fixture
-def inv(call):
-    return lambda *arguments: call(inv_program, *arguments)
+    return lambda program, *arguments: answer(program, arguments, monkeypatch, capfd)
 
 
 @pytest.fixture

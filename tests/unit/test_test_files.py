@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from support.ledger import Result, read, table
+from support.ledger import Ledger, Result, read, table
 from support.states import STATES, key
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -67,3 +68,21 @@ def test_the_table_says_where_the_time_went():
     lines = list(table([Result("x/a.py::t1", seconds=60, cpu=15), Result("x/b.py::t2", seconds=9)]))
     assert lines[2] == "| a.py | 1 | 1.0 | 15 | 75% |"
     assert lines[-2:] == ["| x/a.py::t1 | 60 |", "| x/b.py::t2 | 9 |"]
+
+
+def test_a_run_goes_on_with_the_whole_file_in_which_it_was_cut_off(tmp_path):
+    ledger = tmp_path / "ledger"
+    lines = [{"tree": "abc"}]
+    for test, outcome in (("a::1", "passed"), ("b::1", "passed"), ("b::2", "failed")):
+        lines.append({"test": test, "outcome": outcome, "seconds": 1, "cpu": 1, "figures": []})
+    ledger.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    tests = ("a::1", "b::1", "b::2", "b::3", "c::1")
+    items = [SimpleNamespace(nodeid=test, path=test[0]) for test in tests]
+    gone = []
+    config = SimpleNamespace(
+        getoption={"ledger": ledger, "resume": True}.get,
+        hook=SimpleNamespace(pytest_deselected=lambda items: gone.extend(items)),
+    )
+    Ledger(config).pytest_collection_modifyitems(items)
+    assert [item.nodeid for item in items] == ["b::1", "b::2", "b::3", "c::1"]
+    assert [item.nodeid for item in gone] == ["a::1"]
