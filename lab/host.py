@@ -82,6 +82,13 @@ class Host:
         """Whether a supervisor looks after the host: it runs, or is on its way up or down."""
         return bool(self.supervisor_group.pids())
 
+    def runs(self, timeout: float = 30) -> bool:
+        """Whether the host runs; waits for one that is on its way up or down."""
+        deadline = time.monotonic() + timeout
+        while self.supervised() and not self.init() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return self.supervised()
+
     def off(self) -> bool:
         """Whether nothing of the host runs any more."""
         return not self.supervised() and not self.group.pids()

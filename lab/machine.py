@@ -365,7 +365,7 @@ class Lab:
         password_hash = self._make_credentials()
         record.network.up()
         self._start_mirror(record, image, held)
-        missing = [host for host in record.machines(self.state).values() if not host.supervised()]
+        missing = [host for host in record.machines(self.state).values() if not host.runs()]
 
         def start(host: Host) -> None:
             disks = [str(layer) for layer in self.store.disks(record, host.name)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from contextlib import suppress
 
 import pytest
 from support.one_host import ONE_HOST, leftovers, output, state
@@ -149,9 +148,8 @@ def test_nothing_is_lost_when_a_save_is_killed(one, seconds):
     time.sleep(seconds)
     saving.kill()
     saving.wait()
-    with suppress(LabError):
-        one.fault("sql1", "power-off")
     one.up()
+    one.heal("sql1")
     assert output(one, "sql1", "cat /root/file") == "precious"
 
 
