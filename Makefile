@@ -3,6 +3,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
+# The tests start our commands a thousand times: bytecode is kept, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
+
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -73,9 +76,9 @@ lint: $(VENV)/.dev ## ruff, mypy, shellcheck
 	shellcheck -x $$(git ls-files -co --exclude-standard | xargs -r grep -lE '^#!.*\b(ba)?sh$$|^# shellcheck shell=' -- )
 
 unit: $(VENV)/.dev ## no root, seconds
-	$(BIN)/pytest -q tests/unit
+	$(BIN)/pytest -q -n 2 tests/unit
 
-unit-each: unit ## the same on every Python from 3.9 to 3.13 that the machine has
+unit-each: $(VENV)/.dev ## the same on every Python from 3.9 to 3.13 that the machine has
 	@tests/unit/on-each-python $(VENV)
 
 lab-cache: $(VENV)/.dev

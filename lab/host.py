@@ -131,8 +131,10 @@ class Host:
 
     def freeze(self, layer: Path) -> None:
         """Turn what a host that is off has written into a layer that nothing changes any more."""
+        written = self.folder / "upper"
         layer.parent.mkdir(parents=True, exist_ok=True)
-        (self.folder / "upper").rename(layer)
+        if written.exists():  # one that was left off since the last layer has nothing
+            written.rename(layer)
 
     def begin_on_layers(self) -> None:
         """What makes this host differ from others is in its layers, and is not made again."""

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -95,7 +95,7 @@ class Lab:
                 record.write(self.state)
                 wanted = wanted_image(self.cache)
                 self.cache.prune({*wanted.entries, *self._recorded_entries()})
-            return self._boot(record, say)
+            return self._boot(record, say, record.hosts)
 
     def build_cache(self) -> None:
         """Build what lab.up needs, ahead of it."""
@@ -132,18 +132,17 @@ class Lab:
         return self._record().machines(self.state)
 
     def host(self, name: str) -> Host:
-        hosts = self.hosts()
-        if name not in hosts:
-            raise LabError(f"the lab has no host {name}; it has {', '.join(hosts)}", exit_code=2)
-        return hosts[name]
+        _require_hosts(self._record(), [name])
+        return self.hosts()[name]
 
     # --- saved states ---
 
-    def save(self, name: str, why: str = "") -> Saved:
+    def save(self, name: str, why: str = "", boot: bool = True) -> Saved:
         """Keep the lab as it is now, to go back to; its hosts are stopped for it, and boot again.
 
         All of them stand still before the first one loses its power, so that their disks are of the
-        same moment. All must be well: a state with a fault in it is none to begin from.
+        same moment. All must be well, or have been left off: a state with a fault in it is none to
+        begin from. Without `boot` they stay off.
         """
         say = Progress(self.write)
         _require_name("a saved state", name)
@@ -152,9 +151,10 @@ class Lab:
             self._require_savable(name, record)
             wanted = versions(Path(record.hosts_file))
             hosts = list(record.machines(self.state).values())
+            running = [host for host in hosts if host.init()]
             with ThreadPoolExecutor(len(hosts)) as switches:
                 for switch in (faults.freeze, faults.power_loss):
-                    list(switches.map(switch, hosts))
+                    list(switches.map(switch, running))
             say(f"{len(hosts)} hosts are off")
             with self._store_locked():
                 # The record goes first: until its layer is there, a host's own files are on top.
@@ -165,27 +165,37 @@ class Lab:
                     host.freeze(self.store.layers / layer / host.name)
                 self.store.add(name, record, self.state / CONTROLLER, wanted, why)
             say(f"{name} is saved")
-            self._boot(record, say)
+            self._boot(record, say, only=[host.name for host in running if boot])
         return self.store.read(name)
 
-    def restore(self, name: str) -> list[str]:
-        """Go back to a saved state; what this lab has now is given up. Names what was started."""
+    def restore(self, name: str, only: Collection[str] = ()) -> list[str]:
+        """Go back to a saved state; what this lab has now is given up. Names what was started.
+
+        With `only`, the other hosts are left off until somebody needs them.
+        """
         say = Progress(self.write)
         prepare_machine(say)
         with self._locked():
-            self._recorded_image(self.store.read(name).record)
+            wanted = self.store.read(name).record
+            self._recorded_image(wanted)
+            _require_hosts(wanted, only)
             self._end()
             with self._store_locked():
                 saved = self.store.read(name)
                 self.state.mkdir(parents=True)
                 run("cp", "-a", saved.folder / CONTROLLER, self.state / CONTROLLER)
                 hosts_file = self._inventory_of(saved, say)
-                record = replace(saved.record, tag=self.tag, hosts_file=str(hosts_file))
+                record = replace(
+                    saved.record,
+                    tag=self.tag,
+                    hosts_file=str(hosts_file),
+                    left_off=tuple(name for name in wanted.hosts if only and name not in only),
+                )
                 for host in record.machines(self.state).values():
                     host.begin_on_layers()
                 record.write(self.state)
                 self.store.remove_unused()
-            return self._boot(record, say)
+            return self._boot(record, say, only or record.hosts)
 
     def forget(self, name: str) -> None:
         """Drop a saved state; labs that stand on it go on."""
@@ -326,7 +336,7 @@ class Lab:
             raise LabError(f"{name} is saved already; drop that first: inv lab.forget {name}", 2)
         for host in record.machines(self.state).values():
             state = faults.state_of(host)
-            if state != "running":
+            if state != "running" and not (state == "off" and host.name in record.left_off):
                 raise LabError(
                     f"{host.name} is {state}, and only a lab whose hosts are all well is saved;"
                     f" first: inv lab.heal {host.name}"
@@ -343,11 +353,11 @@ class Lab:
         say(f"the hosts file has changed since; the lab keeps to that of then: {copy}")
         return copy
 
-    def _boot(self, record: Record, say: Progress) -> list[str]:
-        """Start what is not running, and wait until it has settled."""
+    def _boot(self, record: Record, say: Progress, only: Collection[str]) -> list[str]:
+        """Start those of these hosts that are not running, and wait until they have settled."""
         image = self._recorded_image(record)
         with hold(image.entries) as held:
-            started = self._start(record, image, held, say)
+            started = self._start(record, image, held, say, only)
         self._wait(record, started, say)
         return started
 
@@ -361,23 +371,32 @@ class Lab:
             shutil.rmtree(path, ignore_errors=True)
         shutil.rmtree(self.state, ignore_errors=True)
 
-    def _start(self, record: Record, image: Image, held: list[int], say: Progress) -> list[str]:
+    def _start(
+        self,
+        record: Record,
+        image: Image,
+        held: list[int],
+        say: Progress,
+        only: Collection[str],
+    ) -> list[str]:
         password_hash = self._make_credentials()
         record.network.up()
         self._start_mirror(record, image, held)
         missing = [host for host in record.machines(self.state).values() if not host.runs()]
-
-        def start(host: Host) -> None:
+        for host in missing:
             disks = [str(layer) for layer in self.store.disks(record, host.name)]
             host.prepare(":".join([*disks, image.layers]), password_hash)
+
+        def start(host: Host) -> None:
             host.power_on(held)
             host.wait_for_boot()
 
-        if missing:
-            say(f"starting {len(missing)} of {len(record.hosts)} hosts")
+        wanted = [host for host in missing if host.name in only]
+        if wanted:
+            say(f"starting {len(wanted)} of {len(record.hosts)} hosts")
         with ThreadPoolExecutor(os.cpu_count()) as starters:
-            list(starters.map(start, missing))
-        return [host.name for host in missing]
+            list(starters.map(start, wanted))
+        return [host.name for host in wanted]
 
     def _make_credentials(self) -> str:
         """The controller's key and the hosts' root password, made once; returns its hash."""
@@ -427,11 +446,14 @@ class Lab:
             troubles = list(waiters.map(_settle, [hosts[name] for name in names]))
         for trouble in filter(None, troubles):
             say(trouble)
-        for host in hosts.values():
-            state = faults.state_of(host)
-            if state != "running":
-                say(f"{host.name} is {state}, and stays so until: inv lab.heal {host.name}")
-        say(f"{len(hosts)} hosts are up" + ("" if names else ", nothing to do"))
+        states = {host.name: faults.state_of(host) for host in hosts.values()}
+        left_off = [name for name in record.left_off if states[name] == "off"]
+        for name, state in states.items():
+            if state != "running" and name not in left_off:
+                say(f"{name} is {state}, and stays so until: inv lab.heal {name}")
+        up = f"{len(hosts) - len(left_off)} hosts are up" + ("" if names else ", nothing to do")
+        others = f"; left off: {', '.join(left_off)}" if left_off else ""
+        say(up + others)
 
     def _power_on(self, host: Host) -> None:
         """Boot a host that is off."""
@@ -452,6 +474,13 @@ class Lab:
 def _require_name(kind: str, name: str) -> None:
     if not NAME.fullmatch(name):
         raise LabError(f"{kind}'s name is made of letters, digits, - and _, not {name!r}", 2)
+
+
+def _require_hosts(record: Record, names: Iterable[str]) -> None:
+    for name in names:
+        if name not in record.hosts:
+            known = ", ".join(record.hosts)
+            raise LabError(f"the lab has no host {name}; it has {known}", exit_code=2)
 
 
 def clean(cache: Cache, store: Store, saved: bool = False) -> list[Path]:

@@ -25,6 +25,7 @@ class Record:
     hosts: dict[str, tuple[int, str]]  # name → VM number, address
     image: dict[str, str]
     layers: tuple[str, ...] = ()  # what saved states froze of the hosts' disks, the newest first
+    left_off: tuple[str, ...] = ()  # hosts that a restored state did not need
 
     @classmethod
     def read(cls, state: Path) -> Record | None:
@@ -35,7 +36,8 @@ class Record:
             record = json.loads(path.read_text())
             hosts = {name: (vm, address) for name, (vm, address) in record.pop("hosts").items()}
             layers = tuple(record.pop("layers", ()))
-            return cls(hosts=hosts, layers=layers, **record)
+            left_off = tuple(record.pop("left_off", ()))
+            return cls(hosts=hosts, layers=layers, left_off=left_off, **record)
         except (KeyError, TypeError, ValueError):
             raise LabError(f"{path} cannot be read; begin afresh: inv lab.down") from None
 

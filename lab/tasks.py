@@ -124,8 +124,7 @@ def fault(
     with _sentences():
         if percent and not percent.isdigit():
             raise LabError(f"{percent} is not a number of per cent", exit_code=2)
-        others = [peer.strip() for peer in (peers or "").split(",") if peer.strip()]
-        Lab.open(name).fault(host, kind, int(percent) if percent else None, others)
+        Lab.open(name).fault(host, kind, int(percent) if percent else None, _names(peers))
 
 
 @task(help={"host": "the host's name", "name": NAME_HELP})
@@ -148,11 +147,17 @@ def save(c: Context, state: str, why: str = "", name: str | None = None) -> None
         Lab.open(name, write=_line).save(state, why)
 
 
-@task(help={"state": STATE_HELP, "name": NAME_HELP})
-def restore(c: Context, state: str, name: str | None = None) -> None:
+@task(
+    help={
+        "state": STATE_HELP,
+        "only": "the hosts to boot, e.g. sql1,sql2,sql3; the others are left off",
+        "name": NAME_HELP,
+    }
+)
+def restore(c: Context, state: str, only: str = "", name: str | None = None) -> None:
     """Go back to a saved state; what the lab has now is given up."""
     with _sentences():
-        Lab.open(name, write=_line).restore(state)
+        Lab.open(name, write=_line).restore(state, _names(only))
 
 
 @task
@@ -198,6 +203,10 @@ def _become(argv: list[str], environment: dict[str, str] | None = None) -> None:
     sys.stdout.flush()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and that is inherited
     os.execvpe(argv[0], argv, environment or dict(os.environ))
+
+
+def _names(text: str | None) -> list[str]:
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 
 def _line(text: str) -> None:

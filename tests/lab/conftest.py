@@ -52,12 +52,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="module")
 def lab(request) -> Iterator[Lab]:
-    """The hosts of hosts.yaml, in the state that the test file names."""
+    """The hosts of hosts.yaml, in the state that the test file names; HOSTS, if not all are on."""
     if os.geteuid() != 0:
         pytest.fail("the lab needs root")
     opened = Lab.open(lab_name())
     if not (KEEP and opened.is_up()):
-        begin(opened, request.module.STATE)
+        begin(opened, request.module.STATE, getattr(request.module, "HOSTS", ()))
     yield opened
     if not KEEP:
         opened.down()

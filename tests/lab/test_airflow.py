@@ -11,7 +11,7 @@ from support.drill import DAGS, VIP, Airflow
 
 STATE = "python"
 
-HOSTS = ("airflow", "scheduler2", "haproxy2", "ftp", "nfs2", "worker1")
+SERVERS = ("airflow", "scheduler2", "haproxy2", "ftp", "nfs2", "worker1")
 UNITS = {
     "airflow": ("scheduler", "triggerer", "webserver", "flower"),
     "scheduler2": ("scheduler", "triggerer"),
@@ -78,7 +78,7 @@ def test_a_disk_too_small_for_the_build_is_told(fab, settings, on):
 def test_python_is_there_everywhere_and_not_the_systems(fab, on):
     answer = fab("python-build.check")
     assert answer.code == 0, answer.text
-    for host in HOSTS:
+    for host in SERVERS:
         assert on(host, "/usr/local/bin/python3.11 -V") == "Python 3.11.2"
         assert not on(host, "readlink -f $(type -P python3)").startswith("/usr/local")
     again = fab("python-build")
@@ -130,7 +130,7 @@ def test_a_dag_runs_from_end_to_end(airflow, fab):
 
 
 def test_no_password_is_left_where_others_can_read_it(airflow, fab, on):
-    for host in HOSTS:
+    for host in SERVERS:
         said = on(host, "journalctl -b --no-pager -o cat; ps axww -o args; cat /etc/airflow/*.env")
         assert not any(secret in said for secret in airflow.secrets.values())
         assert on(host, "stat -c '%a %U %G' /etc/airflow/airflow.cfg") == "640 root airflow"

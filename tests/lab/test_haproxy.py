@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from support.controller import Controller
-from support.database import ADDRESSES, SQL
+from support.database import ADDRESSES, DATABASE, SQL
 from support.entry_points import (
     HOLD,
     ON_ONE_HOST,
@@ -26,9 +26,10 @@ from support.entry_points import (
 from support.limits import BY_ITSELF, HANDED_OVER
 
 STATE = "database"
+HOSTS = (*DATABASE, *PROXIES, "mq1")
 
-ALIKE = [pytest.param(kind, marks=pytest.mark.long) for kind in ("unplug", "partition")]
-"""To the others a server that is cut off is one that lost its power."""
+ALIKE = [pytest.param(kind, marks=pytest.mark.long) for kind in ("freeze", "unplug", "partition")]
+"""To the others a server that stands still, or is cut off, is one that lost its power."""
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +144,7 @@ def test_the_statistics_page_wants_its_password(proxies, lab, on):
 # When the server with the VIP fails
 
 
-@pytest.mark.parametrize("kind", ["power-loss", "freeze", *ALIKE])
+@pytest.mark.parametrize("kind", ["power-loss", *ALIKE])
 def test_the_other_server_takes_the_vip(
     kind, database, proxies, healed, lab, holds, takes_over, report
 ):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from support.database import SQL
 from support.entry_points import ON_ONE_HOST, PROXIES, VIP, told
 
 STATE = "section one"
+HOSTS = (*SQL, *PROXIES, "mq1")
 
 
 def test_an_address_that_somebody_else_has_is_not_claimed(fab, on):

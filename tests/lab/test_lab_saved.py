@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from support.one_host import ONE_HOST, leftovers, output, state
+from support.one_host import ONE_HOST, TWO_HOSTS, leftovers, output, state
 from support.states import lab_name
 
 from lab.errors import LabError
@@ -78,6 +78,28 @@ def test_a_state_is_saved_on_top_of_another_and_both_come_back(one):
     assert output(one, "sql1", "cat /root/file; ls /root/second 2>&1 || :").startswith("1\nls:")
     one.restore("saved-two")
     assert output(one, "sql1", "cat /root/file; ls /root/second") == "2\n/root/second"
+
+
+def test_hosts_that_are_not_needed_are_left_off(named, tmp_path):
+    (tmp_path / "hosts.yaml").write_text(TWO_HOSTS)
+    two = named("two")
+    two.up()
+    output(two, "sql2", "echo 1 >/root/file")
+    two.save("saved-one")
+    assert two.restore("saved-one", only=["sql1"]) == ["sql1"]
+    assert (state(two, "sql1"), state(two, "sql2")) == ("running", "off")
+    output(two, "sql1", "echo 2 >/root/file")
+    two.save("saved-two")
+    assert (state(two, "sql1"), state(two, "sql2")) == ("running", "off")
+    two.restore("saved-two")
+    assert output(two, "sql1", "cat /root/file") == "2"
+    assert output(two, "sql2", "cat /root/file") == "1"
+    two.restore("saved-two", only=["sql1"])
+    two.heal("sql2")
+    assert output(two, "sql2", "cat /root/file") == "1"
+    with pytest.raises(LabError, match="the lab has no host sql9; it has sql1, sql2"):
+        two.restore("saved-two", only=["sql9"])
+    assert state(two, "sql2") == "running"
 
 
 def test_two_labs_stand_on_one_state(one, named):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from support.share import CLIENT, DAGS, RESCUED, SERVERS, VIP, Share, tell, told
+from support.share import CLIENT, DAGS, RESCUED, SERVERS, SHARE, VIP, Share, tell, told
 
 STATE = "section one"
+HOSTS = (*SHARE, "mq1")
 
 UNITS = ("nfs-server", "keepalived", "nfs-resync.path", "nfs-sync")
 

@@ -6,11 +6,12 @@ import time
 
 import pytest
 from support.limits import BY_ITSELF
-from support.share import CLIENT, DAGS, RESCUED, SERVERS, Share, tell, told
+from support.share import CLIENT, DAGS, RESCUED, SERVERS, SHARE, Share, tell, told
 
 STATE = "storage"
-ALIKE = [pytest.param(kind, marks=pytest.mark.long) for kind in ("unplug", "partition")]
-"""To the others a server that is cut off is one that lost its power."""
+HOSTS = SHARE
+ALIKE = [pytest.param(kind, marks=pytest.mark.long) for kind in ("freeze", "unplug", "partition")]
+"""To the others a server that stands still, or is cut off, is one that lost its power."""
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def well_again(fab):
     return lambda: fab.settled("nfs")
 
 
-@pytest.mark.parametrize("fault", ["power-loss", "freeze", *ALIKE])
+@pytest.mark.parametrize("fault", ["power-loss", *ALIKE])
 def test_the_loss_of_the_active_server(share, fab, healed, lab, report, fault):
     first, second = share.active(), share.standby()
     with share.writing(fault) as outcome:
@@ -119,7 +120,14 @@ def test_both_servers_off_and_on(share, fab, lab, on):
     assert on(second, f"cat {DAGS}/newest.py") == "newest"
 
 
-def test_a_server_with_older_files_never_leads(share, fab, lab, on):
+@pytest.mark.parametrize(
+    "let_lead",
+    [
+        pytest.param(True, id="the operator lets it lead"),
+        pytest.param(False, id="its peer comes back", marks=pytest.mark.long),
+    ],
+)
+def test_a_server_with_older_files_never_leads_by_itself(share, fab, lab, on, let_lead):
     """Its peer led after it and is gone: it waits for the operator."""
     first, second = share.active(), share.standby()
     lab.fault(first, "power-loss")
@@ -127,30 +135,27 @@ def test_a_server_with_older_files_never_leads(share, fab, lab, on):
     on(second, f"echo after >{DAGS}/after.py")
     lab.fault(second, "power-loss")
     lab.heal(first)
-    time.sleep(15)
-    assert not share.holds(first)
-    assert told(fab, "nobody holds it")
-    assert fab("nfs.lead", first).code == 2
-    lab.heal(second)
-    share.wait_for_active(second, 60)
-    fab.settled("nfs")
-    assert on(first, f"cat {DAGS}/after.py") == "after"
-
-
-def test_the_operator_may_let_the_one_that_is_left_lead(share, fab, lab):
-    first, second = share.active(), share.standby()
-    lab.fault(first, "power-loss")
-    share.wait_for_active(second)
-    lab.fault(second, "power-loss")
-    lab.heal(first)
     try:
-        answer = fab("--yes", "nfs.lead", first, "--i-know")
-        assert answer.code == 0, answer.text
-        share.wait_for_active(first)
+        time.sleep(15)
+        assert not share.holds(first)
+        assert told(fab, "nobody holds it")
+        assert fab("nfs.lead", first).code == 2
+        if let_lead:
+            answer = fab("--yes", "nfs.lead", first, "--i-know")
+            assert answer.code == 0, answer.text
+            share.wait_for_active(first)
     finally:
         lab.heal(second)
+    if let_lead:
+        share.wait_until_fit(second)
+        assert on(second, f"cat {RESCUED}/*/dags/after.py") == "after"
+        on(second, f"rm -r {RESCUED}/*")
+    else:
+        share.wait_for_active(second, 60)
     fab.settled("nfs")
-    assert share.active() == first
+    assert share.active() == (first if let_lead else second)
+    found = on(first, f"cat {DAGS}/after.py 2>/dev/null || echo older")
+    assert found == ("older" if let_lead else "after")
 
 
 def test_the_primary_returns_and_nothing_older_wins(share, fab, lab, on):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import yaml
-from support.database import SQL
+from support.database import DATABASE, SQL
 
 from fabfile.postgres import section
 
 STATE = "section one"
+HOSTS = DATABASE
 
 
 def test_the_packages_come_from_pgdg(postgres, on):

@@ -7,10 +7,11 @@ import shlex
 import time
 
 import pytest
-from support.database import SQL
+from support.database import DATABASE, SQL
 from support.limits import BY_ITSELF, HANDED_OVER
 
 STATE = "database"
+HOSTS = DATABASE
 
 
 @pytest.fixture
@@ -113,6 +114,7 @@ def restored(on, host: str, command: str, *files: str) -> list[int]:
     return [int(code) for code in on(host, "runuser -u postgres -- bash /tmp/restore").split()]
 
 
+@pytest.mark.long
 def test_a_restore_waits_for_the_repository(database, backups_away, on):
     """Recovery would end at a file that is "not there", with less than there is."""
     replica = next(m["name"] for m in database.cluster() if m["role"] == "replica")
@@ -134,9 +136,8 @@ def test_a_restore_waits_for_the_repository(database, backups_away, on):
     on(replica, "systemctl reset-failed recover")
 
 
-@pytest.mark.parametrize(
-    "kind", [AWAY[1], *(pytest.param(one, marks=pytest.mark.long) for one in (AWAY[0], AWAY[2]))]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("kind", AWAY)
 def test_the_loss_of_the_leader_without_the_backup_server(
     database, postgres, backups_away, healed, lab, report, kind
 ):

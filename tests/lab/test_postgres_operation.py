@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 from support import restarting_package
-from support.database import ADDRESSES, SQL
+from support.database import ADDRESSES, DATABASE, SQL
 from support.limits import HANDED_OVER
 
 STATE = "database"
+HOSTS = DATABASE
 
 
 @pytest.fixture

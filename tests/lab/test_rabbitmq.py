@@ -10,6 +10,7 @@ import yaml
 from support.messages import MQ, Queue, starts, told
 
 STATE = "section one"
+HOSTS = MQ
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from support.inventories import some_hosts
 from support.messages import MQ, declared, told
 
 STATE = "queue"
+HOSTS = MQ
 
 pytestmark = [pytest.mark.usefixtures("queue"), pytest.mark.long]
 

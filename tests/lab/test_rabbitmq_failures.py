@@ -9,6 +9,7 @@ from support.limits import HANDED_OVER
 from support.messages import MQ, declared, starts, told
 
 STATE = "queue"
+HOSTS = MQ
 AWAY = 30
 """Seconds that a node stays away; the others go on before it is back."""
 

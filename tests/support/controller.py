@@ -97,7 +97,7 @@ class Controller:
             if answer.code == 0 and not answer.steps("warn"):
                 return
             assert time.monotonic() < deadline, answer.text
-            time.sleep(1)
+            time.sleep(2)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start fab and go on. A test run in the background passes on that SIGINT is ignored."""

@@ -17,6 +17,8 @@ import yaml
 from lab.machine import Lab
 
 SQL = ("sql1", "sql2", "sql3")
+DATABASE = (*SQL, "nfs2")
+"""The database, and where its backups are."""
 ADDRESSES = {"sql1": "192.168.83.148", "sql2": "192.168.83.147", "sql3": "192.168.83.149"}
 CLIENT = "192.168.83.1/32"
 """The controller's address; the writer runs there."""

@@ -27,7 +27,7 @@ def calm(fab, seconds: float = 60) -> None:
         if answer.code == 0 and on_airflow and warned <= {"webservers answer: none does (yet)"}:
             return
         assert time.monotonic() < deadline, answer.text
-        time.sleep(0.5)
+        time.sleep(1)
 
 
 def told(answer, *levels: str) -> str:
@@ -43,6 +43,7 @@ def told_until(fab, words: str, level: str = "error", seconds: float = 30) -> st
         if words in told(answer, level):
             return told(answer, level)
         assert time.monotonic() < deadline, answer.text
+        time.sleep(1)
 
 
 def starts(on) -> list[str]:

@@ -74,7 +74,7 @@ class Operator:
             if code in seen.codes:
                 return seen
             assert time.monotonic() < deadline, seen.text
-            time.sleep(1)
+            time.sleep(2)
 
     def on(self, host: str, command: str) -> str:
         """As root on a host, past the network and the product."""

@@ -12,6 +12,10 @@ cluster: alone
 hosts:
   sql1: {vm: 8, address: 192.168.83.148, ram: 1GB, cpu: 1, disk: 10GB, roles: [postgres]}
 """
+TWO_HOSTS = f"""\
+{ONE_HOST}\
+  sql2: {{vm: 9, address: 192.168.83.147, ram: 1GB, cpu: 1, disk: 10GB, roles: [postgres]}}
+"""
 
 
 def output(lab: Lab, host: str, command: str) -> str:

@@ -82,4 +82,4 @@ class Person:
             if all(one[host]["status"] == one[sister]["status"] for one in said):
                 return
             assert time.monotonic() < deadline, answer.text
-            time.sleep(1)
+            time.sleep(2)

@@ -10,6 +10,8 @@ from pathlib import Path
 from lab.machine import Lab
 
 SERVERS = ("ftp", "nfs2")
+SHARE = (*SERVERS, "airflow", "scheduler2", "haproxy2", "worker1")
+"""The servers, and all that mount the share."""
 VIP = "192.168.83.220"
 DAGS = "/app1/airflow/dags"
 RESCUED = "/app1/airflow/rescued"
@@ -128,3 +130,4 @@ def tell(fab, words: str, level: str = "error", seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not told(fab, words, level):
         assert time.monotonic() < deadline, fab("nfs.check").text
+        time.sleep(1)

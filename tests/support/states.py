@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from support.controller import PROJECT, Controller
+from support.database import DATABASE
+from support.messages import MQ
+from support.share import SHARE
 
 from lab.cache import Cache, key_of, locked
 from lab.image import wanted_image
@@ -46,64 +49,62 @@ def inv(lab: Lab, *arguments: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def settled(*sections: str) -> Callable[[Lab], None]:
-    """Wait until these sections' checks have nothing to say."""
-
-    def wait(lab: Lab) -> None:
-        for section in sections:
-            Controller(lab).settled(section, 240)
-
-    return wait
-
-
 @dataclass(frozen=True)
 class State:
     """Hosts on which some sections have been carried out."""
 
     before: str
+    hosts: tuple[str, ...]  # that it takes to build it; none: all
     build: Callable[[Lab], None]
     files: tuple[str, ...]  # what it is made from, beside what the one before it is made from
-    well: Callable[[Lab], None] = lambda lab: None  # waits until services have started
 
 
 EVERYWHERE = ("hosts.yaml", "lab/override.yaml", "lab/host.py", "fabfile/engine", "fabfile/*.py")
 """What every state is made from. Section 1 opens the ports that the chapters name."""
 
+SETTLING = (
+    ("database", "postgres", DATABASE),
+    ("queue", "rabbitmq", MQ),
+    ("storage", "nfs", SHARE),
+)
+"""From which state on a section's services find each other after a boot, and where they are."""
+
 STATES = {
     "section one": State(
         "bare",
+        (),
         lambda lab: fab(lab, "ssh.trust", "ssh.bootstrap", "base", "hostnames", "hosts", "ssh"),
         (*EVERYWHERE, "fabfile/*/chapter.py", "tests/support/states.py"),
     ),
     "database": State(
         "section one",
+        DATABASE,
         lambda lab: fab(lab, "postgres"),
         ("fabfile/postgres", "files/postgres"),
-        settled("postgres"),
     ),
     "queue": State(
         "database",
+        MQ,
         lambda lab: fab(lab, "rabbitmq"),
         ("fabfile/rabbitmq", "files/rabbitmq"),
-        settled("postgres", "rabbitmq"),
     ),
     "storage": State(
         "queue",
+        SHARE,
         lambda lab: fab(lab, "nfs", "haproxy"),
         ("fabfile/nfs", "files/nfs", "files/keepalived", "fabfile/haproxy", "files/haproxy"),
-        settled("postgres", "rabbitmq", "nfs"),
     ),
     "python": State(
         "storage",
+        SHARE,
         lambda lab: fab(lab, "python-build"),
         ("files/python-build",),
-        settled("postgres", "rabbitmq", "nfs"),
     ),
     "whole": State(
         "python",
+        (),
         lambda lab: inv(lab, "cluster.deploy", "--yes"),
         ("fabfile/airflow", "files/airflow", "files/systemd", "fabfile/operator"),
-        lambda lab: inv(lab, "cluster.status", "--wait", "300"),
     ),
 }
 
@@ -117,27 +118,42 @@ def key(name: str) -> str:
     return key_of(key(state.before), *paths)
 
 
-def begin(lab: Lab, name: str) -> None:
-    """The lab's hosts are in this state, whatever they were before."""
+def begin(lab: Lab, name: str, hosts: Sequence[str] = ()) -> None:
+    """The lab is in this state, whatever it was before; only these of its hosts are on, if any."""
     if name == "bare":
         lab.down()
         lab.up()
         return
-    state, saved = STATES[name], f"test-{name.replace(' ', '-')}-{key(name)}"
+    saved = f"test-{name.replace(' ', '-')}-{key(name)}"
     with locked(lab.state.parent / f".{saved}.lock", lambda: None):
-        if saved in lab.store.names():
-            began = time.monotonic()
-            lab.restore(saved)
-            what = "restored"
-        else:
-            begin(lab, state.before)
-            began = time.monotonic()
-            state.build(lab)
-            lab.save(saved, "what tests begin from")
+        if saved not in lab.store.names():
+            state = STATES[name]
+            begin(lab, state.before, state.hosts)
+            with timed(f"state {name}: built"):
+                state.build(lab)
+                lab.save(saved, "what tests begin from", boot=False)
             forget_older(lab, saved)
-            what = "built"
-    state.well(lab)
-    TOLD.append(f"state {name}: {what} in {time.monotonic() - began:.0f} s")
+    with timed(f"state {name}: restored"):
+        lab.restore(saved, hosts)
+        settle(lab, name, hosts or tuple(lab.hosts()))
+
+
+@contextmanager
+def timed(what: str) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    TOLD.append(f"{what} in {time.monotonic() - began:.0f} s")
+
+
+def settle(lab: Lab, name: str, hosts: Sequence[str]) -> None:
+    """Wait until the services on these hosts have nothing to say any more."""
+    if name == "whole":
+        inv(lab, "cluster.status", "--wait", "300")
+        return
+    order = list(STATES)
+    for state, section, where in SETTLING:
+        if order.index(state) <= order.index(name) and set(where) <= set(hosts):
+            Controller(lab).settled(section, 240)
 
 
 def forget_older(lab: Lab, saved: str) -> None:
