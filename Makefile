@@ -65,7 +65,7 @@ ifdef SECTION
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint unit
 	$(BIN)/pytest $(call labs,section) -m 'not long' $(call of_section,$(SECTION))
 else
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint unit-each lab-cache
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target PYTHONS='3.9 3.13' lint unit-each lab-cache
 	@$(MAKE) --no-print-directory lab-test
 endif
 
@@ -78,8 +78,9 @@ lint: $(VENV)/.dev ## ruff, mypy, shellcheck
 unit: $(VENV)/.dev ## no root, seconds
 	$(BIN)/pytest -q -n 2 tests/unit
 
+PYTHONS ?= 3.9 3.10 3.11 3.12 3.13
 unit-each: $(VENV)/.dev ## the same on every Python from 3.9 to 3.13 that the machine has
-	@tests/unit/on-each-python $(VENV)
+	@tests/unit/on-each-python $(VENV) $(PYTHONS)
 
 lab-cache: $(VENV)/.dev
 	@$(BIN)/inv lab.build
@@ -88,6 +89,7 @@ lab-test: $(VENV)/.dev ## on real hosts, in two labs; needs root
 	$(BIN)/pytest $(call labs,lab) -m 'not long' tests/lab
 
 test-long: $(VENV)/.dev ## what takes longer than CI should; goes on where it was cut off; leaves docs/test-long.md
+	@$(MAKE) --no-print-directory unit-each
 	-$(BIN)/pytest $(call labs,long) --resume -m 'long and not alone' tests/lab
 	-$(BIN)/pytest -v --ledger .tests/long.jsonl --resume -m 'long and alone' tests/lab
 	$(BIN)/python tests/report.py .tests/long.jsonl >docs/test-long.md

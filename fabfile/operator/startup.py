@@ -81,7 +81,7 @@ def queue(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
     )
     yield stage(f"RabbitMQ starts on {nodes[0].name}", nodes[0], first)
     runs = replace(service(unit), timeout=700)
-    yield stage("RabbitMQ runs on every node", nodes, runs, all_run(nodes))
+    yield stage("RabbitMQ runs on every node", nodes, runs, all_run(nodes, cluster))
 
 
 def stopped_as(text: str) -> str:

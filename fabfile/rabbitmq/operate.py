@@ -26,7 +26,9 @@ def restart(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
     refuse_without(members(cluster), facts, "restarting another one could cost the majority")
     for host in hosts:
         step = action(f"{host.name} has restarted", restart_commands(cluster), timeout=900)
-        yield stage(f"restart {host.name}", host, step.clearing(RESTART), all_run(members(cluster)))
+        yield stage(
+            f"restart {host.name}", host, step.clearing(RESTART), all_run(members(cluster), cluster)
+        )
     if not mirrored(cluster):
         yield stage(
             "spread the leaders",
@@ -156,7 +158,7 @@ def join(
             unless=f"unit_is {SERVICE} active enabled",
             timeout=700,
         ),
-        all_run(members(cluster)),
+        all_run(members(cluster), cluster),
     )
     if not mirrored(cluster):
         step = action(f"replicas on {host} are made", f"rabbitmq-queues grow rabbit@{host} all")
@@ -195,4 +197,4 @@ EOF
 rabbitmqctl -q eval_file "$temp")""",
     )
     yield stage("a new cookie", members(cluster), take, cookie_file(cluster))
-    yield stage("all nodes still know each other", first, all_run(members(cluster)))
+    yield stage("all nodes still know each other", first, all_run(members(cluster), cluster))

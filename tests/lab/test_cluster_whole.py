@@ -71,6 +71,7 @@ def test_a_bundle_for_a_bug_report_holds_no_password(whole, tmp_path):
         assert [file for file, text in texts.items() if value in text] == [], name
 
 
+@pytest.mark.long
 def test_a_power_cycle(whole, report):
     began = time.monotonic()
     code, said = whole("cluster.stop", "--yes")

@@ -81,8 +81,17 @@ def test_every_door_leads_where_it_should(proxies):
         assert f"[cluster] {name}:5000 leads to the primary" in fine
         assert f"[cluster] {name}:5001 leads to a replica" in fine
     assert "[cluster] redundancy: survives the loss of airflow or haproxy2" in fine
-    rows = proxies("haproxy.status").data["tables"]["haproxy.status"]
-    assert [row["holds"] for row in rows] == ["airflow-vip", ""]
+
+
+def test_a_table_shows_who_holds_the_vip_and_knows_the_primary(proxies):
+    deadline = time.monotonic() + 20  # on a busy machine the VIP may have left for a moment
+    while True:
+        answer = proxies("haproxy.status")
+        rows = answer.data["tables"]["haproxy.status"]
+        if [row["holds"] for row in rows] == ["airflow-vip", ""]:
+            break
+        assert time.monotonic() < deadline, answer.text
+        time.sleep(1)
     assert all(row["primary"] in SQL for row in rows)
 
 
@@ -237,7 +246,7 @@ def test_haproxy_that_is_killed_starts_again(database, proxies, on, report, heal
 @pytest.mark.parametrize(
     ("breaking", "mending"),
     [
-        ("systemctl stop haproxy", ""),
+        pytest.param("systemctl stop haproxy", "", marks=pytest.mark.long),
         ("systemctl kill -s STOP haproxy", "systemctl kill -s CONT haproxy"),
     ],
     ids=["stopped", "hangs"],
@@ -381,6 +390,7 @@ def test_power_loss_of_the_database_s_leader(database, proxies, healed, lab, rep
     assert f"Server primary/{leader} is DOWN" in logged
 
 
+@pytest.mark.long
 def test_switchover_of_the_database(database, proxies, report):
     with database.writing(through=WRITE) as outcome:
         assert proxies("postgres.switchover").code == 0
@@ -405,6 +415,7 @@ def test_reads_go_to_the_primary_when_no_replica_is_left(database, proxies, on):
     calm(proxies)
 
 
+@pytest.mark.long
 def test_a_proxy_that_does_not_reach_the_database_is_told(database, proxies, on):
     leader = database.leader()
     gone = [ADDRESSES[leader]]
@@ -429,6 +440,7 @@ def test_a_proxy_that_does_not_reach_the_database_is_told(database, proxies, on)
     calm(proxies)
 
 
+@pytest.mark.long
 def test_a_database_that_cannot_be_asked_is_told(database, proxies, on, healed):
     try:
         for name in SQL:

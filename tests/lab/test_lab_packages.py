@@ -14,6 +14,8 @@ from support.states import lab_name
 
 from lab.machine import CHECKOUT, Lab
 
+pytestmark = pytest.mark.long
+
 HOSTS = {
     "sql1": "{vm: 8, address: 192.168.83.148, ram: 1GB, cpu: 1, disk: 10GB, roles: [target]}",
     "sql2": "{vm: 9, address: 192.168.83.147, ram: 1GB, cpu: 1, disk: 10GB, roles: [target]}",
@@ -170,7 +172,6 @@ def test_rabbitmq_and_erlang_have_to_be_pinned(fresh):
     ]
 
 
-@pytest.mark.long
 def test_rabbitmq_is_as_its_vendor_packages_it(fresh):
     lab = fresh("sql1")
     add_repositories(lab, "sql1", rabbitmq_repositories())
@@ -199,7 +200,6 @@ def test_haproxy_runs_as_it_comes_and_has_rhels_paths(fresh):
     assert lab.root_shell("sql1", "ls /run/haproxy /etc/rsyslog.d/49*").returncode != 0
 
 
-@pytest.mark.long
 def test_c_is_compiled_against_what_python_needs(fresh):
     lab = fresh("sql1")
     headers = "openssl bzip2 libffi zlib xz readline sqlite ncurses gdbm libuuid libnsl2"
@@ -237,7 +237,6 @@ def test_an_example_of_keepalived_takes_addresses_that_nobody_asked_for(fresh):
     until(lambda: "192.168.200.16" in output(lab, "sql1", "ip -br address"))
 
 
-@pytest.mark.long
 def test_vrrp_moves_an_address(fresh):
     lab = fresh("sql1", "sql2")
 
@@ -290,7 +289,6 @@ def share(lab: Lab, servers: tuple[str, ...], address: str) -> None:
     output(lab, "worker1", "systemctl daemon-reload && systemctl start shared.automount")
 
 
-@pytest.mark.long
 def test_nfs_is_written_and_read_on_both_sides_and_outlives_its_server(fresh):
     lab = fresh("sql1", "worker1")
     share(lab, ("sql1",), lab.host("sql1").address)
@@ -312,7 +310,6 @@ def test_nfs_is_written_and_read_on_both_sides_and_outlives_its_server(fresh):
         assert reading.result() == "sql1"
 
 
-@pytest.mark.long
 def test_nfs_goes_on_with_another_server_at_the_same_address(fresh):
     lab = fresh("sql1", "sql2", "worker1")
     share(lab, ("sql1", "sql2"), VIP)

@@ -194,6 +194,7 @@ def test_a_leader_that_froze_does_not_lead_when_it_thaws(database, healed, lab, 
     postgres.settled("postgres")
 
 
+@pytest.mark.long
 def test_a_leader_cut_from_its_peers_only(database, healed, lab, report, postgres):
     database.wait_until_apart()
     leader = database.leader()

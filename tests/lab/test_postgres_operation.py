@@ -59,6 +59,7 @@ def test_a_setting_that_hosts_yaml_no_longer_has_goes(database, postgres):
     postgres.settled("postgres")
 
 
+@pytest.mark.long
 def test_an_update_takes_one_member_after_the_other(database, postgres, lab, on, tmp_path, report):
     database.wait_until_healthy()
     restarting_package.offer(lab, SQL, tmp_path)

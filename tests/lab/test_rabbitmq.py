@@ -148,6 +148,7 @@ def test_new_passwords_without_a_restart(queue, fab):
     assert fab("rabbitmq").steps("changed") == set()
 
 
+@pytest.mark.long
 def test_a_node_that_stood_alone_is_refused_then_joins(queue, fab, on):
     on(
         "mq3",

@@ -70,13 +70,8 @@ def whole_by_itself(fab) -> bool:
     return True
 
 
-@pytest.mark.parametrize(
-    "leads",
-    [
-        pytest.param(True, id="leader"),
-        pytest.param(False, id="follower", marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("leads", [True, False], ids=["leader", "follower"])
 def test_a_partition_of_one_node(queue, fab, healed, lab, on, report, leads):
     on("mq1", declared("lab"))
     alone = next(name for name in MQ if (name == queue.leader()) == leads)

@@ -259,7 +259,6 @@ FAULTS = (
         root("sql3", "systemctl stop etcd"),
         as_told("PG_ETCD_MEMBER_DOWN"),
         "no leader can be elected",
-        long=False,
     ),
     Fault(
         "RabbitMQ is stopped inside its node",

@@ -101,10 +101,13 @@ STATES = {
         ("files/python-build",),
     ),
     "whole": State(
-        "python",
+        "storage",
         (),
         lambda lab: inv(lab, "cluster.deploy", "--yes"),
-        ("fabfile/airflow", "files/airflow", "files/systemd", "fabfile/operator"),
+        (
+            "files/python-build",
+            *("fabfile/airflow", "files/airflow", "files/systemd", "fabfile/operator"),
+        ),
     ),
 }
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PAUSE = 5
 """Seconds between two looks of --watch."""
-SHORT_PAUSE = 2
+SHORT_PAUSE = 4
 """Seconds between two looks of --wait."""
 THOROUGH = "ask also what takes long: what is installed, each worker by Celery, time sources"
 
