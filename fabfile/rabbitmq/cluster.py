@@ -121,8 +121,8 @@ fi""",
 def all_run(hosts: Sequence[Host], cluster: Cluster) -> Step:
     """This node sees the nodes of all these servers running.
 
-    Its management API says so at once; the command line, which takes a second and a processor,
-    where the API is not there (yet).
+    The management API is asked, and rabbitmqctl only where the API does not answer: rabbitmqctl
+    starts Erlang, which takes a second of CPU.
     """
     asked = (
         f"{api(cluster, 'nodes?columns=name,running')} | tr '{{' '\\n' | grep '\"running\":true'"

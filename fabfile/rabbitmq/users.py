@@ -24,7 +24,7 @@ def users(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         )
     if host != first:
         return
-    yield account("admin", ADMIN, cluster, f"{api(cluster, 'whoami')} >/dev/null || ")
+    yield account("admin", ADMIN, cluster, f"{api(cluster, 'whoami')} >/dev/null")
     yield steps.command(
         "user admin is an administrator",
         "rabbitmqctl set_user_tags admin administrator",
@@ -60,11 +60,12 @@ fi""",
     )
 
 
-def account(name: str, secret: Secret, cluster: Cluster, quicker: str = "") -> Step:
+def account(name: str, secret: Secret, cluster: Cluster, login: str = "") -> Step:
     """A user with the password of secrets.yaml, which is read from standard input.
 
-    `quicker`: what may show it without a start of Erlang.
+    `login`: a command that succeeds with this password only, tried before rabbitmqctl.
     """
+    authenticates = f"printf '%s' \"$text\" | rabbitmqctl -q authenticate_user {name}"
     return fed(
         f"user {name} with the password of secrets.yaml",
         f"""if rabbitmqctl -q list_users | cut -f1 | grep -x {name} >/dev/null
@@ -73,7 +74,7 @@ else change=add_user
 fi
 rabbitmqctl "$change" {name}""",
         cluster.secret(secret),
-        unless=f"{quicker}printf '%s' \"$text\" | rabbitmqctl -q authenticate_user {name}",
+        unless=f"{login} || {authenticates}" if login else authenticates,
     )
 
 

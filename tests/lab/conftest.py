@@ -52,7 +52,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="module")
 def lab(request) -> Iterator[Lab]:
-    """The hosts of hosts.yaml, in the state that the test file names; HOSTS, if not all are on."""
+    """The hosts of hosts.yaml in the test file's STATE; with HOSTS there, only those are on."""
     if os.geteuid() != 0:
         pytest.fail("the lab needs root")
     opened = Lab.open(lab_name())

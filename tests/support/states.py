@@ -122,7 +122,7 @@ def key(name: str) -> str:
 
 
 def begin(lab: Lab, name: str, hosts: Sequence[str] = ()) -> None:
-    """The lab is in this state, whatever it was before; only these of its hosts are on, if any."""
+    """The lab is in this state, whatever it was before; only `hosts` are on, if any are named."""
     if name == "bare":
         lab.down()
         lab.up()
