@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 install = { apt-get install -yq --no-install-recommends $(1) || { apt-get update -q && apt-get install -yq --no-install-recommends $(1); }; } >/dev/null || \
   { echo '$(1) is missing here and could not be installed: apt-get install $(1)' >&2; exit 1; }
 
-.PHONY: help setup demo test test-long unit unit-each lint lab-cache lab-test bench lock clean
+.PHONY: help setup demo test test-long unit unit-each lint lab-cache lab-test docs bench lock clean
 
 help: ## these lines
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -25,12 +25,12 @@ ifneq ($(shell cat $(VENV)/.ready 2>/dev/null),$(CURDIR))
 new_venv := rm -rf $(VENV)
 endif
 
-$(VENV)/.ready: requirements.txt Makefile fabfile/engine/launcher
+$(VENV)/.ready: requirements.txt Makefile runbook/cli/launcher
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(call install,python3-venv)
 	@$(new_venv)
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
-	@for program in fab inv; do install -m 0755 fabfile/engine/launcher $(BIN)/$$program; done
+	@for program in fab inv; do install -m 0755 runbook/cli/launcher $(BIN)/$$program; done
 	@pwd -P >$@
 
 $(VENV)/.dev: $(VENV)/.ready requirements-dev.txt
@@ -69,10 +69,11 @@ else
 	@$(MAKE) --no-print-directory lab-test
 endif
 
-lint: $(VENV)/.dev ## ruff, mypy, shellcheck
+lint: $(VENV)/.dev ## ruff, mypy, import contracts, shellcheck
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	shellcheck -x $$(git ls-files -co --exclude-standard | xargs -r grep -lE '^#!.*\b(ba)?sh$$|^# shellcheck shell=' -- )
 
 unit: $(VENV)/.dev ## no root, seconds
@@ -93,6 +94,9 @@ test-long: $(VENV)/.dev ## what takes longer than CI should; goes on where it wa
 	-$(BIN)/pytest $(call labs,long) --resume -m 'long and not alone' tests/lab
 	-$(BIN)/pytest -v --ledger .tests/long.jsonl --resume -m 'long and alone' tests/lab
 	$(BIN)/python tests/report.py .tests/long.jsonl >docs/test-long.md
+
+docs: $(VENV)/.ready ## write the pages that are made from the code
+	@$(BIN)/python -m tools.docs
 
 bench: $(VENV)/.ready ## a run that changes nothing, against ssh, pyinfra and Ansible
 	$(BIN)/python tests/bench/bench.py

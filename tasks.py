@@ -6,9 +6,8 @@ from invoke import Collection
 
 from fabfile.operator.cluster import cluster
 from fabfile.operator.inventory import inventory
-from fabfile.operator.reference import reference
 from fabfile.operator.runbook import runbook
 from fabfile.operator.secrets import secrets
 from lab.tasks import lab
 
-ns = Collection(cluster, inventory, runbook, secrets, reference, lab)
+ns = Collection(cluster, inventory, runbook, secrets, lab)

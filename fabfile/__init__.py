@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from invoke import Collection
+from runbook.declare.contents import Contents
 
 from . import (
     airflow,
@@ -17,29 +17,24 @@ from . import (
     ssh,
     systemd,
 )
-from .airflow import rotate, upgrade, users
-from .operator import update
+from .shared.sources import Sources
+from .shared.versions import Versions
 
-AIRFLOW_DAY_TWO = (users, rotate, upgrade)
-"""Parts of the section airflow that are made of systemd's, and so come after it."""
-
-BASE_DAY_TWO = (update,)
-"""Part of the section base that keeps all sections' clusters whole, and so comes after them."""
-
-SECTIONS = (
-    base.section,
-    hostnames.section,
-    hosts.section,
-    ssh.section,
-    python_build.section,
-    postgres.section,
-    rabbitmq.section,
-    nfs.section,
-    haproxy.section,
-    airflow.section,
-    systemd.section,
+CONTENTS = Contents(
+    (
+        base.section,
+        hostnames.section,
+        hosts.section,
+        ssh.section,
+        python_build.section,
+        postgres.section,
+        rabbitmq.section,
+        nfs.section,
+        haproxy.section,
+        airflow.section,
+        systemd.section,
+    ),
+    shared={"versions": Versions, "sources": Sources},
 )
 
-ns = Collection()
-for section in SECTIONS:
-    ns.add_collection(section.collection())
+ns = CONTENTS.collection()

@@ -2,53 +2,69 @@
 
 from __future__ import annotations
 
-from .engine import steps
-from .engine.cluster import Cluster, Host
-from .engine.errors import MissingFact
-from .engine.probes import OK, WARN, Answer, Findings, Probes, Verdict, probe
-from .engine.section import Facts, Section
-from .engine.step import Steps
-from .sources import urls
-from .vitals import NO_TIME_SOURCE, TIME, VITALS, judged
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from runbook.declare import steps
+from runbook.declare.facts import Facts
+from runbook.declare.operations import Part
+from runbook.declare.probes import OK, WARN, Answer, Finding, Findings, Probes, Verdict, probe
+from runbook.declare.section import Section
+from runbook.declare.step import Steps
+from runbook.errors import MissingFact
+from runbook.inventory.cluster import Cluster, Host
+from runbook.inventory.entry import HostName, PackageName
+from runbook.inventory.schema import Objection, Settings, Understood
+
+from .shared.sources import Sources, urls
+from .shared.vitals import CAUSES, NO_TIME_SOURCE, TIME, VITALS, findings_of, in_short
+
+if TYPE_CHECKING:
+    from runbook.execute.run import Run
+
+
+class Base(Settings, frozen=True):
+    """Settings of the section `base`."""
+
+    packages: list[PackageName] = msgspec.field(
+        default_factory=lambda: ["vim", "curl", "wget", "rsync", "nfs-utils", "firewalld", "chrony"]
+    )
+    """What every server gets; firewalld and chrony have to be among them."""
+    ntp: list[HostName] = msgspec.field(default_factory=list)
+    """Time servers; empty keeps the distribution's."""
+
+    def objections(self, inventory: Understood) -> Iterator[Objection]:
+        """No packages at all."""
+        if not self.packages:
+            yield Objection("is empty; Section 1 needs firewalld and chrony", ("base", "packages"))
+
 
 section = Section(
-    "base", on="all", runbook="1.1", about="Prepare every server: packages, user, time, firewall."
+    "base",
+    on="all",
+    runbook="1.1",
+    about="Prepare every server: packages, user, time, firewall.",
+    settings=Base,
+    after=("base.update",),
+    parts=(Part("base.update", ("ssh.bootstrap",), on_request=True, planned=False),),
+    part="hosts",
 )
 
-PORTS = {
-    "haproxy": ("5000/tcp", "5001/tcp", "7000/tcp", "8081/tcp"),
-    "webserver": ("8080/tcp",),
-    "flower": ("5555/tcp",),
-    "postgres": ("5432/tcp", "8008/tcp"),
-    "rabbitmq": ("5672/tcp", "15672/tcp", "15692/tcp"),
-    "nfs": ("2049/tcp",),
-}
-"""Ports that a role serves to the network."""
 
-PRIVATE_PORTS = {
-    "postgres": ("postgres", ("2379/tcp", "2380/tcp")),
-    "rabbitmq": ("rabbitmq", ("4369/tcp", "25672/tcp", "35672-35682/tcp")),
-    "worker": ("webserver", ("8793/tcp",)),
-    "triggerer": ("webserver", ("8794/tcp",)),
-}
-"""Ports that a role opens to the hosts of one role only.
-
-etcd's; epmd, Erlang distribution and the CLI tools; the logs that the web UI fetches.
-"""
-
-VRRP_ROLES = ("haproxy", "nfs")
-"""Roles whose keepalived talks to its peer; without VRRP let in, both would hold the VIP."""
+section.may_find(*CAUSES)
 
 
 @section.task
 def packages(host: Host, cluster: Cluster) -> Steps:
     """Install the packages that every server has in common."""
-    yield steps.packages(*cluster.base.packages)
+    yield steps.packages(*cluster[Base].packages)
 
 
 def epel(cluster: Cluster) -> Steps:
     """EPEL's repository, for the sections that need more than the distribution has."""
-    source = cluster.sources.epel
+    source = cluster[Sources].epel
     signed = steps.signed(*filter(None, [source.key]), metadata=False)
     yield steps.release_variable()
     yield steps.repository(
@@ -104,21 +120,22 @@ def firewall(host: Host, cluster: Cluster) -> Steps:
             f"firewall-offline-cmd --query-port={ssh_port}/tcp",
         )
     yield steps.service("firewalld.service")
-    ports = [port for role in host.roles for port in PORTS.get(role, ())]
+    opened = [port for role in cluster.roles_of(host) for port in role.ports if not port.callers]
+    ports = [port.number for port in opened if "/" in port.number]
     if ssh_port != 22:
         ports.append(f"{ssh_port}/tcp")
     if ports:
         yield steps.firewall_ports(*dict.fromkeys(ports))
-    if set(host.roles) & set(VRRP_ROLES):
-        yield steps.firewall_protocol("vrrp")
+    for protocol in dict.fromkeys(port.number for port in opened if "/" not in port.number):
+        yield steps.firewall_protocol(protocol)
     yield from private_ports(host, cluster)
 
 
 def private_ports(host: Host, cluster: Cluster) -> Steps:
     """The ports that only the hosts of one role may reach."""
-    for role in host.roles:
-        if role in PRIVATE_PORTS:
-            callers, private = PRIVATE_PORTS[role]
+    for role in cluster.roles_of(host):
+        for callers in dict.fromkeys(port.callers for port in role.ports if port.callers):
+            private = [port.number for port in role.ports if port.callers == callers]
             addresses = [other.address for other in cluster.group(callers) if other != host]
             if addresses:
                 yield steps.firewall_ports_from(addresses, private)
@@ -127,8 +144,8 @@ def private_ports(host: Host, cluster: Cluster) -> Steps:
 @section.task
 def time(host: Host, cluster: Cluster) -> Steps:
     """Keep the clock right with chrony."""
-    if cluster.base.ntp:
-        servers = [f"server {server} iburst" for server in cluster.base.ntp]
+    if cluster[Base].ntp:
+        servers = [f"server {server} iburst" for server in cluster[Base].ntp]
         yield steps.block("/etc/chrony.conf", "time servers", servers).then(
             steps.restarted("chronyd.service")
         )
@@ -158,4 +175,46 @@ def follows_a_source(answer: Answer) -> Verdict:
 @section.verdict(needs=[TIME, VITALS])
 def together(cluster: Cluster, facts: Facts) -> Findings:
     """How the servers are, and whether their clocks agree."""
-    yield from judged(cluster, facts)
+    yield from findings_of(cluster, facts)
+
+
+def in_batches(run: Run, hosts: Sequence[Host]) -> Iterator[Sequence[Host]]:
+    """As in cluster.reboot; imported late, as a list of tasks needs none of it."""
+    from runbook.operate.rolling import updates
+
+    return updates(run, hosts)
+
+
+@section.task(alone=True, rolling=in_batches)
+def update(host: Host, cluster: Cluster) -> Steps:
+    """Bring all packages up to date (dnf upgrade), in batches. By name only.
+
+    New packages may restart services. So servers at work are updated like `inv cluster.reboot`
+    reboots them: never two with a role in common, leaders last, the next ones only when all checks
+    are fine again. It refuses to begin while a check finds an error.
+    """
+    yield steps.updated()
+
+
+@section.status_line
+def line(cluster: Cluster, facts: Facts, findings: Sequence[Finding]) -> str:
+    """How many answer, how far their clocks are apart, the fullest disk."""
+    return in_short(cluster, facts)
+
+
+section.collect(
+    units=("sshd", "chronyd", "firewalld"),
+    files=("/etc/hosts", "/etc/chrony.conf", "/etc/os-release", "/etc/selinux/config"),
+    commands=(
+        "uptime",
+        "uname -a",
+        "df -hT; df -i",
+        "free -m",
+        "ip -br addr; ip route",
+        "ss -lntu",
+        "chronyc -n tracking",
+        "systemctl --failed --no-pager",
+        "firewall-cmd --list-all",
+        "ps -eo pid,user,pcpu,pmem,etimes,comm --sort=-pmem | head -40",
+    ),
+)

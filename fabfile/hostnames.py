@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .engine.cluster import Cluster, Host
-from .engine.probes import Probes, first_word_is, probe
-from .engine.section import Section
-from .engine.step import Steps
-from .engine.steps import hostname, reboot_if_noted
+from runbook.declare.probes import Probes, first_word_is, probe
+from runbook.declare.section import Section
+from runbook.declare.step import Steps
+from runbook.declare.steps import hostname, reboot_if_noted
+from runbook.inventory.cluster import Cluster, Host
 
 section = Section(
     "hostnames", on="all", runbook="1.2", about="Name every server, and reboot where that needs it."

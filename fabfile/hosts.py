@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .engine.cluster import Cluster, Host
-from .engine.probes import Probes, first_word_is, probe
-from .engine.section import Section
-from .engine.step import Steps
-from .engine.steps import block
+from runbook.declare.probes import Probes, first_word_is, probe
+from runbook.declare.section import Section
+from runbook.declare.step import Steps
+from runbook.declare.steps import block
+from runbook.inventory.cluster import Cluster, Host
 
 section = Section(
     "hosts", on="all", runbook="1.3", about="Teach every server the names of all others."

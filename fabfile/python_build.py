@@ -5,18 +5,33 @@ What the distribution calls python3 stays as it is (`make altinstall`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
-from .airflow import chapter as airflow
-from .engine import steps
-from .engine.cluster import Cluster, Host
-from .engine.probes import ERROR, OK, Answer, Probes, Verdict, probe
-from .engine.section import Fact, Facts, Section
-from .engine.step import Step, Steps
-from .settings import PYTHON_SHA256, python_series
+from runbook.declare import steps
+from runbook.declare.facts import Fact, Facts
+from runbook.declare.operations import Part
+from runbook.declare.probes import ERROR, OK, Answer, Probes, Verdict, probe
+from runbook.declare.section import Section
+from runbook.declare.step import Step, Steps
+from runbook.inventory.cluster import Cluster, Host
+from runbook.inventory.entry import AbsolutePath
+from runbook.inventory.schema import Objection, Settings, Understood
+
+from .shared import airflow
+from .shared.sources import Sources
+from .shared.versions import Versions
 from .ssh import key_host
 from .ssh import ship as to_other
+
+PYTHON_SHA256 = {
+    "3.9.16": "1ad539e9dbd2b42df714b69726e0693bc6b9d2d2c8e91c2e43204026605140c5",
+    "3.9.25": "a7438eabd3a48139f42d4e058096af8d880b0bb6e8fb8c78838892e4ce5583f2",
+    "3.11.7": "068c05f82262e57641bd93458dfa883128858f5f4997aad7a36fd25b13b29209",
+    "3.11.9": "e7de3240a8bc2b1e1ba5c81bf943f06861ff494b69fda990ce2722a504c6153d",
+    "3.11.14": "563d2a1b2a5ba5d5409b5ecd05a0e1bf9b028cf3e6a6f0c87a5dc8dc3f2d9182",
+}
+"""sha256 of python.org's Python-VERSION.tgz, where it is known (pyenv's build definitions)."""
 
 PACKAGES = (
     *("gcc", "make", "tar", "gzip", "xz"),
@@ -34,6 +49,32 @@ ROOM = 1500
 
 IMPORTS = "ssl, sqlite3, lzma, bz2, ctypes, readline"
 """Modules that are left out silently where their headers are missing."""
+
+
+class Python(Settings, frozen=True):
+    """Settings of the section `python-build`."""
+
+    prefix: AbsolutePath = "/usr/local"
+    """Where it is installed, on every server of Airflow."""
+    optimizations: bool = True
+    """A faster Python, whose build takes ten minutes instead of three."""
+
+    def objections(self, inventory: Understood) -> Iterator[Objection]:
+        """A tarball of another version, or one whose hash nobody knows."""
+        versions, sources = inventory.get(Versions), inventory.get(Sources)
+        if not versions or not sources:
+            return
+        url = sources.python.url
+        if url and versions.python not in url:
+            sentence = (
+                f"{url} does not name Python {versions.python}, which versions.python asks for"
+            )
+            yield Objection(sentence, ("sources", "python", "url"))
+        if not sources.python.sha256 and versions.python not in PYTHON_SHA256:
+            yield Objection(
+                f"is missing: the tarball's hash is known for {', '.join(PYTHON_SHA256)} only",
+                ("sources", "python", "sha256"),
+            )
 
 
 def builder(cluster: Cluster) -> Host:
@@ -56,21 +97,26 @@ def only_builder(cluster: Cluster) -> list[Host]:
 section = Section(
     "python-build",
     on=everybody,
+    key="python",
+    settings=Python,
     runbook="Install Python",
     about="Build Python from source once, and ship it to every server of Airflow.",
+    # It waits on VM1 for the compiler, and the mounts and HAProxy of VM1 would wait for it.
+    after=("nfs", "haproxy"),
+    parts=(Part("python-build.start", ("ssh",), planned=False),),
 )
 
 
 def url(cluster: Cluster) -> str:
     """Where the tarball is."""
-    version = cluster.versions.python
+    version = cluster[Versions].python
     at_home = f"https://www.python.org/ftp/python/{version}/Python-{version}.tgz"
-    return cluster.sources.python.url or at_home
+    return cluster[Sources].python.url or at_home
 
 
 def sha256(cluster: Cluster) -> str:
     """What the tarball hashes to."""
-    return cluster.sources.python.sha256 or PYTHON_SHA256[cluster.versions.python]
+    return cluster[Sources].python.sha256 or PYTHON_SHA256[cluster[Versions].python]
 
 
 def tarball(cluster: Cluster) -> str:
@@ -80,17 +126,17 @@ def tarball(cluster: Cluster) -> str:
 
 def source(cluster: Cluster) -> str:
     """Where it is unpacked and compiled."""
-    return f"{WORK}/Python-{cluster.versions.python}"
+    return f"{WORK}/Python-{cluster[Versions].python}"
 
 
 def python(cluster: Cluster) -> str:
     """The interpreter, such as /usr/local/bin/python3.9."""
-    return f"{cluster.python.prefix}/bin/python{python_series(cluster.versions)}"
+    return f"{cluster[Python].prefix}/bin/python{cluster[Versions].python_series}"
 
 
 def library(cluster: Cluster) -> str:
     """Its library, such as /usr/local/lib/python3.9."""
-    return f"{cluster.python.prefix}/lib/python{python_series(cluster.versions)}"
+    return f"{cluster[Python].prefix}/lib/python{cluster[Versions].python_series}"
 
 
 def mark(cluster: Cluster) -> str:
@@ -100,8 +146,8 @@ def mark(cluster: Cluster) -> str:
 
 def made_from(cluster: Cluster) -> str:
     """What stands in the mark: version, source, and how it was configured."""
-    options = "optimized" if cluster.python.optimizations else "plain"
-    return f"{cluster.versions.python} {sha256(cluster)} {options}"
+    options = "optimized" if cluster[Python].optimizations else "plain"
+    return f"{cluster[Versions].python} {sha256(cluster)} {options}"
 
 
 def installed(cluster: Cluster) -> str:
@@ -159,7 +205,7 @@ def build(host: Host, cluster: Cluster) -> Steps:
     """
     yield from begun(cluster)
     for stage in ("configured", "compiled", "installed"):
-        yield waited(f"Python {cluster.versions.python} is {stage}", stage, cluster)
+        yield waited(f"Python {cluster[Versions].python} is {stage}", stage, cluster)
 
 
 @section.task(on=only_builder, alone=True)
@@ -178,18 +224,19 @@ def begun(cluster: Cluster) -> Steps:
     yield steps.required(
         f"room for the build in {WORK}",
         f"{installed(cluster)} || [[ -d {source(cluster)} ]] || "
-        f"(($(df --output=avail -m $(ls -d {WORK} 2>/dev/null || echo /var) | tail -1) >= {ROOM}))",
+        f'(($(df --output=avail -m "$(ls -d {WORK} 2>/dev/null || echo /var)" | tail -1) '
+        f">= {ROOM}))",
         f"""df -h {WORK}
 echo 'The build of Python takes {ROOM} MB there. Make room, or mount a larger disk.'""",
     )
     yield steps.directory(SCRIPT.rpartition("/")[0])
     yield steps.template(SCRIPT, "python-build/build", {}, mode="0755")
     yield steps.command(
-        f"the build of Python {cluster.versions.python} has begun",
+        f"the build of Python {cluster[Versions].python} has begun",
         f"""systemctl reset-failed {UNIT} 2>/dev/null || :
 systemd-run --quiet --unit={UNIT} --property=Nice=10 \\
   {SCRIPT} {WORK} {tarball(cluster)} {mark(cluster)} '{made_from(cluster)}' \\
-  --prefix={cluster.python.prefix}{" --enable-optimizations" * cluster.python.optimizations}""",
+  --prefix={cluster[Python].prefix}{" --enable-optimizations" * cluster[Python].optimizations}""",
         unless=f"{installed(cluster)} || systemctl is-active -q {UNIT}",
     )
 
@@ -219,14 +266,14 @@ done""",
 @section.task(needs=[MARK], by=only_builder)
 def ship(host: Host, cluster: Cluster, facts: Facts, hosts: Sequence[Host]) -> Steps:
     """Copy Python to the other servers; what is there complete stays."""
-    series = python_series(cluster.versions)
+    series = cluster[Versions].python_series
     names = [f"bin/python{series}", f"bin/pip{series}", f"lib/python{series}"]
     for other in lacking(facts.known(MARK), made_from(cluster), hosts, but=host):
         yield to_other(
-            f"{other.name} has Python {cluster.versions.python} as {host.name} has it",
+            f"{other.name} has Python {cluster[Versions].python} as {host.name} has it",
             cluster,
             other,
-            [f"{cluster.python.prefix}/{name}" for name in names],
+            [f"{cluster[Python].prefix}/{name}" for name in names],
             mark=mark(cluster),
             text=made_from(cluster),
             exclude=("test", "tests", "*.a"),
@@ -242,16 +289,16 @@ def lacking(known: Mapping[str, str], wanted: str, hosts: Sequence[Host], but: H
 def check(host: Host, cluster: Cluster) -> Probes:
     """Say whether every server has the wanted Python, and all of it."""
     yield probe(
-        f"{python(cluster)} is Python {cluster.versions.python} and has {IMPORTS}",
+        f"{python(cluster)} is Python {cluster[Versions].python} and has {IMPORTS}",
         f"{python(cluster)} -c 'import platform, {IMPORTS}; print(platform.python_version())'",
-        partial(runs, version=cluster.versions.python),
+        partial(runs, version=cluster[Versions].python),
         fix=f"fab -H {host.name} python-build",
     )
     yield probe(
         "the system's python3 is not ours",
         'readlink -f "$(type -P python3 || echo none)"',
         partial(not_ours, cluster=cluster),
-        fix=f"rm {cluster.python.prefix}/bin/python3 on {host.name}",
+        fix=f"rm {cluster[Python].prefix}/bin/python3 on {host.name}",
     )
 
 

@@ -2,27 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+from runbook.declare.facts import Fact, Facts
+from runbook.declare.operations import Part
+from runbook.declare.probes import Probes, probe, says
+from runbook.declare.section import Section
+from runbook.declare.step import Step, Steps, quote
+from runbook.declare.steps import authorised_key, block, command, directory, ssh_key
+from runbook.execute.trust import trust
+from runbook.inventory.cluster import Cluster, Host
+from runbook.inventory.schema import Objection, Settings, Understood
 
 from .base import account
-from .engine.cluster import Cluster, Host
-from .engine.probes import Probes, probe, says
-from .engine.section import Fact, Facts, Section
-from .engine.step import Step, Steps, quote
-from .engine.steps import authorised_key, block, command, directory
-from .engine.trust import trust
+
+
+class Ssh(Settings, frozen=True):
+    """Settings of the section `ssh`."""
+
+    key_host: str = ""
+    """The server whose key opens all others; the first one, if nothing is said."""
+
+    def objections(self, inventory: Understood) -> Iterator[Objection]:
+        """A key host that is no host."""
+        if self.key_host and self.key_host not in inventory.hosts:
+            yield Objection("is not one of the hosts", ("ssh", "key_host"))
+
 
 section = Section(
     "ssh",
     on="all",
     runbook="1.4",
     about="Let the controller, and then VM1, into every server by key.",
+    settings=Ssh,
+    after=("hosts",),
+    parts=(Part("ssh.trust"), Part("ssh.bootstrap", ("ssh.trust",))),
 )
 
 
 def key_host(cluster: Cluster) -> list[Host]:
     """VM1, whose key opens the others."""
-    return [cluster.hosts[cluster.ssh.key_host]]
+    return [cluster.hosts[cluster[Ssh].key_host or next(iter(cluster.hosts))]]
 
 
 def key_file(cluster: Cluster) -> str:
@@ -72,16 +92,7 @@ def keygen(host: Host, cluster: Cluster) -> Steps:
     """Make VM1's own key."""
     user, key = cluster.user(host), key_file(cluster)
     yield directory(f"/home/{user}/.ssh", "0700", user, user)
-    yield command(
-        f"{user} on {host.name} has a key",
-        f"runuser -u {user} -- ssh-keygen -q -t ed25519 -f {key} -N ''",
-        unless=f"[[ -s {key} ]]",
-    )
-    yield command(
-        "its public half is beside it",
-        f"runuser -u {user} -- sh -c 'ssh-keygen -y -f {key} >{key}.pub'",
-        unless=f"[[ -s {key}.pub ]]",
-    )
+    yield ssh_key(f"{user} on {host.name} has a key", key, user, f"{user}@{host.name}")
 
 
 @section.task(needs=[KEY, HOST_KEYS])

@@ -2,97 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from .airflow.chapter import SQL, same_version, venv
-from .airflow.configure import CHANGED
-from .engine import steps
-from .engine.cluster import Cluster, Host
-from .engine.entry import perhaps
-from .engine.errors import UsageError
-from .engine.probes import ERROR, OK, Answer, Cause, Probes, Verdict, probe
-from .engine.section import Facts, Procedure, Section, Stage, stage
-from .engine.step import Step, Steps
-from .nfs import chapter as nfs
+from runbook.declare import steps
+from runbook.declare.facts import Facts
+from runbook.declare.probes import ERROR, OK, Answer, Finding, Probes, Verdict, probe
+from runbook.declare.section import Section
+from runbook.declare.step import Step, Steps
+from runbook.declare.work import Procedure, stage
+from runbook.errors import UsageError
+from runbook.inventory.cluster import Cluster, Host, among
+from runbook.inventory.entry import perhaps
 
-TARGET = "airflow.target"
-
-
-@dataclass(frozen=True)
-class Component:
-    """A part of Airflow with a unit of its own; `patience`: seconds that it gets to stop."""
-
-    role: str
-    about: str
-    command: str
-    patience: int = 60
-    reads_dags: bool = False
-
-    @property
-    def unit(self) -> str:
-        """The unit's name."""
-        return f"airflow-{self.role}.service"
-
-
-COMPONENTS = (
-    Component("scheduler", "scheduler", "scheduler --skip-serve-logs"),
-    Component("dag-processor", "DAG processor", "dag-processor", reads_dags=True),
-    Component("triggerer", "triggerer", "triggerer"),
-    Component(
-        "worker",
-        "Celery worker",
-        "celery worker --queues default --celery-hostname celery@%H "
-        "--pid /run/airflow-worker/worker.pid",
-        reads_dags=True,
-    ),
-    Component("webserver", "webserver", "webserver --pid /run/airflow-webserver/webserver.pid"),
-    Component("flower", "Flower", "celery flower", patience=20),
+from .airflow.common import same_version
+from .airflow.services import (
+    COMPONENTS,
+    components,
+    follows_the_share,
+    installed,
+    restart_all,
+    service_hosts,
+    start_of,
+    started,
+    stop_all,
 )
-"""In the order in which they stop: first what hands out tasks, last what only shows them."""
-
-
-def hosts(cluster: Cluster) -> list[Host]:
-    """The servers that run a part of Airflow."""
-    return [host for host in cluster.hosts.values() if components(host)]
-
-
-def components(host: Host) -> list[Component]:
-    """What a server runs."""
-    return [component for component in COMPONENTS if component.role in host.roles]
-
+from .nfs import common as nfs
 
 section = Section(
     "systemd",
-    on=hosts,
+    on=service_hosts,
     runbook="Systemd Service Files",
     about="Airflow's services: one unit for each part, on the servers whose role has it.",
+    after=("airflow",),
+    restarts=("airflow-*.service",),
 )
-
-
-def follows_the_share(component: Component, host: Host) -> bool:
-    """The DAG processor of an NFS server runs where the share's VIP is, and nowhere else."""
-    return component.role == "dag-processor" and "nfs" in host.roles
-
-
-def command(component: Component, host: Host, cluster: Cluster) -> str:
-    """What the unit starts."""
-    if component.role != "worker":
-        return component.command
-    return f"{component.command} --concurrency {concurrency(host, cluster)}"
-
-
-def concurrency(host: Host, cluster: Cluster) -> int:
-    """Tasks that a worker takes at once: 256 MB for each beyond the first GB, 4 a processor."""
-    by_size = max(2, min(4 * host.cpu, (host.ram_mb - 1024) // 256))
-    return cluster.airflow.concurrency or by_size
-
-
-def patience(component: Component, cluster: Cluster) -> int:
-    """Seconds until systemd kills what does not stop: a worker ends its tasks first."""
-    if component.role == "worker":
-        return cluster.rabbitmq.longest_task + component.patience
-    return component.patience
 
 
 @section.task
@@ -107,89 +50,10 @@ def install(host: Host, cluster: Cluster) -> Steps:
     yield from installed(host, cluster)
 
 
-def installed(host: Host, cluster: Cluster) -> Steps:
-    """The units of hosts.yaml's version, whatever was there."""
-    for component in components(host):
-        at_boot = not follows_the_share(component, host)
-        context = {
-            "component": component,
-            "venv": venv(cluster),
-            "command": command(component, host, cluster),
-            "patience": patience(component, cluster),
-            "at_boot": at_boot,
-        }
-        source = "systemd/component.service.j2"
-        yield steps.unit(component.unit, source, context).then(CHANGED)
-    yield steps.unit(TARGET, "systemd/airflow.target", {})
-    for component in components(host):
-        if not follows_the_share(component, host):
-            yield steps.enabled(component.unit)
-    yield steps.enabled(TARGET)
-
-
 @section.task(batches=lambda hosts, cluster: cluster.apart(hosts))
 def start(host: Host, cluster: Cluster) -> Steps:
     """Start what does not run, and restart what waits; never two of a role at once."""
-    yield steps.restarted_if_noted(
-        "Airflow", CHANGED, f"systemctl try-restart {units(host)}", timeout=patient(host, cluster)
-    )
-    yield from running(host, cluster)
-
-
-def units(host: Host) -> str:
-    """The server's units, as words."""
-    return " ".join(component.unit for component in components(host))
-
-
-def patient(host: Host, cluster: Cluster) -> int:
-    """Seconds that all of a server's units may take to stop and start."""
-    return max(patience(component, cluster) for component in components(host)) + 120
-
-
-def running(host: Host, cluster: Cluster) -> Steps:
-    """Each unit runs and does its work."""
-    for component in components(host):
-        if follows_the_share(component, host):
-            yield with_the_share(component, cluster)
-        else:
-            yield steps.service(component.unit)
-    for component in components(host):
-        yield from at_work(component, host)
-
-
-def with_the_share(component: Component, cluster: Cluster) -> Step:
-    """It runs on the server that holds the share's VIP, and only there."""
-    held = f"$(ip -o -4 addr show to {nfs.vip(cluster).address})"
-    return steps.command(
-        "the DAG processor runs where the share's VIP is",
-        f"if [[ {held} ]]; then systemctl start {component.unit}\n"
-        f"else systemctl stop {component.unit}\nfi",
-        unless=f"if [[ {held} ]]; then systemctl is-active -q {component.unit}\n"
-        f"else ! systemctl is-active -q {component.unit}\nfi",
-    )
-
-
-JOBS = {"scheduler": "SchedulerJob", "triggerer": "TriggererJob"}
-
-
-def at_work(component: Component, host: Host) -> Iterator[Step]:
-    """It is more than a process: it answers, or its first heartbeat is in the database."""
-    if component.role == "webserver":
-        yield steps.until(
-            "the webserver answers",
-            "curl -sf -m 5 -o /dev/null http://127.0.0.1:8080/health",
-            timeout=180,
-        )
-    if component.role in JOBS:
-        since = f'$(ps -o etimes= -p "$(systemctl show -p MainPID {component.unit} | cut -d= -f2)")'
-        yield steps.until(
-            f"the {component.role} has a heartbeat",
-            f"[[ $({SQL} \"select 1 from job where job_type = '{JOBS[component.role]}' and "
-            f"hostname = '{host.name}' and state = 'running' and latest_heartbeat > "
-            f"now() - interval '15 seconds' and start_date > "
-            f"now() - interval '$(({since} + 2)) seconds' limit 1\") ]]",
-            timeout=120,
-        )
+    yield from started(host, cluster)
 
 
 @section.procedure(needs=[])
@@ -198,25 +62,7 @@ def stop(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
 
     A reboot starts it again; so does fab systemd.start.
     """
-    for component in COMPONENTS:
-        yield from stopping(component, hosts, cluster)
-
-
-def stopping(component: Component, hosts: Sequence[Host], cluster: Cluster) -> Iterator[Stage]:
-    """One part of Airflow stops on all of these servers that run it."""
-    chosen = [host for host in hosts if component in components(host)]
-    if chosen:
-        yield stage(f"stop: {component.about}", chosen, stopped(component, cluster))
-
-
-def stopped(component: Component, cluster: Cluster) -> Step:
-    """The unit does not run."""
-    return steps.command(
-        f"{component.unit} has stopped",
-        f"systemctl stop {component.unit}",
-        unless=f"! systemctl is-active -q {component.unit}",
-        timeout=patience(component, cluster) + 60,
-    )
+    yield from stop_all(hosts, cluster)
 
 
 @section.procedure(needs=[])
@@ -225,23 +71,7 @@ def restart(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
 
     Workers end their tasks before they do.
     """
-    for batch in cluster.apart(hosts):
-        yield restarting(batch, cluster)
-
-
-def restarting(batch: Sequence[Host], cluster: Cluster) -> Stage:
-    """Some servers restart what they run of Airflow, and are back at work."""
-    names = ", ".join(host.name for host in batch)
-
-    def again(host: Host) -> Steps:
-        yield steps.action(
-            "what runs of Airflow has restarted",
-            f"systemctl try-restart {units(host)}",
-            timeout=patient(host, cluster),
-        ).clearing(CHANGED)
-        yield from running(host, cluster)
-
-    return stage(f"restart on {names}", batch, again)
+    yield from restart_all(hosts, cluster)
 
 
 @section.procedure(
@@ -270,7 +100,7 @@ def logs(
     yield stage(f"{role} on {host}", by_name[host], steps.action(journal, journal).telling())
 
 
-DOWN = Cause("AIRFLOW_UNIT_DOWN", "what this part of Airflow does is left to others of its kind")
+DOWN = section.cause("AIRFLOW_UNIT_DOWN", "the other servers of this role do its work")
 
 
 @section.check
@@ -280,7 +110,7 @@ def check(host: Host, cluster: Cluster) -> Probes:
         yield probe(
             f"{component.unit} stays up",
             f"systemctl show -p SubState,NRestarts {component.unit}; "
-            f"ps -o etimes= -p $(systemctl show -p MainPID {component.unit} | cut -d= -f2) || :",
+            f'ps -o etimes= -p "$(systemctl show -p MainPID {component.unit} | cut -d= -f2)" || :',
             stays_up if follows_the_share(component, host) else runs,
             fix=f"fab -H {host.name} systemd.start; "
             f"fab systemd.logs {host.name} {component.role} says why",
@@ -313,3 +143,47 @@ def stays_up(answer: Answer) -> Verdict:
     if restarts > 1 and age.isdigit() and int(age) < SHORT:
         return Verdict(ERROR, f"it runs for {age} s, after {restarts} restarts")
     return Verdict(OK)
+
+
+@section.start(after=["haproxy"])
+def power_on(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
+    """What shows and carries out first, what hands out tasks last."""
+    own = among(service_hosts(cluster), hosts)
+    for component in reversed(COMPONENTS):
+        chosen = [host for host in own if component in components(host)]
+        if chosen:
+            yield stage(f"start: {component.about}", chosen, start_of(component, cluster))
+
+
+@section.stop()
+def power_off(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
+    """Schedulers first, workers when their tasks are done; then the clients leave the share."""
+    yield from stop_all(among(service_hosts(cluster), hosts), cluster)
+    clients = among(nfs.clients(cluster), hosts)
+    if nfs.servers(cluster) and clients:
+        yield stage("leave the share", clients, *map(unmounted, nfs.trees(cluster)))
+
+
+def unmounted(tree: nfs.Tree) -> Step:
+    """A hard mount without a server would hang, and the shutdown with it."""
+    units = f"{tree.unit}.automount {tree.unit}.mount"
+    return steps.command(
+        f"{tree.path} is not mounted",
+        f"systemctl stop {units}",
+        unless=f"! systemctl is-active -q {units}",
+        timeout=120,
+    )
+
+
+@section.free(after=["nfs"], reboot_only=True)
+def free(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
+    """Tasks end, and schedulers hand out no more of them."""
+    yield from stop_all(among(service_hosts(cluster), hosts), cluster)
+
+
+@section.status_line
+def line(cluster: Cluster, facts: Facts, findings: Sequence[Finding]) -> str:
+    """How many of Airflow's services run."""
+    wanted = [one.verdict for one in findings if one.verdict != Verdict(OK, STOPPED)]
+    well = sum(verdict.level == OK for verdict in wanted)
+    return f"{well} of {len(wanted)} services run"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from fabfile.airflow.chapter import main_vip
-from fabfile.engine.inventory import load
-from fabfile.haproxy.chapter import WEB
+from fabfile import CONTENTS
+from fabfile.airflow.common import main_vip
+from fabfile.airflow.settings import Airflow
+from fabfile.haproxy.common import WEB
+from fabfile.shared.roles import FLOWER
 from lab.machine import Lab
 
 STATE = "demo"
@@ -16,13 +18,13 @@ STATE = "demo"
 def farewell(lab: Lab) -> str:
     """Addresses, where the passwords are, and commands."""
     environment = lab.environment()
-    cluster = load(Path(environment["RUNBOOK_INVENTORY"]))
+    cluster = CONTENTS.load(Path(environment["RUNBOOK_INVENTORY"]))
     flowers = [
-        f"\n  Flower   http://{host.address}:5555   user admin" for host in cluster.group("flower")
+        f"\n  Flower   http://{host.address}:5555   user admin" for host in cluster.group(FLOWER)
     ]
     return f"""
 The hosts stay up, in a network of their own:
-  web UI   http://{main_vip(cluster)}:{WEB}   user {cluster.airflow.admin}{"".join(flowers)}
+  web UI   http://{main_vip(cluster)}:{WEB}   user {cluster[Airflow].admin}{"".join(flowers)}
   passwords: airflow_admin and airflow_flower in {environment["RUNBOOK_STATE"]}/secrets.yaml
 
 Try:

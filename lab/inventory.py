@@ -10,7 +10,7 @@ from lab.errors import LabError
 from lab.network import common_network, first_free
 
 if TYPE_CHECKING:
-    from fabfile.engine.cluster import Cluster
+    from runbook.inventory.cluster import Cluster
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 OVERRIDE = CHECKOUT / "lab" / "override.yaml"
@@ -32,16 +32,18 @@ def layout(hosts_file: Path) -> dict[str, Any]:
 
 def versions(hosts_file: Path) -> dict[str, str]:
     """What a hosts file wants installed in the lab."""
-    wanted = _cluster(hosts_file).versions
+    from fabfile.shared.versions import Versions
+
+    wanted = _cluster(hosts_file)[Versions]
     return {name: str(getattr(wanted, name)) for name in wanted.__struct_fields__}
 
 
 def _cluster(hosts_file: Path) -> Cluster:
     # Only what reads an inventory pays for importing the engine.
-    from fabfile.engine.errors import RunbookError
-    from fabfile.engine.inventory import load
+    from fabfile import CONTENTS
+    from runbook.errors import RunbookError
 
     try:
-        return load(hosts_file, override=OVERRIDE)
+        return CONTENTS.load(hosts_file, override=OVERRIDE)
     except RunbookError as error:
         raise LabError(str(error), exit_code=error.exit_code) from None

@@ -1,7 +1,7 @@
 """The lab's network: one bridge in a namespace of its own that has no way out.
 
-The controller (where commands and the package mirror run) sits on that bridge, each host hangs on
-it by a virtual cable. Nothing of it is ever visible in the machine's own network namespace.
+The controller (where commands and the package mirror run) sits on that bridge, and a virtual cable
+attaches each host to it. Nothing of it is ever visible in the machine's own network namespace.
 """
 
 from __future__ import annotations

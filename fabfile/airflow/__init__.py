@@ -1,25 +1,41 @@
-"""The runbook's Airflow: installed once and shipped, one configuration, schema, connections, DAGs.
-
-The parts are imported in the chapter's order, which is the order in which their tasks run.
-"""
+"""The runbook's Airflow: installed once, shipped, one configuration, schema, connections, DAGs."""
 
 from __future__ import annotations
 
-# isort: off
-from . import user, install, configure, database, connections, dags
-from . import check, operate
+from . import (
+    check,
+    configure,
+    connections,
+    dags,
+    database,
+    install,
+    operate,
+    rotate,
+    status,
+    upgrade,
+    user,
+    users,
+)
+from .common import section
 
-# isort: on
-from .chapter import section
+section.order(
+    user.user,
+    install.directories,
+    install.wheelhouse,
+    install.install,
+    install.ship,
+    configure.configure,
+    database.database,
+    connections.keys,
+    connections.targets,
+    connections.connections,
+    dags.dags,
+    operate.smoke,
+    rotate.secrets_rotate,
+    upgrade.upgrade,
+    users.users,
+    users.user_add,
+    users.user_remove,
+)
 
-__all__ = [
-    "check",
-    "configure",
-    "connections",
-    "dags",
-    "database",
-    "install",
-    "operate",
-    "section",
-    "user",
-]
+__all__ = ["check", "section", "status"]

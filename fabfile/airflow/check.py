@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
-from .. import python_build
-from ..engine.cluster import Cluster, Host
-from ..engine.probes import (
+from runbook.declare.facts import Fact, Facts
+from runbook.declare.probes import (
     ERROR,
     OK,
-    REDUNDANCY,
     WARN,
     Answer,
     Cause,
@@ -19,54 +19,54 @@ from ..engine.probes import (
     Verdict,
     probe,
 )
-from ..engine.section import Fact, Facts
-from ..haproxy.chapter import WEB as WEB_PORT
-from .chapter import (
-    DAGS,
-    SCHEMA,
-    SCRIPTS,
-    SQL,
-    first_scheduler,
-    hosts,
-    main_vip,
-    section,
-    venv,
-)
+from runbook.inventory.cluster import Cluster, Host
+
+from .. import python_build
+from ..haproxy.common import WEB as WEB_PORT
+from ..shared import roles
+from ..shared.airflow import DAGS, QUEUE, hosts
+from ..shared.versions import Versions
+from .common import SCHEMA, SCRIPTS, SQL, first_scheduler, main_vip, section, venv
 from .install import mark
-from .state import CONSUMERS, DATABASE, WAITING, Consumer, State, present
+from .services import JOBS
+from .state import CONSUMERS, DATABASE, WAITING, State, present
 
 TOO_OLD = 30
 """Seconds since a heartbeat after which a job is taken for dead (Airflow's own threshold)."""
 
-JOBS = {
-    "scheduler": ("SchedulerJob", "airflow-scheduler"),
-    "triggerer": ("TriggererJob", "airflow-triggerer"),
-}
-"""By role: what the database calls its job, and its unit."""
-
-QUEUE = "default"
-
-NO_DATABASE = Cause("AIRFLOW_NO_DATABASE", "nothing is scheduled, and no task can report its end")
-WEB = Cause("AIRFLOW_WEB_DOWN", "the web UI is on one server less, or away")
-ENTRY = Cause("AIRFLOW_WEB_ENTRY", "nobody gets to the web UI by its address")
-WORKER = Cause("AIRFLOW_WORKER_DOWN", "tasks wait, or go to the workers that are left")
-INSTALLED = Cause("AIRFLOW_INSTALL_DIFFERS", "the same DAG may behave otherwise elsewhere")
-FILES = Cause("AIRFLOW_DAGS_DIFFER", "a task may run another text than the one that is shown")
-WRONG_SCHEMA = Cause("AIRFLOW_SCHEMA", "Airflow does not start, or loses what it cannot store")
-HEARTBEAT = Cause("AIRFLOW_NO_HEARTBEAT", "its work is left to the others of its kind")
-NONE_LEFT = {
-    "scheduler": Cause("AIRFLOW_NO_SCHEDULER", "no DAG run starts, and no task is handed out"),
-    "triggerer": Cause("AIRFLOW_NO_TRIGGERER", "deferred tasks do not go on"),
-}
-PROCESSOR = Cause(
-    "AIRFLOW_NO_DAG_PROCESSOR",
-    "changed DAGs are not taken up, and tasks of a worker that is lost are not tried again",
+NO_DATABASE = section.cause(
+    "AIRFLOW_NO_DATABASE", "nothing is scheduled, and no task can report its result"
 )
-PROCESSORS = Cause("AIRFLOW_DAG_PROCESSORS", "changed DAGs may come and go for a moment")
-IMPORTS = Cause("AIRFLOW_DAG_BROKEN", "these DAGs do not run")
-WAITS = Cause("AIRFLOW_TASKS_WAIT", "tasks were handed out, and nobody takes them")
-HELD_UP = Cause("AIRFLOW_DB_HELD_UP", "a DAG processor or a scheduler may stand still until then")
-NO_SPARE = Cause("AIRFLOW_NO_SPARE", "the next server of its kind that fails stops Airflow")
+WEB = section.cause("AIRFLOW_WEB_DOWN", "the web UI runs on one server less, or not at all")
+ENTRY = section.cause("AIRFLOW_WEB_ENTRY", "the web UI cannot be reached at its address")
+WORKER = section.cause("AIRFLOW_WORKER_DOWN", "tasks wait, or run on the remaining workers")
+INSTALLED = section.cause(
+    "AIRFLOW_INSTALL_DIFFERS", "the same DAG may behave differently on this server"
+)
+FILES = section.cause("AIRFLOW_DAGS_DIFFER", "a task may run other code than the web UI shows")
+WRONG_SCHEMA = section.cause(
+    "AIRFLOW_SCHEMA", "Airflow does not start, or loses what the schema cannot store"
+)
+HEARTBEAT = section.cause("AIRFLOW_NO_HEARTBEAT", "the other servers of this role do its work")
+NONE_LEFT = {
+    "scheduler": section.cause(
+        "AIRFLOW_NO_SCHEDULER", "no DAG run starts, and no task is handed out"
+    ),
+    "triggerer": section.cause("AIRFLOW_NO_TRIGGERER", "deferred tasks do not continue"),
+}
+PROCESSOR = section.cause(
+    "AIRFLOW_NO_DAG_PROCESSOR",
+    "changed DAGs are not picked up, and tasks of a lost worker are not retried",
+)
+PROCESSORS = section.cause(
+    "AIRFLOW_DAG_PROCESSORS", "changed DAGs may appear and disappear for a moment"
+)
+IMPORTS = section.cause("AIRFLOW_DAG_BROKEN", "these DAGs do not run")
+WAITS = section.cause("AIRFLOW_TASKS_WAIT", "tasks are queued, and no worker takes them")
+HELD_UP = section.cause(
+    "AIRFLOW_DB_HELD_UP", "a DAG processor or a scheduler may be blocked until then"
+)
+NO_SPARE = section.cause("AIRFLOW_NO_SPARE", "the next server failure in this role stops Airflow")
 
 CELERY = "airflow.providers.celery.executors.celery_executor_utils.app"
 
@@ -106,7 +106,7 @@ def check(host: Host, cluster: Cluster) -> Probes:
         fix="fab haproxy.check postgres.check base.check",
         cause=NO_DATABASE,
     )
-    if "webserver" in host.roles:
+    if roles.WEBSERVER in host.roles:
         yield probe(
             "its webserver answers",
             "curl -sS -m 10 http://127.0.0.1:8080/health",
@@ -114,7 +114,7 @@ def check(host: Host, cluster: Cluster) -> Probes:
             fix=f"fab -H {host.name} systemd.start; if it hangs: systemd.restart",
             cause=WEB,
         )
-    if "worker" in host.roles:
+    if roles.WORKER in host.roles:
         yield probe(
             "its worker answers through the queue",
             f"{SCRIPTS}/as-airflow celery -A {CELERY} inspect ping -d celery@{host.name} -t 5",
@@ -173,7 +173,9 @@ def together(cluster: Cluster, facts: Facts) -> Findings:
     if not state:
         sentence = "the database has no leader, or no schema of Airflow"
         silent = [
-            one.name for one in cluster.group("postgres") if one.name not in facts.known(DATABASE)
+            one.name
+            for one in cluster.group(roles.POSTGRES)
+            if one.name not in facts.known(DATABASE)
         ]
         verdict = Verdict(ERROR, sentence)
         yield Finding(
@@ -189,9 +191,9 @@ def together(cluster: Cluster, facts: Facts) -> Findings:
     yield redundancy(state, cluster, facts)
 
 
-def the_same(title: str, fact: Fact, facts: Facts, fix: str, cause: Cause) -> Finding:
+def the_same(title: str, fact: Fact[Any], facts: Facts, fix: str, cause: Cause) -> Finding:
     """Every host gives the same answer."""
-    known: dict[str, str] = facts.known(fact)
+    known = facts.known(fact)
     if not known:
         return Finding(title, Verdict(ERROR, "nobody has it"), fix, cause)
     others = fewest(known)
@@ -200,7 +202,7 @@ def the_same(title: str, fact: Fact, facts: Facts, fix: str, cause: Cause) -> Fi
     return Finding(title, Verdict(OK, f"{len(known)} servers"))
 
 
-def fewest(known: dict[str, str]) -> list[str]:
+def fewest(known: Mapping[str, str]) -> list[str]:
     """The servers whose answer is the rarest; none if all answers are the same."""
     by_answer: dict[str, list[str]] = {}
     for name, digest in known.items():
@@ -221,8 +223,8 @@ def once_more(cluster: Cluster, facts: Facts) -> str:
 
 def schema(state: State, cluster: Cluster) -> Finding:
     """The schema is that of the installed version."""
-    title = f"the schema is that of Airflow {cluster.versions.airflow}"
-    if state.schema == SCHEMA[cluster.versions.airflow]:
+    title = f"the schema is that of Airflow {cluster[Versions].airflow}"
+    if state.schema == SCHEMA[cluster[Versions].airflow]:
         return Finding(title, Verdict(OK))
     versions = {number: version for version, number in SCHEMA.items()}
     found = versions.get(state.schema, state.schema)
@@ -232,7 +234,7 @@ def schema(state: State, cluster: Cluster) -> Finding:
 
 def heartbeats(state: State, cluster: Cluster, facts: Facts) -> Findings:
     """Schedulers and triggerers, each by its last heartbeat: /health hides one of two."""
-    for role, (kind, unit) in JOBS.items():
+    for role, kind in JOBS.items():
         for host in cluster.group(role):
             title = f"the {role} of {host.name} is alive"
             age = state.ages.get((kind, host.name))
@@ -241,7 +243,7 @@ def heartbeats(state: State, cluster: Cluster, facts: Facts) -> Findings:
                 continue
             sentence = "it has no running job" if age is None else f"its last sign is {age} s old"
             others = at_work(role, kind, state, cluster, facts)
-            fix = f"fab -H {host.name} systemd.start; journalctl -u {unit} there says why"
+            fix = f"fab -H {host.name} systemd.start; journalctl -u airflow-{role} there says why"
             cause = HEARTBEAT if others else NONE_LEFT[role]
             yield Finding(title, Verdict(ERROR, sentence), fix, cause, (host.name,))
 
@@ -264,10 +266,10 @@ def at_work(role: str, kind: str, state: State, cluster: Cluster, facts: Facts) 
 def workers(cluster: Cluster, facts: Facts) -> Findings:
     """Every worker takes tasks from the queue, as the queue itself sees it."""
     title = "workers take tasks from the queue"
-    known: dict[str, tuple[Consumer, ...]] = facts.known(CONSUMERS)
+    known = facts.known(CONSUMERS)
     if not known:
         return  # the chapter on the queue says why
-    wanted = cluster.group("worker")
+    wanted = cluster.group(roles.WORKER)
     away = not_taking(cluster, facts)
     if not away:
         yield Finding(title, Verdict(OK, f"{len(wanted)} of {len(wanted)}"))
@@ -280,11 +282,11 @@ def workers(cluster: Cluster, facts: Facts) -> Findings:
 
 def not_taking(cluster: Cluster, facts: Facts) -> list[Host]:
     """The workers that no queue knows."""
-    known: dict[str, tuple[Consumer, ...]] = facts.known(CONSUMERS)
+    known = facts.known(CONSUMERS)
     seen = {one.address for told in known.values() for one in told if one.queue == QUEUE}
     return [
         host
-        for host in cluster.group("worker")
+        for host in cluster.group(roles.WORKER)
         if host.address not in seen or host.name in facts.gone
     ]
 
@@ -293,20 +295,18 @@ def redundancy(state: State, cluster: Cluster, facts: Facts) -> Finding:
     """Which part of Airflow has more than one server that is at work."""
     there = {
         role: [host.name for host in at_work(role, kind, state, cluster, facts)]
-        for role, (kind, _) in JOBS.items()
+        for role, kind in JOBS.items()
     }
     if facts.known(CONSUMERS):
         away = not_taking(cluster, facts)
-        there["worker"] = [host.name for host in cluster.group("worker") if host not in away]
+        there["worker"] = [host.name for host in cluster.group(roles.WORKER) if host not in away]
     spare = [f"a {role}" for role, names in there.items() if len(names) > 1]
     alone = [f"{names[0]} is the only {role}" for role, names in there.items() if len(names) == 1]
     less = [role for role, names in there.items() if len(names) < len(cluster.group(role))]
     sentence = f"survives the loss of {' or '.join(spare)}" if spare else "none"
     if alone:
         sentence += f"; {', '.join(alone)}"
-    return Finding(
-        REDUNDANCY, Verdict(WARN if less else OK, sentence), "fab systemd.start", NO_SPARE
-    )
+    return Finding.of_redundancy(WARN if less else OK, sentence, "fab systemd.start", NO_SPARE)
 
 
 def processors(state: State, facts: Facts) -> list[str]:

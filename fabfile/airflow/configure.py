@@ -5,35 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import quote as url_quote
 
-from ..engine import steps
-from ..engine.cluster import Cluster, Host
-from ..engine.step import Handler, Steps
-from ..haproxy.chapter import WEB, WRITE
-from ..postgres.chapter import AIRFLOW as DATABASE_PASSWORD
-from ..rabbitmq.chapter import AIRFLOW as BROKER_PASSWORD
-from ..rabbitmq.chapter import VHOST
-from .chapter import (
-    AIRFLOW_HOME,
+from runbook.declare import steps
+from runbook.declare.step import Handler, Steps
+from runbook.inventory.cluster import Cluster, Host
+
+from ..haproxy.common import WEB, WRITE
+from ..postgres.common import AIRFLOW as DATABASE_PASSWORD
+from ..rabbitmq.common import AIRFLOW as BROKER_PASSWORD
+from ..rabbitmq.common import VHOST
+from ..shared.airflow import AIRFLOW_HOME, DAGS, LOGS, PLUGINS, USER
+from ..shared.roles import POSTGRES, RABBITMQ
+from ..shared.versions import Versions
+from .common import (
     CLI,
-    DAGS,
     FERNET,
     FERNET_NEXT,
     FERNET_OLD,
     FLOWER,
-    LOGS,
-    PLUGINS,
     SCRIPTS,
     SECRET_KEY,
     SETTINGS,
     SQL,
-    USER,
     main_vip,
     python,
-    quorum_queues,
     same_version,
     section,
     venv,
 )
+from .settings import Airflow
 
 CHANGED = Handler("airflow", "Airflow has to restart on this server: fab systemd.restart")
 
@@ -57,7 +56,7 @@ def settings(host: Host, cluster: Cluster) -> Steps:
     yield steps.directory(SETTINGS, "0750", group=USER)
     yield steps.directory(f"{SETTINGS}/python")
     context = {
-        "settings": cluster.airflow,
+        "settings": cluster[Airflow],
         "dags": DAGS,
         "plugins": PLUGINS,
         "logs": LOGS,
@@ -71,7 +70,7 @@ def settings(host: Host, cluster: Cluster) -> Steps:
         "secret_key": escaped(cluster.secret(SECRET_KEY)),
         "flower": escaped(f"admin:{cluster.secret(FLOWER)}"),
         "base_url": f"http://{main_vip(cluster)}:{WEB}",
-        "quorum": quorum_queues(cluster),
+        "quorum": cluster[Versions].quorum_queues,
         "overrides": list(overrides(cluster)),
     }
     secret = {"mode": "0640", "group": USER}
@@ -95,10 +94,10 @@ def database(cluster: Cluster) -> str:
     """
     login = f"airflow:{url_quote(cluster.secret(DATABASE_PASSWORD), safe='')}"
     patience = "connect_timeout=3&keepalives_idle=10&keepalives_interval=5&keepalives_count=3"
-    if cluster.airflow.database == "vip":
+    if cluster[Airflow].database == "vip":
         place = f"{main_vip(cluster)}:{WRITE}/airflow?"
     else:
-        servers = "".join(f"host={host.address}:5432&" for host in cluster.group("postgres"))
+        servers = "".join(f"host={host.address}:5432&" for host in cluster.group(POSTGRES))
         place = f"/airflow?{servers}target_session_attrs=read-write&"
     return f"postgresql+psycopg2://{login}@{place}{patience}"
 
@@ -106,7 +105,7 @@ def database(cluster: Cluster) -> str:
 def broker(cluster: Cluster) -> str:
     """All nodes of the message queue; Celery takes the next one when one goes."""
     login = f"airflow:{url_quote(cluster.secret(BROKER_PASSWORD), safe='')}"
-    nodes = cluster.group("rabbitmq")
+    nodes = cluster.group(RABBITMQ)
     return ";".join(f"amqp://{login}@{host.name}:5672/{VHOST}" for host in nodes)
 
 
@@ -127,6 +126,6 @@ def escaped(value: str) -> str:
 
 def overrides(cluster: Cluster) -> Iterator[tuple[str, str]]:
     """airflow.settings of hosts.yaml as variables, which go over airflow.cfg."""
-    for part, entries in cluster.airflow.settings.items():
+    for part, entries in cluster[Airflow].settings.items():
         for key, value in entries.items():
             yield f"AIRFLOW__{part.upper()}__{key.upper()}", str(value)

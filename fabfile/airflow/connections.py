@@ -6,13 +6,15 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from ..engine import steps
-from ..engine.cluster import Cluster, Host
-from ..engine.section import Fact, Facts
-from ..engine.step import Steps
+from runbook.declare import steps
+from runbook.declare.facts import Fact, Facts
+from runbook.declare.step import Steps
+from runbook.inventory.cluster import Cluster, Host
+
+from ..shared.airflow import HOME, USER, account
+from ..shared.roles import TARGET, WORKER
 from ..ssh import HOST_KEYS
-from .chapter import CLI, HOME, SETTINGS, USER, database_answers, first_scheduler, row, section
-from .user import account
+from .common import CLI, SETTINGS, database_answers, first_scheduler, row, section
 
 KEY = f"{SETTINGS}/ssh/id_ed25519"
 
@@ -22,30 +24,26 @@ SMOKE = "smoke"
 
 def reached(cluster: Cluster) -> list[Host]:
     """The servers that DAGs work on."""
-    return cluster.group("target")
+    return cluster.group(TARGET)
 
 
 WORKER_KEY = Fact(
     "the worker's SSH key",
-    on="worker",
+    on=WORKER,
     command=lambda cluster, host: f"cat {KEY}.pub",
     parse=str.strip,
     absent="fab airflow.keys makes it",
 )
 
 
-@section.task(on="worker")
+@section.task(on=WORKER)
 def keys(host: Host, cluster: Cluster) -> Steps:
     """A key on each worker, Airflow's own, for the servers that DAGs reach."""
     yield steps.directory(f"{SETTINGS}/ssh", "0700", USER, USER)
-    yield steps.command(
-        f"{USER} on {host.name} has a key",
-        f"runuser -u {USER} -- ssh-keygen -q -t ed25519 -C airflow@{host.name} -f {KEY} -N ''",
-        unless=f"[[ -s {KEY} && -s {KEY}.pub ]]",
-    )
+    yield steps.ssh_key(f"{USER} on {host.name} has a key", KEY, USER, f"{USER}@{host.name}")
 
 
-@section.task(on="worker", by=reached, needs=[WORKER_KEY])
+@section.task(on=WORKER, by=reached, needs=[WORKER_KEY])
 def targets(host: Host, cluster: Cluster, facts: Facts, hosts: Sequence[Host]) -> Steps:
     """Let the workers' keys into the servers that DAGs reach, as a user without sudo."""
     yield from account(cluster)

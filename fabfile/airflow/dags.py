@@ -6,15 +6,20 @@ import hashlib
 import json
 from pathlib import Path, PurePosixPath
 
-from ..engine import steps
-from ..engine.cluster import Cluster, Host
-from ..engine.errors import SettingsError
-from ..engine.section import Facts
-from ..engine.step import Step, Steps
-from ..engine.templates import PROJECT
-from ..nfs.chapter import AS_USER, NETWORK
+from runbook.declare import steps
+from runbook.declare.facts import Facts
+from runbook.declare.step import Step, Steps
+from runbook.declare.templates import PROJECT
+from runbook.errors import SettingsError
+from runbook.inventory.cluster import Cluster, Host
+
+from ..nfs.common import AS_USER, NETWORK
 from ..nfs.state import SERVER, the_active
-from .chapter import DAGS, SCRIPTS, USER, python, section
+from ..shared.airflow import DAGS, USER
+from ..shared.roles import NFS
+from ..shared.versions import Versions
+from .common import SCRIPTS, python, section
+from .settings import Airflow
 
 SHIPPED = f"{DAGS}/.shipped"
 """The list of what came from here: what others put on the share stays."""
@@ -25,7 +30,7 @@ IMPORTED = f"{DAGS}/.imported"
 """What a version imported last, on the share: the server that takes over need not do it again."""
 
 
-@section.task(on="nfs", needs=[NETWORK, SERVER])
+@section.task(on=NFS, needs=[NETWORK, SERVER])
 def dags(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Put the project's DAGs on the share; if one of them cannot be imported, none.
 
@@ -46,7 +51,7 @@ def dags(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 
 def project_files(cluster: Cluster) -> dict[str, str]:
     """Path and text of every file in the DAG folder; SettingsError if that is no such folder."""
-    folder = PROJECT / Path(cluster.airflow.dags).expanduser()
+    folder = PROJECT / Path(cluster[Airflow].dags).expanduser()
     if not folder.is_dir():
         raise SettingsError(f"{folder} is no folder; airflow.dags in {cluster.file.name} names it.")
     found = {}
@@ -83,7 +88,7 @@ def importable(files: dict[str, str], cluster: Cluster) -> Step:
     """Airflow itself imports all of them, away from the share."""
     text = json.dumps(files)
     wanted = hashlib.sha256(text.encode()).hexdigest()
-    imported = f"{IMPORTED}-{cluster.versions.airflow}"
+    imported = f"{IMPORTED}-{cluster[Versions].airflow}"
     return steps.fed(
         f"the DAGs can be imported: {len(files)} files",
         f"""(set -euo pipefail

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from ..engine import steps
-from ..engine.cluster import Cluster, Host
-from ..engine.secrets import Secret
-from ..engine.step import Step, Steps
-from .chapter import (
-    ADMIN,
-    CLI,
-    SCHEMA,
-    SCRIPTS,
-    SQL,
-    database_answers,
-    first_scheduler,
-    section,
-)
+from runbook.declare import steps
+from runbook.declare.step import Step, Steps
+from runbook.inventory.cluster import Cluster, Host
+from runbook.secrets.vault import Secret
+
+from ..shared.versions import Versions
+from .common import ADMIN, CLI, SCHEMA, SCRIPTS, SQL, database_answers, first_scheduler, section
+from .settings import Airflow
 
 ACCOUNT = f"{SCRIPTS}/airflow-account"
 PRESENT = (
@@ -30,7 +24,7 @@ def database(host: Host, cluster: Cluster) -> Steps:
 
     A schema of another version is left as it is: fab airflow.upgrade takes that further.
     """
-    version = cluster.versions.airflow
+    version = cluster[Versions].airflow
     wanted = SCHEMA[version]
     yield database_answers(cluster)
     yield steps.required(
@@ -50,7 +44,7 @@ echo 'Another version of Airflow made it; take it further with fab airflow.upgra
 
 def administrator(cluster: Cluster) -> Step:
     """The web UI's administrator."""
-    return account(cluster.airflow.admin, "Admin", ADMIN, cluster)
+    return account(cluster[Airflow].admin, "Admin", ADMIN, cluster)
 
 
 def account(name: str, role: str, secret: Secret, cluster: Cluster) -> Step:

@@ -6,19 +6,22 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from runbook.declare import steps
+from runbook.declare.facts import Fact, Facts
+from runbook.declare.step import Steps
+from runbook.declare.templates import render
+from runbook.execute.trees import push
+from runbook.inventory.cluster import Cluster, Host
+
 from .. import python_build
-from ..engine import steps
-from ..engine.cluster import Cluster, Host
-from ..engine.section import Fact, Facts
-from ..engine.step import Steps
-from ..engine.templates import render
-from ..engine.trees import push
-from ..settings import python_series
+from ..shared.airflow import AIRFLOW_HOME, LOGS, PLUGINS, USER, hosts
+from ..shared.sources import Sources
+from ..shared.versions import Versions
 from ..ssh import ship as to_other
-from .chapter import AIRFLOW_HOME, LOGS, PLUGINS, USER, hosts, section, venv
+from .common import section, venv
 
 if TYPE_CHECKING:
-    from ..engine.run import Run
+    from runbook.execute.run import Run
 
 OPT = "/opt/airflow"
 TOOLS = f"{OPT}/build-tools"
@@ -37,13 +40,13 @@ def directories(host: Host, cluster: Cluster) -> Steps:
 
 def lock(cluster: Cluster) -> str:
     """The lock of this Airflow for this Python, in files/."""
-    return f"airflow/{cluster.versions.airflow}-py{python_series(cluster.versions)}.lock"
+    return f"airflow/{cluster[Versions].airflow}-py{cluster[Versions].python_series}.lock"
 
 
 def made_from(cluster: Cluster) -> str:
     """What the venv's mark says: the lock and the Python that it was made from."""
     text = render(lock(cluster), {}) + python_build.made_from(cluster)
-    return f"{cluster.versions.airflow} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return f"{cluster[Versions].airflow} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def mark(cluster: Cluster) -> str:
@@ -62,7 +65,7 @@ VENV = Fact(
 
 def source(cluster: Cluster) -> str:
     """pip's options: where packages come from."""
-    pypi = cluster.sources.pypi
+    pypi = cluster[Sources].pypi
     if pypi.wheelhouse:
         return f"--no-index --find-links {WHEELHOUSE}"
     return f"--index-url {pypi.index}" if pypi.index else ""
@@ -70,19 +73,19 @@ def source(cluster: Cluster) -> str:
 
 def trusted(cluster: Cluster) -> str:
     """pip takes packages over plain HTTP if told so; their hashes are verified all the same."""
-    scheme, _, rest = (cluster.sources.pypi.index or "").partition("://")
+    scheme, _, rest = (cluster[Sources].pypi.index or "").partition("://")
     return f"--trusted-host {rest.partition('/')[0]}" if scheme == "http" else ""
 
 
 def without_index(cluster: Cluster) -> list[Host]:
     """VM1, if its packages come from a folder of the controller."""
-    return python_build.only_builder(cluster) if cluster.sources.pypi.wheelhouse else []
+    return python_build.only_builder(cluster) if cluster[Sources].pypi.wheelhouse else []
 
 
 @section.on_controller(on=without_index)
 def wheelhouse(run: Run, hosts: Sequence[Host]) -> None:
     """Copy the wheels of sources.pypi.wheelhouse to VM1, which reaches no index."""
-    folder = run.cluster.path(str(run.cluster.sources.pypi.wheelhouse))
+    folder = run.cluster.path(str(run.cluster[Sources].pypi.wheelhouse))
     for host in hosts:
         push(run, host, folder, WHEELHOUSE)
 
@@ -101,18 +104,18 @@ def install(host: Host, cluster: Cluster) -> Steps:
         f"[[ -e {mark(cluster)} ]] || (($(df --output=avail -m /opt | tail -1) >= {ROOM}))",
         f"df -h /opt\necho 'Airflow takes {ROOM} MB there. Make room, or mount a larger disk.'",
     )
-    locks = {"build-tools": "airflow/build-tools.lock", cluster.versions.airflow: lock(cluster)}
+    locks = {"build-tools": "airflow/build-tools.lock", cluster[Versions].airflow: lock(cluster)}
     for name, file in locks.items():
         yield steps.template(f"{OPT}/{name}.lock", file, {})
     yield steps.command(
-        f"Airflow {cluster.versions.airflow} in {target}, from its lock",
+        f"Airflow {cluster[Versions].airflow} in {target}, from its lock",
         f"""(set -euo pipefail
 umask 022
 {python_build.installed(cluster)} || {{
-  echo 'Python {cluster.versions.python} is not there: fab python-build'
+  echo 'Python {cluster[Versions].python} is not there: fab python-build'
   exit 1
 }}
-before={OPT}/.before-{cluster.versions.airflow}
+before={OPT}/.before-{cluster[Versions].airflow}
 if [[ -e $before ]]; then rm -rf {target} # an earlier run was cut off
 elif [[ -e {target} ]]; then mv {target} "$before"; fi
 undo() {{
@@ -134,7 +137,7 @@ uv={TOOLS}/bin/uv
 "$uv" venv -q --python {interpreter} {target}
 "$uv" pip install -q --no-deps --require-hashes {source(cluster)} -r {OPT}/build-tools.lock
 "$uv" pip install -q --no-deps --require-hashes --no-build-isolation --compile-bytecode \\
-  {source(cluster)} -r {OPT}/{cluster.versions.airflow}.lock
+  {source(cluster)} -r {OPT}/{cluster[Versions].airflow}.lock
 "$uv" pip uninstall -q uv wheel poetry-core
 "$uv" pip check
 echo '{made_from(cluster)}' >{mark(cluster)})""",
@@ -149,7 +152,7 @@ def ship(host: Host, cluster: Cluster, facts: Facts, hosts: Sequence[Host]) -> S
     wanted = made_from(cluster)
     for other in python_build.lacking(facts.known(VENV), wanted, hosts, but=host):
         yield to_other(
-            f"{other.name} has Airflow {cluster.versions.airflow} as {host.name} has it",
+            f"{other.name} has Airflow {cluster[Versions].airflow} as {host.name} has it",
             cluster,
             other,
             [venv(cluster)],

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..engine.cluster import Cluster, Host
-from ..engine.section import Facts, Procedure, stage
-from ..engine.step import quote
-from ..engine.steps import action, until
-from ..haproxy.chapter import WEB
-from .chapter import ADMIN, CLI, SQL, first_scheduler, main_vip, row, section
+from runbook.declare.facts import Facts
+from runbook.declare.step import quote
+from runbook.declare.steps import action, until
+from runbook.declare.work import Procedure, stage
+from runbook.inventory.cluster import Cluster, Host
+
+from ..haproxy.common import WEB
+from .common import ADMIN, CLI, SQL, first_scheduler, main_vip, row, section
+from .settings import Airflow
 
 
 @section.procedure(needs=[], on=first_scheduler)
 def smoke(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
     """Run the DAG `smoke`: queue, worker, SSH to a target, its log by the web UI."""
     [first] = first_scheduler(cluster)
-    login = quote(f'user = "{cluster.airflow.admin}:{cluster.secret(ADMIN)}"')
+    login = quote(f'user = "{cluster[Airflow].admin}:{cluster.secret(ADMIN)}"')
     logs = f"http://{main_vip(cluster)}:{WEB}/api/v1/dags/smoke/dagRuns"
     state = f"{SQL} \"select state from dag_run where run_id = '$run'\""
     yield stage(

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from .. import systemd
-from ..engine.cluster import Cluster, Host
-from ..engine.entry import perhaps
-from ..engine.errors import UsageError
-from ..engine.section import Fact, Facts, Procedure, Question, Stage, stage
-from ..engine.step import Steps
-from ..engine.steps import action
-from ..postgres.chapter import AIRFLOW as DATABASE_PASSWORD
+from runbook.declare.facts import Fact, Facts
+from runbook.declare.step import Steps
+from runbook.declare.steps import action
+from runbook.declare.work import Procedure, Question, Stage, stage
+from runbook.errors import UsageError
+from runbook.inventory.cluster import Cluster, Host
+from runbook.inventory.entry import perhaps
+
+from ..postgres.common import AIRFLOW as DATABASE_PASSWORD
 from ..postgres.database import password
 from ..postgres.members import MEMBER, leader
-from ..rabbitmq.chapter import AIRFLOW as BROKER_PASSWORD
+from ..rabbitmq.common import AIRFLOW as BROKER_PASSWORD
 from ..rabbitmq.nodes import NODE, first_running
 from ..rabbitmq.users import account
-from .chapter import (
+from ..shared.airflow import hosts
+from . import services
+from .common import (
     CLI,
     FERNET,
     FERNET_NEXT,
@@ -25,15 +29,14 @@ from .chapter import (
     FERNET_RETIRED,
     database_answers,
     first_scheduler,
-    hosts,
     same_version,
     section,
 )
 from .install import VENV
-from .together import refuse_a_part, set_up, started
+from .together import refuse_a_part, set_up, start_in_batches
 
 WHAT = {"database": DATABASE_PASSWORD, "broker": BROKER_PASSWORD, "fernet": FERNET}
-NEEDS: tuple[Fact, ...] = (VENV, MEMBER, NODE)
+NEEDS: tuple[Fact[Any], ...] = (VENV, MEMBER, NODE)
 
 
 @section.procedure(needs=NEEDS, help={"what": "database, broker or fernet (default: all three)"})
@@ -81,7 +84,7 @@ def standing_still(names: Sequence[str], cluster: Cluster, facts: Facts) -> Proc
         f"Airflow stops, gets a new password for its {' and its '.join(names)}, and starts. "
         "Tasks that run may end first; until the start no other begins, and the web UI is away."
     )
-    yield from systemd.stop(systemd.hosts(cluster), cluster, facts)
+    yield from services.stop_all(services.service_hosts(cluster), cluster)
     for name, server in places.items():
         value = cluster.vault.renew(WHAT[name])
         change = (
@@ -92,7 +95,7 @@ def standing_still(names: Sequence[str], cluster: Cluster, facts: Facts) -> Proc
         yield stage(f"a new password for the {name}", server, change)
     yield set_up("every server gets it", cluster)
     yield stage("it opens the database", first_scheduler(cluster), database_answers(cluster))
-    yield from started(systemd.hosts(cluster), cluster)
+    yield from start_in_batches(services.service_hosts(cluster), cluster)
 
 
 def going_on(cluster: Cluster, facts: Facts) -> Procedure:
@@ -127,4 +130,4 @@ def going_on(cluster: Cluster, facts: Facts) -> Procedure:
 def taken_up(title: str, cluster: Cluster, facts: Facts) -> Procedure:
     """New settings everywhere, and one server after the other restarts with them."""
     yield set_up(title, cluster)
-    yield from systemd.restart(systemd.hosts(cluster), cluster, facts)
+    yield from services.restart_all(services.service_hosts(cluster), cluster)

@@ -6,10 +6,11 @@ import json
 from dataclasses import dataclass
 from typing import Optional
 
-from ..engine.cluster import Cluster, Host
-from ..engine.section import Fact, Facts
-from ..postgres.chapter import PSQL
-from ..rabbitmq.chapter import VHOST, api
+from runbook.declare.facts import Fact, Facts
+
+from ..postgres.common import PSQL
+from ..rabbitmq.common import VHOST, api
+from ..shared.roles import POSTGRES, RABBITMQ
 
 WAITING = 300
 """Seconds after which a queued task is one that nobody takes."""
@@ -84,7 +85,7 @@ def understood(text: str) -> State:
 
 DATABASE = Fact(
     "what Airflow's database says",
-    on="postgres",
+    on=POSTGRES,
     command=lambda cluster, host: f'{PSQL} -d airflow -c "{" ".join(QUESTION.split())}"',
     parse=understood,
     absent="fab airflow.database makes it",
@@ -109,7 +110,7 @@ def taking(text: str) -> tuple[Consumer, ...]:
 
 CONSUMERS = Fact(
     "who takes tasks from the queue",
-    on="rabbitmq",
+    on=RABBITMQ,
     command=lambda cluster, host: api(
         cluster, f"consumers/{VHOST}?columns=queue.name,channel_details.peer_host"
     ),
@@ -120,10 +121,5 @@ CONSUMERS = Fact(
 
 def present(facts: Facts) -> Optional[State]:
     """What the leader of the database says; None if there is no leader, or no schema."""
-    known: dict[str, State] = facts.known(DATABASE)
+    known = facts.known(DATABASE)
     return next((state for state in known.values() if state.leader), None)
-
-
-def age(state: State, kind: str, host: Host, cluster: Cluster) -> Optional[int]:
-    """Seconds since the heartbeat of a server's job; None if it never had one."""
-    return state.ages.get((kind, host.name))

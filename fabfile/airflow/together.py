@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .. import systemd
-from ..engine.cluster import Cluster, Host
-from ..engine.errors import RunbookError, UsageError
-from ..engine.section import Facts, Procedure, Stage, stage
-from ..engine.step import Steps
-from ..postgres.chapter import AIRFLOW as DATABASE_PASSWORD
-from ..rabbitmq.chapter import AIRFLOW as BROKER_PASSWORD
-from .chapter import ADMIN, FERNET, FLOWER, SECRET_KEY, hosts
+from runbook.declare.facts import Facts
+from runbook.declare.step import Steps
+from runbook.declare.work import Procedure, Stage, stage
+from runbook.errors import RunbookError, UsageError
+from runbook.inventory.cluster import Cluster, Host
+
+from ..postgres.common import AIRFLOW as DATABASE_PASSWORD
+from ..rabbitmq.common import AIRFLOW as BROKER_PASSWORD
+from ..shared.airflow import hosts
+from . import services
+from .common import ADMIN, FERNET, FLOWER, SECRET_KEY
 from .configure import settings
 from .install import VENV
 
 PASSWORDS = (FERNET, SECRET_KEY, ADMIN, FLOWER, DATABASE_PASSWORD, BROKER_PASSWORD)
-"""Without these no server may get new settings: made up anew, they would lock Airflow out."""
+"""Without these no server may get new settings: generated anew, they would lock Airflow out."""
 
 
 def refuse_a_part(task: str, chosen: Sequence[Host], cluster: Cluster, facts: Facts) -> None:
@@ -27,7 +30,7 @@ def refuse_a_part(task: str, chosen: Sequence[Host], cluster: Cluster, facts: Fa
     silent = [host.name for host in hosts(cluster) if host.name not in facts.known(VENV)]
     if silent:
         raise RunbookError(
-            f"{', '.join(silent)} does not answer, and would be left behind. Mend that first, or "
+            f"{', '.join(silent)} does not answer, and would be left behind. Fix that first, or "
             f"take it out of {cluster.file.name}. Nothing was changed."
         )
     unknown = [secret.name for secret in PASSWORDS if not cluster.vault.knows(secret)]
@@ -43,13 +46,13 @@ def set_up(title: str, cluster: Cluster) -> Stage:
 
     def anew(host: Host) -> Steps:
         yield from settings(host, cluster)
-        if systemd.components(host):
-            yield from systemd.installed(host, cluster)
+        if services.components(host):
+            yield from services.installed(host, cluster)
 
     return stage(title, hosts(cluster), anew)
 
 
-def started(chosen: Sequence[Host], cluster: Cluster) -> Procedure:
+def start_in_batches(chosen: Sequence[Host], cluster: Cluster) -> Procedure:
     """These servers start what they run of Airflow, never two of a role at once."""
     for batch in cluster.apart(chosen):
         yield starting(batch, cluster)
@@ -58,4 +61,4 @@ def started(chosen: Sequence[Host], cluster: Cluster) -> Procedure:
 def starting(batch: Sequence[Host], cluster: Cluster) -> Stage:
     """Some servers start what they run of Airflow, and are at work."""
     names = ", ".join(host.name for host in batch)
-    return stage(f"start on {names}", batch, lambda host: systemd.start(host, cluster))
+    return stage(f"start on {names}", batch, lambda host: services.started(host, cluster))

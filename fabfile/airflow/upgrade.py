@@ -10,27 +10,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from .. import systemd
-from ..engine.cluster import Cluster, Host
-from ..engine.errors import RunbookError, UsageError
-from ..engine.section import Facts, Procedure, Question, Stage, stage
-from ..engine.step import Step, Steps
-from ..engine.steps import action, command, required, until
-from ..nfs.chapter import NETWORK
+from runbook.declare.facts import Facts
+from runbook.declare.step import Step, Steps
+from runbook.declare.steps import action, command, required, until
+from runbook.declare.work import Procedure, Question, Stage, stage
+from runbook.errors import RunbookError, UsageError
+from runbook.inventory.cluster import Cluster, Host
+
+from ..nfs.common import NETWORK
 from ..nfs.state import SERVER, the_active
-from ..postgres.chapter import PSQL, binaries
+from ..postgres.common import PSQL, binaries
 from ..postgres.members import MEMBER, leader
-from ..rabbitmq.chapter import VHOST
+from ..rabbitmq.common import VHOST
 from ..rabbitmq.nodes import NODE, first_running
 from ..rabbitmq.users import policies
-from .chapter import (
+from ..shared.airflow import QUEUE, hosts
+from ..shared.versions import Versions
+from . import services
+from .common import (
     CLI,
     SCHEMA,
     SCRIPTS,
     database_answers,
     first_scheduler,
-    hosts,
-    quorum_queues,
     row,
     section,
 )
@@ -39,7 +41,7 @@ from .database import PRESENT
 from .install import VENV, made_from
 from .operate import smoke
 from .state import DATABASE, State, present
-from .together import refuse_a_part, set_up, started, starting
+from .together import refuse_a_part, set_up, start_in_batches, starting
 
 BETWEEN = (
     *("375a816bbbf4", "f7bf2a57d0a6", "bd5dfbe21f88", "10b52ebd31f7", "88344c1d9134"),
@@ -49,7 +51,6 @@ BETWEEN = (
 """Schemas on the way from 2.7.3 to 2.9.0: each is committed, and a migration may stop there."""
 
 DUMPS = "/var/lib/pgsql/airflow-dumps"
-QUEUE = "default"
 ASSIGNING = ("scheduler", "dag-processor")
 """What stops first, so that tasks only end."""
 
@@ -71,7 +72,7 @@ def upgrade(
     Airflow stands still for it, after tasks have ended, for which they get --wait seconds. The
     database is dumped before. One that was cut off is completed by running it again.
     """
-    wanted = cluster.versions.airflow
+    wanted = cluster[Versions].airflow
     if to and to != wanted:
         raise UsageError(
             f"{cluster.file.name} says versions.airflow: {wanted}; set it to {to} there first."
@@ -95,7 +96,7 @@ def refuse_without_installation(cluster: Cluster, facts: Facts) -> None:
     lacking = [host.name for host in hosts(cluster) if facts.of(VENV, host) != wanted]
     if lacking:
         raise RunbookError(
-            f"{', '.join(lacking)} does not have Airflow {cluster.versions.airflow}: first "
+            f"{', '.join(lacking)} does not have Airflow {cluster[Versions].airflow}: first "
             "fab airflow.install airflow.ship. Nothing was changed."
         )
 
@@ -118,18 +119,18 @@ def schema_known(facts: Facts) -> State:
 
 def other_version(cluster: Cluster) -> str:
     """Where it comes from, and could go back to."""
-    return next(version for version in SCHEMA if version != cluster.versions.airflow)
+    return next(version for version in SCHEMA if version != cluster[Versions].airflow)
 
 
 def newer(cluster: Cluster) -> str:
     """The newer one of both: its binaries know both schemas."""
-    versions = (cluster.versions.airflow, other_version(cluster))
+    versions = (cluster[Versions].airflow, other_version(cluster))
     return max(versions, key=lambda version: [int(part) for part in version.split(".")])
 
 
 def migrated(state: State, wait: int, cluster: Cluster, facts: Facts) -> Procedure:
     """From an Airflow that runs to one that stands still, with the wanted schema."""
-    wanted, first = cluster.versions.airflow, leader(cluster, facts)
+    wanted, first = cluster[Versions].airflow, leader(cluster, facts)
     yield may_begin(cluster, facts)
     yield stage(f"room for a dump on {first.name}", first, room())
     yield Question(
@@ -137,15 +138,15 @@ def migrated(state: State, wait: int, cluster: Cluster, facts: Facts) -> Procedu
         f"Tasks that run ({state.running}) or are deferred may end, for at most {wait} s; then "
         f"all of it stops, the web UI too, {first.name} keeps a dump, and the schema changes."
     )
-    everybody = systemd.hosts(cluster)
-    assigning = [one for one in systemd.COMPONENTS if one.role in ASSIGNING]
+    everybody = services.service_hosts(cluster)
+    assigning = [one for one in services.COMPONENTS if one.role in ASSIGNING]
     for component in assigning:
-        yield from systemd.stopping(component, everybody, cluster)
+        yield from services.stopping(component, everybody, cluster)
     yield stage("tasks in the queue end", first_running(cluster, facts), queue_is_empty(wait))
     yield stage("tasks end", first, nothing_to_do(wait))
-    for component in systemd.COMPONENTS:
+    for component in services.COMPONENTS:
         if component not in assigning:
-            yield from systemd.stopping(component, everybody, cluster)
+            yield from services.stopping(component, everybody, cluster)
     yield stage("all of Airflow stands still", first, nobody_alive())
     yield stage(f"dump the database to {DUMPS}", first, dumped(cluster))
     yield stage(f"the schema becomes that of {wanted}", first_scheduler(cluster), schema(cluster))
@@ -153,7 +154,7 @@ def migrated(state: State, wait: int, cluster: Cluster, facts: Facts) -> Procedu
 
 def completed(cluster: Cluster, facts: Facts) -> Procedure:
     """From the wanted schema to an Airflow that runs."""
-    wanted, before = cluster.versions.airflow, other_version(cluster)
+    wanted, before = cluster[Versions].airflow, other_version(cluster)
     yield set_up(f"every server gets settings and units of {wanted}", cluster)
     node = first_running(cluster, facts)
     yield stage(
@@ -167,7 +168,9 @@ def completed(cluster: Cluster, facts: Facts) -> Procedure:
     ahead = one_of_each(cluster)
     yield starting(ahead, cluster)
     yield from smoke(ahead, cluster, facts)
-    yield from started([host for host in systemd.hosts(cluster) if host not in ahead], cluster)
+    yield from start_in_batches(
+        [host for host in services.service_hosts(cluster) if host not in ahead], cluster
+    )
     yield the_end(before, cluster)
 
 
@@ -306,7 +309,7 @@ def nobody_alive() -> Step:
 def dumped(cluster: Cluster) -> Step:
     """The database as it was, for the postgres user alone; complete, or not there at all."""
     programs = binaries(cluster)
-    name = f"{DUMPS}/before-{cluster.versions.airflow}-$(date +%Y%m%d-%H%M%S).dump"
+    name = f"{DUMPS}/before-{cluster[Versions].airflow}-$(date +%Y%m%d-%H%M%S).dump"
     return action(
         f"the database is in {DUMPS}",
         f"""(set -euo pipefail
@@ -325,7 +328,7 @@ ls -l "$file")""",
 
 def schema(cluster: Cluster) -> Step:
     """The newer version's binaries take the schema further, or back."""
-    wanted = cluster.versions.airflow
+    wanted = cluster[Versions].airflow
     airflow = f"{SCRIPTS}/as-airflow /opt/airflow/{newer(cluster)}/bin/airflow db"
     forwards = f"{airflow} migrate\n{airflow} check-migrations -t 60"
     back = f"{airflow} downgrade --to-version {wanted} --yes"
@@ -342,7 +345,7 @@ def schema(cluster: Cluster) -> Step:
 
 def queue_of_its_type(cluster: Cluster) -> Step:
     """A queue of the other type cannot be declared anew; only an empty one goes."""
-    kind = "quorum" if quorum_queues(cluster) else "classic"
+    kind = "quorum" if cluster[Versions].quorum_queues else "classic"
     listed = queue_listed("type messages")
     return command(
         f"there is no queue {QUEUE}, or it is a {kind} queue",
@@ -362,7 +365,7 @@ rabbitmqctl delete_queue -p {VHOST} {QUEUE}""",
 def dags_written(cluster: Cluster) -> Step:
     """The older version may not read all that the newer one wrote of a DAG."""
     return action(
-        f"DAGs are in the database as Airflow {cluster.versions.airflow} writes them",
+        f"DAGs are in the database as Airflow {cluster[Versions].airflow} writes them",
         f"{CLI} dags reserialize",
         timeout=1800,
     )
@@ -371,8 +374,8 @@ def dags_written(cluster: Cluster) -> Step:
 def one_of_each(cluster: Cluster) -> list[Host]:
     """Servers that together run each part once; all of those that follow the share."""
     chosen: set[str] = set()
-    for component in systemd.COMPONENTS:
-        running = [host for host in systemd.hosts(cluster) if component.role in host.roles]
-        following = [host for host in running if systemd.follows_the_share(component, host)]
+    for component in services.COMPONENTS:
+        running = [host for host in services.service_hosts(cluster) if component.role in host.roles]
+        following = [host for host in running if services.follows_the_share(component, host)]
         chosen.update(host.name for host in (following or running[:1]))
-    return [host for host in systemd.hosts(cluster) if host.name in chosen]
+    return [host for host in services.service_hosts(cluster) if host.name in chosen]

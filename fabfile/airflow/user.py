@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ..engine import steps
-from ..engine.cluster import Cluster, Host
-from ..engine.step import Steps
-from .chapter import HOME, USER, section
+from runbook.declare.step import Steps
+from runbook.inventory.cluster import Cluster, Host
+
+from ..shared.airflow import account
+from .common import section
 
 
 @section.task
@@ -15,9 +16,3 @@ def user(host: Host, cluster: Cluster) -> Steps:
     Another user with its number, or another number of its own, is told and left as it is.
     """
     yield from account(cluster)
-
-
-def account(cluster: Cluster) -> Steps:
-    """The user airflow, without password and without sudo."""
-    yield from steps.system_user(USER, cluster.airflow.uid, cluster.airflow.gid, HOME)
-    yield steps.password_locked(USER)

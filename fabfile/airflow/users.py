@@ -8,16 +8,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from ..engine.cluster import Cluster, Host
-from ..engine.entry import perhaps
-from ..engine.errors import RunbookError, UsageError
-from ..engine.secrets import Secret
-from ..engine.section import Fact, Facts, Procedure, Question, stage
-from ..engine.step import quote
-from ..engine.steps import command
-from ..postgres.chapter import PSQL
-from .chapter import CLI, database_answers, first_scheduler, row, section
+from runbook.declare.facts import Fact, Facts
+from runbook.declare.step import quote
+from runbook.declare.steps import command
+from runbook.declare.work import Procedure, Question, stage
+from runbook.errors import RunbookError, UsageError
+from runbook.inventory.cluster import Cluster, Host
+from runbook.inventory.entry import no_such
+from runbook.secrets.vault import Secret
+
+from ..postgres.common import PSQL
+from ..shared.roles import POSTGRES
+from .common import CLI, database_answers, first_scheduler, row, section
 from .database import account
+from .settings import Airflow
 
 ROLES = ("Admin", "Op", "User", "Viewer", "Public")
 """Airflow's own, from the one that may do everything to the one that may do nothing."""
@@ -59,7 +63,7 @@ def understood(text: str) -> Optional[tuple[User, ...]]:
 
 USERS = Fact(
     "the users of the web UI",
-    on="postgres",
+    on=POSTGRES,
     command=lambda cluster, host: f'{PSQL} -d airflow -c "{" ".join(QUESTION.split())}"',
     parse=understood,
     absent="fab airflow.database makes the first of them",
@@ -68,7 +72,7 @@ USERS = Fact(
 
 def present(facts: Facts) -> dict[str, User]:
     """The users by name, as the database's leader knows them."""
-    known: dict[str, Optional[tuple[User, ...]]] = facts.known(USERS)
+    known = facts.known(USERS)
     told = next((users for users in known.values() if users is not None), None)
     if told is None:
         raise RunbookError(
@@ -104,7 +108,7 @@ def user_add(
 
     Once more with another role: that role from then on.
 
-    The password is made up and kept in secrets.yaml as airflow_user_NAME. Roles: Admin, Op, User,
+    The password is generated and kept in secrets.yaml as airflow_user_NAME. Roles: Admin, Op, User,
     Viewer, Public.
     """
     if not NAME.fullmatch(name):
@@ -113,8 +117,8 @@ def user_add(
             "dots, - or _; 64 at most."
         )
     if role not in ROLES:
-        raise UsageError(f"There is no role {role}{perhaps(role, ROLES)}: {', '.join(ROLES)}.")
-    if name == cluster.airflow.admin:
+        raise no_such(f"There is no role {role}", role, ROLES)
+    if name == cluster[Airflow].admin:
         raise UsageError(f"{name} is the administrator of {cluster.file.name}, and stays Admin.")
     secret = password(name)
     if name in present(facts) and not cluster.vault.knows(secret):
@@ -142,12 +146,10 @@ def user_remove(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, name: 
     Open sessions end with it. The administrator of hosts.yaml stays.
     """
     known = present(facts)
-    if name == cluster.airflow.admin:
+    if name == cluster[Airflow].admin:
         raise UsageError(f"{name} is the administrator of {cluster.file.name}, and stays.")
     if name not in known:
-        raise UsageError(
-            f"There is no user {name}{perhaps(name, known)}; there are {', '.join(known)}."
-        )
+        raise no_such(f"There is no user {name}", name, known)
     yield Question(f"{name} ({known[name].roles or 'no role'}) can no longer use the web UI.")
     cluster.vault.forget(password(name))
     yield stage(

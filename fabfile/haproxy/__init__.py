@@ -1,15 +1,16 @@
-"""The runbook's entry points: HAProxy and the main VIP on the servers with role `haproxy`.
-
-The parts are imported in the chapter's order, which is the order in which their tasks run.
-"""
+"""The runbook's entry points: HAProxy and the main VIP on the servers with role `haproxy`."""
 
 from __future__ import annotations
 
-# isort: off
-from . import proxy, vip
-from . import check, operate
+from . import check, operate, power, proxy, status, vip
+from .common import section
 
-# isort: on
-from .chapter import section
+section.order(
+    proxy.install,
+    proxy.configure,
+    vip.vip,
+    check.status,
+    operate.failover,
+)
 
-__all__ = ["check", "operate", "proxy", "section", "vip"]
+__all__ = ["power", "section", "status"]

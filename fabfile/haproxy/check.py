@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import keepalived
-from ..engine.cluster import Cluster, Host
-from ..engine.errors import MissingFact
-from ..engine.probes import (
+from runbook.declare.facts import Facts
+from runbook.declare.probes import (
     ERROR,
     OK,
-    REDUNDANCY,
     WARN,
     Answer,
-    Cause,
     Finding,
     Findings,
     Probes,
     Verdict,
     probe,
 )
-from ..engine.section import Facts
-from ..postgres.chapter import CONFIGURED
+from runbook.errors import MissingFact
+from runbook.inventory.cluster import Cluster, Host
+
 from ..postgres.check import seen_leading
-from ..postgres.members import MEMBER, Member, leader
-from .chapter import (
+from ..postgres.common import CONFIGURED
+from ..postgres.members import MEMBER, leader
+from ..shared import keepalived
+from .common import (
     CONFIG,
     HEALTH,
     NETWORK,
@@ -37,16 +36,22 @@ from .chapter import (
     webservers,
 )
 from .proxy import valid
-from .view import REPLIES, VIEW, Replies, Reply, View
+from .view import REPLIES, VIEW, Reply, View
 
-DOWN = Cause("LB_DOWN", "the VIP goes to the other server; there is none after that")
-CONFIGURATION = Cause("LB_CONFIG", "HAProxy does not come back after a restart")
-SENT_AWAY = Cause("LB_SENT_AWAY", "the VIP does not return to its preferred server")
-NO_DATABASE = Cause("LB_NO_DATABASE", "Airflow does not reach the database")
-VIEW_DIFFERS = Cause("LB_VIEW_DIFFERS", "sessions through this server fail, or meet a wrong one")
-PORT = Cause("LB_PORT_WRONG", "who connects there does not get what he came for")
-WEB_DOWN = Cause("LB_WEBSERVER_DOWN", "the web UI is on fewer servers, or away")
-NO_SPARE = Cause("LB_NO_SPARE", "if the VIP's holder fails, database and web UI are away")
+DOWN = section.cause(
+    "LB_DOWN", "the VIP moves to the other server; after that no server can take over"
+)
+CONFIGURATION = section.cause("LB_CONFIG", "HAProxy will not start again after a restart")
+SENT_AWAY = section.cause("LB_SENT_AWAY", "the VIP does not return to its preferred server")
+NO_DATABASE = section.cause("LB_NO_DATABASE", "Airflow cannot reach the database")
+VIEW_DIFFERS = section.cause(
+    "LB_VIEW_DIFFERS", "sessions through this server fail, or reach the wrong server"
+)
+PORT = section.cause("LB_PORT_WRONG", "clients of this port reach the wrong service")
+WEB_DOWN = section.cause("LB_WEBSERVER_DOWN", "the web UI runs on fewer servers, or not at all")
+NO_SPARE = section.cause(
+    "LB_NO_SPARE", "if the VIP's holder fails, database and web UI are unavailable"
+)
 
 
 @section.check
@@ -78,7 +83,7 @@ def _again(host: Host) -> str:
 @section.verdict(needs=[NETWORK, VIEW, REPLIES, MEMBER, CONFIGURED])
 def together(cluster: Cluster, facts: Facts) -> Findings:
     """What no server can say alone."""
-    yield from keepalived.one_holder(cluster, "haproxy", facts, NETWORK)
+    yield from keepalived.one_holder(cluster, "haproxy", facts)
     yield from sent_away(facts)
     if databases(cluster):
         yield from database(cluster, facts)
@@ -129,7 +134,7 @@ def primary_of(cluster: Cluster, facts: Facts) -> str:
 
 def healthy_replicas(facts: Facts) -> set[str]:
     """Who follows, as Patroni says of itself."""
-    known: dict[str, Member] = facts.known(MEMBER)
+    known = facts.known(MEMBER)
     return {name for name, member in known.items() if member.healthy and not member.primary}
 
 
@@ -149,7 +154,7 @@ def as_patroni_says(host: Host, backend: str, view: View, wanted: set[str]) -> F
 
 def ports(cluster: Cluster, facts: Facts, has_replica: bool) -> Findings:
     """Clients that knock at an address meet a writable primary, or a replica."""
-    replies: dict[str, Replies] = facts.known(REPLIES)
+    replies = facts.known(REPLIES)
     names = {host.address: host.name for host in proxies(cluster)}
     vips = [vip.address for vip in keepalived.vips(cluster, "haproxy")]
     for address in [*vips, *names]:
@@ -213,7 +218,7 @@ def web(cluster: Cluster, facts: Facts) -> Finding:
 def redundancy(cluster: Cluster, facts: Facts) -> Finding:
     """Which of the servers that can hold the VIP may go."""
     may_hold = [host.name for host in candidates(cluster)]
-    known: dict[str, View] = facts.known(VIEW)
+    known = facts.known(VIEW)
     fit = [
         name
         for name in may_hold
@@ -222,21 +227,21 @@ def redundancy(cluster: Cluster, facts: Facts) -> Finding:
     unfit = [name for name in may_hold if name not in fit]
     if not may_hold:
         sentence = f"{cluster.file.name} names no VIP of role haproxy"
-        return Finding(REDUNDANCY, Verdict(WARN, f"none: {sentence}"), cause=NO_SPARE)
+        return Finding.of_redundancy(WARN, f"none: {sentence}", cause=NO_SPARE, by_design=True)
     if not fit:
         sentence = "none: no server can hold the VIP"
         away = tuple(name for name in unfit if name not in known)
-        return Finding(REDUNDANCY, Verdict(ERROR, sentence), "fab haproxy", NO_SPARE, away)
+        return Finding.of_redundancy(ERROR, sentence, "fab haproxy", NO_SPARE, away)
     if len(may_hold) == 1:
-        return Finding(
-            REDUNDANCY, Verdict(WARN, f"none: {may_hold[0]} is the only server"), cause=NO_SPARE
+        return Finding.of_redundancy(
+            WARN, f"none: {may_hold[0]} is the only server", cause=NO_SPARE, by_design=True
         )
     if len(fit) == 1:
         sentence = f"none until {' or '.join(unfit)} is back"
         silent = tuple(name for name in unfit if name not in known)
-        return Finding(REDUNDANCY, Verdict(WARN, sentence), "fab haproxy", NO_SPARE, silent)
+        return Finding.of_redundancy(WARN, sentence, "fab haproxy", NO_SPARE, silent)
     which = " or ".join(fit) if len(fit) == 2 else f"all but one of {', '.join(fit)}"
-    return Finding(REDUNDANCY, Verdict(OK, f"survives the loss of {which}"))
+    return Finding.of_redundancy(OK, f"survives the loss of {which}")
 
 
 @section.table(needs=[NETWORK, VIEW])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .. import keepalived
-from ..engine.cluster import Cluster, Host, Vip
-from ..engine.entry import perhaps
-from ..engine.errors import RunbookError, UsageError
-from ..engine.section import Facts, Procedure, stage
-from ..engine.steps import command, until
-from .chapter import AWAY, NETWORK, candidates, section
+from runbook.declare.facts import Facts
+from runbook.declare.steps import command, until
+from runbook.declare.work import Procedure, stage
+from runbook.errors import RunbookError
+from runbook.inventory.cluster import Cluster, Host, Vip
+from runbook.inventory.entry import no_such
+
+from ..shared import keepalived
+from .common import AWAY, NETWORK, candidates, section
 from .view import VIEW, View
 
 
@@ -31,11 +33,8 @@ def failover(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, to: str =
         raise RunbookError(f"{names}: failover knows what to do with one VIP only.")
     everybody = keepalived.members(cluster, vip)
     if to and to not in vip.members:
-        raise UsageError(
-            f"{to} cannot hold {vip.name}{perhaps(to, vip.members)}; "
-            f"there are {', '.join(vip.members)}."
-        )
-    holders = keepalived.holders(cluster, vip, facts, NETWORK)
+        raise no_such(f"{to} cannot hold {vip.name}", to, vip.members)
+    holders = keepalived.holders(cluster, vip, facts)
     others = [member for member in everybody if member not in holders]
     target = cluster.hosts[to] if to else next(iter(others), everybody[0])
     refuse_unfit(target, vip, facts)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from ..base import PORTS
-from ..engine import steps
-from ..engine.cluster import Cluster, Host
-from ..engine.step import Step, Steps, quote
-from .chapter import CONFIG, STATS, UNIT, databases, section, webservers
+from runbook.declare import steps
+from runbook.declare.step import Step, Steps, quote
+from runbook.inventory.cluster import Cluster, Host
+
+from ..shared.roles import HAPROXY
+from .common import CONFIG, STATS, UNIT, databases, section, webservers
+from .settings import Haproxy
 
 
 def valid(file: str) -> str:
     """A command: HAProxy accepts this file. Its unit reads conf.d too, if there is one (RHEL 9)."""
-    return f"haproxy -c -f {file} $([[ ! -d /etc/haproxy/conf.d ]] || echo -f /etc/haproxy/conf.d)"
+    more = "/etc/haproxy/conf.d"
+    return f"if [[ -d {more} ]]; then haproxy -c -f {file} -f {more}; else haproxy -c -f {file}; fi"
 
 
 @section.task
@@ -29,13 +32,13 @@ def configure(host: Host, cluster: Cluster) -> Steps:
     yield steps.drop_in(UNIT, "haproxy/haproxy-airflow.conf")
     if cluster.selinux != "disabled":
         yield may_connect()
-    yield steps.firewall_ports(*PORTS["haproxy"])
+    yield steps.firewall_ports(*(port.number for port in HAPROXY.ports if "/" in port.number))
     yield from asks_after_silent_clients()
     yield steps.template(
         CONFIG,
         "haproxy/haproxy.cfg.j2",
         {
-            "settings": cluster.haproxy,
+            "settings": cluster[Haproxy],
             "databases": databases(cluster),
             "webservers": webservers(cluster),
             "login": quote(f"admin:{cluster.secret(STATS)}"),
@@ -50,22 +53,17 @@ def configure(host: Host, cluster: Cluster) -> Steps:
 def asks_after_silent_clients() -> Steps:
     """Locks of a client that lost its power are free after 45 seconds.
 
-    HAProxy 1.8 has no setting for that (2.3 brought `clitcpka-idle`), so the kernel's own counts.
+    The kernel's own default is two hours, and HAProxy 1.8 has no setting for that (2.3 brought
+    `clitcpka-idle`).
     """
-    path = "/etc/sysctl.d/60-haproxy-airflow.conf"
-    names = " ".join(f"net.ipv4.tcp_keepalive_{one}" for one in ("time", "intvl", "probes"))
-    yield steps.template(path, "haproxy/sysctl.conf", {})
-    yield steps.command(
+    names = ("time", "intvl", "probes")
+    yield from steps.sysctl(
         "the kernel asks after silent clients after 30 seconds",
-        f"sysctl -q -p {path}",
-        unless=f"[[ $(echo $(sysctl -n {names})) == '30 5 3' ]]",
+        "/etc/sysctl.d/60-haproxy-airflow.conf",
+        {f"net.ipv4.tcp_keepalive_{name}": value for name, value in zip(names, (30, 5, 3))},
     )
 
 
 def may_connect() -> Step:
     """SELinux knows HAProxy's own ports only: checks would succeed, and sessions fail."""
-    return steps.command(
-        "SELinux lets HAProxy reach the database",
-        "setsebool -P haproxy_connect_any 1",
-        unless="[[ $(getsebool haproxy_connect_any) == *'--> on' ]]",
-    )
+    return steps.selinux_boolean("haproxy_connect_any")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 
-from ..engine.cluster import Cluster, Host
-from ..engine.section import Fact
-from ..engine.step import quote
-from ..keepalived import vips
-from ..postgres.chapter import AIRFLOW
-from .chapter import AWAY, HEALTH, READ, WRITE, proxies
+from runbook.declare.facts import Fact
+from runbook.declare.step import quote
+from runbook.inventory.cluster import Cluster, Host
+
+from ..postgres.common import AIRFLOW
+from ..shared.keepalived import vips
+from ..shared.roles import HAPROXY, POSTGRES
+from .common import AWAY, HEALTH, READ, WRITE, proxies
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def understood(text: str) -> View:
 
 VIEW = Fact(
     "what HAProxy says of its servers",
-    on="haproxy",
+    on=HAPROXY,
     command=lambda cluster, host: (
         f"""version=$(haproxy -v 2>/dev/null | head -1)
 [[ ! $version =~ ersion\\ ([0-9.]+) ]] || version=${{BASH_REMATCH[1]}}
@@ -121,7 +123,7 @@ def heard(text: str) -> Replies:
 
 REPLIES = Fact(
     "what clients meet behind the proxies",
-    on="postgres",
+    on=POSTGRES,
     command=_knocks,
     parse=heard,
     absent="it has no psql yet, or cannot be asked",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from .. import keepalived
-from ..engine import steps
-from ..engine.cluster import Cluster, Host
-from ..engine.section import Facts
-from ..engine.step import Steps
-from .chapter import NETWORK, SERVICE, candidates, section
+from runbook.declare import steps
+from runbook.declare.facts import Facts
+from runbook.declare.step import Steps
+from runbook.inventory.cluster import Cluster, Host
+
+from ..shared import keepalived
+from .common import NETWORK, SERVICE, candidates, section
 
 
 @section.task(needs=[NETWORK], on=candidates)
@@ -21,7 +22,7 @@ def vip(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     yield steps.directory(keepalived.SCRIPTS)
     script = f"{keepalived.SCRIPTS}/{SERVICE.check}"
     yield steps.template(script, f"haproxy/{SERVICE.check}", {}, mode="0755")
-    yield from keepalived.address(host, cluster, SERVICE, facts, NETWORK)
+    yield from keepalived.address(host, cluster, SERVICE, facts)
     for vip in keepalived.vips(cluster, "haproxy"):
         yield steps.until(
             f"{vip.name} answers", f"ping -q -c 1 -W 1 {vip.address} >/dev/null", timeout=60

@@ -1,15 +1,20 @@
-"""The runbook's Storage HA: NFS on the servers with role `nfs`, and the mounts of its clients.
-
-The parts are imported in the chapter's order, which is the order in which their tasks run.
-"""
+"""The runbook's Storage HA: NFS on the servers with role `nfs`, and the mounts of its clients."""
 
 from __future__ import annotations
 
-# isort: off
-from . import server, sync, vip, mounts
-from . import check, operate
+from . import check, mounts, operate, power, server, status, sync, vip
+from .common import section
 
-# isort: on
-from .chapter import section
+section.order(
+    server.server,
+    sync.sync_keys,
+    sync.sync,
+    vip.vip,
+    mounts.mounts,
+    check.status,
+    operate.failover,
+    operate.resync,
+    operate.lead,
+)
 
-__all__ = ["check", "mounts", "operate", "section", "server", "sync", "vip"]
+__all__ = ["power", "section", "status"]

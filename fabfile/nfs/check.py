@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from ..engine.cluster import Cluster, Host
-from ..engine.probes import (
+from runbook.declare.facts import Facts
+from runbook.declare.probes import (
     ERROR,
     OK,
-    REDUNDANCY,
     UNKNOWN,
     WARN,
     Answer,
-    Cause,
     Finding,
     Findings,
     Probes,
@@ -21,9 +19,10 @@ from ..engine.probes import (
     probe,
     succeeds,
 )
-from ..engine.section import Facts
-from ..keepalived import Place, heard_holding, one_holder
-from .chapter import (
+from runbook.inventory.cluster import Cluster, Host
+
+from ..shared.keepalived import heard_holding, one_holder
+from .common import (
     NETWORK,
     RESCUED,
     SENTINEL,
@@ -39,16 +38,18 @@ from .chapter import (
 from .mounts import answered
 from .state import SERVER, Server, active
 
-DISK = Cause("NFS_DISK_FULL", "nothing can be written to the share, or copied to the standby")
-MOUNT = Cause("NFS_MOUNT_LOST", "this server does not see the DAGs")
-READ_ONLY = Cause("NFS_MOUNT_READ_ONLY", "nobody can change DAGs from this server")
-EXPORTS = Cause("NFS_EXPORTS_DIFFER", "after a failover clients may hold stale handles")
-COPIES = Cause("NFS_COPIES_WRONG", "the standby may overwrite what clients see")
-NOT_COPYING = Cause("NFS_NOT_COPYING", "what is written now is on one server only")
-NOBODY = Cause("NFS_NOBODY_ACTIVE", "clients wait; DAGs can be neither read nor changed")
-BEHIND = Cause("NFS_STANDBY_BEHIND", "if the active server fails now, its newest files are away")
-RESCUED_FILES = Cause("NFS_RESCUED", "files wait for a decision; nothing is lost")
-NO_SPARE = Cause("NFS_NO_SPARE", "if the active server fails, the share is away")
+DISK = section.cause("NFS_DISK_FULL", "the share cannot be written, or copied to the standby")
+MOUNT = section.cause("NFS_MOUNT_LOST", "this server does not see the DAGs")
+READ_ONLY = section.cause("NFS_MOUNT_READ_ONLY", "DAGs cannot be changed from this server")
+EXPORTS = section.cause("NFS_EXPORTS_DIFFER", "clients may get stale handles after a failover")
+COPIES = section.cause("NFS_COPIES_WRONG", "the standby may overwrite the files that clients see")
+NOT_COPYING = section.cause("NFS_NOT_COPYING", "new files exist on one server only")
+NOBODY = section.cause("NFS_NOBODY_ACTIVE", "clients wait; DAGs can be neither read nor changed")
+BEHIND = section.cause(
+    "NFS_STANDBY_BEHIND", "if the active server fails now, its newest files are unavailable"
+)
+RESCUED_FILES = section.cause("NFS_RESCUED", "files wait for a decision; nothing is lost")
+NO_SPARE = section.cause("NFS_NO_SPARE", "if the active server fails, the share is unavailable")
 
 TOO_LONG = 30
 """Seconds after which a file that the standby lacks is no longer just on its way."""
@@ -112,8 +113,8 @@ def shown(answer: Answer) -> Verdict:
 @section.verdict(needs=[NETWORK, SERVER])
 def together(cluster: Cluster, facts: Facts) -> Findings:
     """What no host can say alone."""
-    known: dict[str, Server] = facts.known(SERVER)
-    yield from one_holder(cluster, "nfs", facts, NETWORK)
+    known = facts.known(SERVER)
+    yield from one_holder(cluster, "nfs", facts)
     yield exports_are_equal(cluster, known)
     if not alone(cluster):
         yield who_copies(cluster, facts)
@@ -123,7 +124,7 @@ def together(cluster: Cluster, facts: Facts) -> Findings:
     yield redundancy(cluster, facts)
 
 
-def exports_are_equal(cluster: Cluster, known: dict[str, Server]) -> Finding:
+def exports_are_equal(cluster: Cluster, known: Mapping[str, Server]) -> Finding:
     """All servers export the same to the same clients under the same fsid."""
     title = "it is exported" if alone(cluster) else "both servers export the same"
     way_out = "fab nfs.server"
@@ -146,7 +147,7 @@ def who_copies(cluster: Cluster, facts: Facts) -> Finding:
     """lsyncd runs on the VIP's holder, and nowhere else."""
     title = "the active server copies, and it alone"
     holder = active(cluster, facts)
-    known: dict[str, Server] = facts.known(SERVER)
+    known = facts.known(SERVER)
     wrong = [
         name
         for name, server in known.items()
@@ -156,7 +157,7 @@ def who_copies(cluster: Cluster, facts: Facts) -> Finding:
         sentence = f"{', '.join(wrong)} copies and is not active"
         fix = f"systemctl stop nfs-sync on {wrong[0]}"
         return Finding(title, Verdict(ERROR, sentence), fix, COPIES)
-    heard = heard_holding(cluster, vip(cluster), facts, NETWORK)
+    heard = heard_holding(cluster, vip(cluster), facts)
     if not holder and heard:
         return Finding(title, Verdict(UNKNOWN, f"{heard} cannot be asked"), about=(heard,))
     if not holder or holder.name not in known:
@@ -172,10 +173,10 @@ def up_to_date(cluster: Cluster, facts: Facts) -> Finding:
     """The standby lacks nothing but what was written a moment ago."""
     title = "the standby is up to date"
     holder = active(cluster, facts)
-    known: dict[str, Server] = facts.known(SERVER)
+    known = facts.known(SERVER)
     standby = next((host for host in servers(cluster) if host != holder), None)
     if not holder or not standby or holder.name not in known:
-        heard = heard_holding(cluster, vip(cluster), facts, NETWORK)
+        heard = heard_holding(cluster, vip(cluster), facts)
         sentence = f"{heard} cannot be asked" if heard else "nobody is active, so nobody can say"
         level, about = (UNKNOWN, (heard,)) if heard else (ERROR, ())
         return Finding(title, Verdict(level, sentence), "fab nfs.vip", NOBODY, about)
@@ -202,7 +203,7 @@ def some(paths: Sequence[str]) -> str:
     return ", ".join(paths[:3]) + more
 
 
-def uncounted(known: dict[str, Server]) -> Findings:
+def uncounted(known: Mapping[str, Server]) -> Findings:
     """Servers of which nobody can say how old their files are; these do not lead."""
     for name, server in known.items():
         if server.generation is None:
@@ -214,7 +215,7 @@ def uncounted(known: dict[str, Server]) -> Findings:
             )
 
 
-def rescued(known: dict[str, Server]) -> Findings:
+def rescued(known: Mapping[str, Server]) -> Findings:
     """Files that a server had to give up, and that nobody has otherwise."""
     for name, server in known.items():
         if not server.rescued:
@@ -229,30 +230,30 @@ def rescued(known: dict[str, Server]) -> Findings:
 
 def redundancy(cluster: Cluster, facts: Facts) -> Finding:
     """Whether the share outlives the loss of a server."""
-    known: dict[str, Server] = facts.known(SERVER)
-    places: dict[str, Place] = facts.known(NETWORK)
+    known = facts.known(SERVER)
+    places = facts.known(NETWORK)
     if alone(cluster):
         [only] = servers(cluster)
-        return Finding(
-            REDUNDANCY, Verdict(WARN, f"none: {only.name} is the only server"), cause=NO_SPARE
+        return Finding.of_redundancy(
+            WARN, f"none: {only.name} is the only server", cause=NO_SPARE, by_design=True
         )
     ready = [name for name, server in known.items() if server.fit and name in places]
     if len(ready) == len(servers(cluster)):
         sentence = (
             f"survives the loss of {' or '.join(ready)}, except for writes of the last seconds"
         )
-        return Finding(REDUNDANCY, Verdict(OK, sentence))
+        return Finding.of_redundancy(OK, sentence)
     away = [host.name for host in servers(cluster) if host.name not in ready]
-    verdict = Verdict(WARN, f"none until {', '.join(away)} is up to date")
+    sentence = f"none until {', '.join(away)} is up to date"
     silent = tuple(name for name in away if name not in known)
-    return Finding(REDUNDANCY, verdict, "fab nfs.resync", NO_SPARE, silent)
+    return Finding.of_redundancy(WARN, sentence, "fab nfs.resync", NO_SPARE, silent)
 
 
 @section.table(needs=[NETWORK, SERVER])
 def status(cluster: Cluster, facts: Facts) -> list[dict[str, Any]]:
     """Show each server: active or not, fit to lead, what it lacks, what was rescued."""
     holder = active(cluster, facts)
-    known: dict[str, Server] = facts.known(SERVER)
+    known = facts.known(SERVER)
     behind = known[holder.name].behind if holder and holder.name in known else None
     rows = []
     for host in servers(cluster):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ..airflow.chapter import AIRFLOW_HOME
-from ..airflow.user import account
-from ..engine import steps
-from ..engine.cluster import Cluster, Host
-from ..engine.step import Step, Steps
-from .chapter import SENTINEL, Tree, clients, may_write, section, trees
-from .chapter import vip as the_vip
+from runbook.declare import steps
+from runbook.declare.step import Step, Steps
+from runbook.inventory.cluster import Cluster, Host
+
+from ..shared.airflow import AIRFLOW_HOME, account
+from .common import SENTINEL, Tree, clients, may_write, section, trees
+from .common import vip as the_vip
 
 
 @section.task(on=clients)
@@ -37,7 +37,8 @@ def nothing_hidden(tree: Tree) -> Step:
     return steps.required(
         f"{tree.path} hides no files",
         f"grep -q ' {tree.path} ' /proc/self/mounts || [[ ! $(ls -A {tree.path}) ]]",
-        f"""echo "{tree.path} holds files of this server's own: $(ls -A {tree.path} | xargs)."
+        f"""files=$(ls -A {tree.path} | paste -sd ' ')
+echo "{tree.path} holds files of this server's own: $files."
 echo "The share would hide them. Move them: mv {tree.path} {tree.path}.local\"""",
     )
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..engine.cluster import Cluster, Host
-from ..engine.entry import perhaps
-from ..engine.errors import RunbookError, UsageError
-from ..engine.section import Facts, Procedure, Question, stage
-from ..engine.step import Step
-from ..engine.steps import action, command
-from .chapter import (
+from runbook.declare.facts import Facts
+from runbook.declare.step import Step
+from runbook.declare.steps import action, command
+from runbook.declare.work import Procedure, Question, stage
+from runbook.errors import RunbookError, UsageError
+from runbook.inventory.cluster import Cluster, Host, host_named
+
+from .common import (
     AS_USER,
     NETWORK,
     NUMBERS,
@@ -23,7 +24,7 @@ from .chapter import (
     section,
     servers,
 )
-from .state import SERVER, Server, active, the_active
+from .state import SERVER, active, the_active
 from .sync import numbers
 from .vip import may_lead
 
@@ -38,9 +39,9 @@ def failover(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, to: str =
     """
     first = the_active(cluster, facts)
     other = peer(first, cluster)
-    if to and server_named(to, cluster) == first:
+    if to and host_named(to, servers(cluster), "NFS server") == first:
         raise UsageError(f"{to} is active already.")
-    known: dict[str, Server] = facts.known(SERVER)
+    known = facts.known(SERVER)
     if other.name not in known or not known[other.name].fit:
         raise RunbookError(
             f"{other.name} is not up to date, so it may not lead; look at fab nfs.check."
@@ -130,7 +131,7 @@ def lead(
     For the day on which the server that led last is gone. If it comes back, what it alone has is
     kept in its /app1/airflow/rescued.
     """
-    chosen = server_named(host, cluster)
+    chosen = host_named(host, servers(cluster), "NFS server")
     holder = active(cluster, facts)
     if holder:
         raise UsageError(f"{holder.name} is active; to move the share: fab nfs.failover")
@@ -152,13 +153,3 @@ def lead(
             unless=f"[[ -e {RUN}/fit ]]",
         ),
     )
-
-
-def server_named(name: str, cluster: Cluster) -> Host:
-    """A server of the share by its name; UsageError for any other."""
-    known = {host.name: host for host in servers(cluster)}
-    if name not in known:
-        raise UsageError(
-            f"{name} is no NFS server{perhaps(name, known)}; there are {', '.join(known)}."
-        )
-    return known[name]

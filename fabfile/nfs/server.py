@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ..airflow.chapter import AIRFLOW_HOME
-from ..airflow.user import account
-from ..engine import steps
-from ..engine.cluster import Cluster, Host
-from ..engine.step import Step, Steps, quote
-from .chapter import (
+from runbook.declare import steps
+from runbook.declare.step import Step, Steps, quote
+from runbook.inventory.cluster import Cluster, Host
+
+from ..shared.airflow import AIRFLOW_HOME, Ids, account
+from .common import (
     AS_USER,
     RESCUED,
     SENTINEL,
@@ -83,7 +83,7 @@ def in_place(tree: Tree, cluster: Cluster, sentinel: str, made: str) -> Step:
 
 def exports(cluster: Cluster) -> str:
     """Who may mount what; the same text on both servers."""
-    squash = f"all_squash,anonuid={cluster.airflow.uid},anongid={cluster.airflow.gid}"
+    squash = f"all_squash,anonuid={cluster[Ids].uid},anongid={cluster[Ids].gid}"
     return "\n".join(
         f"{tree.path} {' '.join(callers)}"
         for tree in trees(cluster)

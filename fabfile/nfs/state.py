@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
-from ..engine.cluster import Cluster, Host
-from ..engine.errors import MissingFact
-from ..engine.section import Fact, Facts
-from ..keepalived import holders
-from .chapter import NETWORK, NUMBERS, RESCUED, RUN, SCRIPTS, STATE, SYNC, USER, trees, vip
+from runbook.declare.facts import Fact, Facts
+from runbook.errors import MissingFact
+from runbook.inventory.cluster import Cluster, Host
+
+from ..shared.keepalived import holders
+from ..shared.roles import NFS
+from .common import NUMBERS, RESCUED, RUN, SCRIPTS, STATE, SYNC, USER, trees, vip
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def understood(text: str) -> Server:
 
 SERVER = Fact(
     "the state of the share",
-    on="nfs",
+    on=NFS,
     command=_questions,
     parse=understood,
     absent="fab nfs sets it up",
@@ -92,7 +94,7 @@ SERVER = Fact(
 
 def active(cluster: Cluster, facts: Facts) -> Optional[Host]:
     """The server that holds the VIP; None if nobody does, or both."""
-    found = holders(cluster, vip(cluster), facts, NETWORK)
+    found = holders(cluster, vip(cluster), facts)
     return found[0] if len(found) == 1 else None
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Optional
 
-from ..airflow.chapter import HOME
+from runbook.declare import steps
+from runbook.declare.facts import Fact, Facts
+from runbook.declare.step import Step, Steps
+from runbook.inventory.cluster import Cluster, Host
+
 from ..base import epel
-from ..engine import steps
-from ..engine.cluster import Cluster, Host
-from ..engine.section import Fact, Facts
-from ..engine.step import Step, Steps
-from .chapter import (
+from ..shared.airflow import HOME
+from ..shared.roles import NFS
+from .common import (
     NUMBERS,
     RESCUED,
     RETURN,
@@ -28,12 +30,13 @@ from .chapter import (
     trees,
     vip,
 )
+from .settings import Nfs
 
 KEY = f"{SETTINGS}/key"
 
 KEYS = Fact(
     "the keys for copying",
-    on="nfs",
+    on=NFS,
     command=lambda cluster, host: f"cat {KEY}.pub /etc/ssh/ssh_host_*_key.pub",
     parse=lambda text: [" ".join(line.split()[:2]) for line in text.splitlines()],
     absent="fab nfs.sync-keys makes them",
@@ -46,11 +49,12 @@ def sync_keys(host: Host, cluster: Cluster) -> Steps:
     if alone(cluster):
         return
     yield steps.directory(SETTINGS, "0750", "root", USER)
+    title = f"{host.name} has a key for copying"
+    yield steps.ssh_key(title, KEY, "root", f"nfs-sync@{host.name}")
     yield steps.command(
-        f"{host.name} has a key for copying",
-        f"ssh-keygen -q -t ed25519 -C nfs-sync@{host.name} -f {KEY} -N ''\n"
+        f"{USER} may read that key",
         f"chown {USER}:{USER} {KEY}",
-        unless=f"[[ -s {KEY}.pub && $(stat -c %U {KEY}) == {USER} ]]",
+        unless=f"[[ $(stat -c %U {KEY}) == {USER} ]]",
     )
 
 
@@ -107,7 +111,7 @@ def context(other: Optional[Host], cluster: Cluster) -> dict[str, object]:
         "witnesses": [
             f"{client.address}:{cluster.ssh_port(client)}" for client in clients(cluster)[:5]
         ],
-        "max_delete": cluster.nfs.max_delete,
+        "max_delete": cluster[Nfs].max_delete,
     }
 
 

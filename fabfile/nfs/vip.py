@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from ..engine import steps
-from ..engine.cluster import Cluster, Host
-from ..engine.section import Facts
-from ..engine.step import Step, Steps
-from ..keepalived import SCRIPTS
-from ..keepalived import address as keepalived
-from .chapter import NETWORK, RETURN, RUN, SERVICE, section
-from .chapter import vip as the_vip
+from runbook.declare import steps
+from runbook.declare.facts import Facts
+from runbook.declare.step import Step, Steps
+from runbook.inventory.cluster import Cluster, Host
+
+from ..shared.keepalived import SCRIPTS
+from ..shared.keepalived import address as keepalived
+from .common import NETWORK, RETURN, RUN, SERVICE, section
+from .common import vip as the_vip
 
 
 @section.task(needs=[NETWORK])
@@ -22,17 +23,26 @@ def vip(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     for name in (SERVICE.check, SERVICE.notify):
         yield steps.template(f"{SCRIPTS}/{name}", f"nfs/{name}", {}, mode="0755")
     yield steps.enabled(RETURN)
-    yield steps.command(
+    yield asked(host)
+    yield from keepalived(host, cluster, SERVICE, facts)
+    yield answers(cluster, timeout=60)
+    yield may_lead(host)
+
+
+def asked(host: Host) -> Step:
+    """The server asks whether it may lead: files of the other one may be newer."""
+    return steps.command(
         f"{host.name} has asked whether it may lead",
         f"systemctl start {RETURN}",
         unless=f"systemctl is-active -q {RETURN} || [[ -e {RUN}/fit ]]",
     )
-    yield from keepalived(host, cluster, SERVICE, facts, NETWORK)
-    name, address = the_vip(cluster).name, the_vip(cluster).address
-    yield steps.until(
-        f"{name} answers", f"timeout 2 bash -c '</dev/tcp/{address}/2049'", timeout=60
-    )
-    yield may_lead(host)
+
+
+def answers(cluster: Cluster, timeout: int = 120) -> Step:
+    """The share's address has a server behind it."""
+    share = the_vip(cluster)
+    test = steps.answers(share.address, 2049, seconds=2)
+    return steps.until(f"{share.name} answers", test, timeout=timeout)
 
 
 def may_lead(host: Host) -> Step:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from invoke import Collection
 
+from .check import check, diff, plan
 from .deploy import deploy
-from .judge import check, diff, plan
 from .power import start, stop
 from .reboot import reboot
 from .status.tasks import report, status

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,43 +11,18 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from invoke import Context, Exit, task
 
-from ..engine.entry import perhaps
-from ..engine.errors import RunbookError, UsageError
-from ..engine.session import in_sentences, session
-from .memory import digest, forget, keep, recall
-from .sections import CHECKS, has_hosts, perform, refused, settled
+from runbook.declare.operations import CHECKS
+from runbook.errors import RunbookError
+from runbook.execute.session import in_sentences
+from runbook.inventory.entry import no_such
+
+from .checkpoint import digest, forget, keep, recall
+from .session import session
 
 if TYPE_CHECKING:
-    from ..engine.cluster import Cluster
-    from ..engine.run import Run
-
-NEEDS: dict[str, tuple[str, ...]] = {
-    "ssh.trust": (),
-    "ssh.bootstrap": ("ssh.trust",),
-    "base.update": ("ssh.bootstrap",),
-    "base": ("base.update",),
-    "hostnames": ("base",),
-    "hosts": ("hostnames",),
-    "ssh": ("hosts",),
-    "python-build.start": ("ssh",),
-    "postgres": ("python-build.start",),
-    "rabbitmq": ("python-build.start",),
-    "nfs": ("python-build.start",),
-    "haproxy": ("python-build.start",),
-    # It waits on VM1 for the compiler, and the mounts and HAProxy of VM1 would wait for it.
-    "python-build": ("nfs", "haproxy"),
-    "airflow": ("postgres", "rabbitmq", "nfs", "haproxy", "python-build"),
-    "systemd": ("airflow",),
-    CHECKS: ("systemd",),
-    "airflow.smoke": (CHECKS,),
-}
-"""The runbook in its order: what `fab` is told, and which of these come before it.
-
-What does not need each other is carried out at the same time.
-"""
-
-ONLY_IF_ASKED = "base.update"
-"""dnf upgrade restarts services: on a cluster that works it must not happen by itself."""
+    from runbook.declare.contents import Contents
+    from runbook.execute.run import Run
+    from runbook.inventory.cluster import Cluster
 
 
 class Done(msgspec.Struct):
@@ -70,9 +45,11 @@ class Deployment:
         """A part of the runbook, carried out with a run of its own."""
 
         def carry_out(run: Run) -> bool:
+            from runbook.operate.checks import perform_named, refused, settled
+
             self.began[name] = time.monotonic()
             try:
-                return settled(run) if name == CHECKS else perform(run, name)
+                return settled(run) if name == CHECKS else perform_named(run, name)
             except RunbookError as error:
                 refused(run, name, error)
                 return False
@@ -109,22 +86,24 @@ def deploy(
     """Carry out the whole runbook, from first contact to the checks; resumes.
 
     Sections that touch different servers run at the same time. The first section that fails is the
-    last: what is under way comes to its end, and the same command goes on there once it is mended.
+    last: what is under way comes to its end. After the fix, the same command continues there.
     A section that succeeded under another hosts.yaml runs again. On a cluster that is as it should
     be, nothing changes.
     """
-    from ..engine.beside import at_the_same_time
-    from ..engine.run import Options
+    from runbook.execute.concurrent import run_concurrently
+    from runbook.execute.run import Options
 
     with session(Options(yes=yes), json) as run:
         deployment = begun(run, afresh)
-        parts = left_to_do(run.cluster, deployment.done, deployment.inventory, from_, update)
-        skipped = [name for name in wanted(run.cluster, update) if name not in parts]
+        everything = wanted(run.contents, run.cluster, update)
+        parts = left_to_do(everything, deployment.done, deployment.inventory, from_)
+        skipped = [name for name in everything if name not in parts]
         if skipped:
             run.report.say(f"done already: {', '.join(skipped)} (--afresh does them again)\n")
         jobs = {name: deployment.job(name) for name in parts}
-        failed = at_the_same_time(run, jobs, among(NEEDS, parts), deployment.ended)
-        run.report.recap(run.exit_code)
+        needs = {part.name: part.after for part in run.contents.parts}
+        failed = run_concurrently(run, jobs, nearest(needs, parts), deployment.ended)
+        run.report.recap(run.results, run.exit_code)
         if failed:
             not_done = [name for name in parts if name not in deployment.done.parts]
             run.report.say(way_on(failed, not_done))
@@ -142,43 +121,44 @@ def begun(run: Run, afresh: bool) -> Deployment:
     return Deployment(run, file, digest(run.cluster), done, {})
 
 
-def wanted(cluster: Cluster, update: bool) -> list[str]:
-    """The parts of the runbook that this inventory has hosts for, in order."""
+def wanted(contents: Contents, cluster: Cluster, update: bool) -> list[str]:
+    """The parts of the runbook that this inventory has hosts for, in order.
+
+    Without `update`, dnf upgrade is left out: it restarts services of a cluster that works.
+    """
+    from runbook.operate.checks import has_hosts
+
     return [
-        name for name in NEEDS if has_hosts(name, cluster) and (update or name != ONLY_IF_ASKED)
+        part.name
+        for part in contents.parts
+        if has_hosts(contents, cluster, part.name) and (update or not part.on_request)
     ]
 
 
-def left_to_do(
-    cluster: Cluster, done: Done, inventory: str, begin_at: str, update: bool
-) -> list[str]:
+def left_to_do(parts: Sequence[str], done: Done, inventory: str, begin_at: str) -> list[str]:
     """What has not succeeded yet for this inventory, or all from a part on."""
-    parts = wanted(cluster, update)
-    if begin_at:
-        if begin_at not in parts:
-            raise UsageError(
-                f"--from {begin_at}: there is no such part{perhaps(begin_at, parts)}; "
-                f"there are {', '.join(parts)}."
-            )
-        return parts[parts.index(begin_at) :]
-    return [name for name in parts if done.parts.get(name) != inventory]
+    if not begin_at:
+        return [name for name in parts if done.parts.get(name) != inventory]
+    if begin_at not in parts:
+        raise no_such(f"--from {begin_at}: there is no such part", begin_at, parts)
+    return list(parts[parts.index(begin_at) :])
 
 
-def among(needs: dict[str, tuple[str, ...]], parts: Sequence[str]) -> dict[str, set[str]]:
+def nearest(needs: Mapping[str, Sequence[str]], parts: Sequence[str]) -> dict[str, set[str]]:
     """What each part needs of these; what one needs that is left out, it needs instead of that."""
 
-    def nearest(name: str) -> set[str]:
+    def of(name: str) -> set[str]:
         found: set[str] = set()
         for one in needs[name]:
-            found |= {one} if one in parts else nearest(one)
+            found |= {one} if one in parts else of(one)
         return found
 
-    return {name: nearest(name) for name in parts}
+    return {name: of(name) for name in parts}
 
 
 def way_on(failed: str, left: Sequence[str]) -> str:
     """What to type."""
     return (
         f"\n{failed} failed. Not done: {', '.join(left)}.\n"
-        "When it is mended: inv cluster.deploy goes on there."
+        "After the fix, continue with: inv cluster.deploy"
     )

@@ -5,24 +5,22 @@ from __future__ import annotations
 from json import dumps
 
 from invoke import Collection, Context, task
-from msgspec import to_builtins
 from tabulate import tabulate
 
-from ..engine.cluster import Cluster
-from ..engine.inventory import load_configured
-from ..engine.session import in_sentences
+from runbook.execute.session import in_sentences
+from runbook.inventory.cluster import Cluster
 
-SHOWN = ("name", "hosts", "vips", "groups", "versions", "timezone", "selinux")
+from ..shared.versions import Versions
+from .session import configured
 
 
 @task(help={"json": "as one JSON document"})
 @in_sentences
 def show(c: Context, json: bool = False) -> None:
     """Show hosts, VIPs and versions of hosts.yaml as tables."""
-    cluster = load_configured()
+    cluster = configured()
     if json:
-        shown = {key: to_builtins(getattr(cluster, key)) for key in SHOWN}
-        print(dumps(shown, ensure_ascii=False))
+        print(dumps(cluster.plain(), ensure_ascii=False))
         return
     print(
         tabulate(
@@ -40,7 +38,7 @@ def show(c: Context, json: bool = False) -> None:
         for vip in cluster.vips.values()
     ]
     print(tabulate(vips, headers=["VIP", "address", "for", "members, preferred first"]))
-    versions = cluster.versions
+    versions = cluster[Versions]
     print(
         f"\nAirflow {versions.airflow}, Python {versions.python}, "
         f"PostgreSQL {versions.postgresql}, "
@@ -53,7 +51,7 @@ def show(c: Context, json: bool = False) -> None:
 @in_sentences
 def check(c: Context) -> None:
     """Judge hosts.yaml without connecting anywhere."""
-    cluster = load_configured()
+    cluster = configured()
     for warning in cluster.warnings:
         print(f"warning: {warning}")
     print(f"{cluster.file.name} is fine: {len(cluster.hosts)} hosts, {len(cluster.vips)} VIPs.")

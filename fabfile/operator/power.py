@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 from invoke import Context, Exit, task
 
-from ..engine.errors import RunbookError, UnreachableError
-from ..engine.session import in_sentences, session
-from .sections import has_hosts, settled
+from runbook.declare.operations import Phase
+from runbook.errors import RunbookError, UnreachableError
+from runbook.execute.session import in_sentences
+
+from .session import session
 
 if TYPE_CHECKING:
-    from ..engine.cluster import Cluster, Host
-    from ..engine.run import Run
+    from runbook.execute.run import Run
+    from runbook.inventory.cluster import Cluster, Host
 
 BOOTING = 600
 """Seconds that servers get to answer after somebody has switched them on."""
@@ -42,9 +44,9 @@ def stop(
     addresses go down, the database stops (replicas, leader, etcd), the message queue, the share.
     What starts at boot still does. A second call changes nothing.
     """
-    from ..engine.run import Options
-    from .leg import Leg
-    from .shutdown import STOPS, power
+    from runbook.execute.run import Options
+    from runbook.operate.phases import carry_out
+    from runbook.operate.phases import power_off as switch_off
 
     with session(Options(plan=plan, yes=yes)) as run:
         hosts = answering(run, chosen(run.cluster, without), patience=0)
@@ -55,11 +57,11 @@ def stop(
         )
         if not plan and not run.agreed():
             raise RunbookError("Nothing was done.")
-        legs = [leg for leg in STOPS if has_hosts(leg.name, run.cluster)]
-        fine = all(leg.carry_out(run, "cluster.stop", hosts) for leg in legs)
+        phases = used(run, run.contents.stop_phases)
+        fine = all(carry_out(run, "cluster.stop", phase, hosts) for phase in phases)
         if fine and power_off:
-            fine = Leg("power", (), power).carry_out(run, "cluster.stop", hosts)
-        run.report.recap(run.exit_code)
+            fine = carry_out(run, "cluster.stop", Phase("power", switch_off), hosts)
+        run.report.recap(run.results, run.exit_code)
         if fine and not plan:
             run.report.say("\nWhat brings it back: inv cluster.start")
         code = run.exit_code
@@ -76,27 +78,36 @@ def start(c: Context, without: str = "", wait: int = BOOTING, plan: bool = False
     that led last goes first), the addresses and Airflow, each when the checks of the one before
     find nothing wrong. Ends with every check. A second call changes nothing.
     """
-    from ..engine.run import Options
-    from .startup import STARTS
+    from runbook.execute.run import Options
+    from runbook.operate.checks import settled
+    from runbook.operate.phases import carry_out
 
     with session(Options(plan=plan)) as run:
         hosts = answering(run, chosen(run.cluster, without), patience=0 if plan else wait)
-        for leg in STARTS:
-            if not has_hosts(leg.name, run.cluster):
-                continue
-            fine = leg.carry_out(run, "cluster.start", hosts)
-            if fine and not plan and leg is not STARTS[-1] and not without:
-                fine = settled(run, [leg.name])
+        phases = used(run, run.contents.start_phases)
+        for phase in phases:
+            fine = carry_out(run, "cluster.start", phase, hosts)
+            if fine and not plan and phase is not phases[-1] and not without:
+                fine = settled(run, [phase.name])
             if not fine:
-                run.report.say(f"\n{leg.name} did not come up; mend it, then: inv cluster.start")
+                run.report.say(
+                    f"\n{phase.name} did not start. Fix it, then rerun: inv cluster.start"
+                )
                 break
         else:
             if not plan:
                 settled(run)
-        run.report.recap(run.exit_code)
+        run.report.recap(run.results, run.exit_code)
         code = run.exit_code
     if code:
         raise Exit(code=code)
+
+
+def used(run: Run, phases: Sequence[Phase]) -> list[Phase]:
+    """The phases of sections that this inventory has hosts for."""
+    from runbook.operate.checks import has_hosts
+
+    return [phase for phase in phases if has_hosts(run.contents, run.cluster, phase.name)]
 
 
 def chosen(cluster: Cluster, without: str) -> list[Host]:
@@ -107,13 +118,13 @@ def chosen(cluster: Cluster, without: str) -> list[Host]:
 
 def answering(run: Run, hosts: Sequence[Host], patience: float) -> list[Host]:
     """These hosts, once all of them answer; UnreachableError if one does not in time."""
-    from ..engine.beside import beside
-    from .leg import ANSWERS
+    from runbook.execute.concurrent import separate_run
+    from runbook.operate.phases import BOOT
 
     deadline, waited = time.monotonic() + patience, ""
     while True:
-        attempt = beside(run, run.connections, run.report, forget=True)
-        known = attempt.gather([ANSWERS], hosts).known(ANSWERS)
+        attempt = separate_run(run, run.connections, run.report, fresh=True)
+        known = attempt.gather([BOOT], hosts).known(BOOT)
         silent = ", ".join(host.name for host in hosts if host.name not in known)
         if not silent:
             return list(hosts)

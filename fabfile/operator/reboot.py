@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Optional
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 from invoke import Context, Exit, task
 
-from ..engine.errors import FAILED, RunbookError, UnreachableError
-from ..engine.probes import REDUNDANCY
-from ..engine.session import in_sentences, session
-from .memory import forget, keep, recall
-from .sections import settled
+from runbook.declare.facts import Fact
+from runbook.errors import FAILED, RunbookError, UnreachableError
+from runbook.execute.session import in_sentences
+
+from ..shared.vitals import WHY_REBOOT
+from .checkpoint import forget, keep, recall
+from .session import session
 
 if TYPE_CHECKING:
-    from ..engine.cluster import Cluster, Host
-    from ..engine.results import HostResult
-    from ..engine.run import Run
+    from runbook.execute.run import Run
+    from runbook.inventory.cluster import Cluster, Host
 
-ONLY = {
-    "postgres": "the database",
-    "rabbitmq": "the message queue",
-    "nfs": "the share",
-    "haproxy": "the address of database and web",
-    "scheduler": "the scheduler",
-    "webserver": "the web UI",
-    "worker": "the worker",
-}
-"""By role: what is away while the only server that has it reboots."""
+PENDING = Fact(
+    "why it has to reboot",
+    on="all",
+    command=lambda cluster, host: (
+        f"""why=$({WHY_REBOOT})
+if [[ $why ]]; then echo "$why"
+elif type needs-restarting >/dev/null 2>&1 && ! needs-restarting -r >/dev/null 2>&1
+then echo "libraries that everything uses are new"
+else echo "it need not"
+fi"""
+    ),
+    parse=lambda text: "" if text.strip() == "it need not" else text.strip(),
+    absent="it does not answer",
+)
+"""Empty if nothing asks for it."""
 
 
 class Begun(msgspec.Struct):
@@ -59,7 +65,7 @@ def reboot(
     servers only when all is whole again. Stopped half-way, the same command goes on with those that
     have not rebooted. What has no second server is away meanwhile: the question says what.
     """
-    from ..engine.run import Options
+    from runbook.execute.run import Options
 
     with session(Options(plan=plan, yes=yes)) as run:
         due = due_now(run, only_pending, afresh, plan)
@@ -68,9 +74,9 @@ def reboot(
             run.report.say("No server has to reboot.")
         if fine and not plan and not only_pending:
             forget(run.cluster.state / "reboot.json")
-        run.report.recap(run.exit_code)
+        run.report.recap(run.results, run.exit_code)
         if not fine:
-            run.report.say("\nWhen it is mended: the same command goes on with the others.")
+            run.report.say("\nAfter the fix, the same command continues with the other servers.")
         code = run.exit_code or (0 if fine else FAILED)
     if code:
         raise Exit(code=code)
@@ -78,12 +84,11 @@ def reboot(
 
 def due_now(run: Run, only_pending: bool, afresh: bool, plan: bool) -> list[Host]:
     """The servers that have not rebooted since an earlier call began, or that wait for it."""
-    from .leg import ANSWERS
-    from .rolling import PENDING
+    from runbook.operate.phases import BOOT
 
     hosts = list(run.cluster.hosts.values())
-    facts = run.gather([ANSWERS, PENDING], hosts)
-    boots: dict[str, str] = facts.known(ANSWERS)
+    facts = run.gather([BOOT, PENDING], hosts)
+    boots = facts.known(BOOT)
     silent = [host.name for host in hosts if host.name not in boots]
     if silent:
         raise UnreachableError(
@@ -105,67 +110,33 @@ def due_now(run: Run, only_pending: bool, afresh: bool, plan: bool) -> list[Host
     return left
 
 
-def not_yet(hosts: Sequence[Host], begun: Begun, boots: dict[str, str]) -> list[Host]:
+def not_yet(hosts: Sequence[Host], begun: Begun, boots: Mapping[str, str]) -> list[Host]:
     """Those that are still in the boot in which the call found them."""
     return [host for host in hosts if begun.boots.get(host.name) in (None, boots[host.name])]
 
 
 def in_batches(run: Run, due: Sequence[Host]) -> bool:
     """Batch after batch, each when all is whole again after the one before."""
-    from .rolling import IN_TURN, PLACES, batches
+    from runbook.operate import rolling
+    from runbook.operate.checks import settled
+    from runbook.operate.phases import carry_out
+    from runbook.operate.phases import reboot as rebooted
 
     if not run.options.plan:
-        refuse_if_broken(run)
-    order = batches(due, run.cluster, run.gather(PLACES, due))
+        rolling.refuse_if_broken(run)
+    facts = run.gather(rolling.leader_facts(run.contents), due)
+    order = rolling.batches(run.contents, due, run.cluster, facts)
     run.report.say(question(order, run.cluster))
     if not run.options.plan and not run.agreed():
         raise RunbookError("Nothing was done.")
     for batch in order:
-        if not IN_TURN.carry_out(run, "cluster.reboot", batch):
+        if not carry_out(run, "cluster.reboot", rebooted(run.contents), batch):
             return False
-        if not run.options.plan and not settled(run, patience=600, until=Whole(run.cluster)):
+        if run.options.plan:
+            continue
+        if not settled(run, patience=rolling.PATIENCE, until=rolling.whole):
             return False
     return True
-
-
-class Whole:
-    """Whether the checks find nothing wrong, and everything can lose a server that has two."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self.cluster = cluster
-
-    def __call__(self, results: Sequence[HostResult]) -> bool:
-        return not broken(results, self.cluster)
-
-
-def refuse_if_broken(run: Run, sections: Optional[Sequence[str]] = None) -> None:
-    """Nothing is begun that would take away what is left of these sections, or of all."""
-    whole = Whole(run.cluster)
-    before = len(run.report.results)
-    if settled(run, sections, patience=0, until=whole):
-        return
-    found = broken(run.report.results[before:], run.cluster)
-    raise RunbookError(
-        f"Not begun, as the cluster is not whole: {'; '.join(found[:5])}. "
-        "Mend that first: inv cluster.check"
-    )
-
-
-def broken(results: Sequence[HostResult], cluster: Cluster) -> list[str]:
-    """What is wrong, and what could not lose a server although it has several."""
-    found = []
-    for result in results:
-        section = result.task.partition(".")[0]
-        if result.status in {"unreachable", "refused"}:
-            found.append(f"{result.host} is {result.status}")
-        several = len(cluster.group(section)) > 1
-        for part in result.parts:
-            margin_gone = (
-                part.title.startswith(f"{REDUNDANCY}: ") and part.status != "ok" and several
-            )
-            if part.status in {"error", "unknown", "failed"} or margin_gone:
-                found.append(f"{section}: {part.title}")
-    return list(dict.fromkeys(found))
 
 
 def question(order: Sequence[Sequence[Host]], cluster: Cluster) -> str:
@@ -174,9 +145,9 @@ def question(order: Sequence[Sequence[Host]], cluster: Cluster) -> str:
     text = f"{sum(map(len, order))} servers reboot, in {len(order)} rounds: {rounds}."
     due = {host.name for batch in order for host in batch}
     away = [
-        f"{what} ({own[0].name})"
-        for role, what in ONLY.items()
-        if len(own := cluster.group(role)) == 1 and own[0].name in due
+        f"{role.service} ({own[0].name})"
+        for role in cluster.roles
+        if role.service and len(own := cluster.group(role)) == 1 and own[0].name in due
     ]
     if not away:
         return text

@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING
 
 from invoke import Context, Exit, task
 
-from ..engine.errors import UNREACHABLE, UsageError
-from ..engine.private_file import write_private
-from ..engine.secrets import Mask
-from ..engine.session import in_sentences, session
-from .evidence import files, without_passwords
-from .sections import check as check_all
+from runbook.errors import UNREACHABLE, UsageError
+from runbook.execute.session import in_sentences
+from runbook.secrets.private_file import write_private
+from runbook.secrets.vault import Mask
+
+from ..shared.versions import Versions
+from .bundle import files, without_passwords
+from .session import session
 
 if TYPE_CHECKING:
-    from ..engine.cluster import Cluster
-    from ..engine.run import Run
+    from runbook.declare.contents import Contents
+    from runbook.execute.run import Run
+    from runbook.inventory.cluster import Cluster
 
 JOURNAL = 1_000_000
 """Bytes of the controller's own journal that go along: the last ones."""
@@ -43,7 +46,7 @@ def support(c: Context, hours: int = 24, to: str = "") -> None:
     Known passwords are replaced, and what looks like one. A server that does not answer is named in
     it and left out (exit code 3). At most three megabytes of text per server, before compression.
     """
-    from ..engine.run import Options
+    from runbook.execute.run import Options
 
     if hours < 1:
         raise UsageError(f"--hours {hours}: at least 1.")
@@ -53,7 +56,7 @@ def support(c: Context, hours: int = 24, to: str = "") -> None:
             raise UsageError(f"--to {to}: there is no such folder.")
         hosts = list(run.cluster.hosts.values())
         run.report.say(f"asking {len(hosts)} servers")
-        wanted = files(run.cluster, hours)
+        wanted = files(run.contents, hours)
         facts = run.gather(wanted, hosts)
         answers = {
             f"{host.name}/{fact.name}": facts.known(fact)[host.name]
@@ -64,10 +67,10 @@ def support(c: Context, hours: int = 24, to: str = "") -> None:
         answered = {name.partition("/")[0] for name in answers}
         silent = [host.name for host in hosts if host.name not in answered]
         answers.update({f"{name}/unreachable.txt": "It did not answer.\n" for name in silent})
-        run.report.say("judging all sections")
+        run.report.say("running the checks of all sections")
         answers.update(of_the_controller(run))
         bundle = folder / f"support-{run.cluster.name}-{time.strftime('%Y%m%d-%H%M%S')}.tar.gz"
-        write(bundle, scrubbed(answers, run.cluster))
+        write(bundle, scrubbed(answers, run.contents, run.cluster))
         size = bundle.stat().st_size / 1_000_000
         run.report.say(
             f"{bundle}: {size:.1f} MB, readable by you alone. Look into it before you send it."
@@ -83,14 +86,16 @@ def of_the_controller(run: Run) -> dict[str, str]:
     import fabric
     import invoke
 
+    from runbook.execute.concurrent import separate_run
+    from runbook.operate.checks import check as check_all
+
     text = io.StringIO()
-    own_report, run.report = run.report, run.report.beside(text, later=True)
-    check_all(run)
+    own = separate_run(run, run.connections, run.report.separate(text, later=True))
+    check_all(own)
     statuses = [
         {"task": one.task, "host": one.host, "status": one.status, "why": one.sentence}
-        for one in run.report.results
+        for one in own.results
     ]
-    run.report = own_report
     about = {
         "cluster": run.cluster.name,
         "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -99,8 +104,8 @@ def of_the_controller(run: Run) -> dict[str, str]:
         "invoke": invoke.__version__,
         "system": platform.platform(),
         "versions": {
-            name: getattr(run.cluster.versions, name)
-            for name in run.cluster.versions.__struct_fields__
+            name: getattr(run.cluster[Versions], name)
+            for name in run.cluster[Versions].__struct_fields__
         },
         "warnings": run.cluster.warnings,
     }
@@ -121,19 +126,17 @@ def tail(file: Path) -> str:
         return ""
 
 
-def scrubbed(answers: Mapping[str, str], cluster: Cluster) -> dict[str, str]:
+def scrubbed(answers: Mapping[str, str], contents: Contents, cluster: Cluster) -> dict[str, str]:
     """The files without the cluster's passwords, those of the environment, and what looks alike."""
     mask = Mask()
-    for value in passwords(cluster):
+    for value in passwords(contents, cluster):
         mask.add(value)
     return {name: without_passwords(mask(text)) for name, text in answers.items()}
 
 
-def passwords(cluster: Cluster) -> Iterable[str]:
+def passwords(contents: Contents, cluster: Cluster) -> Iterable[str]:
     """Every password that the sections or the environment know."""
-    from .. import SECTIONS
-
-    for section in SECTIONS:
+    for section in contents.sections:
         for secret in section.secrets:
             if cluster.vault.knows(secret):
                 yield cluster.secret(secret)

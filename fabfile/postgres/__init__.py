@@ -1,26 +1,41 @@
-"""The runbook's Database HA: etcd, Patroni and PostgreSQL on the servers with role `postgres`.
-
-The parts are imported in the chapter's order, which is the order in which their tasks run.
-"""
+"""The runbook's Database HA: etcd, Patroni and PostgreSQL on the servers with role `postgres`."""
 
 from __future__ import annotations
 
-# isort: off
-from . import install, etcd, backup, patroni, database, repository
-from . import check, operate, restore
+from . import (
+    backup,
+    check,
+    database,
+    etcd,
+    install,
+    operate,
+    patroni,
+    power,
+    repository,
+    restore,
+    status,
+)
+from .common import section
 
-# isort: on
-from .chapter import section
+section.order(
+    install.repo,
+    install.install,
+    etcd.etcd,
+    etcd.etcd_members,
+    backup.backup_keys,
+    backup.backup_network,
+    patroni.patroni,
+    patroni.settings,
+    database.database,
+    repository.backup_repository,
+    repository.backup,
+    repository.backups,
+    check.status,
+    operate.switchover,
+    operate.restart,
+    operate.reinit,
+    operate.remove,
+    restore.restore,
+)
 
-__all__ = [
-    "backup",
-    "check",
-    "database",
-    "etcd",
-    "install",
-    "operate",
-    "patroni",
-    "repository",
-    "restore",
-    "section",
-]
+__all__ = ["power", "section", "status"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from ..engine import steps
-from ..engine.cluster import Cluster
-from ..engine.step import Steps, quote
-from .chapter import SCRIPTS
+from runbook.declare import steps
+from runbook.declare.step import Steps, quote
+from runbook.inventory.cluster import Cluster
+
+from .common import SCRIPTS
+from .settings import Postgres
 
 SCRIPT = f"{SCRIPTS}/pgbackrest-wal"
 """pgBackRest's own check wants its name in archive_command."""
@@ -19,7 +21,7 @@ def script() -> Steps:
 
 def archive_command(cluster: Cluster) -> str:
     """Archive a WAL file; PostgreSQL keeps it and tries again unless this exits with 0."""
-    return _command(cluster, "push", "%p") if cluster.postgres.backup.host else "/bin/true"
+    return _command(cluster, "push", "%p") if cluster[Postgres].backup.host else "/bin/true"
 
 
 def restore_command(cluster: Cluster) -> str:
@@ -28,7 +30,7 @@ def restore_command(cluster: Cluster) -> str:
     An archive that does not answer counts as one without the file: a member has all acknowledged
     rows from streaming (docs/postgres.md, "When the backup server is away").
     """
-    return _command(cluster, "get", '%f "%p"') if cluster.postgres.backup.host else ""
+    return _command(cluster, "get", '%f "%p"') if cluster[Postgres].backup.host else ""
 
 
 def recovery_command(cluster: Cluster) -> str:
@@ -38,5 +40,5 @@ def recovery_command(cluster: Cluster) -> str:
 
 def _command(cluster: Cluster, verb: str, files: str) -> str:
     """A missing script is an ordinary failure: exit code 127 would stop a standby."""
-    about = f"{quote(cluster.name)} {quote(str(cluster.postgres.backup.host))}"
+    about = f"{quote(cluster.name)} {quote(str(cluster[Postgres].backup.host))}"
     return f"test -x {SCRIPT} && {SCRIPT} {verb} {about} {files}"

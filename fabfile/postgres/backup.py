@@ -6,20 +6,24 @@ the others: no key ever leaves its server, and there is no authority to protect.
 
 from __future__ import annotations
 
-from ..engine import steps
-from ..engine.cluster import Cluster, Host
-from ..engine.section import Fact, Facts
-from ..engine.step import Steps
-from .chapter import MAJOR, data, members, refuse_another_major, section
+from runbook.declare import steps
+from runbook.declare.facts import Fact, Facts
+from runbook.declare.step import Steps
+from runbook.inventory.cluster import Cluster, Host
+
+from .common import MAJOR, data, members, refuse_another_major, section
+from .settings import Postgres
 
 TLS = "/etc/pgbackrest/tls"
-PORT = "8432/tcp"
+PORT = section.port(
+    "8432/tcp", "pgBackRest, over TLS; each trusts the certificates of the others only"
+)
 PGBACKREST = "runuser -u postgres -- pgbackrest"
 
 
 def repository_hosts(cluster: Cluster) -> list[Host]:
     """The server that keeps the backups; none if hosts.yaml names none."""
-    name = cluster.postgres.backup.host
+    name = cluster[Postgres].backup.host
     return [cluster.hosts[name]] if name else []
 
 
@@ -82,6 +86,7 @@ def backup_network(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     ).then(restart)
     context = {
         "cluster": cluster,
+        "backup": cluster[Postgres].backup,
         "members": members(cluster),
         "repository": repository_hosts(cluster)[0],
         "tls": TLS,

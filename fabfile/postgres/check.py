@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..engine.cluster import Cluster, Host
-from ..engine.errors import MissingFact
-from ..engine.probes import (
+from runbook.declare.facts import Facts
+from runbook.declare.probes import (
     ERROR,
     OK,
-    REDUNDANCY,
     UNKNOWN,
     WARN,
     Answer,
-    Cause,
     Finding,
     Findings,
     Probes,
     Verdict,
     probe,
 )
-from ..engine.section import Facts
+from runbook.errors import MissingFact
+from runbook.inventory.cluster import Cluster, Host
+
 from .backup import repository_hosts
-from .chapter import PATRONICTL, data, members, section
+from .common import PATRONICTL, data, members, section
 from .etcd import ETCD, listed, peer
 from .members import MEMBER, Member, leader
 from .repository import BACKUPS
+from .settings import Postgres
 
 TOO_OLD = 8 * 24 * 3600
 """Seconds after which the newest backup is worth a warning: a week, and a day to notice."""
@@ -33,19 +33,25 @@ TOO_OLD = 8 * 24 * 3600
 FAR_BEHIND = 16 * 1024 * 1024
 """Bytes of lag that are worth a warning: one WAL segment."""
 
-NO_LEADER = Cause("PG_NO_LEADER", "nothing can be written: no task starts, and none can end")
-TWO_LEADERS = Cause("PG_TWO_LEADERS", "clients write to either, and one side's rows will be lost")
-REPLICA = Cause("PG_REPLICA_DOWN", "one copy of the database less; writes go on")
-BEHIND = Cause("PG_REPLICA_BEHIND", "it should not take over now")
-PAUSED = Cause("PG_PAUSED", "nobody takes over if the leader fails")
-RESTART = Cause("PG_RESTART_DUE", "changed settings are not in force yet")
-ARCHIVE = Cause("PG_ARCHIVE_FAILS", "WAL piles up on the leader until its disk is full")
-BACKUP = Cause("PG_BACKUP", "what cannot be replicated back, such as a dropped table, may be lost")
-DISK = Cause("PG_DISK_FULL", "PostgreSQL stops when its disk is full")
-ETCD_DOWN = Cause("PG_ETCD_DOWN", "no leader can be elected, so the next failure stops writes")
-ETCD_MEMBER = Cause("PG_ETCD_MEMBER_DOWN", "one more member less, and no leader can be elected")
-ETCD_MEMBERS = Cause("PG_ETCD_MEMBERS", "the quorum counts others than those that are there")
-NO_SPARE = Cause("PG_NO_SPARE", "the next server that fails stops writes")
+NO_LEADER = section.cause("PG_NO_LEADER", "writes fail: tasks neither start nor finish")
+TWO_LEADERS = section.cause(
+    "PG_TWO_LEADERS", "clients write to both; the rows of one side will be lost"
+)
+REPLICA = section.cause("PG_REPLICA_DOWN", "one copy of the database less; writes continue")
+BEHIND = section.cause("PG_REPLICA_BEHIND", "the replica should not take over now")
+PAUSED = section.cause("PG_PAUSED", "no replica takes over if the leader fails")
+RESTART = section.cause("PG_RESTART_DUE", "changed settings are not active yet")
+ARCHIVE = section.cause("PG_ARCHIVE_FAILS", "WAL accumulates on the leader until its disk is full")
+BACKUP = section.cause(
+    "PG_BACKUP", "a mistake that is replicated, such as a dropped table, cannot be undone"
+)
+DISK = section.cause("PG_DISK_FULL", "PostgreSQL stops when its disk is full")
+ETCD_DOWN = section.cause("PG_ETCD_DOWN", "no leader can be elected; the next failure stops writes")
+ETCD_MEMBER = section.cause(
+    "PG_ETCD_MEMBER_DOWN", "if another member fails, no leader can be elected"
+)
+ETCD_MEMBERS = section.cause("PG_ETCD_MEMBERS", "etcd counts its quorum over the wrong members")
+NO_SPARE = section.cause("PG_NO_SPARE", "the next server failure stops writes")
 
 
 @section.check
@@ -190,7 +196,7 @@ def one_leader(cluster: Cluster, facts: Facts) -> Finding:
 
 def seen_leading(cluster: Cluster, facts: Facts) -> str:
     """A server that cannot be asked, and leads as the others see it; empty if there is none."""
-    known: dict[str, Member] = facts.known(MEMBER)
+    known = facts.known(MEMBER)
     silent = {host.name for host in members(cluster)} - set(known) - facts.gone
     seen = {
         name
@@ -211,7 +217,7 @@ def followers(cluster: Cluster, facts: Facts) -> Findings:
         if (member and member.primary) or host.name == unasked:
             continue
         verdict = _following(host, member, first, unasked)
-        by_itself = "it mends itself; after some minutes: " if verdict.level == WARN else ""
+        by_itself = "it recovers by itself; after some minutes: " if verdict.level == WARN else ""
         yield Finding(
             f"{host.name} follows",
             verdict,
@@ -282,47 +288,45 @@ def redundancy(cluster: Cluster, facts: Facts) -> Finding:
     first = _leading(cluster, facts)
     if not first and seen_leading(cluster, facts):
         about = (seen_leading(cluster, facts),)
-        return Finding(REDUNDANCY, Verdict(UNKNOWN, "the leader cannot be asked"), about=about)
+        return Finding.of_redundancy(UNKNOWN, "the leader cannot be asked", about=about)
     if not first:
         sentence = "none: writes are not possible now"
-        return Finding(REDUNDANCY, Verdict(ERROR, sentence), cause=NO_LEADER)
+        return Finding.of_redundancy(ERROR, sentence, cause=NO_LEADER)
     if len(etcd_up) < majority:
         sentence = (
             f"none: etcd has lost its quorum ({len(etcd_up)} of {len(everybody)} answer); "
             "writes go on as long as every PostgreSQL answers, and no leader can be elected"
         )
-        return Finding(
-            REDUNDANCY, Verdict(ERROR, sentence), fix="fab postgres.etcd", cause=ETCD_DOWN
-        )
+        return Finding.of_redundancy(ERROR, sentence, fix="fab postgres.etcd", cause=ETCD_DOWN)
     standbys = [name for name, one in first.cluster.items() if _may_lead(cluster, first, one)]
     if len(everybody) == 1:
-        return Finding(
-            REDUNDANCY, Verdict(WARN, f"none: {first.name} is the only server"), cause=NO_SPARE
+        return Finding.of_redundancy(
+            WARN, f"none: {first.name} is the only server", cause=NO_SPARE, by_design=True
         )
     if not standbys:
         sentence = f"none: no replica could take over from {first.name}"
         way_out = "fab postgres.patroni"
-        return Finding(REDUNDANCY, Verdict(WARN, sentence), fix=way_out, cause=NO_SPARE)
+        return Finding.of_redundancy(WARN, sentence, fix=way_out, cause=NO_SPARE)
     if first.paused:
-        return Finding(
-            REDUNDANCY,
-            Verdict(WARN, "none: Patroni is paused, so no replica takes over"),
+        return Finding.of_redundancy(
+            WARN,
+            "none: Patroni is paused, so no replica takes over",
             cause=PAUSED,
         )
     if len(etcd_up) == majority:
         down = sorted({host.name for host in everybody} - set(etcd_up))
         sentence = f"none until {', '.join(down)} is back"
-        return Finding(REDUNDANCY, Verdict(WARN, sentence), cause=NO_SPARE, about=tuple(down))
+        return Finding.of_redundancy(WARN, sentence, cause=NO_SPARE, about=tuple(down))
     spare = len(etcd_up) - majority
     which = "any one server" if spare == 1 else f"any {spare} servers, one after the other"
     sentence = f"survives the loss of {which}; {', '.join(standbys)} would take over"
-    return Finding(REDUNDANCY, Verdict(OK, sentence))
+    return Finding.of_redundancy(OK, sentence)
 
 
 def _may_lead(cluster: Cluster, first: Member, one: dict[str, Any]) -> bool:
     if one.get("name") == first.name or one.get("state") != "streaming":
         return False
-    synchronous = cluster.postgres.synchronous_mode
+    synchronous = cluster[Postgres].synchronous_mode
     return not synchronous or one.get("role") in {"sync_standby", "quorum_standby"}
 
 

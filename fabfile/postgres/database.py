@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from ..engine.cluster import Cluster, Host
-from ..engine.section import Facts
-from ..engine.step import Step, Steps, quote
-from ..engine.steps import command, fed
-from .chapter import CONFIGURED, PSQL, ROLES, refuse_new_passwords, section
+from runbook.declare.facts import Facts
+from runbook.declare.step import Step, Steps, quote
+from runbook.declare.steps import command, fed
+from runbook.inventory.cluster import Cluster, Host
+
+from .common import CONFIGURED, PSQL, ROLES, refuse_new_passwords, section
 from .members import MEMBER, leader
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from runbook.declare import steps
+from runbook.declare.facts import Fact, Facts
+from runbook.declare.step import Handler, Step, Steps
+from runbook.declare.work import one_by_one
+from runbook.errors import MissingFact
+from runbook.inventory.cluster import Cluster, Host
+
 from ..base import private_ports
-from ..engine import steps
-from ..engine.cluster import Cluster, Host
-from ..engine.errors import MissingFact
-from ..engine.section import Fact, Facts, one_by_one
-from ..engine.step import Handler, Step, Steps
-from .chapter import CONFIGURED, endpoints, members, section
+from ..shared.roles import POSTGRES
+from .common import CONFIGURED, endpoints, members, section
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def understood(text: str) -> Etcd:
 
 ETCD = Fact(
     "the state of etcd",
-    on="postgres",
+    on=POSTGRES,
     command=lambda cluster, host: (
         f"[[ -d {data(cluster)}/member ]] && echo data || {{ echo empty; exit; }}\n"
         f"etcdctl --endpoints=http://{host.address}:2379 --command-timeout=3s "
@@ -142,7 +145,7 @@ def aside(cluster: Cluster) -> Step:
     path = data(cluster)
     return steps.command(
         "data of the member that was removed is moved aside",
-        f"systemctl stop etcd\nmv {path} {path}.removed-$(date +%Y%m%d-%H%M%S)",
+        f"systemctl stop etcd\n{steps.moved_aside(path, 'removed')}",
         unless=f"[[ ! -d {path}/member ]]",
     )
 

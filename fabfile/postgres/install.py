@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from runbook.declare import steps
+from runbook.declare.facts import Facts
+from runbook.declare.step import Steps
+from runbook.inventory.cluster import Cluster, Host
+
 from ..base import epel
-from ..engine import steps
-from ..engine.cluster import Cluster, Host
-from ..engine.section import Facts
-from ..engine.step import Steps
-from ..sources import urls
-from .chapter import MAJOR, refuse_another_major, section, with_repository
+from ..shared.sources import Sources, urls
+from ..shared.versions import Versions
+from .common import MAJOR, refuse_another_major, section, with_repository
 
 
 @section.task(on=with_repository, needs=[MAJOR])
@@ -26,8 +28,8 @@ def repo(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 
 def repositories(cluster: Cluster) -> dict[str, dict[str, str]]:
     """The sections of PGDG's .repo file, under the names that PGDG gives them."""
-    pgdg = cluster.sources.pgdg
-    major = cluster.versions.postgresql
+    pgdg = cluster[Sources].pgdg
+    major = cluster[Versions].postgresql
     signed = steps.signed(*filter(None, [pgdg.key]))
     return {
         "pgdg-common": {"name": "PGDG common", "baseurl": urls(pgdg.common), **signed},
@@ -49,7 +51,7 @@ def repositories(cluster: Cluster) -> dict[str, dict[str, str]]:
 def install(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """PostgreSQL, etcd and Patroni; PGDG's own unit stays off, as Patroni starts it."""
     yield from repo(host, cluster, facts)
-    major = cluster.versions.postgresql
+    major = cluster[Versions].postgresql
     yield steps.packages(
         f"postgresql{major}-server", f"postgresql{major}-contrib", "etcd", "patroni", "patroni-etcd"
     )

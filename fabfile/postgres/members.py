@@ -6,10 +6,12 @@ import json
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from ..engine.cluster import Cluster, Host
-from ..engine.errors import MissingFact
-from ..engine.section import Fact, Facts
-from .chapter import members
+from runbook.declare.facts import Fact, Facts
+from runbook.errors import MissingFact
+from runbook.inventory.cluster import Cluster, Host
+
+from ..shared.roles import POSTGRES
+from .common import members
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ runuser -u postgres -- psql -X -A -t -q -c \\
 
 MEMBER = Fact(
     "the state of Patroni",
-    on="postgres",
+    on=POSTGRES,
     command=_questions,
     parse=understood,
     absent="Patroni does not answer there; fab postgres.check says more",

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..engine.cluster import Cluster, Host
-from ..engine.entry import perhaps
-from ..engine.errors import RunbookError, UsageError
-from ..engine.section import Facts, Procedure, Question, stage
-from ..engine.step import Step, quote
-from ..engine.steps import action, command, service_off
-from .chapter import APART, PATRONICTL, members, section
+from runbook.declare.facts import Facts
+from runbook.declare.step import Step, quote
+from runbook.declare.steps import action, command, service_off
+from runbook.declare.work import Procedure, Question, stage
+from runbook.errors import RunbookError, UsageError
+from runbook.inventory.cluster import Cluster, Host, host_named
+from runbook.inventory.entry import no_such
+
+from .common import APART, PATRONICTL, members, section
 from .etcd import ETCD, EtcdMember, aside, listed, peer
 from .members import MEMBER, Member, leader, replicas, serves
+from .settings import Postgres
+
+MEMBER_OF = "member of the database cluster"
 
 
 @section.procedure(
@@ -26,7 +31,7 @@ def switchover(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, to: str
     """
     first = leader(cluster, facts)
     known: Member = facts.of(MEMBER, first)
-    if to and member_named(to, cluster) == first:
+    if to and host_named(to, members(cluster), MEMBER_OF) == first:
         raise UsageError(f"{to} leads already.")
     if not any(one.get("state") == "streaming" for one in known.cluster.values()):
         raise RunbookError("No replica streams, so nobody can take over: fab postgres.check")
@@ -35,7 +40,7 @@ def switchover(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, to: str
         for name, one in known.cluster.items()
         if one.get("role") in ("sync_standby", "quorum_standby")
     ]
-    if to and cluster.postgres.synchronous_mode and to not in standbys:
+    if to and cluster[Postgres].synchronous_mode and to not in standbys:
         raise RunbookError(
             f"{to} is not the synchronous standby; only {' or '.join(standbys) or 'nobody'} "
             "can take over without losing rows. Without --to, Patroni chooses."
@@ -115,7 +120,7 @@ def reinit(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str) 
 
     The replica's own data directory is removed by Patroni; the leader is refused.
     """
-    replica = member_named(host, cluster)
+    replica = host_named(host, members(cluster), MEMBER_OF)
     first = leader(cluster, facts)
     if replica == first:
         raise UsageError(f"{host} leads; only a replica can be copied anew.")
@@ -150,10 +155,7 @@ def remove(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str) 
     if gone == first:
         raise RunbookError(f"{host} leads now; first: fab postgres.switchover")
     if not gone and not own:
-        known = [one.name for one in listing]
-        raise UsageError(
-            f"{host} is no member{perhaps(host, known)}; there are {', '.join(known)}."
-        )
+        raise no_such(f"{host} is no member", host, [one.name for one in listing])
     refuse_loss_of_quorum(host, listing, own, facts)
     yield Question(f"{host} leaves the database cluster; its data stay on it, unused.")
     if gone and gone.name in facts.known(ETCD):
@@ -200,14 +202,3 @@ def refuse_loss_of_quorum(
             f"Without {host}, {len(up)} of etcd's {len(staying)} members would answer, which is no "
             "quorum. Bring the others back first: fab postgres.check"
         )
-
-
-def member_named(name: str, cluster: Cluster) -> Host:
-    """A server of the database cluster by its name; UsageError for any other."""
-    known = {member.name: member for member in members(cluster)}
-    if name not in known:
-        raise UsageError(
-            f"{name} is no member of the database cluster{perhaps(name, known)}; "
-            f"there are {', '.join(known)}."
-        )
-    return known[name]

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Union
 
-from ..engine import steps
-from ..engine.cluster import Cluster, Host
-from ..engine.section import Facts
-from ..engine.step import Handler, Step, Steps, quote
-from ..engine.steps import fed, required, until
-from ..engine.templates import render
+from runbook.declare import steps
+from runbook.declare.facts import Facts
+from runbook.declare.step import Handler, Step, Steps, quote
+from runbook.declare.steps import fed, required, until
+from runbook.declare.templates import render
+from runbook.inventory.cluster import Cluster, Host
+
 from .archive import archive_command, restore_command
 from .archive import script as archive_script
-from .chapter import (
+from .common import (
     APART,
     CONFIGURED,
     MAJOR,
@@ -35,6 +36,7 @@ from .chapter import (
     section,
 )
 from .members import MEMBER, leader, serves
+from .settings import Postgres
 
 Parameters = dict[str, Union[str, int, float, bool]]
 
@@ -96,7 +98,7 @@ def no_half_copy(cluster: Cluster) -> Step:
     path = data(cluster)
     return steps.command(
         "no copy that was cut off is in the way",
-        f"systemctl stop patroni\nmv {path} {path}.incomplete-$(date +%Y%m%d-%H%M%S)",
+        f"systemctl stop patroni\n{steps.moved_aside(path, 'incomplete')}",
         unless=f"[[ ! -e {path}/PG_VERSION || -e {path}/global/pg_control ]]",
     )
 
@@ -126,7 +128,7 @@ def context(host: Host, cluster: Cluster) -> dict[str, object]:
     return {
         "host": host,
         "cluster": cluster,
-        "settings": cluster.postgres,
+        "settings": cluster[Postgres],
         "members": members(cluster),
         "clients": clients(cluster),
         "binaries": binaries(cluster),
@@ -146,7 +148,7 @@ def clients(cluster: Cluster) -> Iterable[str]:
     """Who may reach the database: the cluster's servers and VIPs, and networks of hosts.yaml."""
     addresses = [host.address for host in cluster.hosts.values()]
     vips = [vip.address for vip in cluster.vips.values()]
-    return [*(f"{address}/32" for address in addresses + vips), *cluster.postgres.clients]
+    return [*(f"{address}/32" for address in addresses + vips), *cluster[Postgres].clients]
 
 
 def sized(host: Host, cluster: Cluster) -> Parameters:
@@ -162,7 +164,9 @@ def sized(host: Host, cluster: Cluster) -> Parameters:
         "work_mem": f"{max(host.ram_mb // 512, 4)}MB",
     }
     return {
-        name: value for name, value in parameters.items() if name not in cluster.postgres.parameters
+        name: value
+        for name, value in parameters.items()
+        if name not in cluster[Postgres].parameters
     }
 
 
@@ -191,8 +195,8 @@ def shared(cluster: Cluster) -> str:
     return render(
         "postgres/dcs.yml.j2",
         {
-            "settings": cluster.postgres,
-            "parameters": {**SHARED, **cluster.postgres.parameters},
+            "settings": cluster[Postgres],
+            "parameters": {**SHARED, **cluster[Postgres].parameters},
             "archive": archive_command(cluster),
             "restore": restore_command(cluster),
         },
@@ -237,7 +241,7 @@ fi""",
 
 def seen_by_all(cluster: Cluster) -> Handler:
     """Each member looks at the settings once in its loop; then it knows whether to restart."""
-    wait = cluster.postgres.loop_wait + 1
+    wait = cluster[Postgres].loop_wait + 1
     return Handler("patroni-loop", "every member has seen the settings", f"sleep {wait}")
 
 

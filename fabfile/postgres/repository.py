@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from ..engine import steps
-from ..engine.cluster import Cluster, Host
-from ..engine.errors import RunbookError, UsageError
-from ..engine.section import Fact, Facts, Procedure, stage
-from ..engine.step import Step, Steps
-from ..engine.steps import action, command
+from runbook.declare import steps
+from runbook.declare.facts import Fact, Facts
+from runbook.declare.step import Step, Steps
+from runbook.declare.steps import action, command
+from runbook.declare.work import Procedure, stage
+from runbook.errors import RunbookError, UsageError
+from runbook.inventory.cluster import Cluster, Host
+
 from .backup import PGBACKREST, repository_hosts
-from .chapter import section
+from .common import section
+from .settings import Postgres
 
 TYPES = ("full", "diff", "incr")
 
@@ -78,7 +81,7 @@ BACKUPS = Fact(
 @section.task(on=repository_hosts)
 def backup_repository(host: Host, cluster: Cluster) -> Steps:
     """Prepare the repository, prove that WAL reaches it, and back up on a schedule."""
-    backup = cluster.postgres.backup
+    backup = cluster[Postgres].backup
     stanza = f"{PGBACKREST} --stanza={cluster.name}"
     yield steps.directory(backup.path, "0750", "postgres", "postgres")
     yield command(

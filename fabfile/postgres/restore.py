@@ -6,14 +6,16 @@ import re
 from collections.abc import Sequence
 from time import strftime
 
-from ..engine.cluster import Cluster, Host
-from ..engine.errors import MissingFact, RunbookError, UsageError
-from ..engine.section import Facts, Procedure, Question, stage
-from ..engine.step import Step, quote
-from ..engine.steps import action, command
+from runbook.declare.facts import Facts
+from runbook.declare.step import Step, quote
+from runbook.declare.steps import action, command
+from runbook.declare.work import Procedure, Question, stage
+from runbook.errors import MissingFact, RunbookError, UsageError
+from runbook.inventory.cluster import Cluster, Host
+
 from .archive import recovery_command
 from .backup import PGBACKREST
-from .chapter import MAJOR, PSQL, binaries, data, key, members, refuse_another_major, section
+from .common import MAJOR, PSQL, binaries, data, key, members, refuse_another_major, section
 from .etcd import ETCD
 from .members import MEMBER, leader, serves
 from .repository import BACKUPS, take, the_repository

@@ -1,15 +1,24 @@
-"""The runbook's Message Queue HA: RabbitMQ on the servers with role `rabbitmq`.
-
-The parts are imported in the chapter's order, which is the order in which their tasks run.
-"""
+"""The runbook's Message Queue HA: RabbitMQ on the servers with role `rabbitmq`."""
 
 from __future__ import annotations
 
-# isort: off
-from . import install, configure, cluster, users
-from . import check, operate
+from . import check, cluster, configure, install, operate, power, status, users
+from .common import section
 
-# isort: on
-from .chapter import section
+section.order(
+    install.repo,
+    install.install,
+    configure.configure,
+    cluster.cluster,
+    cluster.settle,
+    users.users,
+    users.policies,
+    users.queues,
+    check.status,
+    operate.restart,
+    operate.shrink,
+    operate.join,
+    operate.rotate,
+)
 
-__all__ = ["check", "cluster", "configure", "install", "operate", "section", "users"]
+__all__ = ["power", "section", "status"]

@@ -3,43 +3,45 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
-from ..engine.cluster import Cluster, Host
-from ..engine.probes import (
+from runbook.declare.facts import Facts
+from runbook.declare.probes import (
     ERROR,
     OK,
-    REDUNDANCY,
     WARN,
     Answer,
-    Cause,
     Finding,
     Findings,
     Probes,
     Verdict,
     probe,
 )
-from ..engine.section import Facts
-from ..settings import erlang_for, within
-from .chapter import members, node, section
+from runbook.declare.steps import answers
+from runbook.inventory.cluster import Cluster, Host
+
+from ..shared.versions import Versions, within
 from .cluster import stranger
+from .common import members, node, section
 from .nodes import NODE, STATE, State
+from .settings import erlang_for
 
 LISTENERS = {5672: "AMQP", 15672: "management", 15692: "prometheus"}
 
-NODE_DOWN = Cause("MQ_NODE_DOWN", "one node less; queues go on with a majority of their members")
-LISTENER = Cause("MQ_LISTENER_DOWN", "clients of this node connect to the others")
-APART = Cause("MQ_NODE_APART", "its messages are nobody else's, and it takes none of theirs")
-VIEWS = Cause("MQ_VIEWS_DIFFER", "nodes disagree on who belongs to them; queues may stand still")
-STRANGER = Cause("MQ_STRANGER", "the majority counts a node that nobody looks after")
-PARTED = Cause("MQ_PARTED", "the smaller part serves nobody")
-ALARM = Cause("MQ_ALARM", "all publishers wait: no task is handed out")
-VERSIONS = Cause("MQ_VERSIONS", "nodes may refuse each other after a restart")
-SHORT = Cause("MQ_QUEUE_SHORT", "these queues survive fewer failures than they should")
-UNEVEN = Cause("MQ_LEADERS_UNEVEN", "one node does all the work; no message is at risk")
-NO_MAJORITY = Cause("MQ_NO_MAJORITY", "queues stand still: no task is handed out")
-NO_SPARE = Cause("MQ_NO_SPARE", "the next node that fails stops the queues")
-SILENT = Cause("MQ_UNKNOWN", "nobody can say how the queues are")
+NODE_DOWN = section.cause("MQ_NODE_DOWN", "one node less; queues with a majority continue")
+LISTENER = section.cause("MQ_LISTENER_DOWN", "clients connect to the other nodes")
+APART = section.cause("MQ_NODE_APART", "the node exchanges no messages with the others")
+VIEWS = section.cause("MQ_VIEWS_DIFFER", "nodes disagree about the members; queues may stop")
+STRANGER = section.cause("MQ_STRANGER", "the majority counts a node that hosts.yaml does not have")
+PARTED = section.cause("MQ_PARTED", "the smaller partition serves no clients")
+ALARM = section.cause("MQ_ALARM", "all publishers are blocked: no task is handed out")
+VERSIONS = section.cause("MQ_VERSIONS", "nodes may refuse each other after a restart")
+SHORT = section.cause("MQ_QUEUE_SHORT", "these queues survive fewer failures than they should")
+UNEVEN = section.cause("MQ_LEADERS_UNEVEN", "one node does all the work; no message is at risk")
+NO_MAJORITY = section.cause("MQ_NO_MAJORITY", "queues stop: no task is handed out")
+NO_SPARE = section.cause("MQ_NO_SPARE", "the next node failure stops the queues")
+SILENT = section.cause("MQ_UNKNOWN", "unknown; the state of the queues cannot be read")
 
 
 @section.check
@@ -48,7 +50,7 @@ def check(host: Host, cluster: Cluster) -> Probes:
     for port, name in LISTENERS.items():
         yield probe(
             f"{name} listens on {port}",
-            f"timeout 3 bash -c '</dev/tcp/{host.address}/{port}' 2>/dev/null",
+            f"{answers(host.address, port)} 2>/dev/null",
             listens,
             fix=f"fab -H {host.name} rabbitmq",
             cause=LISTENER,
@@ -65,7 +67,7 @@ def listens(answer: Answer) -> Verdict:
 @section.verdict(needs=[NODE, STATE])
 def together(cluster: Cluster, facts: Facts) -> Findings:
     """What no node can say alone."""
-    states: dict[str, State] = facts.known(STATE)
+    states = facts.known(STATE)
     yield one_cluster(cluster, states, facts)
     yield from nodes_are_well(states)
     yield versions(cluster, states)
@@ -73,7 +75,7 @@ def together(cluster: Cluster, facts: Facts) -> Findings:
     yield redundancy(cluster, states)
 
 
-def one_cluster(cluster: Cluster, states: dict[str, State], facts: Facts) -> Finding:
+def one_cluster(cluster: Cluster, states: Mapping[str, State], facts: Facts) -> Finding:
     """Every node of hosts.yaml runs, and all see the same nodes."""
     title = "RabbitMQ is one cluster"
     asked = [member for member in members(cluster) if member.name in facts.known(NODE)]
@@ -106,7 +108,7 @@ def one_cluster(cluster: Cluster, states: dict[str, State], facts: Facts) -> Fin
     return Finding(title, Verdict(OK, f"{len(running)} nodes"))
 
 
-def nodes_are_well(states: dict[str, State]) -> Findings:
+def nodes_are_well(states: Mapping[str, State]) -> Findings:
     """No partition, no alarm, as each node reports of itself."""
     for name, state in states.items():
         own: dict[str, Any] = next(
@@ -128,20 +130,20 @@ def nodes_are_well(states: dict[str, State]) -> Findings:
             if own.get(key):
                 yield Finding(
                     f"no alarm on {name}",
-                    Verdict(ERROR, f"{what}: all publishers wait until that is mended"),
+                    Verdict(ERROR, f"{what}: all publishers are blocked until that is fixed"),
                     fix=way_out,
                     cause=ALARM,
                 )
 
 
-def versions(cluster: Cluster, states: dict[str, State]) -> Finding:
+def versions(cluster: Cluster, states: Mapping[str, State]) -> Finding:
     """One version of RabbitMQ on all nodes, on an Erlang that fits it."""
     found = {(state.rabbitmq, state.erlang) for state in states.values()}
     if len(found) > 1:
         said = "; ".join(
             f"{name} has {state.rabbitmq} on {state.erlang}" for name, state in states.items()
         )
-        wanted = (cluster.versions.rabbitmq, cluster.versions.erlang)
+        wanted = (cluster[Versions].rabbitmq, cluster[Versions].erlang)
         odd = [n for n, state in states.items() if (state.rabbitmq, state.erlang) != wanted]
         way_out = f"fab -H {','.join(odd)} rabbitmq.restart, once the packages are hosts.yaml's"
         return Finding("versions are equal", Verdict(ERROR, said), fix=way_out, cause=VERSIONS)
@@ -152,7 +154,7 @@ def versions(cluster: Cluster, states: dict[str, State]) -> Finding:
     known = erlang_for(rabbitmq)
     if known and not within(erlang, known):
         sentence = f"RabbitMQ {rabbitmq} needs Erlang {known[0]} to {known[1]}, and has {erlang}"
-        install = f"dnf install erlang-{cluster.versions.erlang} on each server"
+        install = f"dnf install erlang-{cluster[Versions].erlang} on each server"
         way_out = f"{install}, then fab rabbitmq.restart"
         verdict = Verdict(ERROR, sentence)
         return Finding("versions are equal", verdict, fix=way_out, cause=VERSIONS)
@@ -164,7 +166,7 @@ def everybody(cluster: Cluster) -> tuple[str, ...]:
     return tuple(member.name for member in members(cluster))
 
 
-def queues(cluster: Cluster, states: dict[str, State]) -> Finding:
+def queues(cluster: Cluster, states: Mapping[str, State]) -> Finding:
     """Every quorum queue has all its members online, and leaders on more than one node."""
     title = "quorum queues are whole"
     state = next(iter(states.values()), None)
@@ -192,19 +194,16 @@ def queues(cluster: Cluster, states: dict[str, State]) -> Finding:
     return Finding(title, Verdict(OK, f"{len(state.quorum_queues)} of them"))
 
 
-def redundancy(cluster: Cluster, states: dict[str, State]) -> Finding:
+def redundancy(cluster: Cluster, states: Mapping[str, State]) -> Finding:
     """Which node's loss would stop queues, as the nodes themselves judge it."""
     total = len(members(cluster))
     running = max((len(state.running) for state in states.values()), default=0)
     if running < total // 2 + 1:
         sentence = f"none: {running} of {total} nodes run, which is no majority"
-        return Finding(REDUNDANCY, Verdict(ERROR, sentence), "fab rabbitmq.cluster", NO_MAJORITY)
+        return Finding.of_redundancy(ERROR, sentence, "fab rabbitmq.cluster", NO_MAJORITY)
     if total == 1:
-        return Finding(
-            REDUNDANCY,
-            Verdict(WARN, f"none: {next(iter(states))} is the only node"),
-            cause=NO_SPARE,
-        )
+        sentence = f"none: {next(iter(states))} is the only node"
+        return Finding.of_redundancy(WARN, sentence, cause=NO_SPARE, by_design=True)
     critical = sorted(name for name, state in states.items() if state.critical)
     if critical or running == total // 2 + 1:
         away = sorted(
@@ -214,15 +213,14 @@ def redundancy(cluster: Cluster, states: dict[str, State]) -> Finding:
         )
         until = f" until {', '.join(away)} is back" if away else ": a queue would lose its majority"
         way_out = "fab rabbitmq.cluster rabbitmq.queues" if away or critical else ""
-        verdict = Verdict(WARN, f"none{until}")
-        return Finding(REDUNDANCY, verdict, fix=way_out, cause=NO_SPARE, about=tuple(away))
-    return Finding(REDUNDANCY, Verdict(OK, "survives the loss of any one node"))
+        return Finding.of_redundancy(WARN, f"none{until}", way_out, NO_SPARE, away)
+    return Finding.of_redundancy(OK, "survives the loss of any one node")
 
 
 @section.table(needs=[NODE, STATE])
 def status(cluster: Cluster, facts: Facts) -> list[dict[str, Any]]:
     """Show each node: state, memory, free disk, the queues that it leads."""
-    states: dict[str, State] = facts.known(STATE)
+    states = facts.known(STATE)
     view = next(iter(states.values()), None)
     rows = []
     for host in members(cluster):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..engine import steps
-from ..engine.cluster import Cluster, Host
-from ..engine.errors import RunbookError
-from ..engine.section import Facts, one_by_one
-from ..engine.step import Step, Steps
-from .chapter import DATA, SERVICE, api, members, mirrored, node, section
+from runbook.declare import steps
+from runbook.declare.facts import Facts
+from runbook.declare.step import Step, Steps
+from runbook.declare.work import one_by_one
+from runbook.errors import RunbookError
+from runbook.inventory.cluster import Cluster, Host
+
+from ..shared.versions import Versions
+from .common import DATA, SERVICE, api, members, node, section
 from .configure import RESTART
 from .nodes import NODE, founding, the_cluster
 
@@ -64,11 +67,9 @@ def stands_alone(host: Host, remembers: frozenset[str]) -> str:
 
 
 def somebody_answers(host: Host, cluster: Cluster) -> Step:
-    """A new node that finds nobody would found a cluster of its own."""
+    """A new node that finds no other node would found a cluster of its own."""
     asked = " || ".join(
-        f"timeout 3 bash -c '</dev/tcp/{other.address}/25672'"
-        for other in members(cluster)
-        if other != host
+        steps.answers(other.address, 25672) for other in members(cluster) if other != host
     )
     return steps.required(
         "a node of the cluster answers",
@@ -100,7 +101,7 @@ def lets_clients_in(host: Host, cluster: Cluster) -> Step:
 
     One that sees the smaller part only is left alone: it comes back when the network does.
     """
-    listens = f"timeout 3 bash -c '</dev/tcp/{host.address}/5672'"
+    listens = steps.answers(host.address, 5672)
     seen = "$(rabbitmqctl eval 'length(nodes()).') + 1"
     return steps.command(
         f"{host.name} lets clients in",
@@ -145,12 +146,19 @@ def settle(host: Host, cluster: Cluster) -> Steps:
     yield steps.restarted_if_noted(SERVICE, RESTART, restart_commands(cluster), timeout=900)
 
 
+def enough_replicas(cluster: Cluster) -> str:
+    """A command that waits until every queue keeps its majority, or its mirror, without a node."""
+    kind = (
+        "await_online_quorum_plus_one"
+        if cluster[Versions].quorum_queues
+        else "await_online_synchronized_mirror"
+    )
+    return f"rabbitmq-upgrade {kind} --timeout 120"
+
+
 def restart_commands(cluster: Cluster) -> str:
     """Restart a node so that no queue loses its majority and clients are sent away in order."""
-    replicas = (
-        "await_online_synchronized_mirror" if mirrored(cluster) else "await_online_quorum_plus_one"
-    )
-    in_order = f"rabbitmq-upgrade {replicas} --timeout 120\nrabbitmq-upgrade drain\n"
+    in_order = f"{enough_replicas(cluster)}\nrabbitmq-upgrade drain\n"
     return (
         f"{in_order if len(members(cluster)) > 1 else ''}"
         f"systemctl restart {SERVICE}\n"

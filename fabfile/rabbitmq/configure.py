@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 
+from runbook.declare import steps
+from runbook.declare.facts import Fact, Facts
+from runbook.declare.step import Handler, Step, Steps
+from runbook.errors import RunbookError
+from runbook.inventory.cluster import Cluster, Host
+
 from ..base import private_ports
-from ..engine import steps
-from ..engine.cluster import Cluster, Host
-from ..engine.errors import RunbookError
-from ..engine.section import Fact, Facts
-from ..engine.step import Handler, Step, Steps
-from .chapter import COOKIE, SERVICE, members, section
+from ..shared.roles import RABBITMQ
+from .common import COOKIE, SERVICE, members, section
 from .nodes import NODE
+from .settings import Rabbitmq
 
 RESTART = Handler("restart-rabbitmq", "RabbitMQ has to restart, one node after the other")
 
@@ -19,7 +22,7 @@ COOKIE_FILE = "/var/lib/rabbitmq/.erlang.cookie"
 
 COOKIES = Fact(
     "the Erlang cookie's digest",
-    on="rabbitmq",
+    on=RABBITMQ,
     command=lambda cluster, host: f"tr -d '[:space:]' <{COOKIE_FILE} | sha256sum",
     parse=lambda text: text.split()[0],
     absent="there is no cookie yet",
@@ -38,7 +41,7 @@ def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         "host": host,
         "cluster": cluster,
         "members": members(cluster),
-        "settings": cluster.rabbitmq,
+        "settings": cluster[Rabbitmq],
     }
     for name in ("rabbitmq.conf", "rabbitmq-env.conf"):
         yield steps.template(

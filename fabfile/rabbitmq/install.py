@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from ..engine import steps
-from ..engine.cluster import Cluster, Host
-from ..engine.step import Step, Steps
-from ..sources import urls
-from .chapter import section
+from runbook.declare import steps
+from runbook.declare.step import Step, Steps
+from runbook.inventory.cluster import Cluster, Host
+
+from ..shared.sources import Sources, urls
+from ..shared.versions import Versions
+from .common import section
 
 
 @section.task
 def repo(host: Host, cluster: Cluster) -> Steps:
     """RabbitMQ's own repositories: one for Erlang, one for the server."""
-    source = cluster.sources.rabbitmq
+    source = cluster[Sources].rabbitmq
     signed = steps.signed(*source.keys)
     yield steps.release_variable()
     yield steps.repository(
@@ -33,8 +35,8 @@ def install(host: Host, cluster: Cluster) -> Steps:
     """
     yield from repo(host, cluster)
     wanted = {
-        "erlang": cluster.versions.erlang,
-        "rabbitmq-server": cluster.versions.rabbitmq,
+        "erlang": cluster[Versions].erlang,
+        "rabbitmq-server": cluster[Versions].rabbitmq,
     }
     for name, version in wanted.items():
         yield no_other_version(name, version)

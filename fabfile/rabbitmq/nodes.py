@@ -7,10 +7,12 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from ..engine.cluster import Cluster, Host
-from ..engine.errors import MissingFact
-from ..engine.section import Fact, Facts
-from .chapter import DATA, SERVICE, api, members, node
+from runbook.declare.facts import Fact, Facts
+from runbook.errors import MissingFact
+from runbook.inventory.cluster import Cluster, Host
+
+from ..shared.roles import RABBITMQ
+from .common import DATA, SERVICE, api, members, node
 
 NODE_NAME = re.compile(r"rabbit@[A-Za-z0-9._-]+")
 
@@ -36,7 +38,7 @@ def understood(text: str) -> Node:
 
 NODE = Fact(
     "the state of RabbitMQ",
-    on="rabbitmq",
+    on=RABBITMQ,
     command=lambda cluster, host: (
         f"systemctl is-active {SERVICE}\n"
         f"cat {DATA}/{node(host)}/cluster_nodes.config 2>/dev/null || :"
@@ -100,7 +102,7 @@ def _questions(cluster: Cluster, host: Host) -> str:
 
 STATE = Fact(
     "what RabbitMQ says of itself",
-    on="rabbitmq",
+    on=RABBITMQ,
     command=_questions,
     parse=seen,
     absent="its management does not answer; fab rabbitmq.check says more",

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..engine.cluster import Cluster, Host
-from ..engine.entry import perhaps
-from ..engine.errors import RunbookError, UsageError
-from ..engine.section import Facts, Procedure, Question, stage
-from ..engine.step import Step
-from ..engine.steps import action, command, service_off
-from .chapter import AIRFLOW, COOKIE, DATA, SERVICE, members, mirrored, node, section
+from runbook.declare.facts import Facts
+from runbook.declare.step import Step
+from runbook.declare.steps import action, command, moved_aside, service_off
+from runbook.declare.work import Procedure, Question, stage
+from runbook.errors import RunbookError, UsageError
+from runbook.inventory.cluster import Cluster, Host, host_named
+from runbook.inventory.entry import no_such
+
+from ..shared.versions import Versions
 from .cluster import all_run, restart_commands
+from .common import AIRFLOW, COOKIE, DATA, SERVICE, members, node, section
 from .configure import RESTART, cookie_file
 from .nodes import NODE, STATE, first_running, the_cluster
 from .users import account
@@ -29,7 +32,7 @@ def restart(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
         yield stage(
             f"restart {host.name}", host, step.clearing(RESTART), all_run(members(cluster), cluster)
         )
-    if not mirrored(cluster):
+    if cluster[Versions].quorum_queues:
         yield stage(
             "spread the leaders",
             hosts[0],
@@ -56,7 +59,7 @@ def shrink(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str) 
     name = f"rabbit@{host}"
     if name not in ours:
         known = sorted(one.partition("@")[2] for one in ours)
-        raise UsageError(f"{host} is no node{perhaps(host, known)}; there are {', '.join(known)}.")
+        raise no_such(f"{host} is no node", host, known)
     staying = [member for member in members(cluster) if member.name != host]
     known_nodes = facts.known(NODE)
     up = [one for one in staying if one.name in known_nodes and known_nodes[one.name].running]
@@ -103,7 +106,7 @@ def shrink(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str) 
 
 def without_replicas(host: str, peer: Host, cluster: Cluster) -> Procedure:
     """No quorum queue counts on what this node holds."""
-    if not mirrored(cluster):
+    if cluster[Versions].quorum_queues:
         step = action(f"replicas on {host} are gone", f"rabbitmq-queues shrink rabbit@{host}")
         yield stage(f"no queue has a replica on {host}", peer, step)
 
@@ -112,8 +115,7 @@ def aside() -> Step:
     """What the node held is kept, but no longer used."""
     return command(
         "its data are moved aside",
-        f"mv {DATA} {DATA}.before-$(date +%Y%m%d-%H%M%S)\n"
-        f"install -d -m 0750 -o rabbitmq -g rabbitmq {DATA}",
+        f"{moved_aside(DATA, 'before')}\ninstall -d -m 0750 -o rabbitmq -g rabbitmq {DATA}",
         unless=f"[[ ! -e {DATA} || ! $(ls -A {DATA}) ]]",
     )
 
@@ -129,14 +131,12 @@ def join(
 
     Its data are moved aside, not deleted.
     """
-    known = {member.name: member for member in members(cluster)}
-    if host not in known:
-        raise UsageError(f"{host} is no node{perhaps(host, known)}; there are {', '.join(known)}.")
-    if node(known[host]) in the_cluster(facts) and len(the_cluster(facts)) > 1:
+    joining = host_named(host, members(cluster), "node")
+    if node(joining) in the_cluster(facts) and len(the_cluster(facts)) > 1:
         raise UsageError(f"{host} belongs to the cluster; to take it out: fab rabbitmq.shrink")
     holds = ""
     if host in facts.known(STATE):
-        state = facts.of(STATE, known[host])
+        state = facts.of(STATE, joining)
         messages = sum(queue.get("messages", 0) for queue in state.queues)
         holds = f" Queues there: {len(state.queues)}, messages: {messages}, "
         holds += f"users: {', '.join(sorted(state.users))}."
@@ -149,7 +149,7 @@ def join(
     yield from without_replicas(host, peer, cluster)
     yield stage(
         f"stop RabbitMQ on {host}",
-        known[host],
+        joining,
         service_off(SERVICE),
         aside(),
         command(
@@ -160,7 +160,7 @@ def join(
         ),
         all_run(members(cluster), cluster),
     )
-    if not mirrored(cluster):
+    if cluster[Versions].quorum_queues:
         step = action(f"replicas on {host} are made", f"rabbitmq-queues grow rabbit@{host} all")
         yield stage(f"every queue has a replica on {host}", peer, step)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from ..engine import steps
-from ..engine.cluster import Cluster, Host
-from ..engine.errors import RunbookError
-from ..engine.secrets import Secret
-from ..engine.section import Facts
-from ..engine.step import Step, Steps, quote
-from ..engine.steps import fed
-from .chapter import ADMIN, AIRFLOW, COOKIE, VHOST, api, mirrored, node, section
+from runbook.declare import steps
+from runbook.declare.facts import Facts
+from runbook.declare.step import Step, Steps, quote
+from runbook.declare.steps import fed
+from runbook.errors import RunbookError
+from runbook.inventory.cluster import Cluster, Host
+from runbook.secrets.vault import Secret
+
+from ..shared.versions import Versions
+from .common import ADMIN, AIRFLOW, COOKIE, VHOST, api, node, section
 from .nodes import NODE, STATE, first_running
 
 
@@ -30,7 +32,7 @@ def users(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         "rabbitmqctl set_user_tags admin administrator",
         unless=f"{api(cluster, 'users/admin')} | grep -q administrator",
     )
-    kind = "classic" if mirrored(cluster) else "quorum"
+    kind = "quorum" if cluster[Versions].quorum_queues else "classic"
     too_old = (
         "RabbitMQ before 3.11.14 cannot change that of a vhost that exists. To do without its "
         f"queues: rabbitmqctl delete_vhost {VHOST}"
@@ -84,7 +86,7 @@ def policies(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     if host != first_running(cluster, facts):
         return
     present = f"{api(cluster, f'policies/{VHOST}/mirrored')}"
-    if mirrored(cluster):
+    if not cluster[Versions].quorum_queues:
         definition = '{"ha-mode":"exactly","ha-params":2,"ha-sync-mode":"automatic"}'
         yield steps.command(
             "queues are mirrored to a second node",

@@ -21,10 +21,10 @@ HERE = Path(__file__).resolve().parent
 PEERS = PROJECT / ".venv-bench"
 sys.path.insert(0, str(PROJECT))
 
-from fabfile.engine.cluster import Cluster  # noqa: E402
-from fabfile.engine.inventory import load  # noqa: E402
+from fabfile import CONTENTS  # noqa: E402
 from fabfile.hosts import lines  # noqa: E402
 from lab.machine import Lab  # noqa: E402
+from runbook.inventory.cluster import Cluster  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def main() -> None:
     lab.up()
     prepare(lab)
     state = Path(lab.environment()["RUNBOOK_STATE"])
-    cluster = load(PROJECT / "hosts.yaml", PROJECT / "lab/override.yaml", state)
+    cluster = CONTENTS.load(PROJECT / "hosts.yaml", PROJECT / "lab/override.yaml", state)
     contenders = [floor(cluster), *fab(), pyinfra(cluster), ansible(cluster)]
     seconds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     for number in range(rounds + 1):

@@ -158,8 +158,8 @@ def judge(operator: Operator, fault: Fault) -> None:
     fault.mend(operator, seen)
     after = operator.status(f"--wait {PATIENCE}")
     problem = seen.problem(fault.code)
-    assert fault.costs in problem["costs"]
-    assert problem["mend"]
+    assert fault.impact in problem["impact"]
+    assert problem["fix"]
     assert seen.code == seen.data["exit"] == fault.exits, json.dumps(seen.data["problems"])
     assert after.code == 0, after.text
 

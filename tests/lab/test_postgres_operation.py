@@ -72,7 +72,7 @@ def test_an_update_takes_one_member_after_the_other(database, postgres, lab, on,
         on(replica, "systemctl stop patroni")
         refused = postgres.text(*update)
         assert refused.code == 1
-        assert "Not begun, as the cluster is not whole" in refused.text
+        assert "Not started, because the cluster is not healthy" in refused.text
         assert {installed(on, name) for name in SQL} == {"1"}
         on(replica, "systemctl start patroni")
         database.wait_until_healthy()
@@ -230,7 +230,7 @@ def test_reinit_copies_a_replica_and_refuses_the_leader(database, postgres):
     assert postgres("--yes", "postgres.reinit", leader).code == 2
     unasked = postgres("postgres.reinit", replica)
     assert unasked.code == 2
-    assert "say --yes" in unasked.text
+    assert "Pass --yes" in unasked.text
     answer = postgres("--yes", "postgres.reinit", replica)
     assert answer.code == 0, answer.text
     postgres.settled("postgres")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from support.controller import said
 from support.inventories import some_hosts
 from support.messages import MQ, declared, told
 
@@ -24,8 +25,8 @@ def fix_for(fab, words: str, level: str = "error") -> str:
         answer = fab("rabbitmq.check")
         for result in answer.data["tasks"]["rabbitmq.check"]["hosts"].values():
             for step in result["steps"]:
-                if words in step["title"] and step["status"] == level:
-                    return " ".join(step["output"]).replace("mend it with: ", "")
+                if words in said(step) and step["status"] == level:
+                    return str(step["fix"])
         assert time.monotonic() < deadline, answer.text
 
 
@@ -116,7 +117,7 @@ def test_alarms_are_told(fab, on):
     on("mq2", "rabbitmqctl -q set_disk_free_limit 100000GB")
     on("mq3", "rabbitmqctl -q set_vm_memory_high_watermark absolute 1MB")
     try:
-        assert "make room" in fix_for(fab, "mq2: its disk is too full: all publishers wait")
+        assert "make room" in fix_for(fab, "mq2: its disk is too full: all publishers are blocked")
         assert "rabbitmq.status" in fix_for(fab, "mq3: it uses too much memory: all")
     finally:
         on("mq2", "rabbitmqctl -q set_disk_free_limit 1GB")

@@ -61,7 +61,7 @@ def test_an_interrupted_deployment_ends_in_one_sentence(small):
 
 def test_the_first_section_that_fails_is_the_last(stopped_half_way):
     assert "airflow failed in haproxy.configure" in stopped_half_way
-    assert "When it is mended: inv cluster.deploy goes on there." in stopped_half_way
+    assert "After the fix, continue with: inv cluster.deploy" in stopped_half_way
     assert "airflow.install" not in stopped_half_way
 
 
@@ -109,6 +109,6 @@ def test_nobody_reboots_while_something_is_wrong(small, deployed):
     try:
         code, said = small("cluster.reboot", "--yes")
         assert code == 1
-        assert "Not begun, as the cluster is not whole: rabbitmq: " in said
+        assert "Not started, because the cluster is not healthy: rabbitmq: " in said
     finally:
         small.on("broker", "systemctl start rabbitmq-server")

@@ -14,7 +14,7 @@ from lab.machine import Lab
 
 @dataclass
 class Answer:
-    """What `fab` printed, and with --json what that says."""
+    """What `fab` printed, and with --json what that says; `text` then ends with every sentence."""
 
     code: int
     text: str
@@ -23,7 +23,7 @@ class Answer:
     def steps(self, *statuses: str) -> set[tuple[str, str]]:
         """(host, step) with one of these statuses, over all tasks."""
         return {
-            (host, step["title"])
+            (host, said(step))
             for task in self.data["tasks"].values()
             for host, result in task["hosts"].items()
             for step in result["steps"]
@@ -54,6 +54,11 @@ class Answer:
         return {host for host, status in self.data["hosts"].items() if status in statuses}
 
 
+def said(step: dict[str, Any]) -> str:
+    """The title of a step or question, and what its answer means."""
+    return ": ".join(filter(None, (step["title"], step.get("says"))))
+
+
 @dataclass
 class Controller:
     """The machine that runs `fab`, inside the lab's network."""
@@ -71,6 +76,9 @@ class Controller:
         start = answer.text.find("{")
         if start >= 0:
             answer.data, _ = json.JSONDecoder().raw_decode(answer.text[start:])
+            tasks = answer.data["tasks"].values()
+            hosts = [host for task in tasks for host in task["hosts"].values()]
+            answer.text += "\n".join(said(step) for host in hosts for step in host["steps"])
         return answer
 
     def text(self, *arguments: str, **environment: str) -> Answer:
@@ -86,7 +94,7 @@ class Controller:
         )
         said = done.stdout + done.stderr
         assert "Traceback" not in said
-        assert "error of its own" not in said
+        assert "Internal error" not in said
         return Answer(done.returncode, said)
 
     def settled(self, section: str, seconds: float = 120) -> None:

@@ -55,7 +55,7 @@ class Operator:
             timeout=timeout,
         )
         assert "Traceback" not in done.stdout
-        assert "error of its own" not in done.stdout
+        assert "Internal error" not in done.stdout
         return done
 
     def status(self, options: str = "") -> Status:
@@ -116,7 +116,7 @@ class Fault:
     code: str
     strike: Callable[[Operator], str]
     mend: Callable[[Operator, Status], str]
-    costs: str
+    impact: str
     exits: int = 2
     long: bool = True
 
@@ -153,7 +153,7 @@ def as_told(code: str) -> Callable[[Operator, Status], str]:
     """Type what the status names; only the first command of several."""
 
     def mend(operator: Operator, seen: Status) -> str:
-        command = str(seen.problem(code)["mend"][0]).split(";")[0].split(", ")[0]
+        command = str(seen.problem(code)["fix"][0]).split(";")[0].split(", ")[0]
         done = operator.type(command)
         assert done.returncode == 0, done.stdout
         return command
@@ -220,7 +220,7 @@ FAULTS = (
         "AIRFLOW_UNIT_DOWN",
         root("scheduler2", "systemctl stop airflow-scheduler"),
         as_told("AIRFLOW_UNIT_DOWN"),
-        "left to others of its kind",
+        "the other servers of this role do its work",
         long=False,
     ),
     Fault(
@@ -228,7 +228,7 @@ FAULTS = (
         "PG_PAUSED",
         paused,
         as_told("PG_PAUSED"),
-        "nobody takes over",
+        "no replica takes over",
         exits=1,
         long=False,
     ),
@@ -249,7 +249,7 @@ FAULTS = (
         "HOST_UNREACHABLE",
         cut_off,
         let_in,
-        "nobody can say from here",
+        "the host may be running",
         exits=3,
         long=False,
     ),
@@ -300,7 +300,7 @@ FAULTS = (
         "LB_DOWN",
         root("airflow", "systemctl stop haproxy"),
         as_told("LB_DOWN"),
-        "the VIP goes to the other server",
+        "the VIP moves to the other server",
     ),
     Fault(
         "a server hangs",
@@ -316,7 +316,7 @@ FAULTS = (
             "card1", "mkdir -p /run/airflow-runbook/notes; touch /run/airflow-runbook/notes/reboot"
         ),
         as_told("HOST_REBOOT_DUE"),
-        "not what runs",
+        "not in use",
         exits=1,
     ),
     Fault(
@@ -324,6 +324,6 @@ FAULTS = (
         "AIRFLOW_UNIT_DOWN",
         root("haproxy2", "systemctl stop airflow-webserver"),
         as_told("AIRFLOW_UNIT_DOWN"),
-        "left to others of its kind",
+        "the other servers of this role do its work",
     ),
 )

@@ -9,9 +9,11 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from fabfile.engine import steps
-from fabfile.engine.script import DO, Reader, compile_script, library
-from fabfile.engine.step import Step
+from runbook.declare import steps
+from runbook.declare.library import library
+from runbook.declare.step import Step
+from runbook.results import DO
+from runbook.script import Reader, compile_script
 
 ME = getpass.getuser()
 MINE = grp.getgrgid(os.getgid()).gr_name

@@ -1,12 +1,12 @@
-"""What database servers say of themselves, made up."""
+"""What database servers say of themselves, for tests."""
 
 from __future__ import annotations
 
-from fabfile.engine.section import Facts
 from fabfile.postgres import etcd
 from fabfile.postgres.etcd import ETCD, Etcd, EtcdMember
 from fabfile.postgres.members import MEMBER, Member
 from fabfile.postgres.repository import BACKUPS, Backup, Repository
+from runbook.declare.facts import Facts
 
 SQL = ("sql1", "sql2", "sql3")
 

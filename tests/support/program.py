@@ -28,5 +28,5 @@ def answer(
         code = caught.code or 0
     said = captured.readouterr()
     assert "Traceback" not in said.err
-    assert "error of its own" not in said.err
+    assert "Internal error" not in said.err
     return Answer(code, said.out + said.err)

@@ -1,11 +1,11 @@
-"""What the servers of the share say of themselves, made up."""
+"""What the servers of the share say of themselves, for tests."""
 
 from __future__ import annotations
 
-from fabfile.engine.section import Facts
-from fabfile.keepalived import Place
-from fabfile.nfs.chapter import NETWORK
+from fabfile.nfs.common import NETWORK
 from fabfile.nfs.state import SERVER, Server
+from fabfile.shared.keepalived import Place
+from runbook.declare.facts import Facts
 
 VIP = "192.168.83.220"
 MACS = {"ftp": "52:54:00:00:00:02", "nfs2": "52:54:00:00:00:0c"}

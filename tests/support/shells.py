@@ -5,8 +5,9 @@ from __future__ import annotations
 import subprocess
 import threading
 
-from fabfile.engine.errors import AccessError, UnreachableError
-from fabfile.engine.script import Reader, library
+from runbook.declare.library import library
+from runbook.errors import AccessError, UnreachableError
+from runbook.script import Reader
 
 
 class Shells:
@@ -25,7 +26,7 @@ class Shells:
         if host.name in self.refusing:
             raise AccessError(f"{host.name} does not let rocky in.")
 
-    def run(self, host, script, progress) -> Reader:
+    def run(self, host, script, progress, prompt=False) -> Reader:
         answer = subprocess.run(
             ["bash", "-s"], input=(library() + script.text).encode(), capture_output=True
         )
@@ -36,4 +37,7 @@ class Shells:
         return reader
 
     def close(self) -> None:
+        return
+
+    def drop(self, host) -> None:
         return

@@ -59,8 +59,10 @@ class State:
     files: tuple[str, ...]  # what it is made from, beside what the one before it is made from
 
 
-EVERYWHERE = ("hosts.yaml", "lab/override.yaml", "lab/host.py", "fabfile/engine", "fabfile/*.py")
-"""What every state is made from. Section 1 opens the ports that the chapters name."""
+EVERYWHERE = ("hosts.yaml", "lab/override.yaml", "lab/host.py", "runbook", "fabfile/shared")
+"""What every state is made from."""
+
+SECTION_ONE = tuple(f"fabfile/{name}.py" for name in ("base", "hostnames", "hosts", "ssh"))
 
 SETTLING = (
     ("database", "postgres", DATABASE),
@@ -74,7 +76,7 @@ STATES = {
         "bare",
         (),
         lambda lab: fab(lab, "ssh.trust", "ssh.bootstrap", "base", "hostnames", "hosts", "ssh"),
-        (*EVERYWHERE, "fabfile/*/chapter.py", "tests/support/states.py"),
+        (*EVERYWHERE, *SECTION_ONE, "tests/support/states.py"),
     ),
     "database": State(
         "section one",
@@ -98,14 +100,14 @@ STATES = {
         "storage",
         SHARE,
         lambda lab: fab(lab, "python-build"),
-        ("files/python-build",),
+        ("fabfile/python_build.py", "files/python-build"),
     ),
     "whole": State(
         "storage",
         (),
         lambda lab: inv(lab, "cluster.deploy", "--yes"),
         (
-            "files/python-build",
+            *("fabfile/python_build.py", "files/python-build", "fabfile/systemd.py"),
             *("fabfile/airflow", "files/airflow", "files/systemd", "fabfile/operator"),
         ),
     ),

@@ -6,28 +6,31 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from fabfile.airflow.check import FOLDER, JOBS
+from fabfile import CONTENTS
+from fabfile.airflow.check import FOLDER
+from fabfile.airflow.services import JOBS
 from fabfile.airflow.state import CONSUMERS, DATABASE, Consumer, State
-from fabfile.engine.cluster import Cluster
-from fabfile.engine.errors import RunbookError, UnreachableError
-from fabfile.engine.probes import OK, Verdict
-from fabfile.engine.section import Fact, Facts
-from fabfile.engine.survey import Judged, Survey, probes_for
 from fabfile.haproxy import view
-from fabfile.haproxy.chapter import NETWORK as PROXY_NETWORK
+from fabfile.haproxy.common import NETWORK as PROXY_NETWORK
 from fabfile.haproxy.view import REPLIES, VIEW, Reply, View
-from fabfile.keepalived import Place
-from fabfile.nfs.chapter import NETWORK as SHARE_NETWORK
+from fabfile.nfs.common import NETWORK as SHARE_NETWORK
 from fabfile.nfs.state import SERVER, Server
-from fabfile.operator.status.look import SECTIONS, drawn
+from fabfile.operator.status.look import drawn, with_status
 from fabfile.operator.status.picture import Picture
 from fabfile.operator.status.sightings import Sighting
-from fabfile.postgres.chapter import CONFIGURED
+from fabfile.postgres.common import CONFIGURED
 from fabfile.postgres.etcd import ETCD, Etcd, EtcdMember, peer
 from fabfile.postgres.members import MEMBER, Member
 from fabfile.postgres.repository import BACKUPS, Backup, Repository
 from fabfile.rabbitmq import nodes
-from fabfile.vitals import TIME, VITALS, Clock, Disk, Vitals
+from fabfile.shared.keepalived import Place
+from fabfile.shared.versions import Versions
+from fabfile.shared.vitals import TIME, VITALS, Clock, Disk, Vitals
+from runbook.declare.facts import Fact, Facts
+from runbook.declare.probes import OK, Finding, Verdict
+from runbook.errors import RunbookError, UnreachableError
+from runbook.execute.survey import Survey, probes_for
+from runbook.inventory.cluster import Cluster
 
 SQL, MQ = ("sql1", "sql2", "sql3"), ("mq1", "mq2", "mq3")
 WHEN = 1_700_000_000.0
@@ -49,8 +52,8 @@ def well(cluster: Cluster) -> Values:
     everybody = [one["name"] for one in running]
     queue = {"name": "default", "type": "quorum", "leader": "rabbit@mq1", "messages": 0}
     state = nodes.State(
-        cluster.versions.rabbitmq,
-        cluster.versions.erlang,
+        cluster[Versions].rabbitmq,
+        cluster[Versions].erlang,
         running,
         [{**queue, "members": everybody, "online": everybody}],
         False,
@@ -60,9 +63,7 @@ def well(cluster: Cluster) -> Values:
     proxy = View("1.8.27", True, False, True, 9, {name: frozenset(to) for name, to in up.items()})
     reply = {view.WRITE: Reply(writable=True), view.READ: Reply(replica=True)}
     replies = {(door, port): reply[port] for door in view.doors(cluster) for port in reply}
-    ages = {
-        (kind, host.name): 3 for role, (kind, _) in JOBS.items() for host in cluster.group(role)
-    }
+    ages = {(kind, host.name): 3 for role, kind in JOBS.items() for host in cluster.group(role)}
     airflow = State(True, "1949afb29106", {**ages, ("DagProcessorJob", "ftp"): 2}, (), 0, 0)
     parts = [host.name for host in cluster.hosts.values() if host.name not in (*SQL, *MQ, "card1")]
     exports = frozenset({"/app1/airflow/dags 192.168.83.0/24"})
@@ -132,19 +133,19 @@ def picture(
     """The picture of a cluster where this is known; `answers` to (host, title) that are not OK."""
     lost = lost or {}
     facts = Facts(without(values or well(cluster), lost))
-    judged = [
-        Judged(
-            section,
-            host.name,
+    findings = [
+        Finding(
             one.title,
             (answers or {}).get((host.name, one.title), Verdict(OK)),
             one.fix,
             one.cause,
             (host.name,),
+            section=section,
+            host=host.name,
         )
         for host in cluster.hosts.values()
         if host.name not in lost
-        for section, one in probes_for(host, cluster, SECTIONS, thorough=False)
+        for section, one in probes_for(host, cluster, with_status(CONTENTS), thorough=False)
     ]
-    found = Survey(facts, judged, lost, 1.2)
-    return drawn(cluster, found, seen or {}, WHEN, 1.5)
+    found = Survey(facts, findings, lost, 1.2)
+    return drawn(CONTENTS, cluster, found, seen or {}, WHEN, 1.5)

@@ -40,7 +40,7 @@ class Whole:
         )
         said = done.stdout + done.stderr
         assert "Traceback" not in said
-        assert "error of its own" not in said
+        assert "Internal error" not in said
         return done.returncode, said
 
     def changed(self, *arguments: str) -> tuple[int, set[tuple[str, str]]]:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from support.program import answer
 
-from fabfile.engine.cluster import Cluster
-from fabfile.engine.fab import main
-from fabfile.engine.inventory import load
-from fabfile.engine.program import main as inv_program
+from fabfile import CONTENTS
+from runbook.cli.fab import main
+from runbook.cli.program import main as inv_program
+from runbook.inventory.cluster import Cluster
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -20,7 +20,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 def cluster(tmp_path_factory) -> Cluster:
     """The inventory as it is shipped, away from the passwords of whoever runs the tests."""
     folder = tmp_path_factory.mktemp("cluster")
-    return load(Path(shutil.copy(PROJECT / "hosts.yaml", folder)))
+    return CONTENTS.load(Path(shutil.copy(PROJECT / "hosts.yaml", folder)))
 
 
 @pytest.fixture

@@ -10,17 +10,17 @@ import subprocess
 import msgspec
 import pytest
 
-from fabfile import airflow, python_build, systemd
-from fabfile.airflow import check, configure, connections, dags, database, install, state
-from fabfile.airflow.chapter import DAGS, hosts
+from fabfile import CONTENTS, airflow, python_build, systemd
+from fabfile.airflow import check, configure, connections, dags, database, install, services, state
 from fabfile.airflow.configure import BROKER_PASSWORD, DATABASE_PASSWORD
+from fabfile.airflow.settings import Airflow
 from fabfile.airflow.state import DATABASE, Holder, State
-from fabfile.engine.errors import InventoryError, SettingsError, UsageError
-from fabfile.engine.inventory import load
-from fabfile.engine.probes import Answer
-from fabfile.engine.section import Facts
-from fabfile.engine.templates import render
+from fabfile.shared.airflow import DAGS, hosts
 from fabfile.ssh import HOST_KEYS
+from runbook.declare.facts import Facts
+from runbook.declare.probes import Answer
+from runbook.declare.templates import render
+from runbook.errors import InventoryError, SettingsError, UsageError
 
 PYTHON = "1ad539e9dbd2b42df714b69726e0693bc6b9d2d2c8e91c2e43204026605140c5"
 
@@ -44,7 +44,7 @@ def test_python_comes_from_python_org_with_a_hash_that_is_known(cluster):
 
 def test_a_mirror_is_a_setting(hosts_yaml):
     source = "sources:\n  python: {url: http://mirror/Python-3.9.16.tar.xz, sha256: " + "a" * 64
-    cluster = load(hosts_yaml("sources: {}", source + "}"))
+    cluster = CONTENTS.load(hosts_yaml("sources: {}", source + "}"))
     assert python_build.url(cluster) == "http://mirror/Python-3.9.16.tar.xz"
     assert python_build.sha256(cluster) == "a" * 64
 
@@ -61,7 +61,7 @@ def test_a_mirror_is_a_setting(hosts_yaml):
 )
 def test_a_python_that_cannot_be_is_refused(hosts_yaml, old, new, words):
     with pytest.raises(InventoryError, match=words):
-        load(hosts_yaml(old, new))
+        CONTENTS.load(hosts_yaml(old, new))
 
 
 def test_only_vm1_builds_and_everybody_of_airflow_gets_it(cluster):
@@ -130,7 +130,7 @@ def test_the_database_is_reached_through_the_vip_or_by_asking_for_the_leader(clu
     config = parsed(cfg(cluster))
     assert "@192.168.83.210:5000/airflow?" in config["database"]["sql_alchemy_conn"]
     assert config["celery"]["result_backend"].startswith("db+postgresql+psycopg2://airflow:")
-    direct = load(hosts_yaml("database: vip", "database: hosts"))
+    direct = CONTENTS.load(hosts_yaml("database: vip", "database: hosts"))
     dsn = parsed(cfg(direct))["database"]["sql_alchemy_conn"]
     assert dsn.count("host=192.168.83.") == 3
     assert "target_session_attrs=read-write" in dsn
@@ -170,7 +170,7 @@ def test_no_diff_shows_a_secret(cluster):
 
 
 def test_settings_of_the_user_go_over_it(hosts_yaml):
-    cluster = load(hosts_yaml("settings: {}", "settings: {core: {parallelism: 7}}"))
+    cluster = CONTENTS.load(hosts_yaml("settings: {}", "settings: {core: {parallelism: 7}}"))
     env = next(
         step.text
         for step in configure.configure(cluster.hosts["worker1"], cluster)
@@ -183,7 +183,7 @@ def test_settings_of_the_user_go_over_it(hosts_yaml):
 def test_queues_are_of_the_kind_that_the_celery_of_this_airflow_can_use(
     hosts_yaml, version, quorum
 ):
-    cluster = load(hosts_yaml("airflow: 2.9.0", f"airflow: {version}"))
+    cluster = CONTENTS.load(hosts_yaml("airflow: 2.9.0", f"airflow: {version}"))
     module = next(
         step.text
         for step in configure.configure(cluster.hosts["worker1"], cluster)
@@ -215,8 +215,8 @@ def test_a_connection_pins_the_host_key(cluster):
 
 
 def with_dags(cluster, folder):
-    airflow = msgspec.structs.replace(cluster.airflow, dags=str(folder))
-    return msgspec.structs.replace(cluster, airflow=airflow)
+    airflow = msgspec.structs.replace(cluster[Airflow], dags=str(folder))
+    return msgspec.structs.replace(cluster, settings={**cluster.settings, "airflow": airflow})
 
 
 @pytest.fixture
@@ -401,7 +401,7 @@ def unit(cluster, host, role) -> str:
 
 
 def test_each_role_has_its_unit_in_the_foreground(cluster):
-    names = [component.unit for component in systemd.components(cluster.hosts["airflow"])]
+    names = [component.unit for component in services.components(cluster.hosts["airflow"])]
     assert names == [
         f"airflow-{role}.service" for role in ("scheduler", "triggerer", "webserver", "flower")
     ]
@@ -426,7 +426,7 @@ def test_a_worker_has_time_to_end_its_longest_task(cluster):
 )
 def test_a_worker_takes_as_many_tasks_as_fit(cluster, ram, cpu, tasks):
     host = msgspec.structs.replace(cluster.hosts["worker1"], ram=ram, cpu=cpu)
-    assert systemd.concurrency(host, cluster) == tasks
+    assert services.concurrency(host, cluster) == tasks
 
 
 def test_the_dag_processor_of_an_nfs_server_is_not_started_at_boot(cluster):
@@ -437,13 +437,13 @@ def test_the_dag_processor_of_an_nfs_server_is_not_started_at_boot(cluster):
 
 
 def test_no_two_of_a_role_start_at_once(cluster):
-    for batch in cluster.apart(systemd.hosts(cluster)):
+    for batch in cluster.apart(services.service_hosts(cluster)):
         for role in ("scheduler", "webserver"):
             assert len([host for host in batch if role in host.roles]) <= 1
 
 
 def test_what_hands_out_tasks_stops_first_and_what_shows_them_last(cluster):
-    stages = list(systemd.stop(systemd.hosts(cluster), cluster, Facts()))
+    stages = list(systemd.stop(services.service_hosts(cluster), cluster, Facts()))
     assert [part.title for part in stages] == [
         "stop: scheduler",
         "stop: DAG processor",
@@ -459,7 +459,7 @@ def test_what_hands_out_tasks_stops_first_and_what_shows_them_last(cluster):
     [("worker2", "worker", "did you mean worker1"), ("worker1", "workr", "it runs worker")],
 )
 def test_logs_of_what_is_not_there_are_refused(cluster, host, name, words):
-    hosts = systemd.hosts(cluster)
+    hosts = services.service_hosts(cluster)
     with pytest.raises(UsageError, match=words):
         list(systemd.logs(hosts, cluster, Facts(), host=host, unit=name))
 

@@ -11,19 +11,20 @@ from dataclasses import dataclass
 import pytest
 from support.postgres_facts import member
 
-from fabfile import systemd
-from fabfile.airflow import chapter, configure, install, rotate, together, upgrade, users
-from fabfile.airflow.chapter import FERNET, FERNET_NEXT, FERNET_OLD, FERNET_RETIRED, SCHEMA
+from fabfile import CONTENTS, systemd
+from fabfile.airflow import common, configure, install, rotate, together, upgrade, users
+from fabfile.airflow.common import FERNET, FERNET_NEXT, FERNET_OLD, FERNET_RETIRED, SCHEMA
 from fabfile.airflow.state import DATABASE, State
-from fabfile.engine.errors import MissingFact, RunbookError, SettingsError, UsageError
-from fabfile.engine.inventory import load
-from fabfile.engine.script import library
-from fabfile.engine.secrets import MASK, Mask
-from fabfile.engine.section import Facts, Question
-from fabfile.keepalived import Place
-from fabfile.nfs.chapter import NETWORK
+from fabfile.nfs.common import NETWORK
 from fabfile.postgres.members import MEMBER
 from fabfile.rabbitmq.nodes import NODE, Node
+from fabfile.shared.airflow import hosts
+from fabfile.shared.keepalived import Place
+from runbook.declare.facts import Facts
+from runbook.declare.library import library
+from runbook.declare.work import Question
+from runbook.errors import MissingFact, RunbookError, SettingsError, UsageError
+from runbook.secrets.vault import MASK, Mask
 
 ALL = frozenset({"rabbit@mq1", "rabbit@mq2", "rabbit@mq3"})
 KEPT = {secret.name: f"kept-{secret.name}-of-the-cluster" for secret in together.PASSWORDS}
@@ -44,7 +45,7 @@ def kept(hosts_yaml, mask):
         everything = {**KEPT, "airflow_fernet": "k" * 43, "rabbitmq_admin": "adm", **more}
         secrets.write_text("".join(f"{name}: '{value}'\n" for name, value in everything.items()))
         secrets.chmod(0o600)
-        return load(file, mask=mask)
+        return CONTENTS.load(file, mask=mask)
 
     return made
 
@@ -55,7 +56,7 @@ def here(kept):
 
 
 def facts(cluster, silent=(), version=None, schema=SCHEMA["2.7.3"], running=0, **more) -> Facts:
-    marks = {host.name: version or install.made_from(cluster) for host in chapter.hosts(cluster)}
+    marks = {host.name: version or install.made_from(cluster) for host in hosts(cluster)}
     state = State(True, schema, {}, (), 0, running)
     return Facts(
         {
@@ -138,10 +139,10 @@ def bash(test: str) -> subprocess.CompletedProcess[str]:
 def test_a_server_of_another_version_gets_no_settings_of_this_one(
     here, tmp_path, monkeypatch, present, refused
 ):
-    monkeypatch.setattr(chapter, "SETTINGS", str(tmp_path))
+    monkeypatch.setattr(common, "SETTINGS", str(tmp_path))
     if present:
         (tmp_path / "airflow.env").write_text(f"A=b\nPATH={present}\n")
-    guard = chapter.same_version(here)
+    guard = common.same_version(here)
     assert bash(guard.test).returncode == (1 if refused else 0)
     if refused:
         said = bash(guard.apply).stdout
@@ -198,7 +199,11 @@ def test_a_new_users_password_is_made_up_and_on_no_command_line(here, mask):
     [
         ("Jane Doe", "Viewer", "Jane Doe is no name for a user"),
         ("x; reboot", "Viewer", "is no name for a user"),
-        ("jane", "Veiwer", r"There is no role Veiwer \(did you mean Viewer\?\): Admin, Op, User"),
+        (
+            "jane",
+            "Veiwer",
+            r"There is no role Veiwer \(did you mean Viewer\?\); there are Admin, Op, User",
+        ),
         ("admin", "Viewer", "admin is the administrator of hosts.yaml, and stays Admin"),
         ("john", "Viewer", "john is there already, with a password of its own"),
     ],
@@ -244,7 +249,7 @@ def test_who_stays_and_who_is_not_there(here, name, words):
 
 def rotated(cluster, mask, what="", known=None, look=lambda title: None) -> Walked:
     known = known or facts(cluster)
-    walked = walk(rotate.secrets_rotate(chapter.hosts(cluster), cluster, known, what=what), look)
+    walked = walk(rotate.secrets_rotate(hosts(cluster), cluster, known, what=what), look)
     no_secret_is_shown(walked, cluster, mask)
     return walked
 
@@ -393,9 +398,9 @@ def test_a_rotation_is_for_all_servers_or_for_none(here):
 
 
 def test_without_the_clusters_secrets_no_server_gets_new_settings(hosts_yaml):
-    cluster = load(hosts_yaml())
+    cluster = CONTENTS.load(hosts_yaml())
     with pytest.raises(RunbookError, match=r"does not have airflow_fernet, .*bring that file here"):
-        walk(rotate.secrets_rotate(chapter.hosts(cluster), cluster, facts(cluster)))
+        walk(rotate.secrets_rotate(hosts(cluster), cluster, facts(cluster)))
     assert not cluster.vault.file.exists()
 
 
@@ -410,7 +415,7 @@ def test_a_secret_of_the_environment_is_not_rotated(here, mask, monkeypatch):
 
 def upgraded(cluster, known=None, mask=None, **options) -> Walked:
     known = known or facts(cluster)
-    walked = walk(upgrade.upgrade(chapter.hosts(cluster), cluster, known, **options))
+    walked = walk(upgrade.upgrade(hosts(cluster), cluster, known, **options))
     if mask:
         no_secret_is_shown(walked, cluster, mask)
     return walked
@@ -454,7 +459,7 @@ def test_the_order_of_an_upgrade(here, mask):
     assert "db downgrade" not in text
     assert walked.hosts["the schema becomes that of 2.9.0"] == ("airflow",)
     assert walked.hosts["every server gets settings and units of 2.9.0"] == tuple(
-        host.name for host in chapter.hosts(here)
+        host.name for host in hosts(here)
     )
 
 
@@ -518,7 +523,9 @@ def test_without_a_leader_nothing_stops(here):
 
 def test_one_of_each_part_starts_first(hosts_yaml):
     """A webserver of its own, and the share on whichever server holds it."""
-    cluster = load(hosts_yaml("triggerer, webserver, flower, haproxy]}", "triggerer, haproxy]}"))
+    cluster = CONTENTS.load(
+        hosts_yaml("triggerer, webserver, flower, haproxy]}", "triggerer, haproxy]}")
+    )
     names = [host.name for host in upgrade.one_of_each(cluster)]
     assert names == ["airflow", "haproxy2", "ftp", "nfs2", "worker1"]
 

@@ -16,7 +16,16 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT
 
-NEEDED = ("Makefile", "requirements.txt", "hosts.yaml", "tasks.py", "fabric.yaml", "fabfile", "lab")
+NEEDED = (
+    "Makefile",
+    "requirements.txt",
+    "hosts.yaml",
+    "tasks.py",
+    "fabric.yaml",
+    "runbook",
+    "fabfile",
+    "lab",
+)
 PROD = "192.168.83.129"
 STAGING = "10.20.30.40"
 SETUP_AND_ACTIVATE = "run: make setup && source .venv/bin/activate"
@@ -171,8 +180,9 @@ def test_files_that_copies_share_do_not_make_them_one(prod, copied):
 
 
 def test_code_that_is_only_linked_does_not_drive_where_it_came_from(prod, staging):
-    shutil.rmtree(staging.folder / "fabfile")
-    (staging.folder / "fabfile").symlink_to(prod.folder / "fabfile")
+    for name in ("runbook", "fabfile"):
+        shutil.rmtree(staging.folder / name)
+        (staging.folder / name).symlink_to(prod.folder / name)
     answer = staging.type(".venv/bin/fab base")
     assert answer.code == 2
     assert f"belongs to {prod.folder}" in answer.text

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fabfile.engine.completion import hosts, script
+from fabfile import CONTENTS
+from runbook.cli.completion import hosts, script
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -21,7 +22,7 @@ def shell(tmp_path):
     program = tmp_path / "fab"
     program.write_text(
         f"#!/bin/sh\nPYTHONPATH='{PROJECT}' exec '{sys.executable}' -c "
-        "'from fabfile.engine.fab import main; main()' \"$@\"\n"
+        "'from runbook.cli.fab import main; main()' \"$@\"\n"
     )
     program.chmod(0o755)
     (tmp_path / "script").write_text(script("bash", "fab"))
@@ -81,9 +82,9 @@ def test_zsh_completes(shell):
 
 
 def test_hosts_are_offered_where_hosts_are_wanted(monkeypatch):
-    assert "@postgres" in hosts("fab -H ")
-    assert "@postgres" in hosts("fab --hosts=")
-    assert hosts("fab base") is None
-    assert hosts("fab -H sql1 ") is None
+    assert "@postgres" in hosts("fab -H ", CONTENTS)
+    assert "@postgres" in hosts("fab --hosts=", CONTENTS)
+    assert hosts("fab base", CONTENTS) is None
+    assert hosts("fab -H sql1 ", CONTENTS) is None
     monkeypatch.setenv("RUNBOOK_INVENTORY", "/nowhere/hosts.yaml")
-    assert hosts("fab -H ") == []
+    assert hosts("fab -H ", CONTENTS) == []

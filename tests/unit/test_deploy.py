@@ -8,21 +8,19 @@ import time
 
 import pytest
 
-from fabfile import SECTIONS
-from fabfile.engine.beside import Prefixed, Turns, at_the_same_time
-from fabfile.engine.errors import UnreachableError, UsageError
-from fabfile.engine.inventory import load
-from fabfile.engine.journal import Journal
-from fabfile.engine.report import Report
-from fabfile.engine.results import HostResult
-from fabfile.engine.run import Options, Run
-from fabfile.engine.script import CHECK, StepResult
-from fabfile.engine.secrets import Mask, Passwords
-from fabfile.operator import sections
-from fabfile.operator.deploy import NEEDS, ONLY_IF_ASKED, Done, among, left_to_do, wanted
-from fabfile.operator.judge import differences, not_compared, verdict
-from fabfile.operator.memory import digest, forget, keep, recall
-from fabfile.operator.sections import CHECKS, work
+from fabfile import CONTENTS
+from fabfile.operator.check import differences, not_compared, overall
+from fabfile.operator.checkpoint import digest, forget, keep, recall
+from fabfile.operator.deploy import Done, left_to_do, nearest, wanted
+from runbook.declare.operations import CHECKS
+from runbook.errors import UnreachableError, UsageError
+from runbook.execute.concurrent import Prefixed, SharedConnections, run_concurrently
+from runbook.execute.journal import Journal
+from runbook.execute.run import Options, Run
+from runbook.operate import checks
+from runbook.output.report import Report
+from runbook.results import CHECK, DO, PLAN, HostResult, Status, StepResult
+from runbook.secrets.vault import Mask, Passwords
 
 
 @pytest.fixture
@@ -30,6 +28,7 @@ def run(cluster, tmp_path):
     """A run whose connections are never used."""
     mask = Mask()
     run = Run(
+        contents=CONTENTS,
         cluster=cluster,
         options=Options(),
         report=Report(mask, order=list(cluster.hosts), stream=io.StringIO()),
@@ -54,11 +53,14 @@ class Idle:
 # The order
 
 
+NEEDS = {part.name: part.after for part in CONTENTS.parts}
+
+
 def test_every_section_is_a_part_and_every_part_is_a_task():
     sections = {name.partition(".")[0] for name in NEEDS if name != CHECKS}
-    assert sections == {section.name for section in SECTIONS}
+    assert sections == set(CONTENTS.names)
     for name in NEEDS:
-        assert name == CHECKS or work(name)
+        assert name == CHECKS or CONTENTS.find(name)
 
 
 def test_what_a_part_needs_stands_before_it():
@@ -68,28 +70,34 @@ def test_what_a_part_needs_stands_before_it():
         seen.add(name)
 
 
+def test_the_whole_is_carried_out_in_the_runbooks_order():
+    order = "ssh.trust ssh.bootstrap base.update base hostnames hosts ssh python-build.start"
+    order += " postgres rabbitmq nfs haproxy python-build airflow systemd checks airflow.smoke"
+    assert " ".join(NEEDS) == order
+
+
 def test_sections_on_different_servers_do_not_need_each_other():
     beside = {"postgres", "rabbitmq", "nfs"}
     assert all(not beside & set(NEEDS[name]) for name in beside)
 
 
 def test_updating_all_packages_takes_a_word(cluster):
-    assert ONLY_IF_ASKED not in wanted(cluster, update=False)
-    assert ONLY_IF_ASKED in wanted(cluster, update=True)
+    assert "base.update" not in wanted(CONTENTS, cluster, update=False)
+    assert "base.update" in wanted(CONTENTS, cluster, update=True)
 
 
 def test_what_a_left_out_part_needs_is_needed_instead(cluster):
-    assert among(NEEDS, wanted(cluster, update=False))["base"] == {"ssh.bootstrap"}
-    assert among(NEEDS, ["airflow", "systemd"]) == {"airflow": set(), "systemd": {"airflow"}}
+    assert nearest(NEEDS, wanted(CONTENTS, cluster, update=False))["base"] == {"ssh.bootstrap"}
+    assert nearest(NEEDS, ["airflow", "systemd"]) == {"airflow": set(), "systemd": {"airflow"}}
 
 
 def test_a_part_without_servers_is_left_out(hosts_yaml):
-    small = load(hosts_yaml("roles: [target]", "roles: [worker]"))
-    assert "rabbitmq" in wanted(small, update=False)
+    small = CONTENTS.load(hosts_yaml("roles: [target]", "roles: [worker]"))
+    assert "rabbitmq" in wanted(CONTENTS, small, update=False)
     without = {name: host for name, host in small.hosts.items() if "rabbitmq" not in host.roles}
     from msgspec.structs import replace
 
-    assert "rabbitmq" not in wanted(replace(small, hosts=without), update=False)
+    assert "rabbitmq" not in wanted(CONTENTS, replace(small, hosts=without), update=False)
 
 
 # What is remembered
@@ -98,24 +106,24 @@ def test_a_part_without_servers_is_left_out(hosts_yaml):
 def test_it_goes_on_where_it_stopped(cluster):
     now = digest(cluster)
     done = Done(dict.fromkeys(("ssh.trust", "ssh.bootstrap", "base"), now))
-    assert left_to_do(cluster, done, now, "", update=False)[0] == "hostnames"
+    assert left_to_do(list(NEEDS), done, now, "")[:2] == ["base.update", "hostnames"]
 
 
 def test_what_succeeded_under_another_inventory_runs_again(cluster):
     done = Done(dict.fromkeys(NEEDS, "another"))
-    assert left_to_do(cluster, done, digest(cluster), "", False) == wanted(cluster, False)
+    assert left_to_do(list(NEEDS), done, digest(cluster), "") == list(NEEDS)
 
 
-def test_from_a_part_on(cluster):
-    left = left_to_do(cluster, Done(), "now", "airflow", False)
+def test_from_a_part_on():
+    left = left_to_do(list(NEEDS), Done(), "now", "airflow")
     assert left == ["airflow", "systemd", CHECKS, "airflow.smoke"]
     with pytest.raises(UsageError, match="did you mean postgres"):
-        left_to_do(cluster, Done(), "now", "postgre", False)
+        left_to_do(list(NEEDS), Done(), "now", "postgre")
 
 
 def test_a_comment_is_no_change_and_a_setting_is(cluster, hosts_yaml):
-    assert digest(load(hosts_yaml("# The cluster", "# Our cluster"))) == digest(cluster)
-    assert digest(load(hosts_yaml("ttl: 20", "ttl: 30"))) != digest(cluster)
+    assert digest(CONTENTS.load(hosts_yaml("# The cluster", "# Our cluster"))) == digest(cluster)
+    assert digest(CONTENTS.load(hosts_yaml("ttl: 20", "ttl: 30"))) != digest(cluster)
 
 
 def test_what_is_kept_is_read_again_and_half_of_it_is_as_none(tmp_path):
@@ -134,16 +142,16 @@ def test_what_is_kept_is_read_again_and_half_of_it_is_as_none(tmp_path):
 # At the same time
 
 
-def test_jobs_that_do_not_need_each_other_run_at_the_same_time(run):
+def test_jobs_that_do_not_need_each_other_run_run_concurrently(run):
     both = threading.Barrier(2, timeout=5)
     met = {name: lambda own: both.wait() >= 0 for name in ("a", "b")}
-    assert at_the_same_time(run, met) is None
+    assert run_concurrently(run, met) is None
 
 
 def test_what_is_needed_comes_first(run):
     order = []
     jobs = {name: lambda own, name=name: order.append(name) is None for name in "dcba"}
-    assert at_the_same_time(run, jobs, {"d": "c", "c": "b", "b": "a"}) is None
+    assert run_concurrently(run, jobs, {"d": "c", "c": "b", "b": "a"}) is None
     assert order == ["a", "b", "c", "d"]
 
 
@@ -155,7 +163,7 @@ def test_after_a_failure_nothing_starts_and_what_runs_comes_to_its_end(run):
         return True
 
     jobs = {"fails": lambda own: False, "slow": slow, "next": lambda own: True}
-    failed = at_the_same_time(
+    failed = run_concurrently(
         run, jobs, {"next": ["slow"]}, after=lambda name, fine: ended.append((name, fine))
     )
     assert failed == "fails"
@@ -170,7 +178,7 @@ def test_lines_of_several_begin_with_their_names(run):
         own.report.say("one\ntwo")
         return True
 
-    at_the_same_time(run, {"postgres": says, "nfs": says})
+    run_concurrently(run, {"postgres": says, "nfs": says})
     lines = sorted(run.report.stream.getvalue().splitlines())
     assert lines == [
         f"{name:<12} | {word}" for name in ("nfs", "postgres") for word in ("one", "two")
@@ -178,16 +186,16 @@ def test_lines_of_several_begin_with_their_names(run):
 
 
 def test_one_that_is_alone_has_the_terminal(run):
-    at_the_same_time(run, {"base": lambda own: own is run})
+    run_concurrently(run, {"base": lambda own: own is run})
     assert not isinstance(run.report.stream, Prefixed)
 
 
-def test_what_they_found_ends_up_in_one_report(run):
+def test_what_they_found_ends_up_in_one_run(run):
     def fails(own) -> bool:
-        own.report.results.append(HostResult("t", "mq1", "do", "failed"))
+        own.results.append(HostResult("t", "mq1", DO, Status.FAILED))
         return True
 
-    at_the_same_time(run, {"a": fails, "b": lambda own: True})
+    run_concurrently(run, {"a": fails, "b": lambda own: True})
     assert run.exit_code == 1
 
 
@@ -201,9 +209,9 @@ def test_a_host_has_one_script_at_a_time(cluster):
             time.sleep(0.05)
             at_work.remove(host)
 
-    turns = Turns(Slow(), cluster.hosts)
+    shared = SharedConnections(Slow(), cluster.hosts)
     hosts = [cluster.hosts["mq1"], cluster.hosts["mq2"]] * 3
-    threads = [threading.Thread(target=turns.run, args=(host, "")) for host in hosts]
+    threads = [threading.Thread(target=shared.run, args=(host, "")) for host in hosts]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -222,22 +230,22 @@ def test_a_host_that_is_off_costs_its_timeout_once(cluster):
         def drop(self, host):
             return None
 
-    turns = Turns(Off(), cluster.hosts)
+    shared = SharedConnections(Off(), cluster.hosts)
     for _ in range(3):
         with pytest.raises(UnreachableError, match="no route"):
-            turns.open(cluster.hosts["mq1"])
+            shared.open(cluster.hosts["mq1"])
     assert tried == ["mq1"]
-    turns.drop(cluster.hosts["mq1"])
+    shared.drop(cluster.hosts["mq1"])
     with pytest.raises(UnreachableError):
-        turns.open(cluster.hosts["mq1"])
+        shared.open(cluster.hosts["mq1"])
     assert tried == ["mq1", "mq1"]
 
 
 def test_nobody_gets_a_turn_after_the_end(cluster):
-    turns = Turns(Idle(), cluster.hosts)
-    turns.end()
+    shared = SharedConnections(Idle(), cluster.hosts)
+    shared.end()
     with pytest.raises(UnreachableError):
-        turns.open(cluster.hosts["mq1"])
+        shared.open(cluster.hosts["mq1"])
 
 
 # The verdict
@@ -245,7 +253,7 @@ def test_nobody_gets_a_turn_after_the_end(cluster):
 
 def judged(status: str, title: str = "a step") -> HostResult:
     result = HostResult("hosts.check", "mq1", CHECK)
-    result.add(StepResult(title, "", status, output=["-old", "+new"]))
+    result.add(StepResult(title, "", Status(status), output=["-old", "+new"]))
     result.settle()
     return result
 
@@ -259,12 +267,12 @@ def judged(status: str, title: str = "a step") -> HostResult:
     ],
 )
 def test_one_word_for_the_whole(statuses, word):
-    assert verdict([judged(status) for status in statuses]) == word
+    assert overall([judged(status) for status in statuses]) == word
 
 
 def test_a_host_that_does_not_answer_is_no_ok():
-    away = HostResult("hosts.check", "mq1", CHECK, "unreachable", "no route")
-    assert verdict([away]) == "ERROR: 1 unreachable"
+    away = HostResult("hosts.check", "mq1", CHECK, Status.UNREACHABLE, "no route")
+    assert overall([away]) == "ERROR: 1 unreachable"
 
 
 def test_differences_are_told_once_for_hosts_that_are_alike():
@@ -274,7 +282,7 @@ def test_differences_are_told_once_for_hosts_that_are_alike():
 
 
 def test_what_could_not_be_compared_is_named():
-    away = HostResult("hosts.names", "mq1", "plan", "unreachable", "no route")
+    away = HostResult("hosts.names", "mq1", PLAN, Status.UNREACHABLE, "no route")
     assert not_compared([away, judged("ok")]) == ["mq1: no route (hosts.names)"]
 
 
@@ -290,10 +298,10 @@ def answers(monkeypatch):
 
         def check(run, sections=None) -> None:
             now = rounds.pop(0) if len(rounds) > 1 else rounds[0]
-            run.report.results += [judged(status) for status in now]
+            run.results += [judged(status) for status in now]
             run.report.say(f"  hosts: {', '.join(now)}")
 
-        monkeypatch.setattr(sections, "check", check)
+        monkeypatch.setattr(checks, "check", check)
         monkeypatch.setattr(time, "sleep", lambda seconds: None)
 
     return given
@@ -301,7 +309,7 @@ def answers(monkeypatch):
 
 def test_it_waits_until_nothing_is_wrong_and_says_what_is_worth_knowing(run, answers):
     answers(["ok", "error"], ["ok", "warn"])
-    assert sections.settled(run)
+    assert checks.settled(run)
     assert run.report.stream.getvalue().splitlines() == [
         "  waiting: a step",
         "  the checks of hosts find nothing wrong: 1 ok, 1 to know about:",
@@ -312,6 +320,6 @@ def test_it_waits_until_nothing_is_wrong_and_says_what_is_worth_knowing(run, ans
 
 def test_when_patience_ends_it_says_what_is_wrong(run, answers):
     answers(["error"])
-    assert not sections.settled(run, patience=0)
+    assert not checks.settled(run, patience=0)
     assert "hosts: error" in run.report.stream.getvalue()
     assert run.exit_code == 1

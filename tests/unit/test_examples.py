@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from fabfile import SECTIONS, keepalived
-from fabfile.engine.errors import RunbookError
-from fabfile.engine.inventory import load
-from fabfile.engine.secrets import Vault
-from fabfile.engine.section import Facts, StepTask
-from fabfile.keepalived import Place
-from fabfile.nfs import chapter as nfs
+from fabfile import CONTENTS
 from fabfile.nfs import check as nfs_check
+from fabfile.nfs import common as nfs
 from fabfile.nfs import sync
 from fabfile.nfs.state import SERVER, Server
+from fabfile.shared import keepalived
+from fabfile.shared.keepalived import Place
+from runbook.declare.facts import Facts, hosts_on
+from runbook.declare.work import StepTask
+from runbook.errors import RunbookError
+from runbook.secrets.vault import Vault
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 VIP = "192.168.83.21"
@@ -23,19 +24,19 @@ VIP = "192.168.83.21"
 
 @pytest.fixture
 def small():
-    return load(EXAMPLES / "small.yaml")
+    return CONTENTS.load(EXAMPLES / "small.yaml")
 
 
 def test_five_servers_and_what_one_of_a_kind_means(small):
     assert len(small.hosts) == 5
     assert [warning.partition(":")[0] for warning in small.warnings] == [
-        "database alone has the role postgres",
-        "broker alone has the role rabbitmq",
+        "database is the only host with the role postgres",
+        "broker is the only host with the role rabbitmq",
     ]
 
 
 def test_twenty_five_servers_without_a_warning():
-    large = load(EXAMPLES / "large.yaml")
+    large = CONTENTS.load(EXAMPLES / "large.yaml")
     assert len(large.hosts) == 25
     assert len(large.group("worker")) == 12
     assert large.warnings == []
@@ -43,11 +44,11 @@ def test_twenty_five_servers_without_a_warning():
 
 @pytest.mark.parametrize("example", ["small", "large"])
 def test_every_task_has_steps_for_its_hosts(example):
-    cluster = load(EXAMPLES / f"{example}.yaml")
+    cluster = CONTENTS.load(EXAMPLES / f"{example}.yaml")
     assert isinstance(cluster.vault, Vault)
-    for section in SECTIONS:
+    for section in CONTENTS.sections:
         for task in [work for work in section.work if isinstance(work, StepTask)]:
-            on = cluster.group(task.on) if isinstance(task.on, str) else task.on(cluster)
+            on = hosts_on(task.on, cluster)
             for host in task.taken_by(on, cluster):
                 assert "exactly" not in refusal(task, host, cluster, on)
 
@@ -84,7 +85,7 @@ def test_the_only_server_of_the_share_is_no_error(small):
 def test_an_address_with_one_member_has_no_peers(small):
     host = small.hosts["files"]
     known = Facts({nfs.NETWORK: alone(small).known(nfs.NETWORK)})
-    steps = keepalived.address(host, small, nfs.SERVICE, known, nfs.NETWORK)
+    steps = keepalived.address(host, small, nfs.SERVICE, known)
     [vip] = [step for step in steps if step.title.endswith("nfs-vip.conf")]
     assert "unicast" not in vip.text
     assert f"{VIP}/24" in vip.text

@@ -6,16 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from fabfile.engine.errors import RunbookError, UsageError
-from fabfile.engine.inventory import load
-from fabfile.engine.probes import Answer
-from fabfile.engine.section import Facts, Stage
+from fabfile import CONTENTS
 from fabfile.haproxy import check, operate, proxy, view
-from fabfile.haproxy.chapter import NETWORK
+from fabfile.haproxy.common import NETWORK
 from fabfile.haproxy.view import REPLIES, VIEW, Reply, View
-from fabfile.keepalived import Place
-from fabfile.postgres.chapter import CONFIGURED
+from fabfile.postgres.common import CONFIGURED
 from fabfile.postgres.members import MEMBER, Member
+from fabfile.shared.keepalived import Place
+from runbook.declare.facts import Facts
+from runbook.declare.probes import Answer
+from runbook.declare.work import Stage
+from runbook.errors import RunbookError, UsageError
 
 SQL = ("sql1", "sql2", "sql3")
 PROXIES = ("airflow", "haproxy2")
@@ -106,7 +107,7 @@ def test_one_full_port_leaves_room_on_the_others(cluster):
 
 
 def test_a_cluster_without_a_part_has_no_port_for_it(hosts_yaml):
-    without = load(hosts_yaml("flower, haproxy]", "haproxy]"))
+    without = CONTENTS.load(hosts_yaml("flower, haproxy]", "haproxy]"))
     assert "frontend web\n" in configuration(without)
     for host in list(without.hosts.values()):
         for role in ("postgres", "webserver"):
@@ -129,16 +130,16 @@ def test_the_kernel_is_told_what_is_then_asked_of_it(cluster):
     told = dict(line.split(" = ") for line in kept.text.splitlines() if "=" in line)
     [asked] = [step for step in steps if "asks after silent clients" in step.title]
     assert " ".join(told) in asked.test
-    assert f"== '{' '.join(told.values())}'" in asked.test
+    assert f"== '{' '.join(told.values())} '" in asked.test
 
 
 def test_selinux_is_told_only_where_it_is_on(cluster, hosts_yaml):
     def titles(one) -> list[str]:
         return [step.title for step in proxy.configure(one.hosts["airflow"], one)]
 
-    boolean = "SELinux lets HAProxy reach the database"
+    boolean = "SELinux's boolean haproxy_connect_any is on"
     assert boolean not in titles(cluster)
-    enforcing = titles(load(hosts_yaml("selinux: disabled", "selinux: enforcing")))
+    enforcing = titles(CONTENTS.load(hosts_yaml("selinux: disabled", "selinux: enforcing")))
     assert enforcing.index(boolean) < enforcing.index("haproxy.service runs and is enabled")
 
 
@@ -357,7 +358,7 @@ def test_the_vip_goes_to_the_other_server(cluster):
 
 
 def test_two_vips_are_not_sent_away_together(hosts_yaml):
-    two = load(
+    two = CONTENTS.load(
         hosts_yaml(
             "  nfs-vip:",
             "  second: {address: 192.168.83.211, role: haproxy, members: {airflow: 1}}\n  nfs-vip:",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fabfile.engine.errors import InventoryError, UsageError
-from fabfile.engine.inventory import load
+from fabfile import CONTENTS
+from runbook.errors import InventoryError, UsageError
 
 RUNBOOK_TABLE = {
     "airflow": (1, "192.168.83.129", 4, 2, 20),
@@ -85,7 +85,7 @@ def test_shipped_inventory_is_the_runbooks_table(cluster):
 )
 def test_a_wrong_inventory_names_the_place_and_the_way_out(hosts_yaml, old, new, sentence):
     with pytest.raises(InventoryError) as caught:
-        load(hosts_yaml(old, new))
+        CONTENTS.load(hosts_yaml(old, new))
     assert sentence in str(caught.value)
     assert caught.value.exit_code == 2
 
@@ -94,24 +94,26 @@ def test_all_complaints_come_at_once(hosts_yaml):
     file = hosts_yaml("192.168.83.154", "192.168.83.151")
     file.write_text(file.read_text().replace("erlang: 26.1.2", "erlang: 27.0.0"))
     with pytest.raises(InventoryError) as caught:
-        load(file)
+        CONTENTS.load(file)
     assert len(str(caught.value).splitlines()) == 2
 
 
 def test_absent_inventory_says_where_it_was_looked_for(tmp_path):
     with pytest.raises(InventoryError, match="does not exist"):
-        load(tmp_path / "hosts.yaml")
+        CONTENTS.load(tmp_path / "hosts.yaml")
 
 
 def test_even_quorum_is_a_warning(hosts_yaml):
-    cluster = load(hosts_yaml("disk: 20GB, roles: [postgres]}", "disk: 20GB, roles: [target]}"))
+    cluster = CONTENTS.load(
+        hosts_yaml("disk: 20GB, roles: [postgres]}", "disk: 20GB, roles: [target]}")
+    )
     assert "2 hosts have the role postgres" in cluster.warnings[0]
 
 
 def test_a_second_worker_is_one_line(hosts_yaml):
     size = "ram: 2GB, cpu: 2, disk: 15GB"
     line = f"  worker2: {{vm: 15, address: 192.168.83.160, {size}, roles: [worker]}}\n"
-    cluster = load(hosts_yaml("  card1:", f"{line}  card1:"))
+    cluster = CONTENTS.load(hosts_yaml("  card1:", f"{line}  card1:"))
     assert [host.name for host in cluster.group("worker")] == ["worker1", "worker2"]
 
 
@@ -119,13 +121,13 @@ def test_a_wrong_override_is_named_itself(hosts_yaml, tmp_path):
     override = tmp_path / "override.yaml"
     override.write_text("connection: {port: no}\n")
     with pytest.raises(InventoryError, match=r"override\.yaml:1: connection\.port"):
-        load(hosts_yaml(), override)
+        CONTENTS.load(hosts_yaml(), override)
 
 
 def test_override_changes_just_what_it_names(hosts_yaml, tmp_path):
     override = tmp_path / "override.yaml"
     override.write_text("connection: {key: id_ed25519}\n")
-    cluster = load(hosts_yaml(), override, state=tmp_path / "state")
+    cluster = CONTENTS.load(hosts_yaml(), override, state=tmp_path / "state")
     assert cluster.connection.user == "rocky"
     assert cluster.path(cluster.connection.key) == tmp_path / "state" / "id_ed25519"
 
@@ -147,7 +149,7 @@ def test_hosts_are_chosen_by_name_group_and_address(cluster, text, names):
     ("text", "sentence"),
     [
         ("sqll1", "did you mean sql1?"),
-        ("@postgress", "did you mean postgres?"),
+        ("@postgress", "did you mean @postgres?"),
         (",", "names no host"),
     ],
 )

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from fabfile import keepalived
-from fabfile.engine.errors import MissingFact, RunbookError, SettingsError
-from fabfile.engine.inventory import load
-from fabfile.engine.secrets import Secret
-from fabfile.engine.section import Facts
-from fabfile.keepalived import Place, Service, understood
+from fabfile import CONTENTS
+from fabfile.shared import keepalived
+from fabfile.shared.keepalived import Place, Service, understood
+from runbook.declare.facts import Facts
+from runbook.errors import MissingFact, RunbookError, SettingsError
+from runbook.secrets.vault import Secret
 
 NETWORK = keepalived.places("haproxy")
 PASSWORD = Secret("vrrp_test", "a test", length=8)
@@ -39,7 +39,7 @@ def files(cluster, monkeypatch):
 
     def written(name: str, service: Service = SERVICE, known: Facts | None = None) -> dict:
         facts = known or network(airflow=place("airflow"), haproxy2=place("haproxy2"))
-        steps = keepalived.address(cluster.hosts[name], cluster, service, facts, NETWORK)
+        steps = keepalived.address(cluster.hosts[name], cluster, service, facts)
         return {step.title.partition("file ")[2]: step.text for step in steps if step.text}
 
     return written
@@ -105,7 +105,7 @@ def test_who_is_sent_away_is_last_and_not_out(files):
 def test_the_password_is_shown_nowhere(cluster, monkeypatch):
     monkeypatch.setenv(PASSWORD.variable, "12345678")
     known = network(airflow=place("airflow"), haproxy2=place("haproxy2"))
-    steps = keepalived.address(cluster.hosts["airflow"], cluster, SERVICE, known, NETWORK)
+    steps = keepalived.address(cluster.hosts["airflow"], cluster, SERVICE, known)
     [step] = [step for step in steps if "12345678" in step.text]
     assert "auth_pass " in step.diff
     assert "0600" in step.apply or "chmod 600" in step.apply
@@ -120,7 +120,9 @@ def test_a_password_that_vrrp_would_cut_or_misread_is_refused(files, monkeypatch
 
 def test_two_vips_of_one_group_are_refused_by_hosts_yaml(hosts_yaml):
     with pytest.raises(RunbookError, match="VRRP group 210 is airflow-vip's"):
-        load(hosts_yaml("address: 192.168.83.220", "address: 192.168.83.220, vrrp_id: 210"))
+        CONTENTS.load(
+            hosts_yaml("address: 192.168.83.220", "address: 192.168.83.220, vrrp_id: 210")
+        )
 
 
 # Strangers and holders
@@ -132,15 +134,15 @@ def test_members_are_no_strangers(cluster):
         airflow=place("airflow", holds=True, haproxy2=MACS["haproxy2"]),
         haproxy2=place("haproxy2", vip=MACS["airflow"], airflow=MACS["airflow"]),
     )
-    assert keepalived.stranger(cluster, vip, known, NETWORK) == ""
+    assert keepalived.stranger(cluster, vip, known) == ""
     alone = network(haproxy2=place("haproxy2", vip=MACS["airflow"], airflow=MACS["airflow"]))
-    assert keepalived.stranger(cluster, vip, alone, NETWORK) == ""
+    assert keepalived.stranger(cluster, vip, alone) == ""
 
 
 def test_a_stranger_is_one_even_if_a_member_cannot_be_asked(cluster, files):
     [vip] = keepalived.vips(cluster, "haproxy")
     known = network(haproxy2=place("haproxy2", vip=STRANGER, airflow=MACS["airflow"]))
-    assert keepalived.stranger(cluster, vip, known, NETWORK) == STRANGER
+    assert keepalived.stranger(cluster, vip, known) == STRANGER
     with pytest.raises(RunbookError, match=f"{VIP} .airflow-vip. is in use: {STRANGER}"):
         files("haproxy2", known=known)
 
@@ -151,7 +153,7 @@ def test_a_stranger_beside_a_member_that_holds_it(cluster):
         airflow=place("airflow", holds=True, vip=STRANGER),
         haproxy2=place("haproxy2", vip=MACS["airflow"]),
     )
-    assert keepalived.stranger(cluster, vip, known, NETWORK) == STRANGER
+    assert keepalived.stranger(cluster, vip, known) == STRANGER
 
 
 def test_without_its_own_network_a_member_is_not_set_up(files):
@@ -169,6 +171,6 @@ def test_without_its_own_network_a_member_is_not_set_up(files):
 )
 def test_an_address_is_on_exactly_one_member(cluster, holding, level, sentence):
     known = network(**{name: place(name, holds=name in holding) for name in ADDRESSES})
-    [finding] = keepalived.one_holder(cluster, "haproxy", known, NETWORK)
+    [finding] = keepalived.one_holder(cluster, "haproxy", known)
     assert finding.verdict.level == level
     assert sentence in finding.verdict.sentence

@@ -6,12 +6,13 @@ import msgspec
 import pytest
 from support.share_facts import MACS, facts
 
-from fabfile.engine.errors import RunbookError, UsageError
-from fabfile.engine.inventory import load
-from fabfile.engine.section import Facts, Question
+from fabfile import CONTENTS
 from fabfile.nfs import check, mounts, operate, server, sync
-from fabfile.nfs.chapter import Tree, clients, trees
+from fabfile.nfs.common import Tree, clients, trees
 from fabfile.nfs.state import Server, understood
+from runbook.declare.facts import Facts
+from runbook.declare.work import Question
+from runbook.errors import RunbookError, UsageError
 
 
 def found(cluster, known: Facts) -> dict[str, tuple[str, str]]:
@@ -62,13 +63,13 @@ def test_every_client_has_its_own_entry_and_the_same_fsid(cluster):
 
 
 def test_a_tree_without_clients_is_not_exported_to_everybody(hosts_yaml):
-    cluster = load(hosts_yaml())
+    cluster = CONTENTS.load(hosts_yaml())
     only = {name: host for name, host in cluster.hosts.items() if "nfs" in host.roles}
     assert server.exports(msgspec.structs.replace(cluster, hosts=only)) == ""
 
 
 def test_logs_are_shared_if_wanted_and_written_by_all(hosts_yaml):
-    cluster = load(hosts_yaml("logs: false", "logs: true"))
+    cluster = CONTENTS.load(hosts_yaml("logs: false", "logs: true"))
     assert [tree.path for tree in trees(cluster)] == ["/app1/airflow/dags", "/app1/airflow_logs"]
     [_, logs] = server.exports(cluster).splitlines()
     assert logs.count("(rw,") == 4
@@ -77,7 +78,7 @@ def test_logs_are_shared_if_wanted_and_written_by_all(hosts_yaml):
 
 def test_a_writer_that_is_no_host_is_told(hosts_yaml):
     with pytest.raises(RunbookError, match="airflow3 is not one of the hosts"):
-        load(hosts_yaml("writers: [airflow,", "writers: [airflow3,"))
+        CONTENTS.load(hosts_yaml("writers: [airflow,", "writers: [airflow3,"))
 
 
 def test_only_writers_mount_for_writing(cluster):
@@ -103,7 +104,7 @@ def test_the_other_servers_key_opens_one_script(cluster):
 
 
 def test_a_third_server_is_refused(hosts_yaml):
-    cluster = load(hosts_yaml("roles: [worker]", "roles: [worker, nfs]"))
+    cluster = CONTENTS.load(hosts_yaml("roles: [worker]", "roles: [worker, nfs]"))
     known = Facts({sync.KEYS: {}})
     with pytest.raises(RunbookError, match="active and passive are exactly two"):
         list(sync.sync(cluster.hosts["ftp"], cluster, known))

@@ -9,15 +9,17 @@ import yaml
 from msgspec import structs
 from support.postgres_facts import SQL, etcd_facts, facts, member
 
-from fabfile.engine.errors import InventoryError, MissingFact, RunbookError, UsageError
-from fabfile.engine.inventory import load
-from fabfile.engine.probes import Answer
-from fabfile.engine.section import Facts, Question
+from fabfile import CONTENTS
 from fabfile.postgres import check, database, etcd, install, members, operate, patroni, restore
 from fabfile.postgres.backup import CERTIFICATE, backup_network, participants
-from fabfile.postgres.chapter import CONFIGURED, MAJOR, SUPERUSER
+from fabfile.postgres.common import CONFIGURED, MAJOR, SUPERUSER
 from fabfile.postgres.etcd import ETCD, Etcd, EtcdMember
 from fabfile.postgres.repository import BACKUPS, Backup, Repository
+from fabfile.shared.versions import Versions
+from runbook.declare.facts import Facts
+from runbook.declare.probes import Answer
+from runbook.declare.work import Question
+from runbook.errors import InventoryError, MissingFact, RunbookError, UsageError
 
 
 def titles(steps) -> list[str]:
@@ -145,7 +147,7 @@ def test_patroni_yml_is_yaml_whatever_the_password(cluster, monkeypatch):
 
 
 def test_a_database_that_exists_gets_no_new_passwords(hosts_yaml):
-    cluster = load(hosts_yaml())
+    cluster = CONTENTS.load(hosts_yaml())
     known = Facts({CONFIGURED: {"sql1": True, "sql2": False}, **facts(cluster)._values})
     host = cluster.hosts["sql1"]
     for task in (patroni.patroni, patroni.settings, database.database):
@@ -173,7 +175,7 @@ def test_nobody_but_the_clusters_hosts_may_ask_for_the_database(cluster):
 
 
 def test_asynchronous_replication_keeps_what_only_an_old_leader_has(hosts_yaml):
-    cluster = load(hosts_yaml("synchronous_mode: true", "synchronous_mode: false"))
+    cluster = CONTENTS.load(hosts_yaml("synchronous_mode: true", "synchronous_mode: false"))
     settings = yaml.safe_load(patroni.shared(cluster))
     assert "primary_start_timeout" not in settings
     assert settings["synchronous_mode"] is False
@@ -184,8 +186,8 @@ def test_asynchronous_replication_keeps_what_only_an_old_leader_has(hosts_yaml):
 def test_a_parameter_of_hosts_yaml_wins(hosts_yaml):
     named = "parameters: {max_connections: 300, shared_buffers: 2GB, synchronous_commit: false} "
     with pytest.raises(InventoryError, match="synchronous_commit"):
-        load(hosts_yaml("parameters: {} ", named))
-    cluster = load(
+        CONTENTS.load(hosts_yaml("parameters: {} ", named))
+    cluster = CONTENTS.load(
         hosts_yaml("parameters: {} ", "parameters: {max_connections: 300, work_mem: 9MB} ")
     )
     assert yaml.safe_load(patroni.shared(cluster))["postgresql"]["parameters"]["work_mem"] == "9MB"
@@ -205,7 +207,7 @@ def test_a_parameter_of_hosts_yaml_wins(hosts_yaml):
 )
 def test_a_wrong_setting_is_named(hosts_yaml, old, new, complaint):
     with pytest.raises(InventoryError, match=complaint):
-        load(hosts_yaml(old, new))
+        CONTENTS.load(hosts_yaml(old, new))
 
 
 # The check
@@ -433,7 +435,8 @@ def test_the_major_version_is_that_which_runs_else_the_configured_one(answer, ma
     [install.repo, install.install, backup_network, patroni.patroni, patroni.settings],
 )
 def test_another_major_version_than_the_clusters_is_refused(cluster, task):
-    later = structs.replace(cluster, versions=structs.replace(cluster.versions, postgresql="16"))
+    versions = structs.replace(cluster[Versions], postgresql="16")
+    later = structs.replace(cluster, settings={**cluster.settings, "versions": versions})
     known = Facts({MAJOR: {"sql1": "", "sql2": "15"}})
     with pytest.raises(RunbookError, match=r'Set versions\.postgresql to "15"'):
         list(task(later.hosts["sql1"], later, known))
@@ -485,7 +488,7 @@ def test_a_missing_or_old_backup_is_told(cluster, repository, level, words):
 
 
 def test_without_a_place_for_backups_there_are_none(hosts_yaml):
-    cluster = load(hosts_yaml("host: nfs2 ", "host: null "))
+    cluster = CONTENTS.load(hosts_yaml("host: nfs2 ", "host: null "))
     assert participants(cluster) == []
     [finding] = check.backed_up(cluster, Facts())
     assert finding.verdict.level == "warn"

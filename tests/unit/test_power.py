@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from support.postgres_facts import SQL, member
 from support.share_facts import facts as share_facts
 
-from fabfile.engine.cluster import Cluster
-from fabfile.engine.results import TOGETHER, HostResult
-from fabfile.engine.run import Options
-from fabfile.engine.script import CHECK, StepResult
-from fabfile.engine.section import Facts, Stage
-from fabfile.engine.step import Step
-from fabfile.nfs.chapter import NETWORK
+from fabfile import CONTENTS
+from fabfile.nfs.common import NETWORK
 from fabfile.nfs.state import SERVER
-from fabfile.operator.reboot import Begun, broken, not_yet, question
-from fabfile.operator.rolling import batches, in_turn, services_restart
-from fabfile.operator.shutdown import STOPS
-from fabfile.operator.startup import LED, STARTS
-from fabfile.operator.update import OUTDATED, SERVES
-from fabfile.operator.update import in_turn as in_turn_for_updates
+from fabfile.operator.reboot import Begun, not_yet, question
 from fabfile.postgres.members import MEMBER
+from fabfile.postgres.power import LED
+from fabfile.postgres.settings import Postgres
+from runbook.declare.contents import Contents
+from runbook.declare.facts import Fact, Facts
+from runbook.declare.probes import (
+    CLUSTER_WIDE,
+    ERROR,
+    UNKNOWN,
+    WARN,
+    Finding,
+    Verdict,
+)
+from runbook.declare.step import Step
+from runbook.declare.work import Stage
+from runbook.execute.run import Options
+from runbook.inventory.cluster import Cluster
+from runbook.operate import phases
+from runbook.operate.rolling import OUTDATED, batches, broken, updates
+from runbook.results import CHECK, HostResult, Status, StepResult
+
+STARTS, STOPS = CONTENTS.start_phases, CONTENTS.stop_phases
 
 
 @pytest.fixture
@@ -38,13 +50,13 @@ def known() -> Facts:
     )
 
 
-def way(legs, cluster, facts, hosts=None) -> list[tuple[str, tuple[str, ...], list[Step]]]:
+def way(chosen, cluster, facts, hosts=None) -> list[tuple[str, tuple[str, ...], list[Step]]]:
     """Title, hosts and steps of each stage."""
     hosts = hosts or list(cluster.hosts.values())
     return [
         (part.title, tuple(host.name for host in part.hosts), part.of(part.hosts[0]))
-        for leg in legs
-        for part in leg.stages(hosts, cluster, facts)
+        for phase in chosen
+        for part in phase.stages(hosts, cluster, facts)
         if isinstance(part, Stage)
     ]
 
@@ -91,20 +103,22 @@ def test_a_cluster_that_has_stopped_is_stopped_again(cluster):
 
 def test_servers_that_are_left_out_are_in_no_stage(cluster, known):
     hosts = [host for host in cluster.hosts.values() if host.name not in ("sql3", "mq2")]
-    for legs in (STOPS, STARTS):
-        named = {name for _, hosts_of, _ in way(legs, cluster, known, hosts) for name in hosts_of}
+    for chosen in (STOPS, STARTS):
+        named = {name for _, hosts_of, _ in way(chosen, cluster, known, hosts) for name in hosts_of}
         assert named == {host.name for host in hosts} - {"card1"}
 
 
 def test_it_starts_in_reverse(cluster, known):
-    assert [leg.name for leg in STARTS] == [leg.name for leg in reversed(STOPS)]
+    names = [phase.name for phase in STARTS]
+    assert names == ["nfs", "rabbitmq", "postgres", "haproxy", "systemd"]
+    assert names == [phase.name for phase in reversed(STOPS)]
     stages = way(STARTS, cluster, known)
     assert position(stages, "start: Celery worker") < position(stages, "start: scheduler")
 
 
 def test_the_server_that_led_the_database_last_goes_first(cluster):
     states = {"sql1": "shut down in recovery", "sql2": "shut down"}
-    [database] = [leg for leg in STARTS if leg.name == "postgres"]
+    [database] = [one for one in STARTS if one.name == "postgres"]
     stages = way([database], cluster, Facts({LED: states}))
     assert [hosts for _, hosts, _ in stages] == [
         ("sql1", "sql2", "sql3"),
@@ -114,15 +128,15 @@ def test_the_server_that_led_the_database_last_goes_first(cluster):
 
 
 def test_while_one_leads_nobody_goes_first(cluster, known):
-    [database] = [leg for leg in STARTS if leg.name == "postgres"]
+    [database] = [one for one in STARTS if one.name == "postgres"]
     states = {"sql2": "shut down"}
     facts = Facts({MEMBER: known.known(MEMBER), LED: states})
     assert [hosts for _, hosts, _ in way([database], cluster, facts)][1:] == [tuple(SQL)]
 
 
 def test_the_node_that_stopped_last_starts_first(cluster, known):
-    [stop] = [leg for leg in STOPS if leg.name == "rabbitmq"]
-    [start] = [leg for leg in STARTS if leg.name == "rabbitmq"]
+    [stop] = [one for one in STOPS if one.name == "rabbitmq"]
+    [start] = [one for one in STARTS if one.name == "rabbitmq"]
     assert way([stop], cluster, known)[-1][1] == way([start], cluster, known)[0][1] == ("mq1",)
 
 
@@ -130,7 +144,7 @@ def test_the_node_that_stopped_last_starts_first(cluster, known):
 
 
 def test_no_two_of_a_role_are_away_and_leaders_go_last(cluster, known):
-    order = batches(list(cluster.hosts.values()), cluster, known)
+    order = batches(CONTENTS, list(cluster.hosts.values()), cluster, known)
     for batch in order:
         roles = [role for host in batch for role in host.roles]
         assert len(roles) == len(set(roles))
@@ -141,14 +155,14 @@ def test_no_two_of_a_role_are_away_and_leaders_go_last(cluster, known):
 
 
 def test_the_backup_server_is_never_away_with_a_server_of_the_database(cluster, known):
-    for batch in batches(list(cluster.hosts.values()), cluster, known):
+    for batch in batches(CONTENTS, list(cluster.hosts.values()), cluster, known):
         names = {host.name for host in batch}
-        assert not (cluster.postgres.backup.host in names and names & set(SQL))
+        assert not (cluster[Postgres].backup.host in names and names & set(SQL))
 
 
 def test_who_leads_hands_over_before_the_reboot(cluster, known):
     hosts = [cluster.hosts[name] for name in ("sql1", "ftp", "worker1")]
-    titles = [part.title for part in in_turn(hosts, cluster, known)]
+    titles = [part.title for part in phases.reboot(CONTENTS).stages(hosts, cluster, known)]
     assert titles[0] == "hand the database over from sql1"
     assert "hand over from ftp to nfs2" in titles
     assert titles[-2:] == ["stop: Celery worker", "reboot"]
@@ -156,14 +170,14 @@ def test_who_leads_hands_over_before_the_reboot(cluster, known):
 
 def test_before_services_restart_leaders_hand_over_and_queues_wait(cluster, known):
     hosts = [cluster.hosts[name] for name in ("sql1", "ftp", "mq1", "worker1")]
-    titles = [part.title for part in services_restart(hosts, cluster, known)]
+    titles = [part.title for part in phases.before_restarts(CONTENTS).stages(hosts, cluster, known)]
     assert titles[0] == "hand the database over from sql1"
     assert "hand over from ftp to nfs2" in titles
     assert titles[-1] == "no queue needs this node"
 
 
 def test_a_replica_just_reboots(cluster, known):
-    parts = list(in_turn([cluster.hosts["sql2"]], cluster, known))
+    parts = list(phases.reboot(CONTENTS).stages([cluster.hosts["sql2"]], cluster, known))
     assert [part.title for part in parts] == ["reboot"]
 
 
@@ -174,25 +188,31 @@ def test_it_goes_on_with_those_that_have_not_rebooted(cluster):
     assert [host.name for host in left] == ["sql2", "sql3"]
 
 
-def found(section: str, status: str, title: str) -> HostResult:
-    result = HostResult(f"{section}.check", TOGETHER, CHECK)
-    result.add(StepResult(title, "", status))
+def found(section: str, finding: Finding) -> HostResult:
+    result = HostResult(f"{section}.check", CLUSTER_WIDE, CHECK)
+    result.add(StepResult(finding.title, "").judged(finding))
     result.settle()
     return result
 
 
 @pytest.mark.parametrize(
-    ("section", "status", "title", "stops"),
+    ("finding", "stops"),
     [
-        ("postgres", "error", "one leader: nobody", True),
-        ("postgres", "warn", "redundancy: none until sql3 is back", True),
-        ("postgres", "warn", "the database is backed up: it is old", False),
-        ("hostnames", "differs", "reboot, as an earlier change asked for", False),
-        ("nfs", "unknown", "the standby is up to date", True),
+        (Finding("one leader", Verdict(ERROR, "nobody")), True),
+        (Finding.of_redundancy(WARN, "none until sql3 is back"), True),
+        (Finding.of_redundancy(WARN, "none: sql1 is the only server", by_design=True), False),
+        (Finding("the database is backed up", Verdict(WARN, "it is old")), False),
+        (Finding("the standby is up to date", Verdict(UNKNOWN)), True),
     ],
 )
-def test_it_does_not_begin_without_redundancy(cluster, section, status, title, stops):
-    assert bool(broken([found(section, status, title)], cluster)) == stops
+def test_it_does_not_begin_without_redundancy(finding, stops):
+    assert bool(broken([found("postgres", finding)])) == stops
+
+
+def test_a_change_that_waits_does_not_keep_it_from_beginning():
+    result = HostResult("hostnames.check", "mq1", CHECK)
+    result.add(StepResult("reboot, as an earlier change asked for", "", Status.DIFFERS))
+    assert not broken([result])
 
 
 def test_what_has_no_second_server_is_asked_about(cluster):
@@ -209,18 +229,21 @@ class Asked:
     """A plan's run, whose hosts have said these facts."""
 
     cluster: Cluster
-    facts: Facts
+    serves: dict[str, frozenset[str]]
+    facts: dict[Fact, Any]
+    contents: Contents = CONTENTS
     options: Options = field(default_factory=lambda: Options(plan=True))
 
     def gather(self, facts, hosts) -> Facts:
-        return self.facts
+        [serves] = [fact for fact in facts if fact.name == "which services run"]
+        return Facts({**self.facts, serves: self.serves})
 
 
 def test_servers_on_which_new_packages_restart_nothing_are_updated_at_once(cluster, known):
     outdated = {name: name != "mq1" for name in cluster.hosts if name != "mq3"}
-    serving = dict.fromkeys(("mq1", "mq2", "mq3", "sql1", "sql2"), frozenset({"rabbitmq"}))
-    facts = Facts({**known._values, OUTDATED: outdated, SERVES: serving})
-    first, *others = in_turn_for_updates(Asked(cluster, facts), list(cluster.hosts.values()))
+    serves = dict.fromkeys(("mq1", "mq2", "mq3", "sql1", "sql2"), frozenset({"rabbitmq"}))
+    run = Asked(cluster, serves, {**known._values, OUTDATED: outdated})
+    first, *others = updates(run, list(cluster.hosts.values()))
     at_work = [{host.name for host in batch} for batch in others]
     assert {host.name for host in first} == set(cluster.hosts) - {"mq2", "mq3", "sql1", "sql2"}
     assert at_work == [{"mq2", "sql2"}, {"mq3", "sql1"}], "one of a kind, who leads goes last"

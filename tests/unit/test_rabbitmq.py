@@ -7,14 +7,15 @@ import json
 
 import pytest
 
-from fabfile.engine.errors import MissingFact, RunbookError, UsageError
-from fabfile.engine.inventory import load
-from fabfile.engine.probes import Answer
-from fabfile.engine.section import Facts, Question
-from fabfile.rabbitmq import chapter, check, configure, operate, users
+from fabfile import CONTENTS
+from fabfile.rabbitmq import check, common, configure, operate, users
 from fabfile.rabbitmq import cluster as forming
 from fabfile.rabbitmq.configure import COOKIES
 from fabfile.rabbitmq.nodes import NODE, STATE, Node, State, seen, understood
+from runbook.declare.facts import Facts
+from runbook.declare.probes import Answer
+from runbook.declare.work import Question
+from runbook.errors import MissingFact, RunbookError, UsageError
 
 MQ = ("mq1", "mq2", "mq3")
 ALL = frozenset(f"rabbit@{name}" for name in MQ)
@@ -206,7 +207,7 @@ def test_quorum_queues_for_airflow_2_9_and_mirrors_for_2_7(cluster, hosts_yaml):
         users.users(first, cluster, facts())
     )
     assert titles(users.policies(first, cluster, facts())) == ["no queue is mirrored"]
-    older = load(hosts_yaml("airflow: 2.9.0", "airflow: 2.7.3"))
+    older = CONTENTS.load(hosts_yaml("airflow: 2.9.0", "airflow: 2.7.3"))
     assert "vhost airflow with classic queues by default" in titles(
         users.users(first, older, facts())
     )
@@ -223,7 +224,7 @@ def test_users_are_made_on_one_node_only(cluster):
 
 def test_without_the_clusters_cookie_no_user_gets_a_new_password(hosts_yaml, monkeypatch):
     monkeypatch.delenv("RUNBOOK_SECRET_RABBITMQ_COOKIE")
-    cluster = load(hosts_yaml())
+    cluster = CONTENTS.load(hosts_yaml())
     with pytest.raises(RunbookError, match="bring that file here"):
         list(users.users(cluster.hosts["mq1"], cluster, facts()))
     assert not cluster.vault.file.exists()
@@ -231,7 +232,7 @@ def test_without_the_clusters_cookie_no_user_gets_a_new_password(hosts_yaml, mon
 
 def test_users_of_a_cluster_that_does_not_run_yet_are_unknown(hosts_yaml, monkeypatch):
     monkeypatch.delenv("RUNBOOK_SECRET_RABBITMQ_COOKIE")
-    cluster = load(hosts_yaml())
+    cluster = CONTENTS.load(hosts_yaml())
     with pytest.raises(MissingFact, match="no RabbitMQ node runs"):
         list(users.users(cluster.hosts["mq1"], cluster, facts(nodes(blank=MQ))))
 
@@ -281,7 +282,7 @@ def test_a_healthy_cluster_may_lose_any_one_node(cluster):
             {"mq2": state("mq2", own={"disk_free_alarm": True})},
             "no alarm on mq2",
             "error",
-            "all publishers wait",
+            "all publishers are blocked",
         ),
         ({"mq2": state("mq2", own={"mem_alarm": True})}, "no alarm on mq2", "error", "memory"),
         ({"mq2": state("mq2", erlang="26.2")}, "versions are equal", "error", "mq2 has 3.12.10"),
@@ -346,7 +347,7 @@ def stages(procedure) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def test_a_rolling_restart_goes_node_by_node(cluster):
-    hosts = chapter.members(cluster)
+    hosts = common.members(cluster)
     assert [title for title, _ in stages(operate.restart(hosts, cluster, facts()))] == [
         "restart mq1",
         "restart mq2",

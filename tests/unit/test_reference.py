@@ -7,20 +7,19 @@ import re
 
 import pytest
 
-from fabfile import SECTIONS, ns
-from fabfile.engine.cluster import Connection, Host, Vip
-from fabfile.engine.entry import Entry
-from fabfile.engine.inventory import Document
-from fabfile.engine.results import SEVERITY
-from fabfile.engine.section import WholeSection
-from fabfile.engine.templates import PROJECT
-from fabfile.operator.reference import catalogue, errors, ports, settings
-from fabfile.operator.reference.markdown import table, within
-from fabfile.operator.reference.tasks import pages
-from fabfile.settings import PYTHON_FOR_AIRFLOW
-from fabfile.settings import SECTIONS as SETTINGS
+from fabfile import CONTENTS, ns
+from fabfile.airflow.settings import PYTHON_FOR_AIRFLOW
+from runbook.declare.templates import PROJECT
+from runbook.declare.work import WholeSection
+from runbook.inventory.cluster import Connection, Host, Vip
+from runbook.inventory.entry import Entry
+from runbook.inventory.read import Document
+from runbook.results import Status
+from tools.docs import catalogue, errors, ports, settings
+from tools.docs.markdown import table, within
+from tools.docs.pages import pages
 
-MADE = pages()
+MADE = pages(CONTENTS)
 COMMANDS = importlib.import_module("tasks").ns
 TASKS = [
     pytest.param(name, collection[name], id=f"{program} {name}")
@@ -31,7 +30,7 @@ TASKS = [
 
 @pytest.mark.parametrize(("file", "text"), MADE.items(), ids=[file.name for file in MADE])
 def test_a_page_is_up_to_date(file, text):
-    assert file.read_text(encoding="utf-8") == text, "inv reference.write"
+    assert file.read_text(encoding="utf-8") == text, "make docs"
 
 
 # Tasks
@@ -61,7 +60,13 @@ def test_hosts_of_a_task_are_said_in_few_words(cluster):
 
 
 def structs():
-    found = {"hosts": Host, "vips": Vip, "connection": Connection, "": Document, **SETTINGS}
+    found = {
+        "hosts": Host,
+        "vips": Vip,
+        "connection": Connection,
+        "": Document,
+        **CONTENTS.schema.settings,
+    }
     for name, kind in list(found.items()):
         for field in kind.__struct_fields__:
             inner = settings.get_type_hints(kind)[field]
@@ -78,7 +83,7 @@ def test_every_setting_says_what_it_means(name, kind):
 
 
 def test_settings_have_kind_default_and_bounds():
-    rows = {row[0]: row for row in settings.rows(SETTINGS["postgres"], "postgres")}
+    rows = {row[0]: row for row in settings.rows(CONTENTS.schema.settings["postgres"], "postgres")}
     assert rows["`postgres.ttl`"][1:3] == ("whole number, at least 20", "`20`")
     assert rows["`postgres.backup.path`"][1:3] == ("absolute path", "`/var/lib/pgbackrest`")
     assert rows["`postgres.clients`"][1:3] == ("list of network: `10.20.0.0/24`", "–")
@@ -86,18 +91,18 @@ def test_settings_have_kind_default_and_bounds():
 
 
 def test_the_versions_that_are_known_are_named():
-    meaning = settings.documented(SETTINGS["versions"])["airflow"]
+    meaning = settings.documented(CONTENTS.schema.settings["versions"])["airflow"]
     assert all(version in meaning for version in PYTHON_FOR_AIRFLOW)
 
 
 def test_every_key_of_the_shipped_inventory_is_in_the_page():
-    from fabfile.engine.yaml_source import Source
+    from runbook.yaml_source import Source
 
     page = (PROJECT / "docs" / "settings.md").read_text()
     data = Source(PROJECT / "hosts.yaml").data
     for name, mapping in data.items():
         assert f"`{name}`" in page
-        keys = mapping if name in {*SETTINGS, "connection"} else {}
+        keys = mapping if name in {*CONTENTS.schema.settings, "connection"} else {}
         for key in keys:
             assert f"`{name}.{key}" in page
 
@@ -106,7 +111,7 @@ def test_every_key_of_the_shipped_inventory_is_in_the_page():
 
 
 def test_every_word_for_a_host_is_explained():
-    assert set(errors.MEANING) == set(SEVERITY)
+    assert set(errors.MEANING) == set(Status) - {Status.NO_EFFECT}
 
 
 def test_exit_codes_are_those_of_the_code():
@@ -131,11 +136,13 @@ def test_sentences_are_gathered_with_what_varies_left_open():
 
 
 def test_every_port_that_a_step_opens_has_a_purpose_and_no_other(cluster):
-    assert {row[1].strip("`") for row in ports.opened(cluster)} == set(ports.PURPOSE)
+    assert {row[1].strip("`") for row in ports.opened(CONTENTS, cluster)} == set(
+        ports.purposes(CONTENTS)
+    )
 
 
 def test_ports_are_for_whom_the_steps_let_in(cluster):
-    rows = {row[1]: row for row in ports.opened(cluster)}
+    rows = {row[1]: row for row in ports.opened(CONTENTS, cluster)}
     assert rows["`5432/tcp`"][:3] == ("`@postgres`", "`5432/tcp`", "everybody")
     assert rows["`2380/tcp`"][2] == "`@postgres`"
     assert rows["`8793/tcp`"][0] == "`@worker`"
@@ -150,7 +157,7 @@ def test_a_bar_does_not_end_a_cell():
 
 
 def test_only_the_part_is_made_anew():
-    page = "a\n<!-- x: made from the code by `inv reference.write` -->\nold\n<!-- /x -->\nb\n"
+    page = "a\n<!-- x: made from the code by `make docs` -->\nold\n<!-- /x -->\nb\n"
     assert "old" not in within(page, "x", "new")
     assert within(page, "x", "new").startswith("a\n")
     assert within(within(page, "x", "new"), "x", "new") == within(page, "x", "new")
@@ -159,7 +166,7 @@ def test_only_the_part_is_made_anew():
 
 
 def test_sections_have_a_place_in_the_runbook():
-    assert all(section.runbook and section.about.endswith(".") for section in SECTIONS)
+    assert all(section.runbook and section.about.endswith(".") for section in CONTENTS.sections)
 
 
 # Pages

@@ -12,16 +12,21 @@ from types import SimpleNamespace
 import pytest
 from support.shells import Shells
 
-from fabfile.engine import run as engine
-from fabfile.engine.errors import RunbookError, UsageError
-from fabfile.engine.journal import Journal
-from fabfile.engine.probes import OK, WARN, Finding, Verdict, probe, says, succeeds
-from fabfile.engine.report import Report
-from fabfile.engine.run import Options, Run
-from fabfile.engine.secrets import Mask, Passwords
-from fabfile.engine.section import Fact, Question, Section, stage
-from fabfile.engine.step import Handler
-from fabfile.engine.steps import action, command
+from fabfile import CONTENTS
+from fabfile.shared.roles import RABBITMQ, WORKER
+from runbook.declare.facts import Fact
+from runbook.declare.probes import OK, WARN, Finding, Verdict, probe, says, succeeds
+from runbook.declare.section import Section
+from runbook.declare.step import Handler
+from runbook.declare.steps import action, command
+from runbook.declare.work import Question, stage
+from runbook.errors import RunbookError, UsageError
+from runbook.execute import conversation as engine
+from runbook.execute.journal import Journal
+from runbook.execute.run import Options, Run
+from runbook.execute.tasks import perform
+from runbook.output.report import Report
+from runbook.secrets.vault import Mask, Passwords
 
 
 @pytest.fixture
@@ -40,6 +45,7 @@ def start(cluster, tmp_path, monkeypatch):
         stream = io.StringIO()
         mask = Mask()
         run = Run(
+            contents=CONTENTS,
             cluster=cluster,
             options=Options(**options),
             report=Report(mask, order=list(cluster.hosts), stream=stream),
@@ -49,10 +55,10 @@ def start(cluster, tmp_path, monkeypatch):
         )
         shells = Shells(off, refusing)
         run._connections = shells
-        works = {task.name: task.work for task in section.collection().tasks.values()}
-        went_on = [run.perform(works[name], arguments or {}) for name in tasks]
-        run.report.recap(run.exit_code)
-        statuses = {result.host: result.status for result in run.report.results}
+        works = {task.name: task.work for task in section.collection(CONTENTS).tasks.values()}
+        went_on = [perform(run, works[name], arguments or {}) for name in tasks]
+        run.report.recap(run.results, run.exit_code)
+        statuses = {result.host: result.status for result in run.results}
         return SimpleNamespace(
             run=run, shells=shells, said=stream.getvalue(), went_on=went_on, statuses=statuses
         )
@@ -63,7 +69,7 @@ def start(cluster, tmp_path, monkeypatch):
 @pytest.fixture
 def section(tmp_path):
     """A section whose first task fails on mq2, and whose second leaves a file per host."""
-    section = Section("s", on="rabbitmq", runbook="9", about="About s.")
+    section = Section("s", on=RABBITMQ, runbook="9", about="About s.")
 
     @section.task
     def first(host, cluster):
@@ -89,11 +95,11 @@ def test_a_failure_stops_its_host_and_the_next_task_but_not_the_others(section, 
     assert ended.run.exit_code == 1
     for words in ("mq2 failed in s.first at: first", "$ echo no such luck; exit 4", "exit code 4"):
         assert words in ended.said
-    assert "when mended: fab -H mq2 s.first" in ended.said
+    assert "then rerun: fab -H mq2 s.first" in ended.said
 
 
 def test_of_a_traceback_the_user_sees_the_exception(start):
-    section = Section("s", on="rabbitmq", runbook="9", about="About s.")
+    section = Section("s", on=RABBITMQ, runbook="9", about="About s.")
     program = "def deep():\n raise OSError('no route')\ntry:\n deep()\nfinally:\n print('end')"
 
     @section.task
@@ -109,7 +115,7 @@ def test_of_a_traceback_the_user_sees_the_exception(start):
 
 
 def test_the_recap_does_not_count_a_finding_as_a_change(start):
-    section = Section("s", on="rabbitmq", runbook="9", about="About s.")
+    section = Section("s", on=RABBITMQ, runbook="9", about="About s.")
 
     @section.task
     def tidy(host, cluster):
@@ -165,7 +171,7 @@ def test_hosts_of_the_run_narrow_a_section_and_an_outsider_is_refused(section, s
 
 
 def test_batches_go_one_after_another_and_stop_at_a_failure(start, tmp_path):
-    section = Section("s", on="rabbitmq", runbook="9", about="About s.")
+    section = Section("s", on=RABBITMQ, runbook="9", about="About s.")
 
     @section.task(batches=lambda hosts, cluster: [[host] for host in hosts])
     def rolling(host, cluster):
@@ -179,7 +185,7 @@ def test_batches_go_one_after_another_and_stop_at_a_failure(start, tmp_path):
 
 
 def test_a_rolling_task_gets_its_turn_after_each_batch_that_is_fine(start, tmp_path):
-    section = Section("web", on="rabbitmq", runbook="1", about="Web.")
+    section = Section("web", on=RABBITMQ, runbook="1", about="Web.")
     turns = []
 
     def one_by_one(run, hosts):
@@ -200,7 +206,7 @@ def test_a_rolling_task_gets_its_turn_after_each_batch_that_is_fine(start, tmp_p
 @pytest.fixture
 def gift(tmp_path) -> Section:
     """mq1 gives something to each host that the task is for; it tells what."""
-    section = Section("s", on="rabbitmq", runbook="9", about="About s.")
+    section = Section("s", on=RABBITMQ, runbook="9", about="About s.")
 
     @section.task(by=lambda cluster: [cluster.hosts["mq1"]])
     def give(host, cluster, hosts):
@@ -237,7 +243,7 @@ def key_section(tmp_path) -> Section:
         parse=str.strip,
         absent="fab s.key makes it",
     )
-    section = Section("s", on="rabbitmq", runbook="9", about="About s.")
+    section = Section("s", on=RABBITMQ, runbook="9", about="About s.")
 
     @section.task(needs=[key])
     def spread(host, cluster, facts):
@@ -272,7 +278,7 @@ def test_dry_shows_commands_and_opens_nothing(section, start):
 
 
 def test_probes_are_judged_and_a_fix_is_named(start):
-    section = Section("s", on="worker", runbook="9", about="About s.")
+    section = Section("s", on=WORKER, runbook="9", about="About s.")
 
     @section.check
     def check(host, cluster):
@@ -283,7 +289,7 @@ def test_probes_are_judged_and_a_fix_is_named(start):
 
     ended = start(section, "check")
     assert "[worker1] error: it says hi: it says ho" in ended.said
-    assert "mend it with: fab s" in ended.said
+    assert "fix: fab s" in ended.said
     assert "[worker1] unknown: not understood" in ended.said
     assert ended.run.exit_code == 1
 
@@ -296,7 +302,7 @@ def test_the_journal_has_every_host_and_what_was_not_simply_fine(section, start)
 
 
 def test_a_host_that_a_task_refuses_does_not_keep_the_others_from_it(start, tmp_path):
-    section = Section("s", on="rabbitmq", runbook="9", about="About s.")
+    section = Section("s", on=RABBITMQ, runbook="9", about="About s.")
 
     @section.task
     def pick(host, cluster):
@@ -320,7 +326,7 @@ def test_a_host_that_a_task_refuses_does_not_keep_the_others_from_it(start, tmp_
 
 WEIGHT = Fact(
     "the weight",
-    on="rabbitmq",
+    on=RABBITMQ,
     command=lambda cluster, host: f"echo {len(host.name)}",
     parse=int,
     absent="weigh it",
@@ -330,7 +336,7 @@ WEIGHT = Fact(
 @pytest.fixture
 def moves(tmp_path):
     """A section with a procedure in two stages, the second of which can be made to fail."""
-    section = Section("s", on="rabbitmq", runbook="9", about="About s.")
+    section = Section("s", on=RABBITMQ, runbook="9", about="About s.")
 
     @section.procedure(needs=[WEIGHT])
     def move(hosts, cluster, facts, *, asking=False):
@@ -373,7 +379,7 @@ def test_the_plan_of_a_procedure_names_every_stage_and_does_none(moves, start, t
 
 def test_a_procedure_that_asks_does_nothing_unless_somebody_agrees(moves, start, tmp_path):
     start(moves, "move", arguments={"asking": True}, plan=True)
-    with pytest.raises(UsageError, match="say --yes"):
+    with pytest.raises(UsageError, match="Pass --yes"):
         start(moves, "move", arguments={"asking": True})
     assert not (tmp_path / "moved-mq1").exists()
     start(moves, "move", arguments={"asking": True}, yes=True)
@@ -391,4 +397,4 @@ def test_the_verdict_on_all_hosts_is_always_told(moves, start):
     assert "[cluster] ok: weight: 9 kg" in start(moves, "check").said
     less = start(moves, "check", off=["mq2"])
     assert "[cluster] warning: weight: 6 kg" in less.said
-    assert "mend it with: eat" in less.said
+    assert "fix: eat" in less.said

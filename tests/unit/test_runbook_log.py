@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from fabfile.engine.errors import UsageError
-from fabfile.engine.journal import Journal
-from fabfile.engine.secrets import Mask
 from fabfile.operator.runbook.difference import Difference, differences
 from fabfile.operator.runbook.entries import Entry, Filter, found_run, journal, runs, since_moment
+from runbook.errors import UsageError
+from runbook.execute.journal import Journal
+from runbook.secrets.vault import Mask
 
 
 def entry(**data) -> Entry:

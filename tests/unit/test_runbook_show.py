@@ -12,20 +12,23 @@ from html.parser import HTMLParser
 import pytest
 from support.here import KINDS, OURS, Here, kinds
 
-from fabfile import SECTIONS, python_build
+from fabfile import CONTENTS, python_build
 from fabfile.airflow.configure import fernet
-from fabfile.engine.errors import UsageError
-from fabfile.engine.placeholders import Placeholders
-from fabfile.engine.probes import OK, Verdict, probe
-from fabfile.engine.script import library
-from fabfile.engine.section import Fact, Section, StepTask
-from fabfile.engine.step import Handler, Step
-from fabfile.engine.steps import command, file, required, restarted, service
-from fabfile.engine.typed import SHELL, asked, typed
 from fabfile.operator.runbook.chapters import Author, Chapter, written
 from fabfile.operator.runbook.show import page
+from fabfile.shared.roles import RABBITMQ
+from runbook.declare.by_hand import SHELL, asked, typed
+from runbook.declare.facts import Fact
+from runbook.declare.library import library
+from runbook.declare.placeholders import Placeholders
+from runbook.declare.probes import OK, Verdict, probe
+from runbook.declare.section import Section
+from runbook.declare.step import Handler, Step
+from runbook.declare.steps import command, file, required, restarted, service
+from runbook.declare.work import StepTask
+from runbook.errors import UsageError
 
-EVERY = [section.name for section in SECTIONS]
+EVERY = [section.name for section in CONTENTS.sections]
 LIBRARY = re.findall(r"^(\w+)\(\)", library(), re.MULTILINE)
 
 
@@ -42,7 +45,7 @@ def chapters(keyed) -> dict[str, Chapter]:
     """Every section, as written for all hosts."""
     hosts = list(keyed.hosts.values())
     author = Author(keyed, hosts)
-    return {chapter.name: chapter for chapter in written(author, SECTIONS, "", hosts)}
+    return {chapter.name: chapter for chapter in written(author, CONTENTS.sections, "", hosts)}
 
 
 def steps_of(chapter: Chapter):
@@ -171,7 +174,7 @@ def test_the_text_is_bash_from_end_to_end(keyed, name):
 
 @pytest.mark.parametrize("name", EVERY)
 def test_every_section_and_task_is_there(keyed, chapters, name):
-    section = next(one for one in SECTIONS if one.name == name)
+    section = next(one for one in CONTENTS.sections if one.name == name)
     chapter = chapters[name]
     parts = {part.name for part in chapter.parts}
     assert {work.name for work in section.in_order()} <= parts | {name}
@@ -181,7 +184,7 @@ def test_every_section_and_task_is_there(keyed, chapters, name):
 
 def test_what_run_and_page_do_is_the_same_text(keyed, chapters):
     """A page has no commands of its own: each is its step's, as typed."""
-    for section in SECTIONS:
+    for section in CONTENTS.sections:
         for work in section.step_tasks():
             part = next(
                 (one for one in chapters[section.name].parts if one.name == work.name), None
@@ -224,7 +227,7 @@ def test_no_password_of_the_vault_is_read(keyed, name):
             raise AssertionError(secret.name)
 
     hosts = list(keyed.hosts.values())
-    written(Author(keyed.with_vault(Closed()), hosts), SECTIONS, name, hosts)
+    written(Author(keyed.with_vault(Closed()), hosts), CONTENTS.sections, name, hosts)
 
 
 def test_placeholders_are_found_as_any_language_quotes_them():
@@ -256,7 +259,7 @@ def test_what_hangs_on_an_answer_names_the_question_and_where_to_ask_it(keyed):
 
 
 def test_with_answers_it_is_written_out(keyed):
-    section = Section("s", on="rabbitmq", runbook="9", about="About.")
+    section = Section("s", on=RABBITMQ, runbook="9", about="About.")
     fact = Fact("the leader", "rabbitmq", lambda cluster, host: "who", str, "nobody said")
 
     @section.task(needs=[fact])
@@ -264,7 +267,7 @@ def test_with_answers_it_is_written_out(keyed):
         """Follow."""
         yield command("follows", f"follow {facts.of(fact, host)}", unless="false")
 
-    from fabfile.engine.section import Facts
+    from runbook.declare.facts import Facts
 
     hosts = keyed.group("rabbitmq")
     known = Facts({fact: {host.name: "mq9" for host in hosts}})
@@ -354,7 +357,12 @@ def test_the_parts_of_a_check_are_shown_as_in_dry(inv, keyed):
 
 
 def test_every_task_that_is_typed_is_a_task_of_steps(chapters):
-    names = {work.name for section in SECTIONS for work in section.work if type(work) is StepTask}
+    names = {
+        work.name
+        for section in CONTENTS.sections
+        for work in section.work
+        if type(work) is StepTask
+    }
     typed_parts = {
         part.name for chapter in chapters.values() for part in chapter.parts if part.passages
     }

@@ -16,19 +16,23 @@ import pytest
 from support.here import ME, MINE
 from support.shells import Shells
 
-from fabfile.engine import run as engine
-from fabfile.engine.errors import SettingsError, UsageError
-from fabfile.engine.journal import Journal
-from fabfile.engine.report import Report
-from fabfile.engine.run import Options, Run
-from fabfile.engine.script import CHECK, compile_script
-from fabfile.engine.secrets import Mask, Passwords
-from fabfile.engine.section import Fact, Section
-from fabfile.engine.step import REBOOT, Handler
-from fabfile.engine.steps import command, fed, file, required
+from fabfile import CONTENTS
 from fabfile.operator.runbook.bookmark import Bookmark, Moved, Place, Walk
 from fabfile.operator.runbook.person import Console
 from fabfile.operator.runbook.walker import Walker, one_by_one
+from fabfile.shared.roles import RABBITMQ
+from runbook.declare.facts import Fact
+from runbook.declare.section import Section
+from runbook.declare.step import REBOOT, Handler
+from runbook.declare.steps import command, fed, file, required
+from runbook.errors import SettingsError, UsageError
+from runbook.execute import conversation as engine
+from runbook.execute.journal import Journal
+from runbook.execute.run import Options, Run
+from runbook.output.report import Report
+from runbook.results import CHECK
+from runbook.script import compile_script
+from runbook.secrets.vault import Mask, Passwords
 
 
 class Answers:
@@ -61,6 +65,7 @@ def walk(cluster, tmp_path, monkeypatch):
         stream = io.StringIO()
         mask = Mask()
         run = Run(
+            contents=CONTENTS,
             cluster=cluster,
             options=Options(hosts=hosts),
             report=Report(mask, order=list(cluster.hosts), stream=stream),
@@ -94,7 +99,7 @@ def made(folder, name: str):
 @pytest.fixture
 def section(folder):
     """Two tasks: the first makes a and b, the second c."""
-    section = Section("s", on="rabbitmq", runbook="9", about="About s.")
+    section = Section("s", on=RABBITMQ, runbook="9", about="About s.")
 
     @section.task
     def first(host, cluster):
@@ -156,7 +161,7 @@ def test_the_next_walk_goes_on_where_the_last_one_was_left(section, walk, folder
 
 
 def test_a_diff_changes_nothing_and_asks_again(walk, folder):
-    section = Section("s", on="rabbitmq", runbook="9", about="About s.")
+    section = Section("s", on=RABBITMQ, runbook="9", about="About s.")
     path = folder / "f"
     path.write_text("old\n")
     path.chmod(0o644)
@@ -175,7 +180,7 @@ def test_a_diff_changes_nothing_and_asks_again(walk, folder):
 
 
 def test_a_diff_leaves_no_note_of_a_restart(walk, folder):
-    section = Section("s", on="rabbitmq", runbook="9", about="About s.")
+    section = Section("s", on=RABBITMQ, runbook="9", about="About s.")
 
     @section.task
     def first(host, cluster):
@@ -185,7 +190,7 @@ def test_a_diff_leaves_no_note_of_a_restart(walk, folder):
     @section.task
     def second(host, cluster):
         """Reboot."""
-        from fabfile.engine.steps import not_noted
+        from runbook.declare.steps import not_noted
 
         yield command("booted", f"touch {folder}/booted", not_noted(REBOOT))
 
@@ -195,7 +200,7 @@ def test_a_diff_leaves_no_note_of_a_restart(walk, folder):
 
 
 def test_a_failed_step_is_shown_and_asked_about_again(walk, folder):
-    section = Section("s", on="rabbitmq", runbook="9", about="About s.")
+    section = Section("s", on=RABBITMQ, runbook="9", about="About s.")
 
     @section.task
     def first(host, cluster):
@@ -210,7 +215,7 @@ def test_a_failed_step_is_shown_and_asked_about_again(walk, folder):
 
 
 def test_what_failed_and_then_succeeded_ends_well(walk, folder):
-    section = Section("s", on="rabbitmq", runbook="9", about="About s.")
+    section = Section("s", on=RABBITMQ, runbook="9", about="About s.")
 
     @section.task
     def first(host, cluster):
@@ -223,7 +228,7 @@ def test_what_failed_and_then_succeeded_ends_well(walk, folder):
 
 
 def test_a_restart_comes_once_at_the_end_of_the_task_and_only_if_due(walk, folder):
-    section = Section("s", on="rabbitmq", runbook="9", about="About s.")
+    section = Section("s", on=RABBITMQ, runbook="9", about="About s.")
     restart = Handler("restart-x", "restart x", f"echo x >>{folder}/restarts")
 
     @section.task
@@ -239,7 +244,7 @@ def test_a_restart_comes_once_at_the_end_of_the_task_and_only_if_due(walk, folde
 
 
 def test_a_skipped_change_restarts_nothing(walk, folder):
-    section = Section("s", on="rabbitmq", runbook="9", about="About s.")
+    section = Section("s", on=RABBITMQ, runbook="9", about="About s.")
 
     @section.task
     def first(host, cluster):
@@ -260,7 +265,7 @@ def test_steps_one_by_one_end_where_the_run_of_all_ends(folder, tmp_path):
 
 
 def test_alike_hosts_are_asked_about_together_and_the_last_in_line_comes_first(walk, folder):
-    section = Section("s", on="rabbitmq", runbook="9", about="About s.")
+    section = Section("s", on=RABBITMQ, runbook="9", about="About s.")
 
     @section.task
     def first(host, cluster):
@@ -278,7 +283,7 @@ def test_alike_hosts_are_asked_about_together_and_the_last_in_line_comes_first(w
 
 
 def test_what_is_required_is_said_and_looked_at_again(walk, folder):
-    section = Section("s", on="rabbitmq", runbook="9", about="About s.")
+    section = Section("s", on=RABBITMQ, runbook="9", about="About s.")
 
     @section.task
     def first(host, cluster):
@@ -300,7 +305,7 @@ def test_an_unreachable_host_is_left_out_and_the_others_go_on(section, walk, fol
 
 
 def test_what_hangs_on_an_answer_that_nobody_gave_is_named(walk, folder):
-    section = Section("s", on="rabbitmq", runbook="9", about="About s.")
+    section = Section("s", on=RABBITMQ, runbook="9", about="About s.")
     fact = Fact("the leader", "rabbitmq", lambda cluster, host: "false", str, "nobody said")
 
     @section.task(needs=[fact])
@@ -327,7 +332,7 @@ def test_every_change_is_in_the_journal(section, walk):
 
 
 def test_a_password_is_neither_shown_nor_left_anywhere(walk, folder, tmp_path, cluster):
-    section = Section("s", on="rabbitmq", runbook="9", about="About s.")
+    section = Section("s", on=RABBITMQ, runbook="9", about="About s.")
     secret = section.secret("walk_password", "for the test")
 
     @section.task
@@ -428,7 +433,7 @@ def test_piped_answers_are_letters_or_words_and_their_end_means_quit(typed_in, c
 def test_without_anybody_to_answer_it_is_refused(monkeypatch):
     with Path(os.devnull).open() as nobody:
         monkeypatch.setattr(sys, "stdin", nobody)
-        with pytest.raises(UsageError, match="Nobody is there to answer"):
+        with pytest.raises(UsageError, match="Answers needed"):
             Console()
 
 
@@ -436,7 +441,7 @@ def test_the_command_line_refuses_without_a_terminal(inv, monkeypatch):
     with Path(os.devnull).open() as nobody:
         monkeypatch.setattr(sys, "stdin", nobody)
         answer = inv("runbook.walk", "hosts")
-        assert "Nobody is there to answer" in answer.text
+        assert "Answers needed" in answer.text
         assert answer.code == 2
         assert "did you mean hosts?" in inv("runbook.walk", "hots").text
 

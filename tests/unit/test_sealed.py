@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fabfile.engine import sealed
-from fabfile.engine.errors import SettingsError
-from fabfile.engine.secrets import PASSPHRASE_VARIABLE, Mask, Passwords, Secret, Vault
+from runbook.errors import SettingsError
+from runbook.secrets import sealed
+from runbook.secrets.vault import PASSPHRASE_VARIABLE, Mask, Passwords, Secret, Vault
 
 PASSPHRASE = "correct horse battery staple"
 DATABASE = Secret("database", "the database")
@@ -63,7 +63,7 @@ def test_a_vault_asks_for_the_passphrase_once(tmp_path, monkeypatch):
     asked = []
     vault.ask = lambda variable, question: asked.append(variable) or PASSPHRASE
     assert vault.get(DATABASE) == "the-value-itself"
-    vault.get(Secret("another", "made up"))
+    vault.get(Secret("another", "generated"))
     vault.keep()
     assert asked == [PASSPHRASE_VARIABLE]
     assert b"the-value-itself" not in file.read_bytes()

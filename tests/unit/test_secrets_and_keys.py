@@ -10,13 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 import paramiko
 import pytest
 
-from fabfile.engine.errors import SettingsError
-from fabfile.engine.journal import Journal
-from fabfile.engine.known_hosts import KnownHosts, lookup_name
-from fabfile.engine.report import Report
-from fabfile.engine.results import HostResult
-from fabfile.engine.script import StepResult
-from fabfile.engine.secrets import MASK, Mask, Passwords, Secret, Vault
+from runbook.errors import SettingsError
+from runbook.execute.journal import Journal
+from runbook.output.report import Report
+from runbook.results import DO, HostResult, Status, StepResult
+from runbook.secrets.vault import MASK, Mask, Passwords, Secret, Vault
+from runbook.ssh.known_hosts import KnownHosts, lookup_name
 
 SECRET = 'it\'s; 100% "quoted" @secret'
 
@@ -43,15 +42,15 @@ def test_a_simple_secret_masks_nothing_but_itself():
 
 
 def test_a_secret_reaches_neither_report_nor_json_nor_journal(mask, tmp_path):
-    part = StepResult("step", f"echo {SECRET}", "failed", code=1, output=[f"said {SECRET}"])
-    result = HostResult("task", "sql1", "do", sentence=f"because {SECRET}", parts=[part])
+    part = StepResult("step", f"echo {SECRET}", Status.FAILED, code=1, output=[f"said {SECRET}"])
+    result = HostResult("task", "sql1", DO, sentence=f"because {SECRET}", parts=[part])
     for as_json in (False, True):
         stream = io.StringIO()
         report = Report(mask, as_json=as_json, stream=stream)
-        report.task_begins("task", "doc", [], "do")
+        report.task_begins("task", "doc", [], DO)
         report.host_done(result)
         report.task_ends()
-        report.recap(1)
+        report.recap([result], 1)
         assert "because" in stream.getvalue()
         assert SECRET not in stream.getvalue()
         assert json.dumps(SECRET)[1:-1] not in stream.getvalue()

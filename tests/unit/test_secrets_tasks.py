@@ -1,4 +1,4 @@
-"""`inv secrets.*`: what is made up, shown, judged, edited and encrypted; and what never is."""
+"""`inv secrets.*`: what is generated, shown, judged, edited and encrypted; and what never is."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 import yaml
 from support.program import answer
 
-from fabfile.engine import sealed
-from fabfile.engine.errors import SettingsError
-from fabfile.engine.fab import main as fab_program
-from fabfile.engine.inventory import load_configured
-from fabfile.engine.secrets import KEY_VARIABLE, PASSPHRASE_VARIABLE, Secret
+from fabfile import CONTENTS
+from runbook.cli.fab import main as fab_program
+from runbook.errors import SettingsError
+from runbook.secrets import sealed
+from runbook.secrets.vault import KEY_VARIABLE, PASSPHRASE_VARIABLE, Secret
 
 PROJECT = Path(__file__).resolve().parents[2]
 PASSPHRASE = "correct horse battery staple"
@@ -153,7 +153,7 @@ def test_show_shows_after_a_yes_only(inv, write, monkeypatch, typed, code):
     ("name", "sentence"),
     [
         ("postgres_airfow", "did you mean postgres_airflow?"),
-        ("rabbitmq_cookie", "has not been made up yet: inv secrets.generate"),
+        ("rabbitmq_cookie", "has not been generated yet: inv secrets.generate"),
     ],
 )
 def test_show_of_what_is_not_there(inv, write, name, sentence):
@@ -168,7 +168,7 @@ def test_list_says_where_from_and_no_value(inv, write, monkeypatch):
     monkeypatch.setenv("RUNBOOK_SECRET_HAPROXY_STATS", "of-the-environment")
     text = inv("secrets.list").text
     assert "RUNBOOK_SECRET_HAPROXY_STATS" in text
-    assert "not made up yet" in text
+    assert "not generated yet" in text
     assert "airflow_user_anna" in text
     assert not any(
         value in text for value in ("the-value-itself", "her-own-password", "of-the-environment")
@@ -339,10 +339,10 @@ def test_what_runs_on_hosts_reads_an_encrypted_file_like_a_plain_one(inv, write,
     write("database: the-value-itself\n")
     monkeypatch.setenv(PASSPHRASE_VARIABLE, PASSPHRASE)
     inv("secrets.encrypt")
-    assert load_configured().secret(DATABASE) == "the-value-itself"
+    assert CONTENTS.configured().secret(DATABASE) == "the-value-itself"
     monkeypatch.setenv(PASSPHRASE_VARIABLE, "another passphrase altogether")
     with pytest.raises(SettingsError, match="it is another passphrase, or the file was changed"):
-        load_configured().secret(DATABASE)
+        CONTENTS.configured().secret(DATABASE)
 
 
 def test_commands_are_shown_without_opening_the_passwords(call, inv, write, state, monkeypatch):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from fabfile.base import epel
-from fabfile.engine import steps
-from fabfile.engine.section import Facts
 from fabfile.postgres import install as postgres
 from fabfile.rabbitmq import install as rabbitmq
+from fabfile.shared.sources import Sources
+from runbook.declare import steps
+from runbook.declare.facts import Facts
 
 PGDG = "https://download.postgresql.org/pub/repos/yum"
 
@@ -70,7 +71,7 @@ def test_everything_is_signed(cluster):
 
 
 def test_the_major_version_of_postgresql_decides_its_repository(cluster):
-    assert cluster.sources.pgdg.of_major("16") == f"{PGDG}/16/redhat/rhel-$elmajor-$basearch"
+    assert cluster[Sources].pgdg.of_major("16") == f"{PGDG}/16/redhat/rhel-$elmajor-$basearch"
 
 
 def test_dnf_knows_the_release_before_it_reads_a_repository(cluster):

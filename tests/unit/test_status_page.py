@@ -8,15 +8,16 @@ import msgspec
 import pytest
 from support.status_of import picture, silent, well
 
-from fabfile.engine.errors import UsageError
-from fabfile.engine.probes import ERROR, Verdict
-from fabfile.engine.secrets import Mask
 from fabfile.operator.status import page
 from fabfile.operator.status.document import document
 from fabfile.operator.status.drawing import drawing
 from fabfile.operator.status.sightings import NOTHING, Sighting
 from fabfile.operator.status.tasks import writable
 from fabfile.postgres.members import MEMBER
+from runbook.declare.probes import ERROR, Verdict
+from runbook.errors import SettingsError, UsageError
+from runbook.secrets.private_file import write_private
+from runbook.secrets.vault import Mask
 
 HOSTILE = "<script>alert('x')</script> & \"quoted\""
 
@@ -138,8 +139,9 @@ def test_a_cluster_without_answers_is_drawn_as_well(cluster):
 def test_the_file_is_there_whole_or_not_at_all(tmp_path):
     file = tmp_path / "status.html"
     file.write_text("before")
-    page.write(file, "after")
+    write_private(file, b"after", mode=0o644)
     assert file.read_text() == "after"
+    assert file.stat().st_mode & 0o777 == 0o644
     assert list(tmp_path.iterdir()) == [file]
 
 
@@ -148,5 +150,6 @@ def test_a_file_that_cannot_be_written_is_told(tmp_path):
         writable(tmp_path / "none" / "status.html")
     with pytest.raises(UsageError, match="is a folder; name a file"):
         writable(tmp_path)
-    with pytest.raises(UsageError, match=r"status.html cannot be written: No such file"):
-        page.write(tmp_path / "none" / "status.html", "text")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match=r"status.html cannot be written: "):
+        write_private(tmp_path / "file" / "status.html", b"text")

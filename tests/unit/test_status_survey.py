@@ -10,13 +10,18 @@ from types import SimpleNamespace
 import pytest
 from fabric import Config
 
-from fabfile.engine.errors import UnreachableError
-from fabfile.engine.probes import OK, UNKNOWN, WARN, Cause, Finding, Verdict, probe, succeeds
-from fabfile.engine.run import Run
-from fabfile.engine.script import CHECK, Reader, compile_script, library
-from fabfile.engine.section import Fact, Section
-from fabfile.engine.survey import survey, together
-from fabfile.engine.transport import GRACE, Connections
+from fabfile import CONTENTS
+from fabfile.shared.roles import RABBITMQ
+from runbook.declare.facts import Fact
+from runbook.declare.library import library
+from runbook.declare.probes import OK, UNKNOWN, WARN, Cause, Finding, Verdict, probe, succeeds
+from runbook.declare.section import Section
+from runbook.errors import UnreachableError
+from runbook.execute.run import Run
+from runbook.execute.survey import cluster_checks, survey
+from runbook.results import CHECK
+from runbook.script import Reader, compile_script
+from runbook.ssh.transport import GRACE, Connections
 
 BROKEN = Cause("BROKEN", "something is lost")
 
@@ -51,22 +56,22 @@ def ask(cluster):
     """ask(section, …, off=[…]) -> what the survey found, and the shells that it used."""
 
     def go(*sections: Section, off=(), thorough=False) -> SimpleNamespace:
-        run = Run(cluster, None, None, None, None, SimpleNamespace(answer=lambda: None))
+        run = Run(CONTENTS, cluster, None, None, None, None, SimpleNamespace(answer=lambda: None))
         shells = Shells(off)
         run._connections = shells
         found = survey(run, sections, thorough)
-        found.judged += together(cluster, sections, found.facts)
+        found.findings += cluster_checks(cluster, sections, found.facts)
         return SimpleNamespace(found=found, shells=shells)
 
     return go
 
 
 def weighing(**options) -> Fact:
-    return Fact("weight", "rabbitmq", lambda cluster, host: "echo 3", int, "no scales", **options)
+    return Fact("weight", RABBITMQ, lambda cluster, host: "echo 3", int, "no scales", **options)
 
 
 def with_verdict(fact: Fact) -> Section:
-    section = Section("scales", on="rabbitmq", runbook="9", about="About scales.")
+    section = Section("scales", on=RABBITMQ, runbook="9", about="About scales.")
 
     @section.verdict(needs=[fact])
     def together(cluster, facts):
@@ -80,7 +85,7 @@ def with_verdict(fact: Fact) -> Section:
 
 
 def with_probes(*commands: str, **options) -> Section:
-    section = Section("questions", on="rabbitmq", runbook="9", about="About questions.")
+    section = Section("questions", on=RABBITMQ, runbook="9", about="About questions.")
 
     @section.check
     def check(host, cluster):
@@ -93,7 +98,7 @@ def with_probes(*commands: str, **options) -> Section:
 def test_facts_and_questions_of_all_sections_are_one_script_for_each_host(ask):
     answer = ask(with_verdict(weighing()), with_probes("true", "echo no; false"))
     assert answer.shells.scripts == {"mq1": 1, "mq2": 1, "mq3": 1}
-    judged = {(one.section, one.host, one.title): one for one in answer.found.judged}
+    judged = {(one.section, one.host, one.title): one for one in answer.found.findings}
     assert judged["questions", "mq2", "question 0"].verdict == Verdict(OK)
     wrong = judged["questions", "mq2", "question 1"]
     assert (wrong.verdict.sentence, wrong.fix, wrong.cause) == ("no", "mend it", BROKEN)
@@ -109,28 +114,28 @@ def test_a_host_takes_as_long_as_its_slowest_question(ask):
 
 def test_answers_stay_with_their_questions_whichever_is_faster(ask):
     found = ask(with_probes("sleep 0.4; echo slow; false", "echo fast; false")).found
-    said = [one.verdict.sentence for one in found.judged if one.host == "mq1"]
+    said = [one.verdict.sentence for one in found.findings if one.host == "mq1"]
     assert said == ["slow", "fast"]
 
 
 def test_an_answer_may_be_longer_than_a_pipe_holds(ask):
     found = ask(with_probes("head -c 300000 /dev/zero | tr '\\0' x; echo; echo end; false")).found
-    assert {one.verdict.sentence for one in found.judged} == {"end"}
+    assert {one.verdict.sentence for one in found.findings} == {"end"}
 
 
 def test_a_host_that_is_off_is_named_and_the_others_are_asked(ask):
     answer = ask(with_verdict(weighing()), with_probes("true"), off=["mq3"])
     assert list(answer.found.silent) == ["mq3"]
     assert answer.shells.dropped == ["mq3"]
-    assert {one.host for one in answer.found.judged} == {"mq1", "mq2", "cluster"}
-    [verdict] = [one.verdict for one in answer.found.judged if one.host == "cluster"]
+    assert {one.host for one in answer.found.findings} == {"mq1", "mq2", "cluster"}
+    [verdict] = [one.verdict for one in answer.found.findings if one.host == "cluster"]
     assert verdict == Verdict(WARN, "6 kg")
 
 
 def test_what_takes_long_is_asked_only_if_wanted(ask):
     sections = with_verdict(weighing(thorough=True)), with_probes("true", thorough=True)
-    assert ask(*sections).found.judged == []
-    assert len(ask(*sections, thorough=True).found.judged) == 4
+    assert ask(*sections).found.findings == []
+    assert len(ask(*sections, thorough=True).found.findings) == 4
 
 
 def test_what_is_timed_learns_when_it_was_asked(ask):
@@ -140,7 +145,7 @@ def test_what_is_timed_learns_when_it_was_asked(ask):
         seen.append(after - before)
         return float(text) - (before + after) / 2
 
-    fact = Fact("time", "rabbitmq", lambda c, h: "date +%s.%N", parse, "no clock", timed=True)
+    fact = Fact("time", RABBITMQ, lambda c, h: "date +%s.%N", parse, "no clock", timed=True)
     found = ask(with_verdict(fact), with_probes("sleep 1")).found
     assert all(abs(ahead) < 0.5 for ahead in found.facts.known(fact).values())
     assert max(seen) < 1, "the others are not asked in that time"
@@ -189,16 +194,16 @@ def test_a_section_without_hosts_is_left_out(ask):
     def together(cluster, facts):
         yield Finding("somebody is there", Verdict(WARN))
 
-    assert ask(section).found.judged == []
+    assert ask(section).found.findings == []
 
 
 def test_a_verdict_that_cannot_be_given_is_unknown(ask):
-    section = Section("odd", on="rabbitmq", runbook="9", about="About odd things.")
+    section = Section("odd", on=RABBITMQ, runbook="9", about="About odd things.")
 
     @section.verdict(needs=[])
     def together(cluster, facts):
         raise UnreachableError("there is nobody to judge.")
         yield
 
-    [one] = ask(section).found.judged
+    [one] = ask(section).found.findings
     assert one.verdict == Verdict(UNKNOWN, "there is nobody to judge.")

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from fabfile import vitals
-from fabfile.engine.probes import ERROR, OK, WARN
-from fabfile.engine.section import Facts
-from fabfile.vitals import TIME, VITALS, Clock, Disk, Vitals
+from fabfile.shared import vitals
+from fabfile.shared.vitals import TIME, VITALS, Clock, Disk, Vitals
+from runbook.declare.facts import Facts
+from runbook.declare.probes import ERROR, OK, WARN
 
 TEXT = """load 0.52 0.40 0.31 1/311 4242
 cpus 2
@@ -30,7 +30,7 @@ WELL = Vitals(0.4, 2, 4000, 3000, 86412, (Disk("/", 42),), True, (), "")
 def judged(cluster, clocks=(), **changed):
     everybody = {"sql1": WELL, "sql2": WELL, "sql3": replace(WELL, **changed)}
     times = {f"sql{n}": Clock(ahead, 0.05) for n, ahead in enumerate(clocks, 1)}
-    found = vitals.judged(cluster, Facts({VITALS: everybody, TIME: times}))
+    found = vitals.findings_of(cluster, Facts({VITALS: everybody, TIME: times}))
     return [one for one in found if one.verdict.level != OK]
 
 
@@ -71,7 +71,7 @@ def test_what_is_wrong_has_a_code_a_host_and_a_way_out(cluster, changed, code, l
     assert (one.cause.code, one.verdict.level, one.about) == (code, level, ("sql3",))
     assert "sql3" in one.verdict.sentence
     assert "sql3" in one.fix or one.fix.startswith("inv cluster.")
-    assert one.cause.costs
+    assert one.cause.impact
 
 
 def test_a_clock_that_is_off_is_told_from_the_others_and_not_from_ours(cluster):

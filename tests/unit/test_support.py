@@ -7,10 +7,11 @@ import tarfile
 
 import pytest
 
-from fabfile.engine.errors import SettingsError
-from fabfile.operator.evidence import FILES, files, limited, of, without_passwords
+from fabfile import CONTENTS
+from fabfile.operator.bundle import collected, files, limited, without_passwords
 from fabfile.operator.support import scrubbed, write
-from fabfile.postgres.chapter import AIRFLOW
+from fabfile.postgres.common import AIRFLOW
+from runbook.errors import SettingsError
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def test_what_does_not_stays():
 def test_known_passwords_go_wherever_they_are(cluster, monkeypatch):
     value = "an-odd-value-indeed"
     monkeypatch.setenv(AIRFLOW.variable, value)
-    clean = scrubbed({"a/log": f"odd {value} place", "b": value}, cluster)
+    clean = scrubbed({"a/log": f"odd {value} place", "b": value}, CONTENTS, cluster)
     assert value not in "".join(clean.values())
     assert clean["a/log"].startswith("odd ")
 
@@ -65,13 +66,16 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_a_server_is_asked_for_what_its_roles_have(cluster):
-    assert "/etc/haproxy/haproxy.cfg" in of(FILES, cluster.hosts["airflow"])
-    assert "/etc/haproxy/haproxy.cfg" not in of(FILES, cluster.hosts["sql1"])
-    assert "/etc/airflow/airflow.cfg" in of(FILES, cluster.hosts["worker1"])
+    def of(name: str) -> tuple[str, ...]:
+        return collected(CONTENTS, cluster.hosts[name], cluster).files
+
+    assert "/etc/haproxy/haproxy.cfg" in of("airflow")
+    assert "/etc/haproxy/haproxy.cfg" not in of("sql1")
+    assert "/etc/airflow/airflow.cfg" in of("worker1")
 
 
 def test_every_command_can_be_read_by_bash(cluster):
-    for fact in files(cluster, hours=2):
+    for fact in files(CONTENTS, hours=2):
         for host in cluster.hosts.values():
             done = subprocess.run(["bash", "-n"], input=fact.command(cluster, host), text=True)
             assert done.returncode == 0

@@ -12,8 +12,8 @@ from typing import Callable, Optional
 
 import msgspec
 
-from ...engine.errors import SettingsError
-from ...engine.private_file import write_private
+from runbook.errors import SettingsError
+from runbook.secrets.private_file import write_private
 
 
 class Place(msgspec.Struct, frozen=True):

@@ -5,26 +5,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Callable, Optional, TypeVar
+from typing import Any, Callable, Optional, TypeVar
 
-from ...engine.cluster import Cluster, Host
-from ...engine.entry import perhaps
-from ...engine.errors import FAILED, RunbookError, UsageError
-from ...engine.placeholders import Placeholders
-from ...engine.section import (
-    NOTHING_KNOWN,
-    ControllerTask,
-    Fact,
-    Facts,
-    ProcedureTask,
-    Section,
-    StepTask,
-    TableTask,
-    hosts_on,
-)
-from ...engine.typed import Look, Typed, alone, asked
+from runbook.declare.by_hand import Look, Typed, alone, asked
+from runbook.declare.facts import NOTHING_KNOWN, Fact, Facts, hosts_on
+from runbook.declare.placeholders import Placeholders
+from runbook.declare.section import Section
+from runbook.declare.work import ControllerTask, ProcedureTask, StepTask, TableTask
+from runbook.errors import FAILED, RunbookError, UsageError
+from runbook.inventory.cluster import Cluster, Host
+from runbook.inventory.entry import perhaps
 
-Gather = Callable[[Iterable[Fact], Sequence[Host]], Facts]
+Gather = Callable[[Iterable[Fact[Any]], Sequence[Host]], Facts]
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -120,7 +112,7 @@ class Author:
         self._cluster = cluster.with_vault(self._placeholders)
         self._hosts = hosts
         self._gather = gather
-        self._looked_up: set[Fact] = set()
+        self._looked_up: set[Fact[Any]] = set()
 
     def chapter(self, section: Section, task: str = "") -> Chapter:
         """A section, or one task of it."""
@@ -213,7 +205,7 @@ class Author:
         if work.by:
             yield f"On behalf of {', '.join(host.name for host in on)}."
 
-    def _lookups(self, needs: Sequence[Fact]) -> Iterator[Lookup]:
+    def _lookups(self, needs: Sequence[Fact[Any]]) -> Iterator[Lookup]:
         for fact in needs:
             on = hosts_on(fact.on, self._cluster)
             if fact in self._looked_up:
@@ -253,10 +245,8 @@ def wanted(sections: Sequence[Section], name: str) -> list[tuple[Section, str]]:
             return [(section, name)]
     tasks = [work.name for section in sections for work in section.work]
     known = [section.name for section in sections]
-    raise UsageError(
-        f"The runbook has no section {name}{perhaps(name, [*known, *tasks])}; "
-        f"there are {', '.join(known)}."
-    )
+    close = perhaps(name, [*known, *tasks])
+    raise UsageError(f"The runbook has no section {name}{close}; there are {', '.join(known)}.")
 
 
 def written(

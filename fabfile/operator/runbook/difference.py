@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ...engine.results import gravest
+from runbook.results import Status, gravest
+
 from .entries import RunEntries
 
 FAR = 2.0
@@ -13,6 +14,8 @@ FAR = 2.0
 
 SECONDS = 1.0
 """… and at least so many seconds more: then that is a difference."""
+
+STATUSES = {status.value for status in Status}
 
 ABSENT = "not there"
 FINE = "ok"
@@ -58,8 +61,8 @@ def outcomes(run: RunEntries) -> Outcomes:
             steps = {**steps, entry.text("step"): result}
             found[key] = Outcome(before.result, seconds, steps)
         else:
-            results = [one for one in (before.result, result) if one]
-            found[key] = Outcome(gravest(results), seconds + entry.seconds, steps)
+            results = [Status(one) for one in (before.result, result) if one in STATUSES]
+            found[key] = Outcome(str(gravest(results)), seconds + entry.seconds, steps)
     return found
 
 

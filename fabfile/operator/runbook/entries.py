@@ -10,9 +10,9 @@ from json import loads
 from pathlib import Path
 from typing import Any, Optional
 
-from ...engine.entry import perhaps
-from ...engine.errors import SettingsError, UsageError
-from ...engine.results import TOGETHER
+from runbook.declare.probes import CLUSTER_WIDE
+from runbook.errors import SettingsError, UsageError
+from runbook.inventory.entry import perhaps
 
 WRONG = {"failed", "unconvinced", "refused", "unreachable", "error"}
 """Results that `--failed` shows."""
@@ -165,7 +165,7 @@ class RunEntries:
     def hosts(self) -> list[str]:
         """Its hosts."""
         names = dict.fromkeys(one.text("host") for one in self.entries)
-        return [name for name in names if name not in ("", TOGETHER)]
+        return [name for name in names if name not in ("", CLUSTER_WIDE)]
 
     @property
     def seconds(self) -> float:

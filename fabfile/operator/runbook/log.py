@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from invoke import Context, task
 
-from ...engine.errors import UsageError
-from ...engine.session import in_sentences
+from runbook.errors import UsageError
+from runbook.execute.session import in_sentences
 
 if TYPE_CHECKING:
     from .entries import Entry, RunEntries
@@ -171,9 +171,9 @@ def _hosts(names: tuple[str, ...]) -> str:
 
 
 def _state() -> Path:
-    from ...engine.inventory import load_configured
+    from ..session import configured
 
-    return load_configured().state
+    return configured().state
 
 
 def _table(rows: list[list[Any]], headers: list[str]) -> None:

@@ -7,7 +7,7 @@ import stat
 import sys
 from typing import Protocol
 
-from ...engine.errors import UsageError
+from runbook.errors import UsageError
 
 QUIT = "q"
 ANSWERS = {"r": "run", "s": "skip", "d": "diff", "h": "shell", QUIT: "quit"}
@@ -30,7 +30,8 @@ class Console:
         self.at_terminal = sys.stdin.isatty()
         if not self.at_terminal and not _piped():
             raise UsageError(
-                "Nobody is there to answer: walk on a terminal, or pipe answers, a letter a line: "
+                "Answers needed, but stdin is not a terminal. Walk on a terminal, or pipe answers, "
+                "one letter per line: "
                 "printf 'd\\nr\\nq\\n' | inv runbook.walk hosts"
             )
 

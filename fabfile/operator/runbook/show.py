@@ -8,15 +8,17 @@ from typing import Any
 
 from invoke import Context, Exit, task
 
-from ...engine.errors import UNREACHABLE, UsageError
-from ...engine.session import in_sentences, session
+from runbook.errors import UNREACHABLE, UsageError
+from runbook.execute.session import in_sentences
+
+from ..session import session
 
 FORMATS = ("text", "markdown", "html")
 HELP = {
     "section": "a section, or one task of it; may stand alone (default: the whole runbook)",
     "host": "only what is typed there: sql1,@rabbitmq",
     "format": "text, which a root shell takes as it is; markdown; or html, one file",
-    "ask": "connect, and write what hangs on other servers' answers as they are now",
+    "ask": "connect, and write what depends on other servers' answers as they are now",
 }
 
 
@@ -31,11 +33,12 @@ def show(
     """
     if format not in FORMATS:
         raise UsageError(f"There is no format {format}; there are {', '.join(FORMATS)}.")
-    from ...engine.inventory import load_configured
-    from ...engine.run import Options
+    from runbook.execute.run import Options
+
+    from ..session import configured
 
     if not ask:
-        print(page(load_configured(), section, host, format), end="")
+        print(page(configured(), section, host, format), end="")
         return
     # What is said on the way is not part of the page.
     with redirect_stdout(sys.stderr), session(Options(hosts=host)) as run:
@@ -50,13 +53,14 @@ def show(
 
 def page(cluster: Any, section: str, host: str, format: str, gather: Any = None) -> str:
     """The runbook as text in one of the formats."""
-    from ... import SECTIONS
-    from ...engine.templates import render
-    from ...engine.typed import SHELL
+    from runbook.declare.by_hand import SHELL
+    from runbook.declare.templates import render
+
+    from ... import CONTENTS
     from .chapters import Author, written
 
     hosts = cluster.select(host) if host else list(cluster.hosts.values())
-    chapters = written(Author(cluster, hosts, gather), SECTIONS, section, hosts)
+    chapters = written(Author(cluster, hosts, gather), CONTENTS.sections, section, hosts)
     context = {
         "cluster": cluster,
         "chapters": chapters,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from invoke import Context, Exit, task
 
-from ...engine.session import in_sentences, session
+from runbook.execute.session import in_sentences
+
+from ..session import session
 
 HELP = {
     "section": "a section, or one task of it; may stand alone (default: the whole runbook)",
@@ -21,14 +23,15 @@ def walk(c: Context, section: str = "", host: str = "", afresh: bool = False) ->
     For each such step, a letter: r runs it, s skips it, d shows what would change, h opens a root
     shell there, q leaves. The next walk goes on at that place, also another person's.
     """
-    from ... import SECTIONS
-    from ...engine.run import Options
+    from runbook.execute.run import Options
+
+    from ... import CONTENTS
     from .bookmark import Bookmark, Walk
     from .chapters import wanted
     from .person import Console
     from .walker import Walker
 
-    sections = wanted(SECTIONS, section)
+    sections = wanted(CONTENTS.sections, section)
     person = Console()
     with session(Options(hosts=host)) as run:
         part = " on ".join(filter(None, [section or "all", host]))

@@ -8,20 +8,24 @@ from typing import Callable, Optional
 
 import msgspec
 
-from ...engine.cluster import Host
-from ...engine.errors import FAILED, UNREACHABLE, MissingFact, RunbookError, UsageError
-from ...engine.placeholders import Placeholders
-from ...engine.results import BROKEN, HostResult
-from ...engine.run import Run
-from ...engine.script import CHECK, DO, PLAN, StepResult
-from ...engine.section import ControllerTask, Facts, Section, StepTask, Work
-from ...engine.step import Step
-from ...engine.steps import not_noted
-from ...engine.typed import Typed, typed
+from runbook.declare.by_hand import Typed, typed
+from runbook.declare.facts import Facts
+from runbook.declare.placeholders import Placeholders
+from runbook.declare.section import Section
+from runbook.declare.step import Step
+from runbook.declare.steps import not_noted
+from runbook.declare.work import ControllerTask, StepTask, Work
+from runbook.errors import FAILED, UNREACHABLE, MissingFact, RunbookError, UsageError
+from runbook.execute.conversation import take
+from runbook.execute.run import Run
+from runbook.execute.tasks import perform
+from runbook.inventory.cluster import Host
+from runbook.results import BROKEN, CHECK, DO, PLAN, HostResult, Status, StepResult
+
 from .bookmark import Bookmark, Moved, Place, Walk
 from .person import QUIT, Person
 
-PENDING = {"differs", "refused", *BROKEN}
+PENDING = {Status.DIFFERS, Status.REFUSED, *BROKEN}
 """What a step is when it still has to be taken."""
 
 
@@ -140,7 +144,7 @@ class Walker:
     def _here(self, work: ControllerTask) -> None:
         """A task that works on this machine; nothing says whether it is needed."""
         while work.name not in self._bookmark.walk.done:
-            self._say(f"\n{work.name}, on this machine: {_first_line(work.doc)}")
+            self._say(f"\n{work.name}, on this machine: {work.summary}")
             answer = self._person.choose("rsq")
             if answer == QUIT:
                 raise Quit
@@ -150,7 +154,7 @@ class Walker:
 
     def _performed(self, work: ControllerTask) -> bool:
         try:
-            fine = self._run.perform(work, {})
+            fine = perform(self._run, work, {})
         except RunbookError as error:
             self._say(str(error))
             fine = False
@@ -203,7 +207,7 @@ class Walker:
 
         def judge(host: Host) -> tuple[HostResult, Optional[Pending]]:
             own = left(host)
-            result = self._run.take(work.name, host, own, CHECK, work.bootstrap)
+            result = take(self._run, work.name, host, own, CHECK, work.bootstrap)
             for part in result.parts:
                 if part.status in PENDING:
                     step = own[part.index]
@@ -218,7 +222,7 @@ class Walker:
         return {found.host.name: found for _, found in judged if found}
 
     def _note_trouble(self, result: HostResult) -> None:
-        if result.status == "unreachable":
+        if result.status is Status.UNREACHABLE:
             self._lost.add(result.host)
             self._run.conclude(result)
             self._say(f"\n{result.sentence} It is left out of this walk.")
@@ -265,26 +269,26 @@ class Walker:
         if len(lines) > SHOWN:
             task = where.partition(" ")[0]
             self._say(f"… {len(lines) - SHOWN} lines more: inv runbook.show {task} --ask")
-        for line in pending.found.output:
+        for line in pending.found.lines:
             self._say(f"    {self._placeholders.shown(line)}")
 
     def _take(self, work: StepTask, group: list[Pending]) -> None:
         steps = {one.host.name: one.step for one in group}
         hosts = [one.host for one in group]
         report = self._run.report
-        report.task_begins(work.name, group[0].step.title, hosts, DO)
+        self._run.begin(work.name, group[0].step.title, hosts, DO)
         results = self._run.each(
             hosts,
-            lambda host: self._run.take(work.name, host, [steps[host.name]], DO, work.bootstrap),
+            lambda host: take(self._run, work.name, host, [steps[host.name]], DO, work.bootstrap),
         )
         report.task_ends()
         for result in results:
-            result.again = "answer r once more"
+            result.rerun = "answer r once more"
         report.failures(results)
         for result in results:
             key = (work.name, result.host)
             (self._wrong.discard if result.fine else self._wrong.add)(key)
-            if result.status == "unreachable":
+            if result.status is Status.UNREACHABLE:
                 self._lost.add(result.host)
                 self._say(f"{result.host} is left out of this walk; the next one asks it again.")
 
@@ -302,7 +306,7 @@ class Walker:
         steps = {one.host.name: replace(one.step, notify=(), clears=()) for one in group}
         results = self._run.parallel(
             [one.host for one in group],
-            lambda host: self._run.take(work.name, host, [steps[host.name]], PLAN, work.bootstrap),
+            lambda host: take(self._run, work.name, host, [steps[host.name]], PLAN, work.bootstrap),
         )
         self._run.report.close()
         for result in results:
@@ -345,7 +349,3 @@ def _works(section: Section, task: str) -> list[Work]:
     if not isinstance(work, (StepTask, ControllerTask)):
         raise UsageError(f"{task} has no steps of its own to walk through; run it: fab {task}")
     return [work]
-
-
-def _first_line(doc: str) -> str:
-    return doc.partition("\n")[0]

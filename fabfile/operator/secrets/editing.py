@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Optional
 
-from ...engine.errors import RunbookError, SettingsError
-from ...engine.secrets import understood
+from runbook.errors import RunbookError, SettingsError
+from runbook.secrets.vault import understood
 
 MEMORY = Path("/dev/shm")
 ENDING = (signal.SIGTERM, signal.SIGHUP)

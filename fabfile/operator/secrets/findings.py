@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...engine.cluster import Cluster
-from ...engine.sealed import kind
-from ...engine.secrets import Secret
+from runbook.inventory.cluster import Cluster
+from runbook.secrets.sealed import kind
+from runbook.secrets.vault import Secret
+
 from .needed import declared, needed
 
 COMMON = {
@@ -26,7 +27,7 @@ FEWEST_DIFFERENT = 5
 
 @dataclass(frozen=True)
 class Wrong:
-    """Something to mend: what it is about, what is wrong, and what to do."""
+    """Something to fix: what it is about, what is wrong, and what to do."""
 
     about: str
     sentence: str

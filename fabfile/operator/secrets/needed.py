@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from json import loads
 
-from ... import SECTIONS
-from ...engine.cluster import Cluster
-from ...engine.secrets import Secret
-from ...engine.section import Section
+from runbook.declare.facts import hosts_on
+from runbook.declare.section import Section
+from runbook.inventory.cluster import Cluster
+from runbook.secrets.vault import Secret
+
+from ... import CONTENTS
 
 
 def needed(cluster: Cluster) -> list[Secret]:
     """The passwords of the sections that are for any host; not those that come and go."""
     return [
         secret
-        for section in SECTIONS
+        for section in CONTENTS.sections
         if _hosts(section, cluster)
         for secret in section.secrets
         if not secret.passing and not secret.family
@@ -23,12 +25,12 @@ def needed(cluster: Cluster) -> list[Secret]:
 
 def declared() -> list[Secret]:
     """All passwords of all sections, also those that come and go, and families of them."""
-    return [secret for section in SECTIONS for secret in section.secrets]
+    return [secret for section in CONTENTS.sections for secret in section.secrets]
 
 
 def first_run(cluster: Cluster) -> bool:
     """Whether the journal knows of no change that may have taken a password to a server."""
-    with_secrets = {section.name for section in SECTIONS if section.secrets}
+    with_secrets = {section.name for section in CONTENTS.sections if section.secrets}
     try:
         lines = (cluster.state / "journal.jsonl").read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
@@ -48,4 +50,4 @@ def _changed(line: str, sections: set[str]) -> bool:
 
 
 def _hosts(section: Section, cluster: Cluster) -> bool:
-    return bool(cluster.group(section.on) if isinstance(section.on, str) else section.on(cluster))
+    return bool(hosts_on(section.on, cluster))

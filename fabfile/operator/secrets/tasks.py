@@ -10,13 +10,15 @@ from typing import Optional
 
 from invoke import Collection, Context, task
 
-from ...engine.cluster import Cluster
-from ...engine.entry import perhaps
-from ...engine.errors import FAILED, RunbookError, SettingsError, UsageError
-from ...engine.inventory import load_configured
-from ...engine.sealed import SHORTEST_PASSPHRASE, KeyFile, Opener, Passphrase
-from ...engine.secrets import KEY_VARIABLE, PASSPHRASE_VARIABLE
-from ...engine.session import in_sentences
+from runbook.errors import FAILED, RunbookError, SettingsError, UsageError
+from runbook.execute.session import in_sentences
+from runbook.inventory.cluster import Cluster
+from runbook.inventory.entry import perhaps
+from runbook.output.prompt import confirmed
+from runbook.secrets.sealed import SHORTEST_PASSPHRASE, KeyFile, Opener, Passphrase
+from runbook.secrets.vault import KEY_VARIABLE, PASSPHRASE_VARIABLE
+
+from ..session import configured
 from . import editing, findings
 from .needed import first_run, needed
 
@@ -25,7 +27,7 @@ from .needed import first_run, needed
 @in_sentences
 def generate(c: Context, i_know: bool = False) -> None:
     """Make up the passwords that are missing, and say their names."""
-    cluster = load_configured()
+    cluster = configured()
     vault = cluster.vault
     if not vault.file.exists() and not first_run(cluster) and not i_know:
         raise SettingsError(
@@ -36,7 +38,7 @@ def generate(c: Context, i_know: bool = False) -> None:
         vault.get(secret)
     names = vault.keep()
     if names:
-        print(f"made up and kept in {vault.file}: {', '.join(names)}")
+        print(f"generated and kept in {vault.file}: {', '.join(names)}")
         print("Back that file up, where only you can read it.")
     else:
         print(f"{vault.file} lacks nothing.")
@@ -46,14 +48,10 @@ def generate(c: Context, i_know: bool = False) -> None:
 @in_sentences
 def show(c: Context, name: str, yes: bool = False) -> None:
     """Show one password on this screen. Asks first."""
-    cluster = load_configured()
+    cluster = configured()
     value = _value(cluster, name)
-    if not yes:
-        if not sys.stdin.isatty():
-            raise UsageError("Nobody is there to answer: run it on a terminal, or say --yes.")
-        print(f"{name} will be readable on this screen. Go on? [yes/no] ", end="", file=sys.stderr)
-        if sys.stdin.readline().strip() != "yes":
-            raise RunbookError("Nothing was shown.")
+    if not yes and not confirmed(f"{name} will be readable on this screen. Go on?"):
+        raise RunbookError("Nothing was shown.")
     print(value)
 
 
@@ -65,7 +63,7 @@ def _value(cluster: Cluster, name: str) -> str:
     if name in kept:
         return kept[name]
     if name in declared:
-        raise SettingsError(f"{name} has not been made up yet: inv secrets.generate")
+        raise SettingsError(f"{name} has not been generated yet: inv secrets.generate")
     known = sorted({*kept, *declared})
     raise UsageError(f"There is no password {name}{perhaps(name, known)}; `inv secrets.list`.")
 
@@ -76,11 +74,11 @@ def list_(c: Context) -> None:
     """Show which passwords there are, what each is for, and where it comes from."""
     from tabulate import tabulate
 
-    cluster = load_configured()
+    cluster = configured()
     kept = cluster.vault.everything()
     rows = []
     for secret in needed(cluster):
-        where = cluster.vault.file.name if secret.name in kept else "not made up yet"
+        where = cluster.vault.file.name if secret.name in kept else "not generated yet"
         origin = secret.variable if environ.get(secret.variable) else where
         rows.append((secret.name, secret.about, origin))
     declared = {row[0] for row in rows}
@@ -96,12 +94,12 @@ def list_(c: Context) -> None:
 @in_sentences
 def check(c: Context) -> None:
     """Judge the passwords and their file: weak, shared, open to others, in git."""
-    cluster = load_configured()
+    cluster = configured()
     found = list(findings.all_of(cluster))
     for finding in found:
         print(f"{finding.about}: {finding.sentence}\n    {finding.fix}")
     if found:
-        print(f"{len(found)} to mend.")
+        print(f"{len(found)} to fix.")
         sys.exit(FAILED)
     how = f"encrypted with a {cluster.vault.sealed_by.about}" if cluster.vault.sealed_by else "0600"
     print(f"{cluster.vault.file.name} is fine: {len(cluster.vault.everything())} passwords, {how}.")
@@ -114,7 +112,7 @@ def edit(c: Context) -> None:
 
     The text lies in a file of its own, in memory where there is /dev/shm, and goes afterwards.
     """
-    vault = load_configured().vault
+    vault = configured().vault
     before = vault.text()
     after = editing.edited(before, vault.file)
     changes = editing.changes(before, after, vault.file)
@@ -132,7 +130,7 @@ def encrypt(c: Context, key: Optional[str] = None) -> None:
 
     The passphrase is RUNBOOK_SECRETS_PASSPHRASE, or asked for. `fab` and `inv` find it there, too.
     """
-    vault = load_configured().vault
+    vault = configured().vault
     vault.text()  # opened, and so understood, before anything is made
     opener = _new_opener(key or environ.get(KEY_VARIABLE), again=bool(vault.sealed_by))
     if isinstance(opener, KeyFile) and not opener.file.exists():
@@ -176,7 +174,7 @@ def _typed_twice() -> str:
 @in_sentences
 def decrypt(c: Context) -> None:
     """Write secrets.yaml as plain text again, for its owner only."""
-    vault = load_configured().vault
+    vault = configured().vault
     vault.text()
     if not vault.sealed_by:
         raise UsageError(f"{vault.file} is not encrypted.")

@@ -7,7 +7,7 @@ from typing import Any
 
 from .picture import Picture, Server
 
-FORMAT = 2
+FORMAT = 3
 """Raised when something that is there goes or changes its meaning; what is added does not count."""
 
 
@@ -24,7 +24,7 @@ def document(picture: Picture) -> dict[str, Any]:
         "parts": [
             {
                 "name": part.name,
-                "status": part.level.upper(),
+                "status": str(part.level).upper(),
                 "now": part.now,
                 "redundancy": part.redundancy,
             }
@@ -33,12 +33,12 @@ def document(picture: Picture) -> dict[str, Any]:
         "problems": [
             {
                 "code": one.code,
-                "status": one.level.upper(),
+                "status": str(one.level).upper(),
                 "part": one.part,
                 "hosts": list(one.hosts),
                 "says": list(one.says),
-                "costs": one.costs,
-                "mend": list(one.mend),
+                "impact": one.impact,
+                "fix": list(one.fix),
                 "follows": list(one.follows),
             }
             for one in picture.problems
@@ -49,11 +49,11 @@ def document(picture: Picture) -> dict[str, Any]:
                 "section": one.section,
                 "host": one.host,
                 "title": one.title,
-                "status": one.verdict.level.upper(),
+                "status": str(one.level).upper(),
                 "says": one.verdict.sentence,
-                "code": one.cause.code if one.cause and one.verdict.level != "ok" else "",
+                "code": one.cause.code if one.cause and one.level != "ok" else "",
             }
-            for one in picture.survey.judged
+            for one in picture.survey.findings
         ],
     }
 

@@ -5,24 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ... import keepalived
-from ...engine.cluster import Cluster, Host, Vip
-from ...haproxy.chapter import NETWORK as PROXY_NETWORK
-from ...nfs.chapter import NETWORK as SHARE_NETWORK
-from ...nfs.state import SERVER
-from ...postgres.members import MEMBER, Member
-from ...rabbitmq.nodes import STATE
+from runbook.declare.operations import Arrow
+from runbook.inventory.cluster import Vip
+from runbook.inventory.schema import Tier
+
 from .picture import Picture, Server
 
-TIERS = (
-    ("entry, schedulers, web", ("haproxy", "scheduler", "webserver", "flower", "triggerer")),
-    ("workers and files", ("worker", "nfs", "dag-processor")),
-    ("message queue and targets", ("rabbitmq", "target")),
-    ("database", ("postgres",)),
-)
-"""Top to bottom; a host is in the first tier that has one of its roles."""
-
-NETWORKS = {"haproxy": PROXY_NETWORK, "nfs": SHARE_NETWORK}
 WIDTH, HEIGHT, GAP, EACH_ROW = 208, 84, 22, 5
 MARGIN, BETWEEN = 20, 64
 
@@ -48,8 +36,8 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Arrow:
-    """From one box to another; `kind` is holds, may-hold, writes, copies or tasks."""
+class Curve:
+    """An arrow as it is drawn; `kind` is holds, may-hold, writes, copies or tasks."""
 
     kind: str
     path: str
@@ -65,80 +53,53 @@ class Drawing:
     tiers: list[tuple[str, int]] = field(default_factory=list)
     hosts: dict[str, Box] = field(default_factory=dict)
     vips: list[Box] = field(default_factory=list)
-    arrows: list[Arrow] = field(default_factory=list)
+    arrows: list[Curve] = field(default_factory=list)
 
 
 def drawing(picture: Picture) -> Drawing:
     """Places and arrows for everything that the picture has."""
     cluster = picture.cluster
     drawn = Drawing()
-    servers = {server.host.name: server for server in picture.servers}
     badges = standing(picture)
-    tiers = {
-        title: [server for server in servers.values() if tier_of(server.host) == title]
-        for title, _ in TIERS
-    }
-    widest = min(EACH_ROW, max(len(row) for row in tiers.values()))
+    rows = tiers(picture)
+    widest = min(EACH_ROW, max(len(servers) for servers in rows.values()))
     y = MARGIN + 20
-    for title, roles in TIERS:
-        everybody = tiers[title]
-        if not everybody:
-            continue
-        drawn.tiers.append((title, y - 8))
-        for start in range(0, len(everybody), EACH_ROW):
-            row = everybody[start : start + EACH_ROW]
+    for tier, servers in rows.items():
+        drawn.tiers.append((tier.title, y - 8))
+        for start in range(0, len(servers), EACH_ROW):
+            row = servers[start : start + EACH_ROW]
             left = MARGIN + (widest - len(row)) * (WIDTH + GAP) // 2
             for column, server in enumerate(row):
                 name = server.host.name
                 x = left + column * (WIDTH + GAP)
-                drawn.hosts[name] = _host(server, x, y, tuple(badges.get(name, ())))
+                drawn.hosts[name] = _host(server, x, y, tuple(badges[name]))
             y += HEIGHT + GAP
         y += BETWEEN - GAP
-        for vip in cluster.vips.values():
-            if vip.role in roles:
-                drawn.vips.append(_vip(picture, vip, drawn, y))
-        y += BETWEEN if any(vip.role in roles for vip in cluster.vips.values()) else 0
+        vips = [vip for vip in cluster.vips.values() if cluster.role(vip.role).tier == tier]
+        drawn.vips += [_vip(picture, vip, drawn, y) for vip in vips]
+        y += BETWEEN if vips else 0
     drawn.width = 2 * MARGIN + max((box.x + box.width for box in drawn.hosts.values()), default=0)
     drawn.height = y
-    drawn.arrows = list(_arrows(picture, drawn))
+    drawn.arrows = list(_curves(picture, drawn))
     return drawn
 
 
-def tier_of(host: Host) -> str:
-    """The tier that a host is drawn in."""
-    return next((title for title, roles in TIERS if set(roles) & set(host.roles)), TIERS[1][0])
+def tiers(picture: Picture) -> dict[Tier, list[Server]]:
+    """The rows, top to bottom; a host is in the topmost one of its roles."""
+    found: dict[Tier, list[Server]] = {}
+    for server in picture.servers:
+        roles = picture.cluster.roles_of(server.host)
+        found.setdefault(min(role.tier for role in roles), []).append(server)
+    return dict(sorted(found.items()))
 
 
 def standing(picture: Picture) -> dict[str, list[str]]:
-    """Who leads, follows, is active, holds an address."""
-    cluster, facts = picture.cluster, picture.survey.facts
-    said: dict[str, list[str]] = {name: [] for name in cluster.hosts}
-    for vip in cluster.vips.values():
-        for name in holding(picture, vip):
-            said[name].append(vip.name)
-    known: dict[str, Member] = facts.known(MEMBER)
-    for name, member in known.items():
-        said[name].append("leader" if member.primary else member.role.replace("_", " "))
-    for name, server in facts.known(SERVER).items():
-        if server.copying != "active":
-            said[name].append("standby" if server.fit else "not up to date")
-    states = list(facts.known(STATE).values())
-    for queue in states[0].quorum_queues if states else ():
-        leader = str(queue.get("leader", "")).partition("@")[2]
-        if leader in said:
-            said[leader].append(f"leads {queue['name']}")
+    """What the sections say of each host: who leads, follows, is active, holds an address."""
+    said: dict[str, list[str]] = {name: [] for name in picture.cluster.hosts}
+    for marks in picture.marks:
+        for name, badges in marks.badges.items():
+            said.get(name, []).extend(badges)
     return said
-
-
-def holding(picture: Picture, vip: Vip) -> list[str]:
-    """The members that hold an address, as far as that is known."""
-    network = NETWORKS.get(vip.role)
-    if not network:
-        return []
-    facts, cluster = picture.survey.facts, picture.cluster
-    found = [host.name for host in keepalived.holders(cluster, vip, facts, network)]
-    unseen = keepalived.heard_holding(cluster, vip, facts, network)
-    return found or [name for name in [unseen] if name]
 
 
 def _host(server: Server, x: int, y: int, badges: tuple[str, ...]) -> Box:
@@ -152,51 +113,27 @@ def _vip(picture: Picture, vip: Vip, drawn: Drawing, y: int) -> Box:
     """An address, below its members."""
     members = [drawn.hosts[name] for name in vip.members if name in drawn.hosts]
     middle = sum(box.middle for box in members) // len(members)
-    state = "up" if len(holding(picture, vip)) == 1 else "down"
+    held = [arrow for arrow in _all(picture) if arrow.kind == "holds" and arrow.end == vip.name]
+    state = "up" if len(held) == 1 else "down"
     return Box(vip.name, vip.address, state, middle - WIDTH // 2, y - 40, WIDTH, 40)
 
 
-def _arrows(picture: Picture, drawn: Drawing) -> Iterator[Arrow]:
-    cluster, facts = picture.cluster, picture.survey.facts
-    for box in drawn.vips:
-        vip = cluster.vips[box.name]
-        held = holding(picture, vip)
-        for name in vip.members:
-            kind = "holds" if name in held else "may-hold"
-            about = f"{vip.name} is on {name}" if name in held else f"{name} may hold {vip.name}"
-            yield Arrow(kind, _down(drawn.hosts[name], box), about)
-    known: dict[str, Member] = facts.known(MEMBER)
-    leader = next((name for name, member in known.items() if member.primary), "")
-    entry = next((box for box in drawn.vips if cluster.vips[box.name].role == "haproxy"), None)
-    if leader and entry:
-        yield Arrow("writes", _down(entry, drawn.hosts[leader]), f"writes go to {leader}")
-    for name, member in known.items():
-        if leader and not member.primary and member.healthy:
-            yield Arrow("copies", _beside(drawn, leader, name), f"{name} follows {leader}")
-    yield from _files(picture, drawn)
-    yield from _tasks(cluster, drawn)
+def _all(picture: Picture) -> list[Arrow]:
+    return [arrow for marks in picture.marks for arrow in marks.arrows]
 
 
-def _files(picture: Picture, drawn: Drawing) -> Iterator[Arrow]:
-    servers = picture.survey.facts.known(SERVER)
-    active = [name for name, server in servers.items() if server.copying == "active"]
-    for source in active:
-        for name in servers:
-            if name not in active:
-                yield Arrow("copies", _beside(drawn, source, name), f"{source} copies to {name}")
-
-
-def _tasks(cluster: Cluster, drawn: Drawing) -> Iterator[Arrow]:
-    """Tasks come from the queue to workers, and reach targets from there."""
-    nodes, workers = cluster.group("rabbitmq"), cluster.group("worker")
-    for worker in workers:
-        if nodes:
-            middle = drawn.hosts[nodes[len(nodes) // 2].name]
-            about = f"{worker.name} takes tasks from the queue"
-            yield Arrow("tasks", _up(middle, drawn.hosts[worker.name]), about)
-        for target in cluster.group("target"):
-            about = f"tasks of {worker.name} reach {target.name}"
-            yield Arrow("tasks", _down(drawn.hosts[worker.name], drawn.hosts[target.name]), about)
+def _curves(picture: Picture, drawn: Drawing) -> Iterator[Curve]:
+    """Arrows between boxes that are there: down, up, or below a row."""
+    boxes = {**drawn.hosts, **{box.name: box for box in drawn.vips}}
+    for arrow in _all(picture):
+        if arrow.start not in boxes or arrow.end not in boxes:
+            continue
+        start, end = boxes[arrow.start], boxes[arrow.end]
+        if arrow.kind == "copies":
+            path = _below(start, end)
+        else:
+            path = _down(start, end) if start.y < end.y else _up(start, end)
+        yield Curve(arrow.kind, path, arrow.about)
 
 
 def _down(start: Box, end: Box) -> str:
@@ -212,9 +149,8 @@ def _curve(x: int, y: int, to_x: int, to_y: int) -> str:
     return f"M {x} {y} C {x} {bend}, {to_x} {bend}, {to_x} {to_y}"
 
 
-def _beside(drawn: Drawing, start: str, end: str) -> str:
+def _below(one: Box, other: Box) -> str:
     """An arc below a row, from one host to another."""
-    one, other = drawn.hosts[start], drawn.hosts[end]
     low = max(one.y, other.y) + HEIGHT + 30
     x, y, to_x, to_y = one.middle, one.y + HEIGHT, other.middle, other.y + HEIGHT
     return f"M {x} {y} C {x} {low}, {to_x} {low}, {to_x} {to_y}"

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ... import airflow, base, haproxy, nfs, postgres, rabbitmq, systemd
-from ...engine.cluster import Cluster
-from ...engine.errors import AccessError
-from ...engine.probes import Cause
-from ...engine.section import Section
-from ...engine.survey import Survey, survey, together, used
-from ...vitals import VITALS, apart
-from .lines import LINES
+from runbook.declare.contents import Contents
+from runbook.declare.facts import Facts
+from runbook.declare.probes import Cause, Finding
+from runbook.declare.section import Section
+from runbook.errors import AccessError
+from runbook.execute.survey import Survey, cluster_checks, survey, used
+from runbook.inventory.cluster import Cluster
+
+from ...shared.vitals import VITALS, apart
 from .picture import (
     STATES,
     Part,
     Picture,
+    Problem,
     Server,
     gone,
     level_of,
-    part_of,
     problems,
     redundancy,
     silences,
@@ -29,46 +31,59 @@ from .picture import (
 from .sightings import Sighting, sightings
 
 if TYPE_CHECKING:
-    from ...engine.run import Run
-
-SECTIONS: tuple[Section, ...] = (
-    base.section,
-    postgres.section,
-    rabbitmq.section,
-    nfs.section,
-    haproxy.section,
-    airflow.section,
-    systemd.section,
-)
+    from runbook.execute.run import Run
 
 
 def look(run: Run, thorough: bool = False) -> Picture:
     """How the cluster is now. `thorough`: also what takes long, as the checks ask it."""
     began, when = time.monotonic(), time.time()
-    found = survey(run, SECTIONS, thorough)
+    found = survey(run, with_status(run.contents), thorough)
     missing = [name for name, why in found.silent.items() if not isinstance(why, AccessError)]
     seen = sightings(run, missing)
-    return drawn(run.cluster, found, seen, when, time.monotonic() - began)
+    return drawn(run.contents, run.cluster, found, seen, when, time.monotonic() - began)
+
+
+def with_status(contents: Contents) -> list[Section]:
+    """The sections that a status has a line for."""
+    return [section for section in contents.sections if section.line]
 
 
 def drawn(
-    cluster: Cluster, found: Survey, seen: dict[str, Sighting], when: float, seconds: float
+    contents: Contents,
+    cluster: Cluster,
+    found: Survey,
+    seen: dict[str, Sighting],
+    when: float,
+    seconds: float,
 ) -> Picture:
     """The picture of what was found; pure."""
     silent = silences(cluster, found, seen)
     facts = found.facts.without(gone(silent))
-    found = replace(found, facts=facts, judged=[*found.judged, *together(cluster, SECTIONS, facts)])
-    wrong = problems(found.judged, silent, cluster)
+    sections = with_status(contents)
+    findings = [*found.findings, *cluster_checks(cluster, sections, facts)]
+    found = replace(found, facts=facts, findings=findings)
+    wrong = problems(findings, silent, cluster, {one.name: one.label for one in sections})
     parts = [
-        Part(
-            part_of(section.name),
-            level_of(section.name, found.judged, wrong, set(silent)),
-            LINES[section.name](cluster, facts, found.judged),
-            redundancy(section.name, found.judged),
-        )
-        for section in used(SECTIONS, cluster)
+        part(section, cluster, facts, findings, wrong, set(silent))
+        for section in used(sections, cluster)
     ]
-    return Picture(cluster, found, when, seconds, parts, wrong, servers(cluster, found, silent))
+    marks = [section.marks(cluster, facts) for section in sections if section.marks]
+    hosts = servers(cluster, found, silent)
+    return Picture(cluster, found, when, seconds, parts, wrong, hosts, marks)
+
+
+def part(
+    section: Section,
+    cluster: Cluster,
+    facts: Facts,
+    findings: Sequence[Finding],
+    wrong: Sequence[Problem],
+    silent: set[str],
+) -> Part:
+    """A section's line: its level, how it is now, what it survives."""
+    own = [one for one in findings if one.section == section.name]
+    line = section.line(cluster, facts, own) if section.line else ""
+    return Part(section.label, level_of(section.label, own, wrong, silent), line, redundancy(own))
 
 
 def servers(cluster: Cluster, found: Survey, silent: dict[str, tuple[Cause, str]]) -> list[Server]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
-from ...engine.cluster import Cluster, Host
-from ...engine.errors import AccessError, RunbookError
-from ...engine.probes import ERROR, OK, REDUNDANCY, UNKNOWN, WARN, Cause
-from ...engine.results import TOGETHER
-from ...engine.survey import Judged, Survey
-from ...vitals import Vitals
+from runbook.declare.operations import Marks
+from runbook.declare.probes import CLUSTER_WIDE, ERROR, OK, UNKNOWN, WARN, Cause, Finding, Level
+from runbook.errors import AccessError, RunbookError
+from runbook.execute.survey import Survey
+from runbook.inventory.cluster import Cluster, Host
+
+from ...shared.vitals import Vitals
 from .sightings import NETWORK, SSH, Sighting
 
 EXIT = {OK: 0, WARN: 1, ERROR: 2}
@@ -19,51 +20,26 @@ UNREACHABLE_EXIT = 3
 
 DOWN = Cause("HOST_DOWN", "")
 HANGS = Cause("HOST_HANGS", "")
-UNREACHABLE = Cause(
-    "HOST_UNREACHABLE", "nobody can say from here how it is; it may well be at work"
-)
-NO_ACCESS = Cause("HOST_NO_ACCESS", "it runs, and nobody can say how it is")
-ODD = Cause("ANSWER_ODD", "what it means cannot be said")
+UNREACHABLE = Cause("HOST_UNREACHABLE", "unknown; the host may be running")
+NO_ACCESS = Cause("HOST_NO_ACCESS", "unknown; the host is running")
+ODD = Cause("ANSWER_ODD", "unknown; the answer could not be read")
+
+CAUSES = (DOWN, HANGS, UNREACHABLE, NO_ACCESS)
 
 STATES = {DOWN: "down", HANGS: "hangs", UNREACHABLE: "unreachable", NO_ACCESS: "refuses"}
-
-NAMES = {
-    "haproxy": "HAProxy server",
-    "flower": "Flower",
-    "postgres": "database server",
-    "rabbitmq": "queue node",
-    "nfs": "NFS server",
-    "dag-processor": "DAG processor",
-}
-"""What a host of a role is called, where the role's own name does not say it."""
-
-NONE_LEFT = {
-    "scheduler": "no DAG run starts",
-    "triggerer": "deferred tasks wait",
-    "webserver": "there is no web UI",
-    "worker": "no task runs",
-    "flower": "nobody can watch the workers there",
-    "target": "tasks that reach it by SSH fail",
-    "haproxy": "nobody reaches database and web UI",
-    "postgres": "nothing can be written",
-    "rabbitmq": "no task is handed out",
-    "nfs": "DAGs cannot be read",
-    "dag-processor": "changed DAGs are not taken up",
-}
-"""What it means if no host of a role is left."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: its code, the hosts, what it costs, what mends it, what follows."""
+    """One thing that is wrong: its code, the hosts, its impact, the fix, what follows from it."""
 
     code: str
-    level: str
+    level: Level
     part: str
     hosts: tuple[str, ...]
     says: tuple[str, ...]
-    costs: str
-    mend: tuple[str, ...]
+    impact: str
+    fix: tuple[str, ...]
     follows: tuple[str, ...] = ()
 
 
@@ -72,7 +48,7 @@ class Part:
     """One subsystem: its word, what it does now, and what may fail next without an outage."""
 
     name: str
-    level: str
+    level: Level
     now: str
     redundancy: str
 
@@ -90,7 +66,7 @@ class Server:
 
 @dataclass
 class Picture:
-    """All that a status says; `judged` is every question behind it."""
+    """All that a status says; `survey` has every finding behind it."""
 
     cluster: Cluster
     survey: Survey
@@ -99,9 +75,10 @@ class Picture:
     parts: list[Part] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     servers: list[Server] = field(default_factory=list)
+    marks: list[Marks] = field(default_factory=list)
 
     @property
-    def level(self) -> str:
+    def level(self) -> Level:
         """The gravest of the parts and problems: ok, warn or error."""
         return gravest(
             [*(part.level for part in self.parts), *(one.level for one in self.problems)]
@@ -110,7 +87,7 @@ class Picture:
     @property
     def word(self) -> str:
         """OK, WARN or ERROR."""
-        return self.level.upper()
+        return str(self.level).upper()
 
     @property
     def exit_code(self) -> int:
@@ -122,7 +99,7 @@ class Picture:
         return UNREACHABLE_EXIT if unasked else EXIT[self.level]
 
 
-def gravest(levels: Iterable[str]) -> str:
+def gravest(levels: Iterable[Level]) -> Level:
     """The gravest level; what is unknown is worth a warning."""
     found = set(levels)
     return ERROR if ERROR in found else WARN if found & {WARN, UNKNOWN} else OK
@@ -177,7 +154,7 @@ def host_problem(
         "hosts",
         (host.name,),
         (sentence if sentence.startswith(host.name) else f"{host.name}: {sentence}",),
-        left(host, cluster, away) if known else kind.costs,
+        left(host, cluster, away) if known else kind.impact,
         (way_back(host, kind, cluster),),
         tuple(dict.fromkeys(follows)),
     )
@@ -186,14 +163,13 @@ def host_problem(
 def left(host: Host, cluster: Cluster, away: frozenset[str]) -> str:
     """How many of its kind are left, for each of its roles."""
     told = []
-    for role in host.roles:
+    for role in cluster.roles_of(host):
         everybody = cluster.group(role)
         there = [other for other in everybody if other.name not in away]
-        name = NAMES.get(role, role.replace("-", " "))
         if there:
-            told.append(f"{len(there)} of {len(everybody)} {name}s left")
+            told.append(f"{len(there)} of {len(everybody)} {role.label}s left")
         else:
-            told.append(f"no {name} left: {NONE_LEFT.get(role, 'its work is not done')}")
+            told.append(f"no {role.label} left: {role.loss or 'its work is not done'}")
     return "; ".join(sorted(told, key=lambda text: not text.startswith("no "))) or "one host less"
 
 
@@ -208,20 +184,23 @@ def way_back(host: Host, kind: Cause, cluster: Cluster) -> str:
     if kind == NO_ACCESS:
         return f"fab -H {host.name} ssh.bootstrap"
     port = cluster.ssh_port(host)
-    return f"mend the way from here (network, firewall, ssh): ssh -p {port} {user}@{host.address}"
+    way = f"ssh -p {port} {user}@{host.address}"
+    return f"fix the connection from here (network, firewall, ssh): {way}"
 
 
 def problems(
-    judged: Sequence[Judged], silent: dict[str, tuple[Cause, str]], cluster: Cluster
+    findings: Sequence[Finding], silent: Silences, cluster: Cluster, labels: Mapping[str, str]
 ) -> list[Problem]:
-    """Hosts first; then what is wrong with the parts and does not follow from a silent host."""
+    """What is wrong, the gravest first; what follows from a silent host is part of that.
+
+    `labels`: what a status calls a section, in the order of what stands on what.
+    """
     away = gone(silent)
-    wrong = [one for one in judged if one.verdict.level != OK]
+    wrong = [one for one in findings if one.level != OK]
     follows: dict[str, list[str]] = {name: [] for name in silent}
-    own: list[Judged] = []
+    own: list[Finding] = []
     for one in wrong:
-        explained = one.about and set(one.about) <= set(silent)
-        if not explained:
+        if not (one.about and set(one.about) <= set(silent)):
             own.append(one)
             continue
         for name in one.about:
@@ -230,79 +209,56 @@ def problems(
         host_problem(cluster.hosts[name], kind, why, cluster, away, follows[name])
         for name, (kind, why) in silent.items()
     ]
-    plain = [one for one in own if one.title != REDUNDANCY]
-    named = {one.section for one in plain}
-    explained_parts = {one.section for one in wrong if one not in own}
-    margins = [
-        one
-        for one in own
-        if one.title == REDUNDANCY
-        and one.section not in named
-        and one.section not in explained_parts
-    ]
     hosts.sort(key=lambda one: one.level != ERROR)
-    return [*hosts, *alike([*plain, *margins])]
+    plain = [one for one in own if not one.redundancy]
+    explained = {one.section for one in plain} | {one.section for one in wrong if one not in own}
+    spares = [one for one in own if one.redundancy and one.section not in explained]
+    return [*hosts, *alike([*plain, *spares], labels)]
 
 
-ORDER = ("hosts", "postgres", "rabbitmq", "nfs", "haproxy", "airflow", "systemd")
-"""What stands on what: a fault below explains one above."""
-
-
-def alike(judged: Sequence[Judged]) -> list[Problem]:
+def alike(findings: Sequence[Finding], labels: Mapping[str, str]) -> list[Problem]:
     """One problem for all findings of one code, errors first."""
-    groups: dict[tuple[str, str], list[Judged]] = {}
-    for one in judged:
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for one in findings:
         groups.setdefault((one.section, (one.cause or ODD).code), []).append(one)
-    whole_first = sorted(groups.values(), key=lambda group: group[0].host != TOGETHER)
-    found = [_problem(group) for group in whole_first]
-    return sorted(found, key=lambda problem: (problem.level != ERROR, ORDER.index(problem.part)))
+    whole_first = sorted(groups.values(), key=lambda group: group[0].host != CLUSTER_WIDE)
+    found = [_problem(group, labels[group[0].section]) for group in whole_first]
+    order = list(labels.values())
+    return sorted(found, key=lambda problem: (problem.level != ERROR, order.index(problem.part)))
 
 
-def _problem(group: Sequence[Judged]) -> Problem:
+def _problem(group: Sequence[Finding], part: str) -> Problem:
     cause = group[0].cause or ODD
-    level = gravest(one.verdict.level for one in group)
     return Problem(
         cause.code,
-        level,
-        part_of(group[0].section),
+        gravest(one.level for one in group),
+        part,
         tuple(dict.fromkeys(name for one in group for name in one.about)),
         tuple(dict.fromkeys(sentence(one) for one in group)),
-        cause.costs,
+        cause.impact,
         tuple(dict.fromkeys(one.fix for one in group if one.fix)),
     )
 
 
-def sentence(one: Judged) -> str:
+def sentence(one: Finding) -> str:
     """A finding as question and answer, with its host."""
-    where = f"{one.host}: " if one.host != TOGETHER else ""
-    asked = ":" if one.title == REDUNDANCY else "?"
+    where = f"{one.host}: " if one.host != CLUSTER_WIDE else ""
+    asked = ":" if one.redundancy else "?"
     return f"{where}{one.title}{asked} {one.verdict.sentence or 'no'}"
 
 
-def part_of(section: str) -> str:
-    """What a status calls the part that a section is about."""
-    return "hosts" if section == "base" else section
-
-
 def level_of(
-    section: str, judged: Sequence[Judged], wrong: Sequence[Problem], silent: set[str]
-) -> str:
+    part: str, own: Sequence[Finding], wrong: Sequence[Problem], silent: set[str]
+) -> Level:
     """A part's word: what follows from a silent host is but a warning here."""
-    own = (
-        WARN if one.about and set(one.about) <= silent else one.verdict.level
-        for one in judged
-        if one.section == section and one.verdict.level != OK
+    levels = (
+        WARN if one.about and set(one.about) <= silent else one.level
+        for one in own
+        if one.level != OK
     )
-    return gravest([*own, *(one.level for one in wrong if one.part == part_of(section))])
+    return gravest([*levels, *(one.level for one in wrong if one.part == part)])
 
 
-def redundancy(section: str, judged: Sequence[Judged]) -> str:
-    """Which failure would cause no outage, as the section's own verdict says."""
-    return next(
-        (
-            one.verdict.sentence
-            for one in judged
-            if one.section == section and one.title == REDUNDANCY
-        ),
-        "",
-    )
+def redundancy(own: Sequence[Finding]) -> str:
+    """Which failure would cause no outage, as the section's own check says."""
+    return next((one.verdict.sentence for one in own if one.redundancy), "")

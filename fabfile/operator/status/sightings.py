@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...engine.cluster import Cluster, Host
-from ...engine.errors import RunbookError
-from ...engine.probes import Probe
-from ...engine.survey import plain, questions
+from runbook.declare.probes import Probe
+from runbook.errors import RunbookError
+from runbook.execute.survey import plain, questions
+from runbook.inventory.cluster import Cluster, Host
 
 if TYPE_CHECKING:
-    from ...engine.run import Run
+    from runbook.execute.run import Run
 
 WITNESSES = 5
 """How many hosts are asked about one that does not answer."""

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 from invoke import Context, Exit, task
 
-from ...engine.errors import UsageError
-from ...engine.session import in_sentences, session
+from runbook.errors import UsageError
+from runbook.execute.session import in_sentences
+
+from ..session import session
 
 if TYPE_CHECKING:
-    from ...engine.run import Run
+    from runbook.execute.run import Run
+
     from .picture import Picture
 
 PAUSE = 5
@@ -41,12 +44,12 @@ def status(
     wait: str = "",
     thorough: bool = False,
 ) -> None:
-    """Say who leads, what is wrong, what mends it, and what redundancy is left.
+    """Say who leads, what is wrong, how to fix it, and what redundancy is left.
 
     It asks all servers at once, and changes nothing. Exit codes: 0 all is OK, 1 a warning,
     2 an error, 3 a host could not be asked from here and nothing worse is known.
     """
-    from ...engine.run import Options
+    from runbook.execute.run import Options
 
     patience = seconds(wait)
     if watch and wait:
@@ -145,18 +148,21 @@ def report(c: Context, html: str, thorough: bool = False) -> None:
 
     Exit codes as for cluster.status.
     """
-    from ...engine.run import Options
+    from runbook.execute.run import Options
+    from runbook.secrets.private_file import write_private
+
     from .document import document
     from .drawing import drawing
     from .look import look
-    from .page import page, write
+    from .page import page
 
     path = Path(html).expanduser()
     writable(path)
     with session(Options()) as run:
         picture = look(run, thorough)
         told = run.report.masked(document(picture))
-        write(path, run.report.masked(page(told, drawing(picture))))
+        text = run.report.masked(page(told, drawing(picture)))
+        write_private(path, text.encode(), mode=0o644)
     print(f"{picture.cluster.name} is {picture.word}: {path}")
     if picture.exit_code:
         raise Exit(code=picture.exit_code)

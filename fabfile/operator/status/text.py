@@ -41,7 +41,7 @@ def table(picture: Picture) -> str:
 
 
 def _row(part: Part) -> list[str]:
-    return [part.name, part.level.upper(), _folded(part.now, 58), _folded(part.redundancy, 28)]
+    return [part.name, str(part.level).upper(), _folded(part.now, 58), _folded(part.redundancy, 28)]
 
 
 def _folded(said: str, width: int) -> str:
@@ -49,16 +49,16 @@ def _folded(said: str, width: int) -> str:
 
 
 def problem(one: Problem) -> str:
-    """A problem with its consequence and the command that mends it."""
+    """A problem with its impact and its fix."""
     first, *more = one.says
     lines = [
-        _entry(f"{one.level.upper():<7} ", f"{one.code}  {first}"),
+        _entry(f"{str(one.level).upper():<7} ", f"{one.code}  {first}"),
         *(_entry("        ", said) for said in _some(more)),
-        _entry("  costs ", one.costs),
-        *(_entry("  mend  ", way_out) for way_out in _some(one.mend)),
+        _entry("  impact: ", one.impact),
+        *(_entry("  fix: ", way_out) for way_out in _some(one.fix)),
     ]
     if one.follows:
-        lines.append(_entry("  so    ", "; ".join(one.follows)))
+        lines.append(_entry("  follows: ", "; ".join(one.follows)))
     return "\n" + "\n".join(line for line in lines if line.strip())
 
 

@@ -1,0 +1,134 @@
+"""What the parts of the chapter have in common: hosts, names, paths, passwords."""
+
+from __future__ import annotations
+
+from runbook.declare.operations import CHECKS, Part
+from runbook.declare.section import Section
+from runbook.declare.step import Step, quote
+from runbook.declare.steps import required
+from runbook.errors import RunbookError
+from runbook.inventory.cluster import Cluster, Host
+
+from ..shared import roles
+from ..shared.airflow import hosts
+from ..shared.versions import Versions
+from .settings import Airflow
+
+SETTINGS = "/etc/airflow"
+SCRIPTS = "/usr/libexec/airflow-runbook"
+SQL = f"{SCRIPTS}/airflow-sql"
+CLI = "/usr/local/bin/airflow"
+
+SCHEMA = {"2.9.0": "1949afb29106", "2.7.3": "405de8318b3a"}
+"""What alembic calls the schema of each Airflow (airflow/utils/db.py)."""
+
+
+def with_targets(cluster: Cluster) -> list[Host]:
+    """The same, and the servers that DAGs reach by SSH."""
+    own = hosts(cluster)
+    return [host for host in cluster.hosts.values() if host in own or roles.TARGET in host.roles]
+
+
+section = Section(
+    "airflow",
+    on=hosts,
+    whole=with_targets,
+    runbook="Airflow",
+    about="Airflow on the servers that run a part of it.",
+    roles=(
+        roles.SCHEDULER,
+        roles.TRIGGERER,
+        roles.WEBSERVER,
+        roles.FLOWER,
+        roles.DAG_PROCESSOR,
+        roles.WORKER,
+        roles.TARGET,
+    ),
+    settings=Airflow,
+    after=("postgres", "rabbitmq", "nfs", "haproxy", "python-build"),
+    parts=(Part("airflow.smoke", (CHECKS,), planned=False),),
+    restarts=("airflow-*.service",),
+)
+
+FERNET = section.secret(
+    "airflow_fernet", "the key that encrypts Airflow's connections and variables", length=43
+)
+FERNET_NEXT = section.secret(
+    "airflow_fernet_next",
+    "the key that is to follow, until every server can read it",
+    length=43,
+    passing=True,
+)
+FERNET_OLD = section.secret(
+    "airflow_fernet_old",
+    "the key of before, until nothing is encrypted with it",
+    length=43,
+    passing=True,
+)
+FERNET_RETIRED = section.secret(
+    "airflow_fernet_retired",
+    "the key that an older copy of the database needs",
+    length=43,
+    passing=True,
+)
+SECRET_KEY = section.secret("airflow_webserver", "the key that signs sessions and log requests")
+ADMIN = section.secret("airflow_admin", "the administrator of Airflow's web UI")
+FLOWER = section.secret("airflow_flower", "the user admin of Flower")
+
+
+def first_scheduler(cluster: Cluster) -> list[Host]:
+    """The server that does once what concerns all: the schema, users, connections."""
+    return cluster.group(roles.SCHEDULER)[:1]
+
+
+def venv(cluster: Cluster) -> str:
+    """Where this version of Airflow is installed, on every server."""
+    return f"/opt/airflow/{cluster[Versions].airflow}"
+
+
+def python(cluster: Cluster) -> str:
+    """The interpreter of Airflow's venv."""
+    return f"{venv(cluster)}/bin/python"
+
+
+def row(query: str) -> str:
+    """A test: the query finds something in Airflow's database."""
+    return f"[[ $({SQL} {quote(query)}) ]]"
+
+
+def same_version(cluster: Cluster) -> Step:
+    """To another version all servers and the schema go together, and Airflow stands still."""
+    version = cluster[Versions].airflow
+    present = f"sed -n 's|^PATH=/opt/airflow/\\([^/]*\\)/.*|\\1|p' {SETTINGS}/airflow.env"
+    found = f"found=$({present} 2>/dev/null || :)"
+    return required(
+        f"it is set up for Airflow {version}, or not at all",
+        f"{found}; [[ ! $found || $found == {version} ]]",
+        f"""{found}
+echo "It is set up for Airflow $found, and hosts.yaml says {version}. Nothing was changed."
+echo 'To go there: fab airflow.install airflow.ship airflow.upgrade.'""",
+    )
+
+
+def database_answers(cluster: Cluster) -> Step:
+    """Nothing is asked of Airflow while its database is away."""
+    way = f"{main_vip(cluster)} (fab haproxy.check)" if cluster[Airflow].database == "vip" else "it"
+    return required(
+        "the database answers",
+        f"[[ ! -e {SQL} ]] || {SQL} 'select 1' >/dev/null",
+        f"""if [[ -x {python(cluster)} ]]; then
+  {SQL} 'select 1' 2>&1 || :
+  echo 'Airflow reaches its database through {way}; look at fab postgres.check.'
+else
+  echo 'Airflow {cluster[Versions].airflow} is not installed here; so that it is:'
+  echo 'fab airflow.install airflow.ship'
+fi""",
+    )
+
+
+def main_vip(cluster: Cluster) -> str:
+    """The address of the VIP that HAProxy serves on."""
+    found = [vip.address for vip in cluster.vips.values() if vip.role == "haproxy"]
+    if not found:
+        raise RunbookError(f"{cluster.file.name} has no VIP of role haproxy.")
+    return found[0]

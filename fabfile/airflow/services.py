@@ -1,0 +1,228 @@
+"""Airflow's services: what runs on which server, and how it starts, works and stops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Callable
+
+from runbook.declare import steps
+from runbook.declare.step import Step, Steps
+from runbook.declare.work import Stage, stage
+from runbook.inventory.cluster import Cluster, Host
+
+from ..nfs import common as nfs
+from ..rabbitmq.settings import Rabbitmq
+from ..shared.airflow import QUEUE
+from ..shared.roles import NFS
+from .common import SQL, venv
+from .configure import CHANGED
+from .settings import Airflow
+
+TARGET = "airflow.target"
+
+
+@dataclass(frozen=True)
+class Component:
+    """A part of Airflow with a unit of its own; `patience`: seconds that it gets to stop."""
+
+    role: str
+    about: str
+    command: str
+    patience: int = 60
+    reads_dags: bool = False
+
+    @property
+    def unit(self) -> str:
+        """The unit's name."""
+        return f"airflow-{self.role}.service"
+
+
+COMPONENTS = (
+    Component("scheduler", "scheduler", "scheduler --skip-serve-logs"),
+    Component("dag-processor", "DAG processor", "dag-processor", reads_dags=True),
+    Component("triggerer", "triggerer", "triggerer"),
+    Component(
+        "worker",
+        "Celery worker",
+        f"celery worker --queues {QUEUE} --celery-hostname celery@%H "
+        "--pid /run/airflow-worker/worker.pid",
+        reads_dags=True,
+    ),
+    Component("webserver", "webserver", "webserver --pid /run/airflow-webserver/webserver.pid"),
+    Component("flower", "Flower", "celery flower", patience=20),
+)
+"""In the order in which they stop: first what hands out tasks, last what only shows them."""
+
+
+def service_hosts(cluster: Cluster) -> list[Host]:
+    """The servers that run a part of Airflow."""
+    return [host for host in cluster.hosts.values() if components(host)]
+
+
+def components(host: Host) -> list[Component]:
+    """What a server runs."""
+    return [component for component in COMPONENTS if component.role in host.roles]
+
+
+def follows_the_share(component: Component, host: Host) -> bool:
+    """The DAG processor of an NFS server runs where the share's VIP is, and nowhere else."""
+    return component.role == "dag-processor" and NFS in host.roles
+
+
+def command(component: Component, host: Host, cluster: Cluster) -> str:
+    """What the unit starts."""
+    if component.role != "worker":
+        return component.command
+    return f"{component.command} --concurrency {concurrency(host, cluster)}"
+
+
+def concurrency(host: Host, cluster: Cluster) -> int:
+    """Tasks that a worker takes at once: 256 MB for each beyond the first GB, 4 a processor."""
+    by_size = max(2, min(4 * host.cpu, (host.ram_mb - 1024) // 256))
+    return cluster[Airflow].concurrency or by_size
+
+
+def patience(component: Component, cluster: Cluster) -> int:
+    """Seconds until systemd kills what does not stop: a worker ends its tasks first."""
+    if component.role == "worker":
+        return cluster[Rabbitmq].longest_task + component.patience
+    return component.patience
+
+
+def installed(host: Host, cluster: Cluster) -> Steps:
+    """The units of hosts.yaml's version, whatever was there."""
+    for component in components(host):
+        at_boot = not follows_the_share(component, host)
+        context = {
+            "component": component,
+            "venv": venv(cluster),
+            "command": command(component, host, cluster),
+            "patience": patience(component, cluster),
+            "at_boot": at_boot,
+        }
+        source = "systemd/component.service.j2"
+        yield steps.unit(component.unit, source, context).then(CHANGED)
+    yield steps.unit(TARGET, "systemd/airflow.target", {})
+    for component in components(host):
+        if not follows_the_share(component, host):
+            yield steps.enabled(component.unit)
+    yield steps.enabled(TARGET)
+
+
+def started(host: Host, cluster: Cluster) -> Steps:
+    """What does not run starts, what waits for a restart restarts, and all is at work."""
+    yield steps.restarted_if_noted(
+        "Airflow", CHANGED, f"systemctl try-restart {units(host)}", timeout=patient(host, cluster)
+    )
+    yield from running(host, cluster)
+
+
+def units(host: Host) -> str:
+    """The server's units, as words."""
+    return " ".join(component.unit for component in components(host))
+
+
+def patient(host: Host, cluster: Cluster) -> int:
+    """Seconds that all of a server's units may take to stop and start."""
+    return max(patience(component, cluster) for component in components(host)) + 120
+
+
+def running(host: Host, cluster: Cluster) -> Steps:
+    """Each unit runs and does its work."""
+    for component in components(host):
+        yield runs(component, host, cluster)
+    for component in components(host):
+        yield from at_work(component, host)
+
+
+def runs(component: Component, host: Host, cluster: Cluster) -> Step:
+    """The unit runs; that of an NFS server's DAG processor where the VIP is."""
+    if follows_the_share(component, host):
+        return with_the_share(component, cluster)
+    return steps.service(component.unit)
+
+
+def start_of(component: Component, cluster: Cluster) -> Callable[[Host], Steps]:
+    """One part of Airflow starts and is at work, on whichever host."""
+
+    def on(host: Host) -> Steps:
+        yield runs(component, host, cluster)
+        yield from at_work(component, host)
+
+    return on
+
+
+def with_the_share(component: Component, cluster: Cluster) -> Step:
+    """It runs on the server that holds the share's VIP, and only there."""
+    held = f"$(ip -o -4 addr show to {nfs.vip(cluster).address})"
+    return steps.command(
+        "the DAG processor runs where the share's VIP is",
+        f"if [[ {held} ]]; then systemctl start {component.unit}\n"
+        f"else systemctl stop {component.unit}\nfi",
+        unless=f"if [[ {held} ]]; then systemctl is-active -q {component.unit}\n"
+        f"else [[ $(systemctl is-active {component.unit}) != active ]]\nfi",
+    )
+
+
+JOBS = {"scheduler": "SchedulerJob", "triggerer": "TriggererJob"}
+"""By role: what Airflow's database calls its job."""
+
+
+def at_work(component: Component, host: Host) -> Iterator[Step]:
+    """It is more than a process: it answers, or its first heartbeat is in the database."""
+    if component.role == "webserver":
+        yield steps.until(
+            "the webserver answers",
+            "curl -sf -m 5 -o /dev/null http://127.0.0.1:8080/health",
+            timeout=180,
+        )
+    if component.role in JOBS:
+        since = f'$(ps -o etimes= -p "$(systemctl show -p MainPID {component.unit} | cut -d= -f2)")'
+        yield steps.until(
+            f"the {component.role} has a heartbeat",
+            f"[[ $({SQL} \"select 1 from job where job_type = '{JOBS[component.role]}' and "
+            f"hostname = '{host.name}' and state = 'running' and latest_heartbeat > "
+            f"now() - interval '15 seconds' and start_date > "
+            f"now() - interval '$(({since} + 2)) seconds' limit 1\") ]]",
+            timeout=120,
+        )
+
+
+def stop_all(hosts: Sequence[Host], cluster: Cluster) -> Iterator[Stage]:
+    """Airflow stops on these servers: first what hands out tasks, then workers that are done."""
+    for component in COMPONENTS:
+        yield from stopping(component, hosts, cluster)
+
+
+def restart_all(hosts: Sequence[Host], cluster: Cluster) -> Iterator[Stage]:
+    """Airflow restarts on these servers, never on two of a role at once."""
+    for batch in cluster.apart(hosts):
+        yield restarting(batch, cluster)
+
+
+def stopping(component: Component, hosts: Sequence[Host], cluster: Cluster) -> Iterator[Stage]:
+    """One part of Airflow stops on all of these servers that run it."""
+    chosen = [host for host in hosts if component in components(host)]
+    if chosen:
+        yield stage(f"stop: {component.about}", chosen, stopped(component, cluster))
+
+
+def stopped(component: Component, cluster: Cluster) -> Step:
+    """The unit does not run."""
+    return steps.stopped(component.unit, timeout=patience(component, cluster) + 60)
+
+
+def restarting(batch: Sequence[Host], cluster: Cluster) -> Stage:
+    """Some servers restart what they run of Airflow, and are back at work."""
+    names = ", ".join(host.name for host in batch)
+
+    def again(host: Host) -> Steps:
+        yield steps.action(
+            "what runs of Airflow has restarted",
+            f"systemctl try-restart {units(host)}",
+            timeout=patient(host, cluster),
+        ).clearing(CHANGED)
+        yield from running(host, cluster)
+
+    return stage(f"restart on {names}", batch, again)

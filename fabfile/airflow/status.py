@@ -1,0 +1,57 @@
+"""What a status, its drawing and a bug report say of Airflow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from runbook.declare.facts import Facts
+from runbook.declare.operations import Arrow, Marks
+from runbook.declare.probes import Finding
+from runbook.inventory.cluster import Cluster
+
+from ..shared.airflow import COMPONENTS
+from ..shared.roles import RABBITMQ, SCHEDULER, TARGET, WORKER
+from .check import at_work, not_taking, processors
+from .common import CLI, SETTINGS, section
+from .services import JOBS
+from .state import CONSUMERS, present
+
+CONFIGURATION = [f"{SETTINGS}/{name}" for name in ("airflow.cfg", "airflow.env", "python/*.py")]
+
+for role in COMPONENTS:
+    version = (f"{CLI} version",) if role in (SCHEDULER, WORKER) else ()
+    section.collect(role, units=(f"airflow-{role}",), files=CONFIGURATION, commands=version)
+
+
+@section.status_line
+def line(cluster: Cluster, facts: Facts, findings: Sequence[Finding]) -> str:
+    """Which parts are alive, and how much they have to do."""
+    state = present(facts)
+    if not state:
+        return "the database does not say"
+    said = []
+    for role, job in JOBS.items():
+        there = at_work(role, job, state, cluster, facts)
+        said.append(f"{len(there)} of {len(cluster.group(role))} {role}s")
+    if facts.known(CONSUMERS):
+        workers = cluster.group(WORKER)
+        said.append(f"{len(workers) - len(not_taking(cluster, facts))} of {len(workers)} workers")
+    said.append(f"DAG processor on {', '.join(processors(state, facts)) or 'nobody'}")
+    said.append(f"{state.running} tasks run, {state.queued} wait for long")
+    return ", ".join(said)
+
+
+@section.drawn
+def marks(cluster: Cluster, facts: Facts) -> Marks:
+    """Tasks come from the queue to workers, and reach targets from there."""
+    nodes = cluster.group(RABBITMQ)
+    middle = nodes[len(nodes) // 2 :][:1]
+    arrows = []
+    for worker in cluster.group(WORKER):
+        for node in middle:
+            about = f"{worker.name} takes tasks from the queue"
+            arrows.append(Arrow("tasks", node.name, worker.name, about))
+        for target in cluster.group(TARGET):
+            about = f"tasks of {worker.name} reach {target.name}"
+            arrows.append(Arrow("tasks", worker.name, target.name, about))
+    return Marks({}, tuple(arrows))

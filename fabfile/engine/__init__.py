@@ -1,1 +1,0 @@
-"""What carries the sections: inventory, steps, scripts, connections and reports."""

@@ -1,0 +1,64 @@
+"""What the parts of the chapter have in common: ports, passwords, the VIP's service."""
+
+from __future__ import annotations
+
+from runbook.declare.section import Section
+from runbook.inventory.cluster import Cluster, Host
+
+from ..shared import keepalived
+from ..shared.keepalived import Service, places
+from ..shared.roles import HAPROXY, POSTGRES, WEBSERVER
+from .settings import Haproxy
+
+section = Section(
+    "haproxy",
+    on=HAPROXY,
+    runbook="Load balancer HA",
+    about="One address for the database and the web UI, whichever server answers.",
+    roles=(HAPROXY,),
+    settings=Haproxy,
+    after=("python-build.start",),
+    restarts=("haproxy.service",),
+)
+
+STATS = section.secret("haproxy_stats", "the user admin of HAProxy's statistics page")
+
+CONFIG = "/etc/haproxy/haproxy.cfg"
+UNIT = "haproxy.service"
+WRITE, READ, WEB = 5000, 5001, 8081
+HEALTH = "http://127.0.0.1:8405"
+"""Where HAProxy answers on its own server only: /up for keepalived, /stats for `check`."""
+
+AWAY = "/run/keepalived-away"
+"""Where it exists, the VIP goes to the other server; a reboot removes it."""
+
+SERVICE = Service(
+    "haproxy",
+    section.secret("vrrp_airflow_vip", "the password of VRRP for the main VIP", length=8),
+    check="haproxy-up",
+    away=AWAY,
+)
+
+section.may_find(*keepalived.CAUSES)
+
+NETWORK = places("haproxy")
+
+
+def proxies(cluster: Cluster) -> list[Host]:
+    """The servers that run HAProxy."""
+    return cluster.group(HAPROXY)
+
+
+def candidates(cluster: Cluster) -> list[Host]:
+    """The servers that may hold the VIP."""
+    return keepalived.candidates(cluster, "haproxy")
+
+
+def databases(cluster: Cluster) -> list[Host]:
+    """What is behind the ports of the database."""
+    return cluster.group(POSTGRES)
+
+
+def webservers(cluster: Cluster) -> list[Host]:
+    """What is behind the port of the web UI."""
+    return cluster.group(WEBSERVER)

@@ -1,0 +1,138 @@
+"""What the parts of the chapter have in common: names, paths, passwords."""
+
+from __future__ import annotations
+
+import re
+
+from runbook.declare.facts import Fact, Facts
+from runbook.declare.section import Section
+from runbook.errors import RunbookError
+from runbook.inventory.cluster import Cluster, Host
+
+from ..shared.roles import POSTGRES
+from ..shared.versions import Versions
+from .settings import Postgres
+
+
+def with_repository(cluster: Cluster) -> list[Host]:
+    """The servers of the database cluster, and the one that keeps its backups."""
+    repository = cluster[Postgres].backup.host
+    return [
+        host for host in cluster.hosts.values() if POSTGRES in host.roles or host.name == repository
+    ]
+
+
+def backup_and_member(one: Host, other: Host, cluster: Cluster) -> bool:
+    """The backup server is never away together with a server of the database."""
+    return one.name == cluster[Postgres].backup.host and POSTGRES in {*one.roles, *other.roles}
+
+
+section = Section(
+    "postgres",
+    on=POSTGRES,
+    whole=with_repository,
+    runbook="Database HA",
+    about="PostgreSQL on three servers: Patroni fails over, etcd decides who leads.",
+    roles=(POSTGRES,),
+    settings=Postgres,
+    after=("python-build.start",),
+    restarts=("patroni.service", "etcd.service"),
+    conflict=backup_and_member,
+)
+
+SUPERUSER = section.secret("postgres_superuser", "PostgreSQL's superuser postgres")
+REPLICATION = section.secret(
+    "postgres_replication", "the role replicator, by which replicas follow"
+)
+REWIND = section.secret("postgres_rewind", "the role rewinder, by which an old leader rejoins")
+AIRFLOW = section.secret("postgres_airflow", "the role airflow, the owner of the database")
+REST_API = section.secret("patroni_restapi", "Patroni's REST API, for what changes something")
+
+ROLES = {
+    "postgres": SUPERUSER,
+    "replicator": REPLICATION,
+    "rewinder": REWIND,
+    "airflow": AIRFLOW,
+}
+"""Roles of the database and their passwords."""
+
+PATRONI = "/etc/patroni/patroni.yml"
+PATRONICTL = f"patronictl -c {PATRONI}"
+SCRIPTS = "/usr/libexec/postgres-ha"
+APART = "etcd-apart.service"
+PSQL = "runuser -u postgres -- psql -X -q -A -t -v ON_ERROR_STOP=1"
+
+
+CONFIGURED = Fact(
+    "whether Patroni has been set up",
+    on=POSTGRES,
+    command=lambda cluster, host: f"[[ -e {PATRONI} ]] && echo yes || echo no",
+    parse=lambda text: text.strip() == "yes",
+    absent="it cannot be asked",
+)
+
+
+def _major(text: str) -> str:
+    running = re.search(r'"server_version": ?(\d+)\d{4}\b', text)
+    configured = re.search(r"^ *bin_dir: /usr/pgsql-(\d+)/bin$", text, re.MULTILINE)
+    found = running or configured
+    return found[1] if found else ""
+
+
+MAJOR = Fact(
+    "the major version of PostgreSQL",
+    on=POSTGRES,
+    command=lambda cluster, host: (
+        f"curl -s -m 3 http://{host.address}:8008/patroni; echo\n"
+        f"grep '^ *bin_dir: ' {PATRONI} 2>/dev/null || :"
+    ),
+    parse=_major,
+    absent="it cannot be asked",
+)
+"""As it runs, else as Patroni is set up; empty where there is no cluster yet."""
+
+
+def refuse_another_major(cluster: Cluster, facts: Facts) -> None:
+    """A server that was restarted with another major version could not use its data."""
+    wanted = cluster[Versions].postgresql
+    for name, major in facts.known(MAJOR).items():
+        if major and major != wanted:
+            raise RunbookError(
+                f"The database cluster runs PostgreSQL {major} (on {name}), and "
+                f"{cluster.file.name} asks for {wanted}, which cannot use its data. Set "
+                f'versions.postgresql to "{major}"; no task upgrades to another major version.'
+            )
+
+
+def refuse_new_passwords(cluster: Cluster, facts: Facts) -> None:
+    """Without secrets.yaml a run would give a database that exists new passwords."""
+    if any(facts.known(CONFIGURED).values()) and not cluster.vault.knows(SUPERUSER):
+        raise RunbookError(
+            f"The database has passwords, and {cluster.vault.file} has none of them: bring that "
+            "file here from where the cluster was set up. New ones would lock Airflow out."
+        )
+
+
+def binaries(cluster: Cluster) -> str:
+    """Where PGDG puts PostgreSQL's programs."""
+    return f"/usr/pgsql-{cluster[Versions].postgresql}/bin"
+
+
+def data(cluster: Cluster) -> str:
+    """PostgreSQL's data directory."""
+    return f"/var/lib/pgsql/{cluster[Versions].postgresql}/data"
+
+
+def members(cluster: Cluster) -> list[Host]:
+    """The servers of the database cluster."""
+    return cluster.group(POSTGRES)
+
+
+def endpoints(cluster: Cluster) -> str:
+    """Where etcd's clients find it."""
+    return ",".join(f"http://{member.address}:2379" for member in members(cluster))
+
+
+def key(cluster: Cluster, name: str) -> str:
+    """Where Patroni keeps something in etcd."""
+    return f"/service/{cluster.name}/{name}"

@@ -1,0 +1,108 @@
+"""How the database starts and stops with the whole cluster, and how it frees a server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from runbook.declare.facts import Fact, Facts
+from runbook.declare.step import Step
+from runbook.declare.steps import required, service, stopped, until
+from runbook.declare.work import Procedure, stage
+from runbook.inventory.cluster import Cluster, Host, among
+
+from ..shared.roles import POSTGRES
+from .common import PATRONICTL, binaries, data, members, section
+from .etcd import healthy
+from .members import MEMBER, serves
+from .operate import handover
+
+PATRONI = "patroni.service"
+
+
+def _state(text: str) -> str:
+    """`pg_controldata`'s state: a replica was shut down in recovery, a leader was not."""
+    return text.partition(":")[2].strip()
+
+
+LED = Fact(
+    "who led the database last",
+    on=POSTGRES,
+    command=lambda cluster, host: (
+        f"{binaries(cluster)}/pg_controldata -D {data(cluster)} | grep '^Database cluster state:'"
+    ),
+    parse=_state,
+    absent="it has no database yet",
+)
+
+
+@section.start(needs=[MEMBER, LED], after=["rabbitmq"])
+def start(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
+    """etcd, then the server that led last, then those that follow it."""
+    everybody = among(members(cluster), hosts)
+    if not everybody:
+        return
+    yield stage("etcd has its quorum", everybody, service("etcd.service"), healthy)
+    led = [host for host in everybody if facts.known(LED).get(host.name) == "shut down"]
+    first = led if len(led) == 1 and not _leads(facts) else []
+    for host in first:
+        api = f"curl -sf -o /dev/null http://{host.address}:8008/primary"
+        title = f"the database starts on {host.name}, which led last"
+        leading = until(f"{host.name} leads", api, timeout=300)
+        yield stage(title, host, service(PATRONI), leading)
+    others = [host for host in everybody if host not in first]
+    if others:
+        yield stage("the database runs on the others", others, service(PATRONI), _in_its_place)
+
+
+def _leads(facts: Facts) -> bool:
+    """A server accepts writes already."""
+    return any(member.primary for member in facts.known(MEMBER).values())
+
+
+def _in_its_place(host: Host) -> Step:
+    """It leads or follows."""
+    return until(f"{host.name} leads or follows", serves(host), timeout=600)
+
+
+@section.stop(needs=[MEMBER])
+def stop(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
+    """Replicas, the leader, etcd: a server that has stopped cannot be promoted.
+
+    Patroni is not paused for that. Its pause lets PostgreSQL run on when Patroni stops, and
+    outlives the power cycle: the database would stay down until somebody ends it.
+    """
+    known = facts.known(MEMBER)
+    everybody = among(members(cluster), hosts)
+    leaders = [one for one in everybody if one.name in known and known[one.name].primary]
+    replicas = [one for one in everybody if one not in leaders]
+    for title, chosen in (("stop the replicas", replicas), ("stop the leader", leaders)):
+        if chosen:
+            yield stage(title, chosen, _not_paused(), stopped(PATRONI))
+    if everybody:
+        title = "stop etcd, all members at the same time"
+        yield stage(title, everybody, stopped("etcd.service"))
+
+
+def _not_paused() -> Step:
+    """A paused Patroni would leave PostgreSQL to the power switch."""
+    return required(
+        "Patroni is not paused",
+        f"! systemctl is-active -q {PATRONI} || "
+        f"! timeout 20 {PATRONICTL} show-config 2>/dev/null | grep -qx 'pause: true'",
+        f"echo 'Patroni is paused for maintenance; end that first: {PATRONICTL} resume'",
+    )
+
+
+@section.leaders(needs=[MEMBER])
+def leading(cluster: Cluster, facts: Facts) -> Iterator[str]:
+    """The server that leads the database."""
+    return (name for name, member in facts.known(MEMBER).items() if member.primary)
+
+
+@section.free(needs=[MEMBER])
+def free(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
+    """The leader hands over."""
+    for host in among(members(cluster), hosts):
+        member = facts.known(MEMBER).get(host.name)
+        if member and member.primary and len(members(cluster)) > 1:
+            yield stage(f"hand the database over from {host.name}", host, handover(host, cluster))

@@ -1,0 +1,105 @@
+"""What hosts.yaml says for the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Optional, Union
+
+import msgspec
+
+from runbook.inventory.entry import (
+    AbsolutePath,
+    Entry,
+    Network,
+    ParameterName,
+    Positive,
+    Text,
+    perhaps,
+)
+from runbook.inventory.schema import Objection, Settings, Understood
+
+from ..shared.roles import POSTGRES
+
+PATRONI_PARAMETERS = {
+    "archive_command",
+    "archive_mode",
+    "cluster_name",
+    "config_file",
+    "data_directory",
+    "hba_file",
+    "hot_standby",
+    "ident_file",
+    "listen_addresses",
+    "password_encryption",
+    "port",
+    "primary_conninfo",
+    "primary_slot_name",
+    "restore_command",
+    "synchronous_commit",
+    "synchronous_standby_names",
+    "unix_socket_directories",
+    "wal_level",
+    "wal_log_hints",
+}
+"""Parameters that are not the user's to set in postgres.parameters."""
+
+
+class Backup(Entry, frozen=True):
+    """pgBackRest: where the repository lives, when it is filled, how much is kept."""
+
+    host: Optional[str] = None
+    """The server that keeps WAL and backups, none of the database's own; null: no backups."""
+    path: AbsolutePath = "/var/lib/pgbackrest"
+    """The repository's folder on it."""
+    full: Text = "Sun 01:30"
+    """When a full backup is made: a calendar expression of systemd."""
+    differential: Text = "Mon..Sat 01:30"
+    """When what has changed since is backed up."""
+    keep_full: Positive = 2
+    """How many full backups are kept, with the backups that depend on them."""
+
+
+class Postgres(Settings, frozen=True):
+    """Settings of the section `postgres`; times are seconds."""
+
+    synchronous_mode: bool = True
+    """A commit waits until a second server has it: no acknowledged row is lost."""
+    ttl: Annotated[int, msgspec.Meta(ge=20)] = 20
+    """Patroni leader lease (TTL), in seconds; at least
+    loop_wait + 2 × retry_timeout.
+    """
+    loop_wait: Positive = 5
+    """Seconds between two looks of Patroni."""
+    retry_timeout: Annotated[int, msgspec.Meta(ge=3)] = 5
+    """Seconds that Patroni waits for etcd or PostgreSQL before it gives up."""
+    parameters: dict[ParameterName, Union[str, int, float, bool]] = msgspec.field(
+        default_factory=dict
+    )
+    """postgresql.conf, for all servers; memory settings follow each server's RAM otherwise."""
+    clients: list[Network] = msgspec.field(default_factory=list)
+    """Networks that may log in to the database `airflow`, beside the cluster's own hosts."""
+    backup: Backup = msgspec.field(default_factory=Backup)
+    """Backups and the archive of WAL."""
+
+    def objections(self, inventory: Understood) -> Iterator[Objection]:
+        """Times that Patroni refuses, parameters that are not the user's; the backup server."""
+        shortest = self.loop_wait + 2 * self.retry_timeout
+        if self.ttl < shortest:
+            yield Objection(
+                f"{self.ttl} is below loop_wait + 2 × retry_timeout = {shortest}, "
+                "which Patroni needs",
+                ("postgres", "ttl"),
+            )
+        for name in self.parameters:
+            if name in PATRONI_PARAMETERS:
+                yield Objection(
+                    "is what Patroni or this project sets; leave it out",
+                    ("postgres", "parameters", name),
+                )
+        hosts, backup = inventory.hosts, self.backup.host
+        place = ("postgres", "backup", "host")
+        if backup and backup not in hosts:
+            yield Objection(f"{backup} is not one of the hosts{perhaps(backup, hosts)}", place)
+        elif backup and POSTGRES in (hosts[backup] or {}).get("roles", []):
+            sentence = f"{backup} runs PostgreSQL; a backup there is lost together with it"
+            yield Objection(sentence, place)

@@ -1,0 +1,46 @@
+"""What the parts of the chapter have in common: names, passwords, how a node is asked."""
+
+from __future__ import annotations
+
+from runbook.declare.section import Section
+from runbook.declare.step import quote
+from runbook.inventory.cluster import Cluster, Host
+
+from ..shared.roles import RABBITMQ
+from .settings import Rabbitmq
+
+section = Section(
+    "rabbitmq",
+    on=RABBITMQ,
+    runbook="Message Queue HA",
+    about="RabbitMQ on three servers: one cluster, queues that survive the loss of a node.",
+    roles=(RABBITMQ,),
+    settings=Rabbitmq,
+    after=("python-build.start",),
+    restarts=("rabbitmq-server.service",),
+)
+
+COOKIE = section.secret("rabbitmq_cookie", "the Erlang cookie that RabbitMQ's nodes share")
+ADMIN = section.secret("rabbitmq_admin", "the user admin of RabbitMQ's management")
+AIRFLOW = section.secret("rabbitmq_airflow", "the user airflow, Airflow's own on RabbitMQ")
+
+VHOST = "airflow"
+DATA = "/var/lib/rabbitmq/mnesia"
+SERVICE = "rabbitmq-server.service"
+
+
+def members(cluster: Cluster) -> list[Host]:
+    """The servers of the message queue."""
+    return cluster.group(RABBITMQ)
+
+
+def node(host: Host) -> str:
+    """The node's name, by which the others know it."""
+    return f"rabbit@{host.name}"
+
+
+def api(cluster: Cluster, path: str) -> str:
+    """A question to this node's management API; the password goes through a descriptor."""
+    password = cluster.secret(ADMIN).replace("\\", "\\\\").replace('"', '\\"')
+    login = quote(f'user = "admin:{password}"')
+    return f"curl -sf -m 10 -K <(printf '%s\\n' {login}) http://127.0.0.1:15672/api/{path}"

@@ -1,0 +1,62 @@
+"""What hosts.yaml says for the message queue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Optional, Union
+
+import msgspec
+
+from runbook.inventory.entry import ParameterName, Positive, named
+from runbook.inventory.schema import Objection, Settings, Understood
+
+from ..shared.versions import Versions, within
+
+ERLANG_FOR_RABBITMQ = {
+    "3.10": ("23.2", "25.3"),
+    "3.11": ("25.0", "25.3"),
+    "3.12": ("25.0", "26.1"),
+    "3.13": ("26.0", "26.2"),
+}
+"""Lowest and highest Erlang of each RabbitMQ series ("Erlang Version Requirements")."""
+
+
+class Rabbitmq(Settings, frozen=True):
+    """Settings of the section `rabbitmq`."""
+
+    longest_task: Positive = 24 * 3600
+    """Seconds; a task that runs longer would be handed out again."""
+    memory_share: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.4
+    """The share of the server's RAM above which publishers wait."""
+    disk_free_limit: Annotated[str, named("size: `1GB`, `512MB`", "^[1-9][0-9]*(MB|GB)$")] = "1GB"
+    """The free disk below which publishers wait."""
+    settings: dict[ParameterName, Union[str, int, float, bool]] = msgspec.field(
+        default_factory=dict
+    )
+    """rabbitmq.conf, for all nodes."""
+
+    def objections(self, inventory: Understood) -> Iterator[Objection]:
+        """An Erlang that does not fit RabbitMQ."""
+        versions = inventory.get(Versions)
+        if not versions:
+            return
+        erlang_range = erlang_for(versions.rabbitmq)
+        if not erlang_range:
+            known = ", ".join(ERLANG_FOR_RABBITMQ)
+            yield Objection(
+                f"versions.rabbitmq {versions.rabbitmq}: not one of the series {known}, "
+                "so its Erlang is not judged.",
+                ("versions", "rabbitmq"),
+                grave=False,
+            )
+        elif not within(versions.erlang, erlang_range):
+            yield Objection(
+                f"{versions.erlang} does not fit RabbitMQ {versions.rabbitmq}, "
+                f"which needs {erlang_range[0]} to {erlang_range[1]}",
+                ("versions", "erlang"),
+            )
+
+
+def erlang_for(rabbitmq: str) -> Optional[tuple[str, str]]:
+    """Lowest and highest Erlang of a RabbitMQ version, if its series is known."""
+    return ERLANG_FOR_RABBITMQ.get(".".join(rabbitmq.split(".")[:2]))

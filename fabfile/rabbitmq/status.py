@@ -1,0 +1,48 @@
+"""What a status, its drawing and a bug report say of the message queue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from runbook.declare.facts import Facts
+from runbook.declare.operations import Marks
+from runbook.declare.probes import Finding
+from runbook.inventory.cluster import Cluster
+
+from .common import VHOST, members, section
+from .nodes import STATE
+
+section.collect(
+    units=("rabbitmq-server",),
+    files=("/etc/rabbitmq/*.conf",),
+    logs=("/var/log/rabbitmq/*.log",),
+    commands=(
+        "timeout 30 rabbitmqctl cluster_status",
+        f"timeout 30 rabbitmqctl list_queues -p {VHOST} name type messages state",
+    ),
+)
+
+
+@section.status_line
+def line(cluster: Cluster, facts: Facts, findings: Sequence[Finding]) -> str:
+    """Nodes that run, queues, messages that wait."""
+    states = facts.known(STATE)
+    total = len(members(cluster))
+    if not states:
+        return f"none of {total} nodes answers"
+    state = max(states.values(), key=lambda one: len(one.running))
+    waiting = sum(queue.get("messages", 0) for queue in state.queues)
+    count = len(state.quorum_queues)
+    queues = f"{count} quorum queue{'' if count == 1 else 's'}"
+    return f"{len(state.running)} of {total} nodes run, {queues}, {waiting} messages wait"
+
+
+@section.drawn
+def marks(cluster: Cluster, facts: Facts) -> Marks:
+    """Which node leads which queue."""
+    badges: dict[str, list[str]] = {}
+    states = list(facts.known(STATE).values())
+    for queue in states[0].quorum_queues if states else ():
+        leader = str(queue.get("leader", "")).partition("@")[2]
+        badges.setdefault(leader, []).append(f"leads {queue['name']}")
+    return Marks(badges)

@@ -1,0 +1,50 @@
+"""Airflow's user, ids and paths: Python, the share and the services are laid out by them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from runbook.declare import steps
+from runbook.declare.step import Steps
+from runbook.inventory.cluster import Cluster, Host
+from runbook.inventory.schema import Settings
+
+from .roles import DAG_PROCESSOR, FLOWER, NFS, SCHEDULER, TRIGGERER, WEBSERVER, WORKER
+
+USER = "airflow"
+HOME = "/home/airflow"
+AIRFLOW_HOME = "/app1/airflow"
+DAGS = "/app1/airflow/dags"
+PLUGINS = "/app1/airflow/plugins"
+LOGS = "/app1/airflow_logs"
+
+QUEUE = "default"
+"""The queue that workers take tasks from."""
+
+COMPONENTS = (SCHEDULER, TRIGGERER, WEBSERVER, FLOWER, WORKER, DAG_PROCESSOR)
+"""Roles that run a part of Airflow."""
+
+
+class Ids(Settings, frozen=True):
+    """The numbers of the user and group airflow."""
+
+    uid: Annotated[int, msgspec.Meta(ge=100, le=60000)] = 50000
+    """Of the user airflow, the same on all servers: NFS knows owners by number only. The default
+    is that of Airflow's container image.
+    """
+    gid: Annotated[int, msgspec.Meta(ge=100, le=60000)] = 50000
+    """Of the group airflow, likewise."""
+
+
+def hosts(cluster: Cluster) -> list[Host]:
+    """The servers that run a part of Airflow, and those that keep its files."""
+    wanted = {*COMPONENTS, NFS}
+    return [host for host in cluster.hosts.values() if wanted & set(host.roles)]
+
+
+def account(cluster: Cluster) -> Steps:
+    """The user airflow, without password and without sudo."""
+    yield from steps.system_user(USER, cluster[Ids].uid, cluster[Ids].gid, HOME)
+    yield steps.password_locked(USER)

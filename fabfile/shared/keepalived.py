@@ -1,0 +1,276 @@
+"""keepalived: an address that is always on one of its members. Both VIPs are built here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+
+from runbook.declare import steps
+from runbook.declare.facts import Fact, Facts
+from runbook.declare.operations import Arrow, Marks
+from runbook.declare.probes import ERROR, OK, UNKNOWN, Cause, Finding, Findings, Verdict
+from runbook.declare.step import Steps
+from runbook.errors import RunbookError, SettingsError
+from runbook.inventory.cluster import Cluster, Host, Vip
+from runbook.secrets.vault import Secret
+
+SCRIPTS = "/usr/libexec/keepalived"
+"""Where keepalived's scripts belong: root's alone, and SELinux lets them do their work there."""
+
+SERVICE = "keepalived.service"
+
+NOBODY = Cause("VIP_NOBODY", "connections to this address fail")
+TWICE = Cause("VIP_TWICE", "clients reach one server or the other at random")
+STRANGER = Cause("VIP_STRANGER", "clients reach a machine that is not part of the cluster")
+CAUSES = (NOBODY, TWICE, STRANGER)
+
+# The file alone lacks the globals, without which keepalived complains of its scripts.
+JUDGED_BY_KEEPALIVED = """bash -c '
+main=$(mktemp)
+trap "rm -f $main" EXIT
+grep -v ^include /etc/keepalived/keepalived.conf >"$main"
+echo "include $1" >>"$main"
+keepalived -t -f "$main"' -"""
+
+
+@dataclass(frozen=True)
+class Service:
+    """What an address stands for: who checks its health, and who is told when it moves.
+
+    `check` and `notify` are names of scripts in SCRIPTS. `preempt`: the preferred member takes the
+    address back when it returns. `away`: a file; the member where it exists is the last to be
+    chosen. `generation`: a file with a number; the higher one wins.
+    """
+
+    role: str
+    password: Secret
+    check: str
+    interval: int = 1
+    preempt: bool = True
+    notify: str = ""
+    away: str = ""
+    generation: str = ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A member's network: its interface, the VIPs that it holds, and who answers for addresses."""
+
+    interface: str
+    prefix: int
+    macs: frozenset[str]
+    holds: frozenset[str]
+    answers: dict[str, frozenset[str]]
+    """MAC addresses of others that answer for a VIP, or for another member's address."""
+
+
+def vips(cluster: Cluster, role: str) -> list[Vip]:
+    """The addresses that stand for a role."""
+    return [vip for vip in cluster.vips.values() if vip.role == role]
+
+
+def members(cluster: Cluster, vip: Vip) -> list[Host]:
+    """The hosts between which an address moves, the preferred one first."""
+    names = sorted(vip.members, key=lambda name: -vip.members[name])
+    return [cluster.hosts[name] for name in names]
+
+
+def candidates(cluster: Cluster, role: str) -> list[Host]:
+    """All hosts that may hold an address of this role."""
+    wanted = {name for vip in vips(cluster, role) for name in vip.members}
+    return [host for host in cluster.hosts.values() if host.name in wanted]
+
+
+@cache
+def places(role: str) -> Fact[Place]:
+    """Where the members of a role's addresses are, and what they see there."""
+
+    def asked(cluster: Cluster, host: Host) -> str:
+        others = [member.address for member in candidates(cluster, role) if member != host]
+        addresses = " ".join([*(vip.address for vip in vips(cluster, role)), *others])
+        return f"""ip -o -4 addr show to {host.address}
+name=$(ip -o -4 addr show to {host.address} | awk '{{ print $2; exit }}')
+echo $(cat /sys/class/net/*/address)
+for address in {addresses}; do
+  held='' detect=()
+  if [[ $(ip -o -4 addr show to "$address") ]]; then held=held detect=(-D); fi
+  echo "$address" "${{held:-.}}" $(arping -b -c 2 -w 1 "${{detect[@]}}" -I "$name" "$address" |
+    sed -n 's/.* reply from .*\\[\\([^]]*\\)\\].*/\\L\\1/p') &
+done
+wait"""
+
+    return Fact(
+        "the network",
+        on=lambda cluster: candidates(cluster, role),
+        command=asked,
+        parse=understood,
+        absent="without it nobody knows whether the address is taken",
+    )
+
+
+def understood(text: str) -> Place:
+    """The answer of `places`: the interface's line of `ip`, MACs, a line for each address."""
+    own, macs, *lines = text.splitlines()
+    words = own.split()
+    seen = [line.split() for line in lines]
+    return Place(
+        interface=words[1],
+        prefix=int(words[3].partition("/")[2]),
+        macs=frozenset(macs.split()),
+        holds=frozenset(address for address, held, *_ in seen if held == "held"),
+        answers={address: frozenset(heard) for address, _, *heard in seen},
+    )
+
+
+def holders(cluster: Cluster, vip: Vip, facts: Facts) -> list[Host]:
+    """The members that hold the address."""
+    known = facts.known(places(vip.role))
+    return [
+        host
+        for host in members(cluster, vip)
+        if host.name in known and vip.address in known[host.name].holds
+    ]
+
+
+def holding(cluster: Cluster, vip: Vip, facts: Facts) -> list[str]:
+    """Who holds the address, as far as that is known."""
+    found = [host.name for host in holders(cluster, vip, facts)]
+    unseen = heard_holding(cluster, vip, facts)
+    return found or [name for name in [unseen] if name]
+
+
+def all_holding(cluster: Cluster, role: str, facts: Facts) -> list[str]:
+    """Who holds an address of a role."""
+    return [name for vip in vips(cluster, role) for name in holding(cluster, vip, facts)]
+
+
+def told(cluster: Cluster, role: str, facts: Facts) -> list[str]:
+    """Where the addresses of a role are, in words."""
+    return [
+        f"{vip.address} on {' and '.join(holding(cluster, vip, facts)) or 'nobody'}"
+        for vip in vips(cluster, role)
+    ]
+
+
+def vip_marks(cluster: Cluster, role: str, facts: Facts) -> Marks:
+    """For the drawing: who holds the addresses of a role, and who may."""
+    badges: dict[str, list[str]] = {}
+    arrows = []
+    for vip in vips(cluster, role):
+        held = holding(cluster, vip, facts)
+        for name in held:
+            badges.setdefault(name, []).append(vip.name)
+        for name in vip.members:
+            about = f"{vip.name} is on {name}" if name in held else f"{name} may hold {vip.name}"
+            arrows.append(Arrow("holds" if name in held else "may-hold", name, vip.name, about))
+    return Marks(badges, tuple(arrows))
+
+
+def stranger(cluster: Cluster, vip: Vip, facts: Facts) -> str:
+    """The MAC address of somebody else who answers for the address; empty if nobody does.
+
+    A member that cannot be asked is known by the MAC that answers for its own address.
+    """
+    known = facts.known(places(vip.role))
+    ours: set[str] = set()
+    heard: set[str] = set()
+    for place in known.values():
+        ours |= place.macs
+        for member in members(cluster, vip):
+            ours |= place.answers.get(member.address, frozenset())
+        heard |= place.answers.get(vip.address, frozenset())
+    return min(heard - ours, default="")
+
+
+def heard_holding(cluster: Cluster, vip: Vip, facts: Facts) -> str:
+    """A member that cannot be asked, and whose MAC answers for the VIP; empty if there is none."""
+    known = facts.known(places(vip.role))
+    nothing: frozenset[str] = frozenset()
+    for member in members(cluster, vip):
+        if member.name not in known and any(
+            place.answers.get(member.address, nothing) & place.answers.get(vip.address, nothing)
+            for place in known.values()
+        ):
+            return member.name
+    return ""
+
+
+def refuse_stranger(cluster: Cluster, vip: Vip, facts: Facts) -> None:
+    """Nothing is started as long as somebody else has the address."""
+    mac = stranger(cluster, vip, facts)
+    if mac:
+        raise RunbookError(
+            f"{vip.address} ({vip.name}) is in use: {mac} answers for it, which is none of "
+            f"{', '.join(vip.members)}. Free the address, or choose another in hosts.yaml."
+        )
+
+
+def address(host: Host, cluster: Cluster, service: Service, facts: Facts) -> Steps:
+    """keepalived, set up so that the host may hold the addresses of a role."""
+    yield steps.packages("keepalived")
+    yield steps.firewall_protocol("vrrp")
+    yield steps.drop_in(SERVICE, "keepalived/keepalived-airflow.conf")
+    yield steps.directory("/etc/keepalived/conf.d")
+    reload = steps.reloaded(SERVICE)
+    yield steps.template(
+        "/etc/keepalived/keepalived.conf", "keepalived/keepalived.conf.j2", {"host": host}
+    ).then(reload)
+    place = facts.of(places(service.role), host)
+    for vip in vips(cluster, service.role):
+        if host.name not in vip.members:
+            continue
+        refuse_stranger(cluster, vip, facts)
+        everybody = members(cluster, vip)
+        rank = len(everybody) - everybody.index(host)
+        yield steps.template(
+            f"/etc/keepalived/conf.d/{vip.name}.conf",
+            "keepalived/vip.conf.j2",
+            {
+                "vip": vip,
+                "host": host,
+                "peers": [member for member in everybody if member != host],
+                "interface": place.interface,
+                "prefix": place.prefix,
+                "priority": rank if service.generation else vip.members[host.name],
+                "password": password(service, cluster),
+                "service": service,
+            },
+            mode="0600",
+            hide="auth_pass ",
+            validate=JUDGED_BY_KEEPALIVED,
+        ).then(reload)
+    yield steps.service(SERVICE)
+
+
+def password(service: Service, cluster: Cluster) -> str:
+    """What members know each other by; VRRP has room for eight characters."""
+    value = cluster.secret(service.password)
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,8}", value):
+        raise SettingsError(
+            f"{service.password.name} has to be one to eight letters, digits, or of _ . - "
+            f"({cluster.vault.file} or {service.password.variable})."
+        )
+    return value
+
+
+def one_holder(cluster: Cluster, role: str, facts: Facts) -> Findings:
+    """Each address of a role is on exactly one member, and nobody else answers for it."""
+    for vip in vips(cluster, role):
+        title = f"{vip.name} ({vip.address}) is on one host"
+        heard = heard_holding(cluster, vip, facts)
+        names = [host.name for host in holders(cluster, vip, facts)]
+        mac = stranger(cluster, vip, facts)
+        if mac:
+            sentence = f"{mac} answers for it, which is none of {', '.join(vip.members)}"
+            yield Finding(title, Verdict(ERROR, sentence), "free the address", STRANGER)
+        elif len(names) > 1:
+            sentence = f"{' and '.join(names)} hold it: they do not hear each other"
+            yield Finding(title, Verdict(ERROR, sentence), f"fab {role}.vip", TWICE)
+        elif not names and heard:
+            sentence = f"{heard} answers for it, and cannot be asked"
+            yield Finding(title, Verdict(UNKNOWN, sentence), about=(heard,))
+        elif not names:
+            yield Finding(title, Verdict(ERROR, "nobody holds it"), f"fab {role}.vip", NOBODY)
+        else:
+            yield Finding(title, Verdict(OK, names[0]))

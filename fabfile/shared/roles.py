@@ -1,0 +1,112 @@
+"""What servers are for: the roles of hosts.yaml, and the ports that they open."""
+
+from __future__ import annotations
+
+from runbook.inventory.schema import Port, Role, Tier
+
+ENTRY = Tier(0, "entry, schedulers, web")
+WORK = Tier(1, "workers and files")
+QUEUE = Tier(2, "message queue and targets")
+DATABASE = Tier(3, "database")
+
+# Without VRRP let in, both members would hold the VIP.
+VRRP = Port("vrrp", "VRRP, IP protocol 112: keepalived among its members, with a password")
+
+POSTGRES = Role(
+    "postgres",
+    label="database server",
+    service="the database",
+    loss="nothing can be written",
+    majority=True,
+    ports=(
+        Port("5432/tcp", "PostgreSQL: scram-sha-256, from the addresses in pg_hba.conf only"),
+        Port("8008/tcp", "Patroni's REST API: who leads; what changes something takes a password"),
+        Port("2379/tcp", "etcd: Patroni asks and writes who leads", callers="postgres"),
+        Port("2380/tcp", "etcd: its members among each other", callers="postgres"),
+    ),
+    tier=DATABASE,
+)
+RABBITMQ = Role(
+    "rabbitmq",
+    label="queue node",
+    service="the message queue",
+    loss="no task is handed out",
+    majority=True,
+    ports=(
+        Port("5672/tcp", "RabbitMQ: AMQP, with a password"),
+        Port("15672/tcp", "RabbitMQ's management, with a password"),
+        Port("15692/tcp", "RabbitMQ's figures for Prometheus"),
+        Port("4369/tcp", "epmd: where Erlang's nodes find each other", callers="rabbitmq"),
+        Port("25672/tcp", "Erlang distribution, with the cookie", callers="rabbitmq"),
+        Port(
+            "35672-35682/tcp",
+            "RabbitMQ's command line tools, with the cookie",
+            callers="rabbitmq",
+        ),
+    ),
+    tier=QUEUE,
+)
+NFS = Role(
+    "nfs",
+    label="NFS server",
+    service="the share",
+    loss="DAGs cannot be read",
+    ports=(Port("2049/tcp", "NFSv4: the DAGs"), VRRP),
+    tier=WORK,
+)
+HAPROXY = Role(
+    "haproxy",
+    label="HAProxy server",
+    service="the address of database and web",
+    loss="nobody reaches database and web UI",
+    ports=(
+        Port("5000/tcp", "HAProxy: the database's primary"),
+        Port("5001/tcp", "HAProxy: a replica of the database"),
+        Port("7000/tcp", "HAProxy's statistics, with a password"),
+        Port("8081/tcp", "HAProxy: Airflow's web UI"),
+        VRRP,
+    ),
+    tier=ENTRY,
+)
+SCHEDULER = Role("scheduler", service="the scheduler", loss="no DAG run starts", tier=ENTRY)
+TRIGGERER = Role(
+    "triggerer",
+    loss="deferred tasks wait",
+    ports=(
+        Port(
+            "8794/tcp",
+            "logs of a triggerer, for the web UI; requests are signed",
+            callers="webserver",
+        ),
+    ),
+    tier=ENTRY,
+)
+WEBSERVER = Role(
+    "webserver",
+    service="the web UI",
+    loss="there is no web UI",
+    ports=(Port("8080/tcp", "Airflow's webserver; HAProxy asks it"),),
+    tier=ENTRY,
+)
+FLOWER = Role(
+    "flower",
+    label="Flower",
+    loss="nobody can watch the workers there",
+    ports=(Port("5555/tcp", "Flower, with a password"),),
+    tier=ENTRY,
+)
+DAG_PROCESSOR = Role(
+    "dag-processor", label="DAG processor", loss="changed DAGs are not taken up", tier=WORK
+)
+WORKER = Role(
+    "worker",
+    service="the worker",
+    loss="no task runs",
+    ports=(
+        Port(
+            "8793/tcp", "logs of a worker, for the web UI; requests are signed", callers="webserver"
+        ),
+    ),
+    tier=WORK,
+)
+TARGET = Role("target", loss="tasks that reach it by SSH fail", tier=QUEUE)

@@ -1,0 +1,140 @@
+"""What hosts.yaml says about the places where software comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Optional, Union
+
+import msgspec
+
+from runbook.inventory.entry import AtLeastOne, Entry, Text, named
+from runbook.inventory.schema import Objection, Settings, Understood
+
+Mirrors = Union[Text, AtLeastOne]
+"""A repository's URL, or several of the same content: dnf takes the next one if one fails.
+
+dnf fills in $basearch, and $elmajor: 8 or 9, the major release of the host itself.
+"""
+
+
+def urls(mirrors: Mirrors) -> str:
+    """A repository's `baseurl`."""
+    return mirrors if isinstance(mirrors, str) else " ".join(mirrors)
+
+
+PGDG = "https://download.postgresql.org/pub/repos/yum"
+
+
+class Pgdg(Entry, frozen=True):
+    """Where PostgreSQL's own packages come from.
+
+    Addresses as in PGDG's own pgdg-redhat-repo (pgdg-redhat-all-rhel9.8.repo, read 2026-11-27);
+    `extras` moved there on 2025-11-24. For EL8's extras they are those of Pigsty's repository list
+    (releases 8, 9 and 10, read the same day).
+    """
+
+    postgresql: Optional[Mirrors] = None
+    """Of PostgreSQL itself; null: PGDG's for versions.postgresql."""
+    common: Mirrors = f"{PGDG}/common/redhat/rhel-$elmajor-$basearch"
+    """Of Patroni, pgBackRest and what they need."""
+    extras: Mirrors = f"{PGDG}/extras/redhat/rhel-$elmajor-$basearch"
+    """Of etcd; nothing else is taken from it."""
+    key: Optional[Text] = f"{PGDG}/keys/PGDG-RPM-GPG-KEY-RHEL"
+    """The key that signs them; null: they are not signed."""
+
+    def of_major(self, major: str) -> Mirrors:
+        """PostgreSQL's repository for a major version."""
+        return self.postgresql or f"{PGDG}/{major}/redhat/rhel-$elmajor-$basearch"
+
+
+class RabbitmqSource(Entry, frozen=True):
+    """Where RabbitMQ and its Erlang come from: x86_64 only.
+
+    As in RabbitMQ's guide "Installing on RPM-based Linux" (3.13 and later, read 2026-11-27), which
+    names both mirrors and EL8 and EL9.
+    """
+
+    erlang: Mirrors = msgspec.field(
+        default_factory=lambda: [
+            f"https://yum{number}.rabbitmq.com/erlang/el/$elmajor/$basearch" for number in (1, 2)
+        ]
+    )
+    """Of Erlang."""
+    server: Mirrors = msgspec.field(
+        default_factory=lambda: [
+            f"https://yum{number}.rabbitmq.com/rabbitmq/el/$elmajor/noarch" for number in (1, 2)
+        ]
+    )
+    """Of RabbitMQ."""
+    keys: list[Text] = msgspec.field(
+        default_factory=lambda: [
+            f"https://github.com/rabbitmq/signing-keys/releases/download/3.0/{name}"
+            for name in (
+                "rabbitmq-release-signing-key.asc",
+                "cloudsmith.rabbitmq-erlang.E495BB49CC4BBE5B.key",
+                "cloudsmith.rabbitmq-server.9F4587F226208342.key",
+            )
+        ]
+    )
+    """The keys that sign them; empty: they are not signed."""
+
+
+class Epel(Entry, frozen=True):
+    """Extra Packages for Enterprise Linux: libraries that PGDG's packages need.
+
+    Addresses as in the file epel.repo of epel-release 8 and 9 (read 2026-11-27).
+    """
+
+    packages: Mirrors = "https://dl.fedoraproject.org/pub/epel/$elmajor/Everything/$basearch"
+    """The repository."""
+    key: Optional[Text] = "https://dl.fedoraproject.org/pub/epel/RPM-GPG-KEY-EPEL-$elmajor"
+    """The key that signs it; null: it is not signed."""
+
+
+class PythonSource(Entry, frozen=True):
+    """Python's source, if not python.org's: its tarball (.tgz, .tar.xz) and what that hashes to."""
+
+    url: Optional[Text] = None
+    """The tarball (.tgz, .tar.xz); null: python.org's."""
+    sha256: Optional[Annotated[str, named("64 hexadecimal digits", "^[0-9a-f]{64}$")]] = None
+    """What it hashes to; null: python.org's, where that is known."""
+
+
+class Pypi(Entry, frozen=True):
+    """Where Python packages come from; what is downloaded must have the hash of the lock.
+
+    `index` is a mirror's URL; null asks PyPI itself. `wheelhouse` is a folder of this machine, for
+    servers that reach no index: then nothing is downloaded.
+    """
+
+    index: Optional[Text] = None
+    """A mirror of PyPI; null: PyPI itself."""
+    wheelhouse: Optional[Text] = None
+    """A folder of this machine with all wheels, if VM1 reaches no index: then nothing is
+    downloaded.
+    """
+
+
+class Sources(Settings, frozen=True):
+    """Where software comes from; a mirror of your own is another URL here."""
+
+    epel: Epel = msgspec.field(default_factory=Epel)
+    """Extra Packages for Enterprise Linux."""
+    pgdg: Pgdg = msgspec.field(default_factory=Pgdg)
+    """PostgreSQL's own repositories."""
+    python: PythonSource = msgspec.field(default_factory=PythonSource)
+    """Python's source."""
+    pypi: Pypi = msgspec.field(default_factory=Pypi)
+    """Python packages."""
+    rabbitmq: RabbitmqSource = msgspec.field(default_factory=RabbitmqSource)
+    """RabbitMQ and Erlang."""
+
+    def objections(self, inventory: Understood) -> Iterator[Objection]:
+        """A password in a URL."""
+        for path in (("pypi", "index"), ("python", "url")):
+            url = getattr(getattr(self, path[0]), path[1]) or ""
+            if "@" in url.partition("://")[2].partition("/")[0]:
+                sentence = (
+                    "holds a password; put that into /root/.netrc of VM1, which curl and uv read"
+                )
+                yield Objection(sentence, ("sources", *path))

@@ -1,0 +1,296 @@
+"""What every server says of itself: load, memory, disks, clock, services that failed, reboots."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Callable, Optional
+
+from runbook.declare.facts import Fact, Facts
+from runbook.declare.probes import ERROR, OK, WARN, Cause, Finding, Findings, Verdict
+from runbook.declare.step import RUNTIME
+from runbook.inventory.cluster import Cluster
+
+DISK = Cause("HOST_DISK_FULL", "services stop or fail to start when they cannot write")
+MEMORY = Cause("HOST_MEMORY_SHORT", "the kernel kills processes when memory runs out")
+CLOCK = Cause("HOST_CLOCK_OFF", "Airflow considers live servers dead, and log times are wrong")
+NO_TIME_SOURCE = Cause("HOST_NO_TIME_SOURCE", "the clock will drift")
+REBOOT = Cause("HOST_REBOOT_DUE", "updates are installed but not in use")
+FAILED = Cause("HOST_UNIT_FAILED", "the unit does not do its work")
+CAUSES = (DISK, MEMORY, CLOCK, NO_TIME_SOURCE, REBOOT, FAILED)
+
+DISK_WARN, DISK_ERROR = 85, 95
+"""Per cent of a disk, or of its inodes."""
+MEMORY_WARN, MEMORY_ERROR = 8, 3
+"""Per cent that is left."""
+APART = 1.0
+"""Seconds by which clocks may differ."""
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A file system: where, how full in per cent, of space or of inodes."""
+
+    path: str
+    used: int
+
+
+@dataclass(frozen=True)
+class Vitals:
+    """One server. `load` is that of the last five minutes; memory is in MiB, `uptime` in seconds.
+
+    `reboot`: why it has to reboot; empty if it has not.
+    """
+
+    load: float
+    cpus: int
+    memory: int
+    available: int
+    uptime: int
+    disks: tuple[Disk, ...]
+    synchronised: bool
+    failed: tuple[str, ...]
+    reboot: str
+
+    @property
+    def fullest(self) -> Disk:
+        """The disk with the least room."""
+        return max(self.disks, key=lambda disk: disk.used, default=Disk("/", 0))
+
+    @property
+    def left(self) -> int:
+        """Per cent of the memory that is available."""
+        return round(100 * self.available / self.memory)
+
+
+def understood(text: str) -> Vitals:
+    """The answer of VITALS: lines of a word and its values."""
+    told: dict[str, list[list[str]]] = {}
+    for line in text.splitlines():
+        word, *values = line.split()
+        told.setdefault(word, []).append(values)
+    return Vitals(
+        load=float(told["load"][0][1]),
+        cpus=int(told["cpus"][0][0]),
+        memory=int(told["memory"][0][0]) // 1024,
+        available=int(told["memory"][0][1]) // 1024,
+        uptime=int(float(told["uptime"][0][0])),
+        disks=tuple(
+            Disk(path, max(percent(space), percent(inodes)))
+            for space, inodes, path in told.get("disk", ())
+        ),
+        synchronised=told.get("clock", [[""]])[0] == ["Normal"],
+        failed=tuple(values[0] for values in told.get("failed", ())),
+        reboot=" ".join(told.get("reboot", [[]])[0]),
+    )
+
+
+def percent(text: str) -> int:
+    """df's percentage; a file system without inodes has a dash there."""
+    return int(text.rstrip("%")) if text != "-" else 0
+
+
+WHY_REBOOT = f"""if [[ -e {RUNTIME}/notes/reboot ]]; then
+  echo 'a change of ours waits for it'
+elif [[ -d /lib/modules ]]; then
+  newest=$(rpm -q --qf '%{{INSTALLTIME}} %{{VERSION}}-%{{RELEASE}}.%{{ARCH}}\\n' kernel-core |
+    sort -n | tail -1)
+  runs=$(uname -r)
+  if [[ $newest == [0-9]* && ${{newest#* }} != "$runs" ]]; then
+    echo "kernel ${{newest#* }} is installed, $runs runs"
+  fi
+fi"""
+"""Prints why the server has to reboot, if it has."""
+
+# With as few processes as can be: it is asked of every server at each look.
+QUESTIONS = f"""local=' ext2 ext3 ext4 xfs btrfs overlay tmpfs vfat '
+read -r load </proc/loadavg && echo "load $load"
+echo "cpus $(nproc)"
+while read -r key value _; do
+  case $key in MemTotal:) total=$value ;; MemAvailable:) echo "memory $total $value" ;; esac
+done </proc/meminfo
+read -r uptime </proc/uptime && echo "uptime $uptime"
+declare -A paths=()
+while read -r _ path kind _; do
+  [[ ! $path/ =~ ^/(proc|sys|dev|run/host|run/user|run/credentials)/ ]] || continue
+  [[ $local != *" $kind "* ]] || paths[$path]=yes
+done </proc/self/mounts
+while read -r space inodes path; do
+  [[ $space == Use* ]] || echo "disk $space $inodes $path"
+done < <(timeout 5 df --output=pcent,ipcent,target "${{!paths[@]}}")
+while IFS=: read -r key value; do
+  [[ $key != 'Leap status'* ]] || echo "clock $value"
+done < <(chronyc -n tracking 2>/dev/null)
+while read -r unit _; do
+  echo "failed $unit"
+done < <(systemctl --failed --no-legend --plain --no-pager)
+while read -r why; do echo "reboot $why"; done < <({WHY_REBOOT})
+exit 0"""
+
+VITALS = Fact(
+    "how the server is",
+    on="all",
+    command=lambda cluster, host: QUESTIONS,
+    parse=understood,
+    absent="it cannot be asked",
+)
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Seconds that a server's clock is ahead of the controller's, give or take `within`."""
+
+    ahead: float
+    within: float
+
+
+def compared(text: str, before: float, after: float) -> Clock:
+    """The server's time, asked between two moments of the controller's."""
+    return Clock(float(text) - (before + after) / 2, (after - before) / 2)
+
+
+TIME = Fact(
+    "the time",
+    on="all",
+    command=lambda cluster, host: "date +%s.%N",
+    parse=compared,
+    absent="it cannot be asked",
+    timed=True,
+)
+
+
+def middle(clocks: Collection[Clock]) -> Clock:
+    """The middle of the best measured clocks: an answer that took long is no witness."""
+    best = sorted(clocks, key=lambda clock: clock.within)[: max(3, len(clocks) // 2 + 1)]
+    return Clock(median(clock.ahead for clock in best), max(clock.within for clock in best))
+
+
+def apart(facts: Facts) -> dict[str, float]:
+    """How many seconds each clock is away from the middle one, at least."""
+    clocks = facts.known(TIME)
+    if not clocks:
+        return {}
+    mid = middle(clocks.values())
+    return {
+        name: max(0.0, abs(clock.ahead - mid.ahead) - clock.within - mid.within)
+        for name, clock in clocks.items()
+    }
+
+
+def widest(facts: Facts) -> float:
+    """How many seconds a clock may be away from the middle one, at most: a slow answer adds."""
+    clocks = facts.known(TIME)
+    if not clocks:
+        return 0.0
+    mid = middle(clocks.values())
+    return max(
+        abs(clock.ahead - mid.ahead) + clock.within + mid.within for clock in clocks.values()
+    )
+
+
+def findings_of(cluster: Cluster, facts: Facts) -> Findings:
+    """What is wrong with which server; one line each for what is well with all."""
+    known = facts.known(VITALS)
+    yield from clocks_agree(facts)
+    yield from each(known, "disks have room", room, DISK, largest)
+    yield from each(known, "memory is left", memory, MEMORY, who_uses)
+    yield from each(known, "nothing waits for a reboot", reboot, REBOOT, rebooting)
+    yield from each(known, "no unit has failed", failed, FAILED, why_failed)
+
+
+def clocks_agree(facts: Facts) -> Findings:
+    """No clock is more than a second away from the others."""
+    title = "clocks agree"
+    off = {name: far for name, far in apart(facts).items() if far > APART}
+    for name, far in off.items():
+        sentence = f"{name} is {far:.1f} s away from the others"
+        fix = f"fab -H {name} base.time; fab -H {name} -- sudo chronyc makestep"
+        yield Finding(title, Verdict(ERROR, sentence), fix, CLOCK, (name,))
+    if not off and facts.known(TIME):
+        yield Finding(title, Verdict(OK, f"within {widest(facts):.1f} s, as far as measured"))
+
+
+Judge = Callable[[Vitals], Optional[Verdict]]
+
+
+def each(
+    known: Mapping[str, Vitals],
+    title: str,
+    judge: Judge,
+    cause: Cause,
+    fix: Callable[[str, Vitals], str],
+) -> Findings:
+    """One finding for each server that is not well, else one for all."""
+    wrong = {name: verdict for name, one in known.items() if (verdict := judge(one))}
+    for name, verdict in wrong.items():
+        sentence = f"{name}: {verdict.sentence}"
+        way_out = fix(name, known[name])
+        yield Finding(title, Verdict(verdict.level, sentence), way_out, cause, (name,))
+    if known and not wrong:
+        yield Finding(title, Verdict(OK, f"{len(known)} servers"))
+
+
+def room(vitals: Vitals) -> Optional[Verdict]:
+    """No disk is nearly full."""
+    full = [disk for disk in vitals.disks if disk.used >= DISK_WARN]
+    if not full:
+        return None
+    level = ERROR if any(disk.used >= DISK_ERROR for disk in full) else WARN
+    return Verdict(level, ", ".join(f"{disk.path} is {disk.used} % full" for disk in full))
+
+
+def largest(name: str, vitals: Vitals) -> str:
+    """Shows what takes the room."""
+    path = vitals.fullest.path
+    return f"fab -H {name} -- 'sudo du -xh --max-depth=3 {path} | sort -h | tail', then make room"
+
+
+def memory(vitals: Vitals) -> Optional[Verdict]:
+    """Some memory is left."""
+    if vitals.left >= MEMORY_WARN:
+        return None
+    level = ERROR if vitals.left < MEMORY_ERROR else WARN
+    return Verdict(level, f"{vitals.left} % of {vitals.memory} MiB are left")
+
+
+def who_uses(name: str, vitals: Vitals) -> str:
+    """Shows which processes use it."""
+    return f"fab -H {name} -- 'ps axo rss,args --sort=-rss | head'"
+
+
+def reboot(vitals: Vitals) -> Optional[Verdict]:
+    """It runs what is installed."""
+    return Verdict(WARN, vitals.reboot) if vitals.reboot else None
+
+
+def rebooting(name: str, vitals: Vitals) -> str:
+    """By the runbook, if the change was its own; else after a handover, as others may wait too."""
+    ours = "kernel" not in vitals.reboot
+    return f"fab -H {name} hostnames.reboot" if ours else "inv cluster.reboot --only-pending"
+
+
+def failed(vitals: Vitals) -> Optional[Verdict]:
+    """systemd has nothing to complain of."""
+    return Verdict(WARN, ", ".join(vitals.failed)) if vitals.failed else None
+
+
+def why_failed(name: str, vitals: Vitals) -> str:
+    """Shows what the unit said last, and starts it again."""
+    return f"fab -H {name} -- sudo systemctl status {vitals.failed[0]}; then restart it there"
+
+
+def in_short(cluster: Cluster, facts: Facts) -> str:
+    """How many answer, how far their clocks are apart, the fullest disk, memory, load."""
+    known = facts.known(VITALS)
+    said = [f"{len(known)} of {len(cluster.hosts)} answer"]
+    if not known:
+        return said[0]
+    said.append(f"clocks within {max(widest(facts), 0.1):.1f} s")
+    name, vitals = max(known.items(), key=lambda item: item[1].fullest.used)
+    said.append(f"fullest disk {vitals.fullest.used} % ({name} {vitals.fullest.path})")
+    short, least = min(known.items(), key=lambda item: item[1].left)
+    said.append(f"least memory left {least.left} % ({short})")
+    busy, load = max(known.items(), key=lambda item: item[1].load / item[1].cpus)
+    said.append(f"highest load {load.load:.1f} on {load.cpus} CPUs ({busy})")
+    return ", ".join(said)

@@ -1,0 +1,1 @@
+"""The engine: what carries sections out. It knows none of them."""

@@ -1,0 +1,1 @@
+"""The commands fab and inv: what is typed, completed and listed."""

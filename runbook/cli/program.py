@@ -1,0 +1,145 @@
+"""The command `inv`, and what it has in common with `fab`: how a wrong command line ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import invoke
+
+from runbook.cli.checkout import OwnLoader
+from runbook.declare.contents import Contents
+from runbook.declare.namespace import SectionTask
+from runbook.errors import FAILED, USAGE, RunbookError
+
+
+class Program(invoke.Program):
+    """Invoke's program; what is wrong with a command line ends in one sentence, and exit code 2."""
+
+    def parse_core(self, argv: list[str] | None) -> None:
+        """Invoke's parsing, with completion scripts of our own."""
+        with _usage_errors():
+            shell = _shell_to_complete(argv or sys.argv)
+            if shell:
+                from runbook.cli.completion import script
+
+                print(script(shell, self.binary_names[0]), end="")
+                raise invoke.Exit
+            super().parse_core(argv)
+
+    def parse_collection(self) -> None:
+        """Invoke's search for the tasks."""
+        with _usage_errors():
+            super().parse_collection()
+
+    def parse_tasks(self) -> None:
+        """Invoke's parsing of task names and their options."""
+        with _usage_errors():
+            super().parse_tasks()
+
+    def parse_cleanup(self) -> None:
+        """What is done instead of a task: lists, help, completion."""
+        with _usage_errors():
+            if self.args.complete.value:
+                from runbook.cli.completion import hosts
+
+                found = hosts(self.core.remainder, contents_of(self.collection))
+                if found is not None:
+                    print("\n".join(found))
+                    raise invoke.Exit
+                if self.core.remainder.split(" ")[-1].startswith("--"):  # also after a task's name
+                    print("\n".join(_long(self.initial_context.flag_names())))
+            super().parse_cleanup()
+
+
+class RunbookInv(Program):
+    """Invoke's program, whose tasks may take words that one can leave out."""
+
+    def parse_tasks(self) -> None:
+        """Parse task names and options, those words among them."""
+        self.core.unparsed[:] = self._with_flags(self.core.unparsed)
+        super().parse_tasks()
+
+    def _with_flags(self, words: list[str]) -> list[str]:
+        """`runbook.show hosts` as `runbook.show --section hosts`: Invoke knows no optional words.
+
+        They follow their task at once; it declares them as positional, with a default.
+        """
+        names = self.collection.task_names
+        flagged: list[str] = []
+        waiting: list[str] = []
+        for word in words:
+            if word in names:
+                arguments = self.collection[word].get_arguments()
+                waiting = [one.name for one in arguments if one.positional and one.default == ""]
+            elif word.startswith("-"):
+                waiting = []
+            elif waiting:
+                name = waiting.pop(0)
+                flagged.append(f"--{name}" if len(name) > 1 else f"-{name}")
+            flagged.append(word)
+        return flagged
+
+
+def contents_of(collection: invoke.Collection) -> Contents:
+    """The table of contents that a program's tasks are from."""
+    tasks = (task for section in collection.collections.values() for task in section.tasks.values())
+    return next(task.contents for task in tasks if isinstance(task, SectionTask))
+
+
+def _long(flags: Iterable[str]) -> list[str]:
+    return [flag for flag in flags if flag.startswith("--")]
+
+
+def _shell_to_complete(argv: list[str]) -> str:
+    """The shell of --print-completion-script, if that is there."""
+    option = "--print-completion-script"
+    for word, following in zip(argv[1:], [*argv[2:], ""]):
+        if word == option:
+            return following or "none"
+        if word.startswith(f"{option}="):
+            return word.partition("=")[2] or "none"
+    return ""
+
+
+@contextmanager
+def _usage_errors() -> Iterator[None]:
+    try:
+        yield
+    except invoke.ParseError as error:
+        raise invoke.Exit(str(error), USAGE) from None
+    except RunbookError as error:
+        raise invoke.Exit(str(error), error.exit_code) from None
+    except invoke.Exit as ending:
+        raise invoke.Exit(ending.message, USAGE if ending.message else ending.code) from None
+
+
+def main() -> None:
+    """Run `inv`."""
+    program = RunbookInv(
+        name="Invoke",
+        binary="inv",
+        binary_names=["inv"],
+        version=invoke.__version__,
+        loader_class=OwnLoader,
+    )
+    start("inv", program)
+
+
+def start(name: str, program: invoke.Program) -> None:
+    """Whatever happens, the user reads a sentence and not a traceback."""
+    try:
+        program.run()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except Exception:
+        report = Path(tempfile.gettempdir()) / f"{name}-error-{os.getpid()}.txt"
+        report.write_text(traceback.format_exc(), encoding="utf-8")
+        print(f"Internal error (a bug in {name}). Traceback saved to {report}.", file=sys.stderr)
+        sys.exit(FAILED)

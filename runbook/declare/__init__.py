@@ -1,0 +1,1 @@
+"""What a section declares with: steps, probes, facts, tasks."""

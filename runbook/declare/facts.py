@@ -1,0 +1,81 @@
+"""Facts: what hosts know and a task needs, gathered before the task is rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Callable, Generic, Literal, Optional, TypeVar, Union
+
+from runbook.errors import MissingFact
+from runbook.inventory.cluster import Cluster, Host
+from runbook.inventory.schema import Role
+
+T = TypeVar("T")
+
+On = Union[Role, Literal["all"], Callable[[Cluster], Sequence[Host]]]
+"""Hosts: those of a role, all of them, or those that a function chooses."""
+
+
+def hosts_on(on: On, cluster: Cluster) -> list[Host]:
+    """The hosts that a section, task or fact is for."""
+    return cluster.group(on) if isinstance(on, str) else list(on(cluster))
+
+
+@dataclass(frozen=True)
+class Fact(Generic[T]):
+    """Something that hosts know and a task needs, gathered before the task is rendered.
+
+    `command` gets the cluster and the host that is asked, and is run as root; `parse` turns what it
+    prints into the value.
+    `absent` is the sentence for the user if a host has no such thing. `used_by`: the hosts whose
+    steps ask for it, if not all; a run without them does not gather it. `thorough`: it takes long,
+    and a status does without it. `timed`: `parse` also gets the controller's time just before and
+    just after it was asked.
+    """
+
+    name: str
+    on: On
+    command: Callable[[Cluster, Host], str]
+    parse: Callable[..., T]
+    absent: str
+    used_by: On = "all"
+    thorough: bool = False
+    timed: bool = False
+
+
+class Facts:
+    """The facts that a task asked for.
+
+    `gone`: hosts that nobody sees any more, whatever others remember of them.
+    """
+
+    def __init__(
+        self,
+        values: Optional[Mapping[Fact[Any], Mapping[str, Any]]] = None,
+        gone: frozenset[str] = frozenset(),
+    ) -> None:
+        self._values = values or {}
+        self.gone = gone
+
+    def without(self, gone: frozenset[str]) -> Facts:
+        """The same, where these hosts are gone."""
+        return Facts(self._values, gone)
+
+    def asked(self, fact: Fact[Any]) -> bool:
+        """Whether anybody was asked; a status leaves some facts out."""
+        return fact in self._values
+
+    def known(self, fact: Fact[T]) -> Mapping[str, T]:
+        """The fact of every host that has it, by the host's name."""
+        return self._values.get(fact, {})
+
+    def of(self, fact: Fact[T], host: Host) -> T:
+        """The fact of one host; MissingFact if it has none."""
+        try:
+            return self.known(fact)[host.name]
+        except KeyError:
+            raise MissingFact(f"{fact.name} of {host.name} is not known: {fact.absent}") from None
+
+
+NOTHING_KNOWN = Facts()
+"""No host was asked."""

@@ -1,0 +1,343 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# What every script to a host begins with. The script that follows sets, before each step:
+#   want   function: is the host already as wanted?
+#   render function: the wanted text of an edited file, from the present text on stdin
+#   text   the wanted text of a whole file
+#   make   the commands that make it so, plain bash that a person could type
+#   notes  names of the handlers to run at the end if this step changed something
+#   clears names of the handlers whose work this step does if it changes something
+# and once: mode (do, plan or check), mark (starts an event line), runtime (a folder that a reboot
+# empties), and the paths, packages and units it will ask about.
+
+declare -A seen_path=() seen_unit=() noted=()
+paths_seen='' packages_seen='' firewall_now='' firewall_later=''
+
+# Asked once for all steps of the script; asked again only after a step changed something.
+forget() {
+  seen_path=() seen_unit=()
+  paths_seen='' packages_seen='' firewall_now='' firewall_later=''
+}
+
+event() { # KIND INDEX [CODE]
+  local uptime rest
+  read -r uptime rest </proc/uptime
+  printf '%s%s %s %s %s\n' "$mark" "$1" "$2" "${uptime/./}" "${3:-0}"
+}
+
+look_at_paths() {
+  local line
+  while IFS= read -r line; do
+    seen_path[${line##*|}]=${line%|*}
+  done < <(stat -c '%F|%a|%U|%G|%n' -- "${paths[@]}" 2>/dev/null)
+  paths_seen=yes
+}
+
+path_is() { # PATH KIND MODE OWNER GROUP
+  [[ $paths_seen ]] || look_at_paths
+  local found=${seen_path[$1]-}
+  found=${found/regular empty file/regular file}
+  [[ $found == "$2|${3#0}|$4|$5" ]]
+}
+
+text_of() { # PATH: into $current, without a fork
+  current=''
+  [[ -r $1 ]] && { IFS= read -rd '' current <"$1" || :; }
+}
+
+holds_text() { # PATH
+  local current
+  text_of "$1" && [[ $current == "$text" ]]
+}
+
+holds_rendered() { # PATH
+  local current wanted
+  text_of "$1" && wanted=$(printf '%s' "$current" | render && printf .) && [[ $wanted == "$current." ]]
+}
+
+text_diff() { # PATH [SECRET]   what follows SECRET on a line is not shown
+  if [[ ! ${2-} ]]; then
+    diff -uN --label "$1 now" --label "$1 wanted" -- "$1" <(printf '%s' "$text") || :
+    return
+  fi
+  diff -u --label "$1 now" --label "$1 wanted" -- <(cat -- "$1" 2>/dev/null | hidden "$2") \
+    <(printf '%s' "$text" | hidden "$2") && echo "$1 differs in a secret, in its owner or its mode"
+}
+
+hidden() { # SECRET   a filter
+  sed -E "s/($1).*/\1(secret)/"
+}
+
+rendered_diff() { # PATH
+  diff -uN --label "$1 now" --label "$1 wanted" -- "$1" <(cat -- "$1" 2>/dev/null | render) || :
+}
+
+packages_installed() { # NAME...
+  if [[ ! $packages_seen ]]; then
+    packages_seen=some
+    rpm -q --whatprovides "${packages[@]}" >/dev/null 2>&1 && packages_seen=all
+  fi
+  [[ $packages_seen == all ]] || rpm -q --whatprovides "$@" >/dev/null 2>&1
+}
+
+packages_missing() { # NAME...   a line for each that is not there
+  local name
+  for name in "$@"; do
+    rpm -q --whatprovides "$name" >/dev/null 2>&1 || printf 'not installed: %s\n' "$name"
+  done
+}
+
+look_at_units() {
+  local line index=0
+  seen_unit=()
+  while IFS= read -r line; do
+    if [[ ! $line ]]; then
+      index=$((index + 1))
+    else
+      seen_unit[${units[index]}]+=" ${line/NeedDaemonReload=no/Files=read}"
+    fi
+  done < <(systemctl show -p ActiveState -p UnitFileState -p NeedDaemonReload -- "${units[@]}")
+}
+
+unit_is() { # UNIT STATE...   such as active, enabled, read (its files have not changed since)
+  if [[ ! ${seen_unit[$1]-} ]]; then
+    [[ " ${units[*]-} " == *" $1 "* ]] || units+=("$1")
+    look_at_units
+  fi
+  local found="${seen_unit[$1]-} " state
+  for state in "${@:2}"; do
+    [[ $found == *"=$state "* ]] || return 1
+  done
+}
+
+firewalld=org.fedoraproject.FirewallD1
+firewalld_root=/org/fedoraproject/FirewallD1
+
+# Default zone, runtime and permanent settings; over D-Bus at a tenth of what firewall-cmd costs.
+look_at_firewall() {
+  local current zone config
+  text_of /etc/firewalld/firewalld.conf
+  [[ $current =~ (^|$'\n')DefaultZone=([^[:space:]]+) ]] || return 1
+  zone=${BASH_REMATCH[2]}
+  config=$(busctl call $firewalld $firewalld_root/config $firewalld.config \
+    getZoneByName s "$zone") || return 1
+  config=${config#o \"} config=${config%\"}
+  firewall_now=$(busctl call $firewalld $firewalld_root $firewalld.zone \
+    getZoneSettings2 s "$zone") || return 1
+  firewall_later=$(busctl call $firewalld "$config" $firewalld.config.zone getSettings2) || {
+    firewall_now=''
+    return 1
+  }
+}
+
+# The strings under a key of what busctl prints: … "ports" a(ss) 1 "22" "tcp" "masquerade" b …
+zone_list() { # SETTINGS KEY: into $list
+  local strings='(( "([^"\\]|\\.)*")*)'
+  list=''
+  [[ $1 =~ " \"$2\" "a[()s]+" "[0-9]+$strings ]] && list="${BASH_REMATCH[1]} "
+}
+
+zone_opens() { # SETTINGS PORT/PROTOCOL   by itself or within a range
+  local list wanted=${2%/*} pair='^ "([0-9]+)(-([0-9]+))?" "([a-z]+)"(.*)$'
+  zone_list "$1" ports || return 1
+  while [[ $list =~ $pair ]]; do
+    list=${BASH_REMATCH[5]}
+    [[ ${BASH_REMATCH[4]} == "${2#*/}" ]] || continue
+    ((${wanted%-*} >= BASH_REMATCH[1] && ${wanted#*-} <= ${BASH_REMATCH[3]:-BASH_REMATCH[1]})) &&
+      return 0
+  done
+  return 1
+}
+
+zone_has() { # SETTINGS KEY VALUE
+  local list
+  if [[ $2 == ports ]]; then
+    zone_opens "$1" "$3"
+    return
+  fi
+  zone_list "$1" "$2" && [[ $list == *" \"${3//\"/\\\"}\" "* ]]
+}
+
+firewall_answers() { # KEY VALUE... -- COMMAND...   firewall-cmd in one of its forms
+  local key=$1 option value values=()
+  shift
+  while [[ $1 != -- ]]; do
+    values+=("$1")
+    shift
+  done
+  shift
+  case $key in
+    ports) option=port ;;
+    protocols) option=protocol ;;
+    rules_str) option=rich-rule ;;
+  esac
+  for value in "${values[@]}"; do
+    "$@" "--query-$option=$value" || return 1
+  done
+}
+
+firewall_has() { # KEY VALUE...   ports, protocols or rules_str; both now and after a reboot
+  if [[ ! $firewall_now ]] && ! look_at_firewall; then
+    if systemctl is-active --quiet firewalld; then
+      firewall_answers "$@" -- firewall-cmd && firewall_answers "$@" -- firewall-cmd --permanent
+    else # it will start with what is permanent
+      firewall_answers "$@" -- firewall-offline-cmd
+    fi
+    return
+  fi
+  local value
+  for value in "${@:2}"; do
+    zone_has "$firewall_now" "$1" "$value" && zone_has "$firewall_later" "$1" "$value" || return 1
+  done
+}
+
+# Descriptor 9 is the lock. Commands do not get it, or a daemon that one of them leaves behind would
+# hold it for ever; relay has it for as long as a command says something or may still do so.
+
+# A command must not die of a lost connection in the middle of its work, as it would of SIGPIPE.
+relay() (
+  trap '' PIPE
+  while IFS= read -r line || [[ $line ]]; do printf '%s\n' "$line"; done 2>/dev/null
+  :
+)
+
+carry_out() { # SECONDS
+  timeout --kill-after=10 "$1" bash -euo pipefail <(printf '%s\n' "$make") 2>&1 </dev/null 9>&- | relay
+  return "${PIPESTATUS[0]}"
+}
+
+# A note outlives this script: if it is cut off, the next run still restarts what has to be.
+take_notes() {
+  local note
+  for note in $notes; do
+    mkdir -p "$runtime/notes" && : >"$runtime/notes/$note"
+  done
+}
+
+step() { # INDEX SECONDS
+  local carried_out=''
+  event begin "$1"
+  if want >/dev/null 2>&1 9>&-; then
+    event ok "$1"
+    return 0
+  fi
+  local note code
+  if [[ $mode != 'do' ]]; then
+    [[ $mode == plan ]] && differ
+    for note in $notes; do noted[$note]=yes; done
+    for note in $clears; do unset "noted[$note]"; done
+    event differs "$1"
+    return 0
+  fi
+  take_notes
+  carry_out "$2"
+  code=$? carried_out=yes
+  forget
+  if ((!code)); then
+    for note in $clears; do rm -f "$runtime/notes/$note"; done
+  fi
+  if ((code)); then
+    event failed "$1" "$code"
+    return 1
+  fi
+  if ! want >/dev/null 2>&1 9>&-; then
+    event no_effect "$1"
+    return 1
+  fi
+  event changed "$1"
+}
+
+guard() { # INDEX   what must hold before anything is done
+  event begin "$1"
+  if want >/dev/null 2>&1 9>&-; then
+    event ok "$1"
+    return 0
+  fi
+  bash <(printf '%s\n' "$make") 2>&1 </dev/null 9>&-
+  event refused "$1"
+  [[ $mode == check ]]
+}
+
+waiting() { # INDEX SECONDS   changes nothing
+  event begin "$1"
+  if [[ $mode == plan ]] || want >/dev/null 2>&1 9>&-; then
+    event ok "$1"
+  elif [[ $mode == check ]]; then
+    event differs "$1"
+  elif carry_out "$2"; then
+    event ok "$1"
+  else
+    event failed "$1" 124
+    return 1
+  fi
+}
+
+handler() { # INDEX SECONDS NOTE
+  if [[ $mode != 'do' ]]; then
+    [[ ${noted[$3]-} || -e $runtime/notes/$3 ]] || return 0
+    event begin "$1"
+    event differs "$1"
+    return 0
+  fi
+  [[ -e $runtime/notes/$3 ]] || return 0
+  event begin "$1"
+  local code
+  carry_out "$2"
+  code=$?
+  if ((code)); then
+    event failed "$1" "$code"
+    return 1
+  fi
+  rm -f "$runtime/notes/$3"
+  event changed "$1"
+}
+
+probe() { # INDEX SECONDS
+  event begin "$1"
+  local code
+  timeout --kill-after=5 "$2" bash <(printf '%s\n' "$make") 2>&1
+  code=$?
+  event answer "$1" "$code"
+}
+
+asked=()
+
+ask() { # INDEX SECONDS   a probe that runs beside the others
+  local answer
+  exec {answer}< <(probe "$@")
+  asked+=("$answer")
+}
+
+hear() { # the answers of all that were asked, in that order
+  local answer
+  for answer in "${asked[@]}"; do
+    cat <&"$answer"
+    exec {answer}<&-
+  done
+  asked=()
+}
+
+lock() { # WHO SECONDS   one run at a time on this host; held as long as a command of ours lives
+  mkdir -p "$runtime" && exec 9>>"$runtime/lock" || return 1
+  if ! flock -w "$2" 9; then
+    event begin -1
+    cat "$runtime/holder" 2>/dev/null
+    event locked -1
+    return 1
+  fi
+  printf '%s\n' "$1" >"$runtime/holder"
+}
+
+reboot_step() { # INDEX SECONDS   the controller waits for another boot id
+  event begin "$1"
+  if want >/dev/null 2>&1 9>&-; then
+    event ok "$1"
+    return 0
+  fi
+  if [[ $mode != 'do' ]]; then
+    event differs "$1"
+    return 0
+  fi
+  cat /proc/sys/kernel/random/boot_id
+  event rebooting "$1"
+  carry_out "$2"
+}

@@ -1,0 +1,114 @@
+"""How a section declares what it is to the cluster as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Callable, Optional, TypeVar
+
+from runbook.declare.facts import Fact, Facts, On
+from runbook.declare.operations import Evidence, Leaders, Marks, Phase
+from runbook.declare.probes import Cause, Finding
+from runbook.inventory.cluster import Cluster
+from runbook.inventory.schema import Port
+
+LineFunction = Callable[[Cluster, Facts, Sequence[Finding]], str]
+MarksFunction = Callable[[Cluster, Facts], Marks]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Operated:
+    """The part of a section that the operator's tasks iterate over."""
+
+    name: str
+    on: On
+    ports: list[Port]
+    evidence: list[Evidence]
+    causes: list[Cause]
+    line: Optional[LineFunction]
+    marks: Optional[MarksFunction]
+    leads: Optional[Leaders]
+
+    def cause(self, code: str, impact: str) -> Cause:
+        """Declare a code that this section's findings may have, and its impact."""
+        self.causes.append(Cause(code, impact))
+        return self.causes[-1]
+
+    def may_find(self, *causes: Cause) -> None:
+        """Declare codes that this section shares with others."""
+        self.causes.extend(causes)
+
+    def port(self, number: str, purpose: str) -> str:
+        """Declare a port that this section opens beside those of roles; returns its number."""
+        self.ports.append(Port(number, purpose))
+        return number
+
+    def collect(
+        self,
+        on: Optional[On] = None,
+        *,
+        units: Sequence[str] = (),
+        files: Sequence[str] = (),
+        logs: Sequence[str] = (),
+        commands: Sequence[str] = (),
+    ) -> None:
+        """Declare what `inv cluster.support` collects from the section's hosts, or from `on`."""
+        self.evidence.append(
+            Evidence(on or self.on, tuple(units), tuple(files), tuple(logs), tuple(commands))
+        )
+
+    def status_line(self, function: LineFunction) -> LineFunction:
+        """Declare a function (cluster, facts, findings) that says in a line how the section is."""
+        self.line = function
+        return function
+
+    def drawn(self, function: MarksFunction) -> MarksFunction:
+        """Declare a function (cluster, facts) that adds words and arrows to the drawing."""
+        self.marks = function
+        return function
+
+    def leaders(self, needs: Sequence[Fact[Any]]) -> Callable[[F], F]:
+        """Declare a function (cluster, facts) that names the hosts which lead now."""
+
+        def declare(function: F) -> F:
+            self.leads = Leaders(function, tuple(needs))
+            return function
+
+        return declare
+
+    def start(self, needs: Sequence[Fact[Any]] = (), after: Sequence[str] = ()) -> Callable[[F], F]:
+        """Declare a function (hosts, cluster, facts) that yields stages for cluster.start.
+
+        cluster.stop goes through the sections the other way round.
+        """
+        return self._phase("start_phase", needs, after)
+
+    def stop(self, needs: Sequence[Fact[Any]] = ()) -> Callable[[F], F]:
+        """Declare a function (hosts, cluster, facts) that yields stages for cluster.stop."""
+        return self._phase("stop_phase", needs)
+
+    def free(
+        self,
+        needs: Sequence[Fact[Any]] = (),
+        after: Sequence[str] = (),
+        reboot_only: bool = False,
+    ) -> Callable[[F], F]:
+        """Declare a function (hosts, cluster, facts) that yields stages before hosts go away.
+
+        It hands over what they lead, or waits until the others can do without them.
+        """
+        return self._phase("free_phase", needs, after, reboot_only)
+
+    def _phase(
+        self,
+        attribute: str,
+        needs: Sequence[Fact[Any]],
+        after: Sequence[str] = (),
+        reboot_only: bool = False,
+    ) -> Callable[[F], F]:
+        def declare(function: F) -> F:
+            phase = Phase(self.name, function, tuple(needs), tuple(after), reboot_only)
+            setattr(self, attribute, phase)
+            return function
+
+        return declare

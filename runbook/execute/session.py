@@ -1,0 +1,79 @@
+"""A run as the command line opens and closes it, for `fab` and for `inv`."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
+
+import invoke
+
+from runbook.declare.templates import PROJECT
+from runbook.errors import INTERRUPTED, RunbookError
+
+if TYPE_CHECKING:
+    from runbook.declare.contents import Contents
+    from runbook.execute.run import Options, Run
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@contextmanager
+def session(
+    contents: Contents, options: Options, as_json: bool = False, config: Optional[Any] = None
+) -> Iterator[Run]:
+    """A run of a runbook on the configured inventory, whose connections are closed at the end.
+
+    `config` is Fabric's configuration; without it (in `inv`) the project's own is read.
+    """
+    from fabric import Config
+
+    from runbook.execute.journal import Journal
+    from runbook.execute.run import Run
+    from runbook.output.report import Report
+    from runbook.secrets.vault import Mask, Passwords
+
+    mask = Mask()
+    cluster = contents.configured(mask)
+    report = Report(mask, as_json=as_json, order=list(cluster.hosts))
+    run = Run(
+        contents=contents,
+        cluster=cluster,
+        options=options,
+        report=report,
+        config=config or Config(project_location=str(PROJECT)),
+        journal=Journal(cluster.state, mask),
+        passwords=Passwords(mask, report.ask),
+    )
+    cluster.vault.ask = run.passwords.get
+    for warning in cluster.warnings:
+        report.say(f"warning: {warning}")
+    try:
+        yield run
+    except KeyboardInterrupt:
+        report.task_ends()
+        print(
+            "\nInterrupted. Each host finishes the step it is at; rerunning is safe.",
+            file=sys.stderr,
+        )
+        raise invoke.Exit(code=INTERRUPTED) from None
+    finally:
+        report.close()
+        run.close()
+
+
+def in_sentences(function: Function) -> Function:
+    """An `inv` task whose errors end it with one sentence and the right exit code."""
+
+    @functools.wraps(function)
+    def guarded(*arguments: Any, **options: Any) -> Any:
+        try:
+            return function(*arguments, **options)
+        except RunbookError as error:
+            raise invoke.Exit(str(error), error.exit_code) from None
+        except KeyboardInterrupt:
+            raise invoke.Exit("\nInterrupted.", INTERRUPTED) from None
+
+    return guarded  # type: ignore[return-value]

@@ -1,0 +1,1 @@
+"""hosts.yaml: read, validated, and as sections see it."""

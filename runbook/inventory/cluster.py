@@ -1,0 +1,254 @@
+"""The cluster as the sections see it: hosts, VIPs, groups and settings of hosts.yaml."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Callable, Optional, TypeVar
+
+import msgspec
+
+from runbook.errors import UsageError
+from runbook.inventory.entry import (
+    Account,
+    Address,
+    AtLeastOne,
+    Entry,
+    Port,
+    Positive,
+    Size,
+    Text,
+    no_such,
+)
+from runbook.inventory.schema import Role, Settings
+from runbook.secrets.vault import Secret, Vault
+
+S = TypeVar("S", bound=Settings)
+SIZE = re.compile(r"([1-9][0-9]*)(MB|GB|TB)")
+_MEGABYTES = {"MB": 1, "GB": 1024, "TB": 1024 * 1024}
+
+
+class Connection(Entry, frozen=True):
+    """How the controller reaches a host."""
+
+    user: Account = "rocky"
+    """Logs in with the key below, and has sudo; base.user makes it."""
+    key: Text = "~/.ssh/id_ed25519"
+    """The controller's private key; its .pub lies beside it."""
+    port: Port = 22
+    """sshd's."""
+    gateway: Optional[Text] = None
+    """user@bastion.example.com: hop through it (ProxyJump)."""
+    known_hosts: AtLeastOne = msgspec.field(
+        default_factory=lambda: ["known_hosts", "~/.ssh/known_hosts"]
+    )
+    """Files with host keys; the first is where `fab ssh.trust` pins them."""
+    bootstrap_user: Account = "root"
+    """First contact: logs in with a password, for `fab ssh.bootstrap` only."""
+    timeout: Positive = 10
+    """Seconds to connect."""
+    parallel: Positive = 32
+    """Hosts at a time."""
+
+
+class Host(Entry, frozen=True):
+    """One server of the cluster."""
+
+    name: str
+    vm: Positive
+    """The runbook's number of the machine."""
+    address: Address
+    """IPv4; what the others reach it by."""
+    ram: Size
+    """Its memory; settings of PostgreSQL and Airflow follow it."""
+    cpu: Positive
+    """Its processors."""
+    disk: Size
+    """Its disk."""
+    roles: list[str]
+    """What it is for."""
+    port: Optional[Port] = None
+    """sshd's, if not that of `connection`."""
+    user: Optional[Account] = None
+    """The administrator's account, if not that of `connection`."""
+    gateway: Optional[Text] = None
+    """The bastion, if not that of `connection`."""
+
+    @property
+    def ram_mb(self) -> int:
+        """Memory in MiB."""
+        return megabytes(self.ram)
+
+    @property
+    def disk_mb(self) -> int:
+        """Disk in MiB."""
+        return megabytes(self.disk)
+
+
+def share_a_role(one: Host, other: Host) -> bool:
+    """Whether the two belong to a cluster that must not lose both at the same time."""
+    return bool(set(one.roles) & set(other.roles))
+
+
+def among(wanted: Iterable[Host], hosts: Iterable[Host]) -> list[Host]:
+    """Those of `wanted`, in that order, that belong to `hosts`."""
+    chosen = {host.name for host in hosts}
+    return [host for host in wanted if host.name in chosen]
+
+
+def host_named(name: str, known: Iterable[Host], what: str) -> Host:
+    """The host of this name; UsageError if none of `known`, each of which is `what`, has it."""
+    by_name = {host.name: host for host in known}
+    if name not in by_name:
+        raise no_such(f"{name} is no {what}", name, by_name)
+    return by_name[name]
+
+
+class Vip(Entry, frozen=True):
+    """An address that moves between its members; the highest priority is preferred.
+
+    `vrrp_id` tells VRRP's groups of one network apart: the address's last number, if not given.
+    """
+
+    name: str
+    address: Address
+    """IPv4; no host's own."""
+    role: str
+    """What answers at it."""
+    members: dict[str, int]
+    """Hosts between which it moves, with VRRP priorities of 1 to 254; the highest is preferred."""
+    vrrp_id: Optional[Annotated[int, msgspec.Meta(ge=1, le=255)]] = None
+    """Tells VRRP's groups of one network apart; the address's last number, if nothing is said."""
+
+    @property
+    def router_id(self) -> int:
+        """The number of its VRRP group."""
+        return self.vrrp_id or int(self.address.rpartition(".")[2]) or 1
+
+
+OWN_KEYS = ("name", "hosts", "vips", "groups", "connection", "timezone", "selinux")
+"""The keys of hosts.yaml that belong to no section."""
+
+
+class Cluster(msgspec.Struct, frozen=True, kw_only=True):
+    """The judged inventory: what every task function gets to see."""
+
+    name: str
+    hosts: dict[str, Host]
+    vips: dict[str, Vip]
+    groups: dict[str, list[str]]
+    connection: Connection
+    timezone: str
+    selinux: str
+    roles: tuple[Role, ...]
+    settings: dict[str, Settings]
+    public_key: str
+    vault: Vault
+    file: Path
+    state: Path
+    warnings: list[str]
+
+    def __getitem__(self, kind: type[S]) -> S:
+        """The settings of this kind: cluster[Postgres].ttl."""
+        return next(one for one in self.settings.values() if isinstance(one, kind))
+
+    def plain(self) -> dict[str, Any]:
+        """What hosts.yaml says, with the defaults of what it leaves out, as plain values."""
+        said = {name: msgspec.to_builtins(getattr(self, name)) for name in OWN_KEYS}
+        return {**said, **{key: msgspec.to_builtins(own) for key, own in self.settings.items()}}
+
+    def role(self, name: str) -> Role:
+        """A role by its name."""
+        return next(role for role in self.roles if role == name)
+
+    def roles_of(self, host: Host) -> list[Role]:
+        """The roles of a host, in the order in which hosts.yaml names them."""
+        return [self.role(name) for name in host.roles]
+
+    def group(self, name: str) -> list[Host]:
+        """Hosts of `all`, of a role, or of a group of hosts.yaml; empty if no host has the role."""
+        if name == "all":
+            return list(self.hosts.values())
+        if name in self.groups:
+            return [self.hosts[host] for host in self.groups[name]]
+        return [host for host in self.hosts.values() if name in host.roles]
+
+    @property
+    def group_names(self) -> list[str]:
+        """Everything that may follow `-H @`."""
+        used = [role for role in self.roles if self.group(role)]
+        return ["all", *used, *self.groups]
+
+    def select(self, text: str) -> list[Host]:
+        """Hosts of `sql1,@rabbitmq`, each once, in hosts.yaml's order; else UsageError."""
+        wanted: set[str] = set()
+        for word in filter(None, (part.strip() for part in text.split(","))):
+            wanted.update(self._named(word))
+        if not wanted:
+            raise UsageError(f"-H {text!r} names no host.")
+        return [host for host in self.hosts.values() if host.name in wanted]
+
+    def _named(self, word: str) -> Iterator[str]:
+        if word.startswith("@"):
+            if word[1:] not in self.group_names:
+                groups = [f"@{name}" for name in self.group_names]
+                raise no_such(f"{self.file.name} has no group {word}", word, groups)
+            yield from (host.name for host in self.group(word[1:]))
+            return
+        if word in self.hosts:
+            yield word
+            return
+        by_address = [host.name for host in self.hosts.values() if host.address == word]
+        if not by_address:
+            raise no_such(f"{self.file.name} has no host {word}", word, self.hosts)
+        yield by_address[0]
+
+    def secret(self, secret: Secret) -> str:
+        """A password of the cluster; generated and kept in secrets.yaml if there is none yet."""
+        return self.vault.get(secret)
+
+    def with_vault(self, vault: Vault) -> Cluster:
+        """This cluster, with other passwords."""
+        return msgspec.structs.replace(self, vault=vault)
+
+    def names(self) -> Iterator[tuple[str, str]]:
+        """(name, address) of every host, then of every VIP."""
+        for host in self.hosts.values():
+            yield host.name, host.address
+        for vip in self.vips.values():
+            yield vip.name, vip.address
+
+    def apart(
+        self, hosts: Iterable[Host], conflict: Callable[[Host, Host], bool] = share_a_role
+    ) -> list[list[Host]]:
+        """`hosts` in batches without a conflict: no cluster loses two members at the same time."""
+        batches: list[list[Host]] = []
+        for host in hosts:
+            for batch in batches:
+                if not any(conflict(host, other) for other in batch):
+                    batch.append(host)
+                    break
+            else:
+                batches.append([host])
+        return batches
+
+    def user(self, host: Host) -> str:
+        """The administrator's account on a host."""
+        return host.user or self.connection.user
+
+    def ssh_port(self, host: Host) -> int:
+        """The port of the host's sshd."""
+        return host.port or self.connection.port
+
+    def path(self, text: str) -> Path:
+        """A path of hosts.yaml: `~` is the user's home, relative ones start in the state folder."""
+        return self.state / Path(text).expanduser()
+
+
+def megabytes(size: str) -> int:
+    """MiB of a size such as `4GB` (1 GB is 1024 MiB here, as hypervisors count)."""
+    match = SIZE.fullmatch(size)
+    if not match:
+        raise ValueError(size)
+    return int(match[1]) * _MEGABYTES[match[2]]

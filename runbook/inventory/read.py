@@ -1,0 +1,342 @@
+"""hosts.yaml, read and judged before the first connection is made."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, NoReturn, Optional, TypeVar, cast
+
+import msgspec
+
+from runbook.errors import InventoryError
+from runbook.inventory.cluster import SIZE, Cluster, Connection, Host, Vip
+from runbook.inventory.entry import perhaps
+from runbook.inventory.schema import Schema, Settings, Understood
+from runbook.secrets.vault import Mask, Vault
+from runbook.yaml_source import Source
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+T = TypeVar("T")
+
+
+class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole of hosts.yaml, entry by entry still to be judged."""
+
+    cluster: str
+    """The cluster's name; Patroni's scope, too."""
+    hosts: dict[str, Any]
+    """The servers, by name: a-z, 0-9 and -, at most 63 characters."""
+    connection: dict[str, Any] = {}
+    """How the controller reaches them."""
+    vips: dict[str, Any] = {}
+    """Addresses that move between servers, by name."""
+    groups: dict[str, Any] = {}
+    """Groups of your own for -H @name, each a list of hosts."""
+    timezone: str = "Asia/Tehran"
+    """Of all servers: Area/City."""
+    selinux: Literal["disabled", "permissive", "enforcing"] = "disabled"
+    """SELinux's mode on all servers."""
+
+
+def document_of(schema: Schema) -> type[Document]:
+    """Document, with the mappings that the schema adds."""
+    own: list[tuple[str, Any, Any]] = [
+        (key, dict[str, Any], msgspec.field(default_factory=dict)) for key in schema.settings
+    ]
+    made = msgspec.defstruct(
+        "Document", own, bases=(Document,), frozen=True, forbid_unknown_fields=True, kw_only=True
+    )
+    return cast("type[Document]", made)
+
+
+def load(
+    file: Path,
+    schema: Schema,
+    override: Optional[Path] = None,
+    state: Optional[Path] = None,
+    mask: Optional[Mask] = None,
+) -> Cluster:
+    """Read and judge an inventory, which may name the roles and settings of `schema`.
+
+    `override` is merged over it, key by key (a rehearsal in a lab differs in a few settings).
+    `state` is where known_hosts, journal and secrets live; by default beside the inventory.
+    `mask` learns every secret that a task asks for.
+    Raises InventoryError, with every complaint in its text.
+    """
+    sources = [Source(file)]
+    data = sources[0].data
+    if override:
+        sources.insert(0, Source(override))
+        data = _merged(data, sources[0].data)
+    judge = _Judge(sources, data, state or file.resolve().parent, schema)
+    return judge.cluster(Vault(judge.state / "secrets.yaml", mask or Mask()))
+
+
+def load_configured(schema: Schema, mask: Optional[Mask] = None) -> Cluster:
+    """The inventory that RUNBOOK_INVENTORY, RUNBOOK_OVERRIDE and RUNBOOK_STATE name.
+
+    Without them: hosts.yaml in the project's folder, no override, state beside it.
+    """
+    project = Path(__file__).resolve().parents[2]
+    override = os.environ.get("RUNBOOK_OVERRIDE")
+    state = os.environ.get("RUNBOOK_STATE")
+    return load(
+        Path(os.environ.get("RUNBOOK_INVENTORY") or project / "hosts.yaml"),
+        schema,
+        Path(override) if override else None,
+        Path(state) if state else None,
+        mask,
+    )
+
+
+class _Judge:
+    """Turns data into a Cluster and gathers every complaint on the way."""
+
+    def __init__(
+        self, sources: list[Source], data: dict[str, Any], state: Path, schema: Schema
+    ) -> None:
+        self.schema = schema
+        self.sources = sources
+        self.data = data
+        self.state = state
+        self.complaints: list[str] = []
+        self.warnings: list[str] = []
+
+    def cluster(self, vault: Vault) -> Cluster:
+        document = self._entry(document_of(self.schema), self.data)
+        if not document:
+            self._refuse()
+        hosts = self._named_entries(Host, document.hosts, "hosts")
+        vips = self._named_entries(Vip, document.vips, "vips")
+        connection = self._entry(Connection, document.connection, "connection")
+        settings = self._settings(document)
+        groups = self._groups(document.groups, document.hosts)
+        self._hosts(hosts)
+        self._addresses(hosts, vips)
+        self._vips(vips, hosts)
+        self._roles(hosts)
+        self.warnings += self._weak_quorums(hosts)
+        understood = Understood(document.hosts, tuple(settings.values()))
+        for entry in settings.values():
+            for objection in entry.objections(understood):
+                if objection.grave:
+                    self._complain(objection.sentence, *objection.path)
+                else:
+                    self.warnings.append(objection.sentence)
+        if "root" in (document.connection.get("user"), *(host.user for host in hosts.values())):
+            self._complain(
+                "root is no account of its own, it would lose its password; "
+                "name the one that is to be made, and root in bootstrap_user",
+                "connection",
+                "user",
+            )
+        if not re.fullmatch(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", document.timezone):
+            self._complain("is no time zone; Area/City is wanted, as in Asia/Tehran", "timezone")
+        if not document.hosts:
+            self._complain("is empty; the cluster needs at least one host", "hosts")
+        if self.complaints or not connection:
+            self._refuse()
+        return Cluster(
+            name=document.cluster,
+            hosts=hosts,
+            vips=vips,
+            groups=groups,
+            connection=connection,
+            timezone=document.timezone,
+            selinux=document.selinux,
+            roles=self.schema.roles,
+            settings=settings,
+            vault=vault,
+            public_key=_public_key(self.state / Path(connection.key).expanduser()),
+            file=self.sources[-1].file.resolve(),
+            state=self.state,
+            warnings=self.warnings,
+        )
+
+    def _refuse(self) -> NoReturn:
+        raise InventoryError("\n".join(self.complaints))
+
+    def _complain(self, sentence: str, *path: str) -> None:
+        source = next((one for one in self.sources if one.has(*path)), self.sources[-1])
+        self.complaints.append(f"{source.where(*path)}: {sentence}.")
+
+    def _entry(self, kind: type[T], data: Any, *path: str) -> Optional[T]:
+        try:
+            return msgspec.convert(data, kind)
+        except msgspec.ValidationError as error:
+            self._complain(*_explained(error, kind, path))
+            return None
+
+    def _named_entries(self, kind: type[T], data: dict[str, Any], section: str) -> dict[str, T]:
+        entries: dict[str, T] = {}
+        for name, value in data.items():
+            if not _NAME.fullmatch(name):
+                self._complain(
+                    "is no host name; use a-z, 0-9 and -, at most 63 characters", section, name
+                )
+            elif not isinstance(value, dict):
+                self._complain("needs keys such as `address:`", section, name)
+            elif "name" in value:
+                self._complain("unknown key; the name is the entry's key", section, name, "name")
+            else:
+                entry = self._entry(kind, {**value, "name": name}, section, name)
+                if entry:
+                    entries[name] = entry
+        return entries
+
+    def _settings(self, document: Document) -> dict[str, Settings]:
+        """The valid settings, by key."""
+        found = {
+            key: self._entry(kind, getattr(document, key), key)
+            for key, kind in self.schema.settings.items()
+        }
+        return {key: entry for key, entry in found.items() if entry}
+
+    def _roles(self, hosts: dict[str, Host]) -> None:
+        for host in hosts.values():
+            for role in host.roles:
+                if role not in self.schema.roles:
+                    self._complain(self._no_role(role), "hosts", host.name, "roles")
+
+    def _no_role(self, role: str) -> str:
+        known = self.schema.roles
+        return f"{role} is not known{perhaps(role, known)}; allowed are {', '.join(known)}"
+
+    def _weak_quorums(self, hosts: dict[str, Host]) -> Iterator[str]:
+        """A sentence for each role of a majority with one member, or with an even number."""
+        for role in self.schema.roles:
+            members = [host.name for host in hosts.values() if role.majority and role in host.roles]
+            if len(members) == 1:
+                yield (
+                    f"{members[0]} is the only host with the role {role}: while it is away, or "
+                    f"reboots, {role.loss}; 3 survive the loss of any one."
+                )
+            elif members and len(members) % 2 == 0:
+                yield (
+                    f"{len(members)} hosts have the role {role} ({', '.join(members)}): an even "
+                    "number survives no more losses than one host fewer; use 3 or 5."
+                )
+
+    def _groups(self, groups: dict[str, Any], hosts: dict[str, Any]) -> dict[str, list[str]]:
+        for name, members in groups.items():
+            if name == "all" or name in self.schema.roles:
+                self._complain("is already the name of a role's group", "groups", name)
+            if not isinstance(members, list):
+                self._complain("must be a list of hosts", "groups", name)
+                continue
+            for member in members:
+                if not isinstance(member, str) or member not in hosts:
+                    self._complain(
+                        f"{member} is not one of the hosts{perhaps(str(member), hosts)}",
+                        "groups",
+                        name,
+                    )
+        return groups
+
+    def _hosts(self, hosts: dict[str, Host]) -> None:
+        seen: dict[int, str] = {}
+        for host in hosts.values():
+            for key in ("ram", "disk"):
+                if not SIZE.fullmatch(getattr(host, key)):
+                    self._complain("is no size; write 4GB or 512MB", "hosts", host.name, key)
+            if host.vm in seen:
+                self._complain(f"{host.vm} is {seen[host.vm]}'s", "hosts", host.name, "vm")
+            seen.setdefault(host.vm, host.name)
+
+    def _addresses(self, hosts: dict[str, Host], vips: dict[str, Vip]) -> None:
+        taken: dict[str, str] = {}
+        entries: list[tuple[str, str, str]] = [
+            *(("hosts", host.name, host.address) for host in hosts.values()),
+            *(("vips", vip.name, vip.address) for vip in vips.values()),
+        ]
+        for section, name, address in entries:
+            path = (section, name, "address")
+            try:
+                parsed = ipaddress.ip_address(address)
+            except ValueError:
+                self._complain(f"{address} is no IP address", *path)
+                continue
+            if parsed.version != 4:
+                self._complain(f"{address} is not IPv4, which VRRP and NFS here need", *path)
+            if address in taken:
+                self._complain(f"{address} is already {taken[address]}'s", *path)
+            taken.setdefault(address, name)
+
+    def _vips(self, vips: dict[str, Vip], hosts: dict[str, Host]) -> None:
+        groups: dict[int, str] = {}
+        for vip in vips.values():
+            if vip.role not in self.schema.roles:
+                self._complain(self._no_role(vip.role), "vips", vip.name, "role")
+            if not vip.address.rpartition(".")[2].isdigit():
+                continue
+            other = groups.setdefault(vip.router_id, vip.name)
+            if other != vip.name:
+                self._complain(
+                    f"its VRRP group {vip.router_id} is {other}'s; give it a vrrp_id of its own",
+                    *("vips", vip.name),
+                )
+            if vip.name in hosts:
+                self._complain("a VIP needs a name that no host has", "vips", vip.name)
+            for member, priority in vip.members.items():
+                path = ("vips", vip.name, "members", member)
+                if member not in self.data["hosts"]:
+                    self._complain(f"is not one of the hosts{perhaps(member, hosts)}", *path)
+                elif member in hosts and vip.role not in hosts[member].roles:
+                    self._complain(f"lacks the role {vip.role} that this VIP serves", *path)
+                if not 1 <= priority <= 254:
+                    self._complain("the priority must be 1 to 254", *path)
+            if len(set(vip.members.values())) < len(vip.members):
+                self._complain("two members have the same priority", "vips", vip.name, "members")
+
+
+def _public_key(key: Path) -> str:
+    """The controller's public key; empty if there is none (yet)."""
+    try:
+        return key.with_name(f"{key.name}.pub").read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def _explained(
+    error: msgspec.ValidationError, kind: type[Any], path: tuple[str, ...]
+) -> tuple[str, ...]:
+    """msgspec's message as (sentence, path of the key it is about)."""
+    message, _, place = str(error).partition(" - at ")
+    tail = tuple(re.findall(r"[A-Za-z_][\w-]*", place))
+    fields = [name for name in kind.__struct_fields__ if name != "name"]
+    unknown = re.fullmatch(r"Object contains unknown field `(.+)`", message)
+    if unknown:
+        key = unknown[1]
+        return (
+            f"unknown key{perhaps(key, fields)}; allowed are {', '.join(fields)}",
+            *path,
+            *tail,
+            key,
+        )
+    missing = re.fullmatch(r"Object missing required field `(.+)`", message)
+    if missing:
+        return (f"`{missing[1]}` is missing", *path, *tail)
+    literal = re.fullmatch(r"Invalid enum value '(.+)'", message)
+    if literal:
+        allowed = ("disabled", "permissive", "enforcing")
+        return (
+            f"{literal[1]} is not known{perhaps(literal[1], allowed)}; "
+            f"allowed are {', '.join(allowed)}",
+            *path,
+            *tail,
+        )
+    return (message[0].lower() + message[1:].replace("`", ""), *path, *tail)
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = (
+            _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        )
+    return merged

@@ -1,0 +1,1 @@
+"""What came out, on the screen and as JSON."""

@@ -1,0 +1,236 @@
+"""Steps and probes as one bash script, and its answer as results."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from runbook.declare.probes import Probe
+from runbook.declare.step import RUNTIME, Handler, Step, quote
+from runbook.results import DO, Mode, Status, StepResult
+
+STATUSES = {status.value: status for status in Status}
+"""What an event may say of a step; `answer` and `rebooting` are not the last word."""
+LOCK_PATIENCE = 10
+"""Seconds that a run waits for another one on the same host before it gives up."""
+PROBE_LIMIT = 60
+"""Seconds that a probe or a fact may take."""
+
+
+@dataclass
+class Event:
+    """One line of a script's answer that is meant for us."""
+
+    kind: str
+    index: int
+    uptime: float
+    code: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing a script does: its title, its commands, its limit in seconds, its bash."""
+
+    title: str
+    command: str
+    limit: int
+    call: str
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script for one host: its parts, the bash text, and the mark that its events start with."""
+
+    parts: tuple[Part, ...]
+    text: str
+    mark: str
+
+
+def compile_script(
+    steps: Iterable[Step],
+    probes: Iterable[Probe] = (),
+    mode: Mode = DO,
+    who: str = "",
+    noted: Iterable[str] = (),
+    runtime: str = RUNTIME,
+    at_once: int = 0,
+) -> Script:
+    """One script for all steps, then the handlers they name, then the probes.
+
+    `mode` is do, plan or check; only do takes the host's lock, and only do changes anything.
+    `noted` are handlers that an earlier part of the same plan would have asked for. `at_once`: the
+    probes run at the same time, and each gets this many seconds.
+    """
+    steps = list(steps)
+    handlers = {handler.name: handler for step in steps for handler in step.notify}
+    parts = [_step_part(index, step) for index, step in enumerate(steps)]
+    for handler in handlers.values():
+        if handler.apply:
+            parts.append(_handler_part(len(parts), handler))
+    for question in probes:
+        parts.append(_probe_part(len(parts), question, at_once))
+    mark = f"\x1e{secrets.token_hex(8)} "
+    calls = "\n".join(part.call for part in parts)
+    return Script(
+        tuple(parts),
+        # Parsed as a whole before its first command runs: half a script does nothing at all.
+        f"""airflow_runbook() {{
+forget
+noted=()
+mark={quote(mark)} mode={mode} runtime={quote(runtime)}
+paths=({_words(path for step in steps for path in step.paths)})
+packages=({_words(name for step in steps for name in step.packages)})
+units=({_words(unit for step in steps for unit in step.units)})
+for note in {_words(noted)}; do noted[$note]=yes; done
+{f"lock {quote(who)} {LOCK_PATIENCE} || return 0" if mode == DO else ""}
+{calls}
+{"hear" if at_once else ""}
+event end -1
+}}
+airflow_runbook </dev/null
+exec 9>&-
+event over -1
+""",
+        mark,
+    )
+
+
+class Reader:
+    """Turns a script's answer, as it arrives, into results.
+
+    `finished`: it got to its end. `over`: it has stopped, there or earlier.
+    """
+
+    def __init__(self, script: Script) -> None:
+        self.results: list[StepResult] = []
+        self.current: StepResult | None = None
+        self.holder: str | None = None
+        self.finished = False
+        self.over = False
+        self.rebooting = False
+        self.noise: list[str] = []
+        self._script = script
+        self._pattern = re.compile(
+            re.escape(script.mark).encode() + rb"(\w+) (-?\d+) (\d+) (\d+)\n"
+        )
+        self._pending = b""
+        self._began = 0.0
+        self._index = -1
+
+    @property
+    def began(self) -> bool:
+        """Whether the script itself has said anything."""
+        return bool(self.finished or self.over or self.results or self.current)
+
+    @property
+    def limit(self) -> int:
+        """Seconds within which the next event has to come."""
+        if not self.current:
+            return PROBE_LIMIT
+        return self._script.parts[self._index].limit if self._index >= 0 else PROBE_LIMIT
+
+    def feed(self, data: bytes) -> list[StepResult]:
+        """Take in more of the answer; returns the results that it completes."""
+        self._pending += data
+        done: list[StepResult] = []
+        while True:
+            match = self._pattern.search(self._pending)
+            if not match:
+                return done
+            self._take_output(self._pending[: match.start()])
+            self._pending = self._pending[match.end() :]
+            kind, index, uptime, code = match.groups()
+            result = self._event(Event(kind.decode(), int(index), int(uptime) / 100, int(code)))
+            if result:
+                done.append(result)
+
+    def close(self) -> None:
+        """No more will come: what is left is output of the step that was under way."""
+        self._take_output(self._pending)
+        self._pending = b""
+
+    def _take_output(self, data: bytes) -> None:
+        lines = data.decode(errors="replace").splitlines()
+        (self.current.output if self.current else self.noise).extend(lines)
+
+    def _event(self, event: Event) -> StepResult | None:
+        if event.kind == "end":
+            self.finished = True
+            return None
+        if event.kind == "over":
+            self.over = True
+            return None
+        if event.kind == "begin":
+            self._index = event.index
+            self._began = event.uptime
+            part = self._script.parts[event.index] if event.index >= 0 else None
+            self.current = StepResult(part.title if part else "lock", part.command if part else "")
+            return None
+        result = self.current or StepResult("", "")
+        if event.kind == "locked":
+            self.holder = " ".join(result.output).strip() or "unknown"
+            self.current = None
+            return None
+        result.status = STATUSES.get(event.kind)
+        result.code = event.code
+        result.index = event.index
+        result.seconds = max(0.0, event.uptime - self._began)
+        if event.kind == "rebooting":
+            self.rebooting = True
+            return None
+        self.current = None
+        self.results.append(result)
+        return result
+
+
+def _step_part(index: int, step: Step) -> Part:
+    notes = " ".join(handler.name for handler in step.notify)
+    clears = " ".join(handler.name for handler in step.clears)
+    return Part(
+        step.title,
+        step.shown,
+        step.timeout,
+        f"""want() {{ {step.test}; }}
+render() {{ {step.render or ":"}; }}
+differ() {{ {step.diff or ":"}; }}
+text={quote(step.text)}
+make={quote(step.apply)}
+notes={quote(notes)}
+clears={quote(clears)}
+{_function(step)} {index} {step.timeout} || return 0""",
+    )
+
+
+def _function(step: Step) -> str:
+    """The library's function that carries the step out."""
+    if step.guard:
+        return "guard"
+    if step.waits:
+        return "waiting"
+    return "reboot_step" if step.reboots else "step"
+
+
+def _handler_part(index: int, handler: Handler) -> Part:
+    return Part(
+        handler.title,
+        handler.apply,
+        300,
+        f"make={quote(handler.apply)}\nhandler {index} 300 {handler.name} || return 0",
+    )
+
+
+def _probe_part(index: int, question: Probe, at_once: int) -> Part:
+    limit = at_once or PROBE_LIMIT
+    ask = "ask" if at_once else "probe"
+    return Part(
+        question.title,
+        question.command,
+        limit,
+        f"make={quote(question.command)}\n{ask} {index} {limit}",
+    )
+
+
+def _words(words: Iterable[str]) -> str:
+    return " ".join(quote(word) for word in dict.fromkeys(words))

@@ -1,0 +1,1 @@
+"""Passwords: where they are kept, and how they are kept out of sight."""

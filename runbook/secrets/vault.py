@@ -1,0 +1,321 @@
+"""Passwords that the controller knows, and the mask that keeps them off every screen and file."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets as randomness
+import shlex
+import sys
+import threading
+from dataclasses import dataclass
+from getpass import getpass
+from pathlib import Path
+from typing import Any, Callable, Optional
+from urllib.parse import quote as url_quote
+
+from runbook.errors import SettingsError
+from runbook.secrets import sealed
+from runbook.secrets.private_file import read_private, write_private
+
+MASK = "••••••"
+
+PASSPHRASE_VARIABLE = "RUNBOOK_SECRETS_PASSPHRASE"
+KEY_VARIABLE = "RUNBOOK_SECRETS_KEY"
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A password that the cluster needs: its key in secrets.yaml, what it is for, and its length.
+
+    `passing`: it is there for a time only, and never generated ahead. `family`: its name begins
+    those of several.
+    """
+
+    name: str
+    about: str
+    length: int = 32
+    passing: bool = False
+    family: bool = False
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that overrides the file."""
+        return f"RUNBOOK_SECRET_{self.name.upper()}"
+
+
+class Mask:
+    """Replaces every known secret in a text, as it is and as a shell would quote it."""
+
+    def __init__(self) -> None:
+        self._values: set[str] = set()
+
+    def add(self, secret: str) -> str:
+        """Learn a secret, also as shell, YAML, SQL and URLs would quote it; returns it."""
+        if secret:
+            escaped = (
+                shlex.quote(secret),
+                shlex.quote(secret).strip("'"),
+                json.dumps(secret)[1:-1],
+                secret.replace("'", "''"),
+                url_quote(secret, safe=""),
+            )
+            self._values.update({secret, *(text for text in escaped if len(text) >= len(secret))})
+        return secret
+
+    def __call__(self, text: str) -> str:
+        """`text` with every secret masked, the longest first."""
+        for value in sorted(self._values, key=len, reverse=True):
+            text = text.replace(value, MASK)
+        return text
+
+    def all(self, value: Any) -> Any:
+        """`value` with every string in it masked, as deep as lists and mappings go."""
+        if isinstance(value, str):
+            return self(value)
+        if isinstance(value, list):
+            return [self.all(item) for item in value]
+        if isinstance(value, dict):
+            return {key: self.all(item) for key, item in value.items()}
+        return value
+
+
+class Vault:
+    """The cluster's passwords: from the environment, else secrets.yaml, else generated and kept.
+
+    What is generated, or changed, reaches the file in `keep`, before the first host hears of it; a
+    run that changes nothing never calls it. `ask` is how to get the passphrase of a file that is
+    encrypted; `sealed_by` is what opened it.
+    """
+
+    def __init__(self, file: Path, mask: Mask) -> None:
+        self.file = file
+        self.ask = Passwords(mask, getpass).get
+        self.sealed_by: Optional[sealed.Opener] = None
+        self._mask = mask
+        self._kept: dict[str, str] = {}
+        self._new: dict[str, str] = {}
+        self._changed: set[str] = set()
+        self._made_up: list[str] = []
+        self._forgotten: set[str] = set()
+        self._read = False
+        self._lock = threading.Lock()
+
+    def get(self, secret: Secret) -> str:
+        """The value of a secret; SettingsError if secrets.yaml is unsafe or not understood."""
+        value = os.environ.get(secret.variable)
+        if value:
+            return self._mask.add(_sayable(value, secret.variable))
+        with self._lock:
+            self._read_once()
+            if secret.name not in self._kept and secret.name not in self._new:
+                self._new[secret.name] = _made_up(secret)
+                self._made_up.append(secret.name)
+            return self._mask.add(self._kept.get(secret.name) or self._new[secret.name])
+
+    def knows(self, secret: Secret) -> bool:
+        """Whether the environment, the file or this run has it, so that none is generated."""
+        if os.environ.get(secret.variable):
+            return True
+        with self._lock:
+            self._read_once()
+            return secret.name in self._kept or secret.name in self._changed
+
+    def renew(self, secret: Secret) -> str:
+        """Another value for a secret; SettingsError if the environment says what it is."""
+        value = self.put(secret, _made_up(secret))
+        self._made_up.append(secret.name)
+        return value
+
+    def put(self, secret: Secret, value: str) -> str:
+        """This value for a secret; SettingsError if the environment says what it is."""
+        self.refuse_overridden(secret)
+        self._mask.add(value)
+        if self.knows(secret):
+            self.get(secret)  # what it was stays masked
+        with self._lock:
+            self._kept.pop(secret.name, None)
+            self._forgotten.discard(secret.name)
+            self._new[secret.name] = value
+            self._changed.add(secret.name)
+        return value
+
+    def forget(self, secret: Secret) -> None:
+        """A secret leaves the file; what it was stays masked."""
+        if not self.knows(secret):
+            return
+        self.get(secret)
+        with self._lock:
+            self._kept.pop(secret.name, None)
+            self._new.pop(secret.name, None)
+            self._changed.discard(secret.name)
+            self._forgotten.add(secret.name)
+
+    def refuse_overridden(self, secret: Secret) -> None:
+        """SettingsError if the environment says what the secret is, so that it cannot change."""
+        if os.environ.get(secret.variable):
+            raise SettingsError(f"{secret.variable} is set; change it there, not in {self.file}.")
+
+    def keep(self) -> list[str]:
+        """Write what is new to secrets.yaml, for its owner only; returns what was generated."""
+        with self._lock:
+            if not self._new and not self._forgotten:
+                return []
+            kept = self._load()
+            if kept.keys() & self._new.keys() - self._changed:
+                raise SettingsError(
+                    f"Another run has just written {self.file}; start this one again."
+                )
+            left = {name: kept[name] for name in kept if name not in self._forgotten}
+            everything = {**left, **self._new}
+            self._store(everything)
+            names = list(dict.fromkeys(self._made_up))
+            self._kept, self._new, self._made_up = everything, {}, []
+            self._changed, self._forgotten = set(), set()
+            return names
+
+    def everything(self) -> dict[str, str]:
+        """What the file says, by name."""
+        with self._lock:
+            self._read_once()
+            for value in self._kept.values():
+                self._mask.add(value)
+            return dict(self._kept)
+
+    def text(self) -> bytes:
+        """The file's text, decrypted; SettingsError if there is none."""
+        with self._lock:
+            return self._plain(read_private(self.file))
+
+    def replace(self, text: bytes, before: bytes) -> None:
+        """Another text for the file, encrypted as it is; SettingsError if it is not understood.
+
+        `before` is what the file said when the change began: a run may have written meanwhile.
+        """
+        understood(text, self.file)
+        if self.text() != before:
+            raise SettingsError(
+                f"Another run has just written {self.file}; make your change to that one."
+            )
+        with self._lock:
+            self._write(text)
+            self._read = False
+
+    def seal(self, opener: Optional[sealed.Opener]) -> None:
+        """Encrypt the file, so that `opener` opens it; without one, decrypt it."""
+        text = self.text()
+        with self._lock:
+            self.sealed_by = opener
+            self._write(text)
+
+    def _read_once(self) -> None:
+        if not self._read:
+            self._kept = self._load()
+            self._read = True
+
+    def _load(self) -> dict[str, str]:
+        if not self.file.exists():
+            return {}
+        return understood(self._plain(read_private(self.file)), self.file)
+
+    def _plain(self, content: bytes) -> bytes:
+        """A file's content, opened if it is sealed; what opened it seals what is written later."""
+        kind = sealed.kind(content)
+        self.sealed_by = self.sealed_by or (self._opener(kind) if kind else None)
+        if not kind or not self.sealed_by:
+            return content
+        return sealed.unseal(content, self.sealed_by, str(self.file))
+
+    def _opener(self, kind: str) -> sealed.Opener:
+        if kind == sealed.KeyFile.kind:
+            name = os.environ.get(KEY_VARIABLE)
+            if not name:
+                raise SettingsError(
+                    f"{self.file} is encrypted; name its key file in {KEY_VARIABLE}."
+                )
+            return sealed.KeyFile(Path(name).expanduser())
+        return sealed.Passphrase(self.ask(PASSPHRASE_VARIABLE, f"Passphrase of {self.file}: "))
+
+    def _store(self, everything: dict[str, str]) -> None:
+        import yaml
+
+        self._write(yaml.safe_dump(everything, allow_unicode=True, sort_keys=False).encode())
+
+    def _write(self, text: bytes) -> None:
+        write_private(self.file, sealed.seal(text, self.sealed_by) if self.sealed_by else text)
+
+
+def understood(content: bytes, file: Path) -> dict[str, str]:
+    """The passwords in the text of secrets.yaml; SettingsError if it is not what it should be."""
+    from runbook.yaml_source import Source
+
+    data = Source(file, content).data
+    for name, value in data.items():
+        if not isinstance(value, str) or not value:
+            raise SettingsError(f"{file}: {name} must be text; put it in quotes.")
+        _sayable(value, f"{file}: {name}")
+    return data
+
+
+def _made_up(secret: Secret) -> str:
+    return randomness.token_urlsafe(secret.length * 3 // 4)
+
+
+def _sayable(value: str, where: str) -> str:
+    """Configuration files and SCRAM agree on printable ASCII only."""
+    if not value.isascii() or not value.isprintable():
+        raise SettingsError(f"{where} may hold printable ASCII only.")
+    return value
+
+
+class Passwords:
+    """Passwords for logging in and for sudo: from the environment, or asked once and kept.
+
+    Workers wait for `answer`, which asks in the main thread: only there does Ctrl-C interrupt.
+    """
+
+    def __init__(self, mask: Mask, ask: Callable[[str], str]) -> None:
+        self._mask = mask
+        self._ask = ask
+        self._known: dict[str, str] = {}
+        self._wanted: dict[str, str] = {}
+        self._given_up = False
+        self._changed = threading.Condition()
+
+    def get(self, variable: str, question: str) -> str:
+        """The value of an environment variable, or else what the user types, once per run."""
+        value = os.environ.get(variable)
+        if value:
+            return self._mask.add(value)
+        with self._changed:
+            if variable not in self._known:
+                self._wanted[variable] = question
+                if threading.current_thread() is threading.main_thread():
+                    self.answer()
+                self._changed.wait_for(lambda: variable in self._known or self._given_up)
+            if self._given_up:
+                raise SettingsError("The password was not given.")
+            return self._known[variable]
+
+    def answer(self) -> None:
+        """Ask the user what workers wait for; SettingsError if stdin is no terminal."""
+        for variable, question in list(self._wanted.items()):
+            if not sys.stdin.isatty():
+                raise SettingsError(
+                    f"{question.rstrip(': ')} is needed, and there is no terminal to ask on: "
+                    f"set {variable} in the environment."
+                )
+            try:
+                password = self._mask.add(self._ask(question))
+            except EOFError:
+                raise SettingsError("The password was not given.") from None
+            with self._changed:
+                self._known[variable] = password
+                del self._wanted[variable]
+                self._changed.notify_all()
+
+    def give_up(self) -> None:
+        """Release the workers that wait for an answer that will not come."""
+        with self._changed:
+            self._given_up = True
+            self._changed.notify_all()

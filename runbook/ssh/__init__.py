@@ -1,0 +1,1 @@
+"""Connections to hosts: verified, shared by all tasks of a run."""

@@ -1,0 +1,80 @@
+"""Every command that a section runs on any host, in shellcheck's eyes."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from msgspec import structs
+from support.status_of import well
+
+from fabfile import CONTENTS
+from fabfile.airflow.connections import WORKER_KEY
+from fabfile.nfs.sync import KEYS
+from fabfile.postgres.backup import CERTIFICATE
+from fabfile.ssh import HOST_KEYS, KEY
+from runbook.declare.facts import Facts, hosts_on
+from runbook.declare.section import Section
+from runbook.declare.step import Step
+from runbook.declare.work import Stage, StepTask
+
+ALLOWED = "SC2154"
+"""The library's variables are assigned where it is."""
+
+
+@pytest.fixture
+def everything(cluster):
+    """A cluster whose hosts have said all that a step may need."""
+    keyed = structs.replace(cluster, public_key="ssh-ed25519 AAAA controller")
+    for section in CONTENTS.sections:
+        for secret in section.secrets:
+            keyed.secret(secret)
+    keyed.vault.keep()
+    names = list(keyed.hosts)
+    known = well(keyed)
+    known[KEY] = known[WORKER_KEY] = known[KEYS] = dict.fromkeys(names, "ssh-ed25519 AAAA x")
+    known[HOST_KEYS] = {name: ["ssh-ed25519 AAAA"] for name in names}
+    known[CERTIFICATE] = dict.fromkeys(names, "PEM")
+    return keyed, Facts(known)
+
+
+def steps(section: Section, cluster, facts: Facts) -> Iterator[Step]:
+    """The steps of a section's tasks and phases, on every host."""
+    for task in section.work:
+        if isinstance(task, StepTask):
+            on = hosts_on(task.on, cluster)
+            for host in task.taken_by(on, cluster):
+                yield from task.steps(host, cluster, facts, on)
+    for phase in (section.start_phase, section.stop_phase, section.free_phase):
+        stages = phase.stages(list(cluster.hosts.values()), cluster, facts) if phase else ()
+        for stage in stages:
+            if isinstance(stage, Stage):
+                for host in stage.hosts:
+                    yield from stage.of(host)
+
+
+@pytest.mark.parametrize("section", CONTENTS.sections, ids=lambda section: section.name)
+def test_shellcheck_finds_nothing(section, everything):
+    cluster, facts = everything
+    texts: dict[str, str] = {}
+    for step in steps(section, cluster, facts):
+        texts.setdefault(step.apply, step.title)
+        texts.setdefault(step.test, step.title)
+        texts.setdefault(step.diff, step.title)
+    for host in cluster.hosts.values():
+        for probe in section.questions(host, cluster):
+            texts.setdefault(probe.command, probe.title)
+    functions = [
+        f": # {title.splitlines()[0]}\nf{number}() {{\n{text}\n}}"
+        for number, (text, title) in enumerate(texts.items())
+        if text.strip()
+    ]
+    assert functions
+    done = subprocess.run(
+        ["shellcheck", "--shell=bash", "--severity=warning", f"--exclude={ALLOWED}", "-"],
+        input="\n".join(functions),
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == ""

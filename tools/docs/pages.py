@@ -1,0 +1,28 @@
+"""Which pages are made from the code, wholly or in part, and what they should say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from runbook.declare.contents import Contents
+from runbook.declare.templates import PROJECT
+
+from . import catalogue, codes, errors, passwords, picture, ports, settings
+from .markdown import within
+
+
+def pages(contents: Contents) -> dict[Path, str]:
+    """Each page, and its text."""
+    docs = PROJECT / "docs"
+    security = (docs / "security.md").read_text(encoding="utf-8")
+    security = within(security, "ports", ports.matrix(contents))
+    security = within(security, "passwords", passwords.names(contents))
+    status = (docs / "status.md").read_text(encoding="utf-8")
+    return {
+        docs / "settings.md": settings.page(contents),
+        docs / "tasks.md": catalogue.page(contents),
+        docs / "errors.md": errors.page(),
+        docs / "cluster.svg": picture.picture(contents),
+        docs / "security.md": security,
+        docs / "status.md": within(status, "codes", codes.codes(contents)),
+    }
