@@ -172,8 +172,8 @@ def follows_a_source(answer: Answer) -> Verdict:
     return Verdict(OK) if answer.code == 0 else Verdict(WARN, "chronyd does not answer")
 
 
-@section.verdict(needs=[TIME, VITALS])
-def together(cluster: Cluster, facts: Facts) -> Findings:
+@section.cluster_check(needs=[TIME, VITALS])
+def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
     """How the servers are, and whether their clocks agree."""
     yield from findings_of(cluster, facts)
 

@@ -221,7 +221,7 @@ def start(host: Host, cluster: Cluster) -> Steps:
 
 def begun(cluster: Cluster) -> Steps:
     """The build runs, if it is not done."""
-    yield steps.required(
+    yield steps.precondition(
         f"room for the build in {WORK}",
         f"{installed(cluster)} || [[ -d {source(cluster)} ]] || "
         f'(($(df --output=avail -m "$(ls -d {WORK} 2>/dev/null || echo /var)" | tail -1) '

@@ -97,7 +97,7 @@ def logs(
             f"{host} runs no {unit}{perhaps(role, roles)}; it runs {', '.join(roles)}."
         )
     journal = f"journalctl -u {roles[role].unit} -n {lines} --no-pager -o short-iso"
-    yield stage(f"{role} on {host}", by_name[host], steps.action(journal, journal).telling())
+    yield stage(f"{role} on {host}", by_name[host], steps.action(journal, journal).with_output())
 
 
 DOWN = section.cause("AIRFLOW_UNIT_DOWN", "the other servers of this role do its work")

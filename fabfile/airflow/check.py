@@ -161,8 +161,8 @@ def answers(answer: Answer) -> Verdict:
     return Verdict(OK) if "pong" in answer.text else Verdict(ERROR, "no answer")
 
 
-@section.verdict(needs=[DATABASE, CONTENT, FOLDER, CONSUMERS])
-def together(cluster: Cluster, facts: Facts) -> Findings:
+@section.cluster_check(needs=[DATABASE, CONTENT, FOLDER, CONSUMERS])
+def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
     """What no host can say alone."""
     if facts.asked(CONTENT):
         title = "the installation is the same everywhere"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from runbook.declare.operations import CHECKS, Part
 from runbook.declare.section import Section
 from runbook.declare.step import Step, quote
-from runbook.declare.steps import required
+from runbook.declare.steps import precondition
 from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster, Host
 
@@ -101,7 +101,7 @@ def same_version(cluster: Cluster) -> Step:
     version = cluster[Versions].airflow
     present = f"sed -n 's|^PATH=/opt/airflow/\\([^/]*\\)/.*|\\1|p' {SETTINGS}/airflow.env"
     found = f"found=$({present} 2>/dev/null || :)"
-    return required(
+    return precondition(
         f"it is set up for Airflow {version}, or not at all",
         f"{found}; [[ ! $found || $found == {version} ]]",
         f"""{found}
@@ -113,7 +113,7 @@ echo 'To go there: fab airflow.install airflow.ship airflow.upgrade.'""",
 def database_answers(cluster: Cluster) -> Step:
     """Nothing is asked of Airflow while its database is away."""
     way = f"{main_vip(cluster)} (fab haproxy.check)" if cluster[Airflow].database == "vip" else "it"
-    return required(
+    return precondition(
         "the database answers",
         f"[[ ! -e {SQL} ]] || {SQL} 'select 1' >/dev/null",
         f"""if [[ -x {python(cluster)} ]]; then

@@ -89,7 +89,7 @@ def importable(files: dict[str, str], cluster: Cluster) -> Step:
     text = json.dumps(files)
     wanted = hashlib.sha256(text.encode()).hexdigest()
     imported = f"{IMPORTED}-{cluster[Versions].airflow}"
-    return steps.fed(
+    return steps.with_stdin(
         f"the DAGs can be imported: {len(files)} files",
         f"""(set -euo pipefail
 {SCRIPTS}/as-airflow {python(cluster)} {SCRIPTS}/{TRY}
@@ -110,7 +110,7 @@ def no_others(files: dict[str, str]) -> Step:
     there = f"{AS_USER} find {DAGS} -type f -printf '%P\\n' | sort"
     others = f'comm -23 <({AS_USER} cat {SHIPPED} 2>/dev/null | sort) <(sort <<<"$text")'
     gone = f"comm -12 <({there}) <({others})"
-    return steps.fed(
+    return steps.with_stdin(
         "DAGs that were taken out of the project are gone",
         f"""(set -euo pipefail
 text=$(cat)

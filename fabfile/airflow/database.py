@@ -27,7 +27,7 @@ def database(host: Host, cluster: Cluster) -> Steps:
     version = cluster[Versions].airflow
     wanted = SCHEMA[version]
     yield database_answers(cluster)
-    yield steps.required(
+    yield steps.precondition(
         f"the schema is Airflow {version}'s, or there is none",
         f"found={PRESENT}; [[ ! $found || $found == {wanted} ]]",
         f"""echo "The database has the schema {PRESENT}, and Airflow {version} needs {wanted}."
@@ -49,7 +49,7 @@ def administrator(cluster: Cluster) -> Step:
 
 def account(name: str, role: str, secret: Secret, cluster: Cluster) -> Step:
     """A user of the web UI with this role, and the password that is read from standard input."""
-    return steps.fed(
+    return steps.with_stdin(
         f"user {name} with the password of secrets.yaml",
         f"{SCRIPTS}/as-airflow {ACCOUNT} {name} {role}",
         cluster.secret(secret),

@@ -99,7 +99,7 @@ def install(host: Host, cluster: Cluster) -> Steps:
     target = venv(cluster)
     interpreter = python_build.python(cluster)
     yield steps.directory(OPT)
-    yield steps.required(
+    yield steps.precondition(
         f"room for Airflow in {OPT}",
         f"[[ -e {mark(cluster)} ]] || (($(df --output=avail -m /opt | tail -1) >= {ROOM}))",
         f"df -h /opt\necho 'Airflow takes {ROOM} MB there. Make room, or mount a larger disk.'",

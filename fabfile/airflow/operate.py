@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from runbook.declare.facts import Facts
 from runbook.declare.step import quote
-from runbook.declare.steps import action, until
+from runbook.declare.steps import action, wait_for
 from runbook.declare.work import Procedure, stage
 from runbook.inventory.cluster import Cluster, Host
 
@@ -25,7 +25,7 @@ def smoke(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
     yield stage(
         "the DAG smoke runs",
         first,
-        until(
+        wait_for(
             "the schedulers know the DAG smoke",
             row("select 1 from dag where dag_id = 'smoke' and is_active"),
             timeout=90,
@@ -46,5 +46,5 @@ log=$(curl -sS -m 20 -K <(printf '%s\\n' {login}) \\
 grep -o 'REACHED [a-z0-9-]*' <<<"$log" | tail -1
 [[ $state == success && $log == *REACHED* ]]""",
             timeout=300,
-        ).telling(),
+        ).with_output(),
     )

@@ -21,6 +21,7 @@ from ..rabbitmq.nodes import NODE, first_running
 from ..rabbitmq.users import account
 from ..shared.airflow import hosts
 from . import services
+from .all_servers import refuse_a_part, set_up, start_in_batches
 from .common import (
     CLI,
     FERNET,
@@ -33,7 +34,6 @@ from .common import (
     section,
 )
 from .install import VENV
-from .together import refuse_a_part, set_up, start_in_batches
 
 WHAT = {"database": DATABASE_PASSWORD, "broker": BROKER_PASSWORD, "fernet": FERNET}
 NEEDS: tuple[Fact[Any], ...] = (VENV, MEMBER, NODE)

@@ -172,14 +172,14 @@ JOBS = {"scheduler": "SchedulerJob", "triggerer": "TriggererJob"}
 def at_work(component: Component, host: Host) -> Iterator[Step]:
     """It is more than a process: it answers, or its first heartbeat is in the database."""
     if component.role == "webserver":
-        yield steps.until(
+        yield steps.wait_for(
             "the webserver answers",
             "curl -sf -m 5 -o /dev/null http://127.0.0.1:8080/health",
             timeout=180,
         )
     if component.role in JOBS:
         since = f'$(ps -o etimes= -p "$(systemctl show -p MainPID {component.unit} | cut -d= -f2)")'
-        yield steps.until(
+        yield steps.wait_for(
             f"the {component.role} has a heartbeat",
             f"[[ $({SQL} \"select 1 from job where job_type = '{JOBS[component.role]}' and "
             f"hostname = '{host.name}' and state = 'running' and latest_heartbeat > "

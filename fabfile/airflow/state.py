@@ -68,7 +68,7 @@ class State:
     holder: Optional[Holder] = None
 
 
-def understood(text: str) -> State:
+def parse(text: str) -> State:
     """The answer of DATABASE."""
     told = json.loads(text)
     jobs = {tuple(job.split(" ", 1)): age for job, age in (told["jobs"] or {}).items()}
@@ -87,7 +87,7 @@ DATABASE = Fact(
     "what Airflow's database says",
     on=POSTGRES,
     command=lambda cluster, host: f'{PSQL} -d airflow -c "{" ".join(QUESTION.split())}"',
-    parse=understood,
+    parse=parse,
     absent="fab airflow.database makes it",
 )
 

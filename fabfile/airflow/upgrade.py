@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from runbook.declare.facts import Facts
 from runbook.declare.step import Step, Steps
-from runbook.declare.steps import action, command, required, until
+from runbook.declare.steps import action, command, precondition, wait_for
 from runbook.declare.work import Procedure, Question, Stage, stage
 from runbook.errors import RunbookError, UsageError
 from runbook.inventory.cluster import Cluster, Host
@@ -27,6 +27,7 @@ from ..rabbitmq.users import policies
 from ..shared.airflow import QUEUE, hosts
 from ..shared.versions import Versions
 from . import services
+from .all_servers import refuse_a_part, set_up, start_in_batches, starting
 from .common import (
     CLI,
     SCHEMA,
@@ -41,7 +42,6 @@ from .database import PRESENT
 from .install import VENV, made_from
 from .operate import smoke
 from .state import DATABASE, State, present
-from .together import refuse_a_part, set_up, start_in_batches, starting
 
 BETWEEN = (
     *("375a816bbbf4", "f7bf2a57d0a6", "bd5dfbe21f88", "10b52ebd31f7", "88344c1d9134"),
@@ -177,7 +177,7 @@ def completed(cluster: Cluster, facts: Facts) -> Procedure:
 def the_end(before: str, cluster: Cluster) -> Stage:
     """What to do if it was not a good idea; as a title, since nothing is done any more."""
     way = f"the way back: versions.airflow: {before} in {cluster.file.name}, then airflow.upgrade"
-    there = until(f"dumps are in {DUMPS}", "true")
+    there = wait_for(f"dumps are in {DUMPS}", "true")
     return stage(f"{way} (dumps: {DUMPS})", first_scheduler(cluster), there)
 
 
@@ -203,7 +203,7 @@ def may_begin(cluster: Cluster, facts: Facts) -> Stage:
 
 def canary() -> Step:
     """The DAG that runs first afterwards is there."""
-    return required(
+    return precondition(
         "the DAG smoke is there, and is not paused",
         row("select 1 from dag where dag_id = 'smoke' and is_active and not is_paused"),
         "echo 'It is what runs first afterwards: put files/airflow/dags/smoke.py into the folder'\n"
@@ -214,7 +214,7 @@ def canary() -> Step:
 def both_versions(cluster: Cluster) -> Step:
     """The newer binaries are there, also on the way back."""
     program = f"/opt/airflow/{newer(cluster)}/bin/airflow"
-    return required(
+    return precondition(
         f"{program} is there",
         f"[[ -x {program} ]]",
         f"echo 'Only {newer(cluster)} can change the schema in both directions. To get it:'\n"
@@ -226,7 +226,7 @@ def room() -> Step:
     """The dump fits; it is compressed, and so smaller than the database."""
     size = f"need=$({PSQL} -d airflow -c \"select pg_database_size('airflow') / 1048576 + 100\")"
     free = f"have=$(df --output=avail -m {DUMPS.rpartition('/')[0]} | tail -1)"
-    return required(
+    return precondition(
         f"room for the dump below {DUMPS.rpartition('/')[0]}",
         f"{size} && {free} && ((have >= need))",
         f"""{size}
@@ -243,7 +243,7 @@ def in_time(title: str, test: str, wait: int, otherwise: str) -> Step:
     """Wait so many seconds at most; then `otherwise` prints what stands in the way."""
     again = "Until then: fab systemd.start lets everything go on as before."
     return replace(
-        until(title, test, timeout=wait + 60),
+        wait_for(title, test, timeout=wait + 60),
         apply=f"while ((SECONDS < {wait})); do\n  if {test}; then exit; fi\n  sleep 1\ndone\n"
         f"{otherwise}\necho '{again}'\nexit 1",
     )
@@ -323,7 +323,7 @@ sync "$file.part"
 mv "$file.part" "$file"
 ls -l "$file")""",
         timeout=6 * 3600,
-    ).telling()
+    ).with_output()
 
 
 def schema(cluster: Cluster) -> Step:

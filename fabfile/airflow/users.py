@@ -51,7 +51,7 @@ class User:
     login: Optional[str]
 
 
-def understood(text: str) -> Optional[tuple[User, ...]]:
+def parse(text: str) -> Optional[tuple[User, ...]]:
     """The answer of USERS; None from a server that does not lead."""
     told = json.loads(text)
     found = (
@@ -65,7 +65,7 @@ USERS = Fact(
     "the users of the web UI",
     on=POSTGRES,
     command=lambda cluster, host: f'{PSQL} -d airflow -c "{" ".join(QUESTION.split())}"',
-    parse=understood,
+    parse=parse,
     absent="fab airflow.database makes the first of them",
 )
 

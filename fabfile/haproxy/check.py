@@ -80,8 +80,8 @@ def _again(host: Host) -> str:
     return f"fab -H {host.name} haproxy"
 
 
-@section.verdict(needs=[NETWORK, VIEW, REPLIES, MEMBER, CONFIGURED])
-def together(cluster: Cluster, facts: Facts) -> Findings:
+@section.cluster_check(needs=[NETWORK, VIEW, REPLIES, MEMBER, CONFIGURED])
+def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
     """What no server can say alone."""
     yield from keepalived.one_holder(cluster, "haproxy", facts)
     yield from sent_away(facts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from runbook.declare.facts import Facts
-from runbook.declare.steps import command, until
+from runbook.declare.steps import command, wait_for
 from runbook.declare.work import Procedure, stage
 from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster, Host, Vip
@@ -55,7 +55,7 @@ def failover(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, to: str =
     yield stage(
         f"{target.name} takes {vip.name}",
         target,
-        until(f"{vip.name} is on {target.name}", held, timeout=30),
+        wait_for(f"{vip.name} is on {target.name}", held, timeout=30),
     )
 
 

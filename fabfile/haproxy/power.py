@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from runbook.declare.facts import Facts
-from runbook.declare.steps import service, stopped, until
+from runbook.declare.steps import service, stopped, wait_for
 from runbook.declare.work import Procedure, stage
 from runbook.inventory.cluster import Cluster, Host, among
 
@@ -24,7 +24,9 @@ def start(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
     holders = among(candidates(cluster), hosts)
     if holders:
         pings = [
-            until(f"{vip.name} answers", f"ping -q -c 1 -W 1 {vip.address} >/dev/null", timeout=60)
+            wait_for(
+                f"{vip.name} answers", f"ping -q -c 1 -W 1 {vip.address} >/dev/null", timeout=60
+            )
             for vip in vips(cluster, HAPROXY)
         ]
         yield stage("the address is held", holders, service(keepalived.SERVICE), *pings)

@@ -28,7 +28,7 @@ class View:
     """Backend: the servers that it takes for up."""
 
 
-def understood(text: str) -> View:
+def parse(text: str) -> View:
     """The answer of VIEW: version, keepalived's state, the mark, then HAProxy's statistics."""
     version, keepalived, away, *lines = text.splitlines()
     rows = list(csv.DictReader(line.lstrip("# ") for line in lines))
@@ -65,7 +65,7 @@ systemctl is-active keepalived
 if [[ -e {AWAY} ]]; then echo away; else echo here; fi
 curl -sf -m 3 '{HEALTH}/stats;csv' || :"""
     ),
-    parse=understood,
+    parse=parse,
     absent="it cannot be asked",
 )
 

@@ -24,6 +24,6 @@ def vip(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     yield steps.template(script, f"haproxy/{SERVICE.check}", {}, mode="0755")
     yield from keepalived.address(host, cluster, SERVICE, facts)
     for vip in keepalived.vips(cluster, "haproxy"):
-        yield steps.until(
+        yield steps.wait_for(
             f"{vip.name} answers", f"ping -q -c 1 -W 1 {vip.address} >/dev/null", timeout=60
         )

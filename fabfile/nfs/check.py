@@ -110,8 +110,8 @@ def shown(answer: Answer) -> Verdict:
     return succeeds(answer)
 
 
-@section.verdict(needs=[NETWORK, SERVER])
-def together(cluster: Cluster, facts: Facts) -> Findings:
+@section.cluster_check(needs=[NETWORK, SERVER])
+def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
     """What no host can say alone."""
     known = facts.known(SERVER)
     yield from one_holder(cluster, "nfs", facts)

@@ -34,7 +34,7 @@ def mounts(host: Host, cluster: Cluster) -> Steps:
 
 def nothing_hidden(tree: Tree) -> Step:
     """What lies in the directory would be out of sight under the mount."""
-    return steps.required(
+    return steps.precondition(
         f"{tree.path} hides no files",
         f"grep -q ' {tree.path} ' /proc/self/mounts || [[ ! $(ls -A {tree.path}) ]]",
         f"""files=$(ls -A {tree.path} | paste -sd ' ')
@@ -57,7 +57,7 @@ echo "$said"
 
 def reads(tree: Tree) -> Step:
     """The share answers here."""
-    return steps.until(
+    return steps.wait_for(
         f"{tree.path} shows the share",
         answered(f"cat {tree.path}/{SENTINEL}"),
         timeout=60,

@@ -61,7 +61,7 @@ def its_own(tree: Tree, cluster: Cluster) -> Steps:
     """
     sentinel = f"{tree.path}/{SENTINEL}"
     made = f"{STATE}/made-{tree.unit}"
-    yield steps.required(
+    yield steps.precondition(
         f"{tree.path} is the tree that was made here",
         f"[[ ! -e {quote(made)} || -s {sentinel} ]]",
         f"echo '{tree.path} has lost {SENTINEL}: is its disk mounted? Nothing was changed.'\n"

@@ -62,7 +62,7 @@ find . -type f -printf '%P\\n' | while IFS= read -r path; do
 done"""
 
 
-def understood(text: str) -> Server:
+def parse(text: str) -> Server:
     """The answer of SERVER: lines of a word and its value."""
     told: dict[str, list[str]] = {}
     for line in text.splitlines():
@@ -87,7 +87,7 @@ SERVER = Fact(
     "the state of the share",
     on=NFS,
     command=_questions,
-    parse=understood,
+    parse=parse,
     absent="fab nfs sets it up",
 )
 

@@ -42,10 +42,10 @@ def answers(cluster: Cluster, timeout: int = 120) -> Step:
     """The share's address has a server behind it."""
     share = the_vip(cluster)
     test = steps.answers(share.address, 2049, seconds=2)
-    return steps.until(f"{share.name} answers", test, timeout=timeout)
+    return steps.wait_for(f"{share.name} answers", test, timeout=timeout)
 
 
 def may_lead(host: Host) -> Step:
     """The server has all files, and may take over."""
     title = f"{host.name} is up to date and may lead"
-    return steps.until(title, f"[[ -e {RUN}/fit ]]", timeout=600)
+    return steps.wait_for(title, f"[[ -e {RUN}/fit ]]", timeout=600)

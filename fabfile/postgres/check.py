@@ -95,8 +95,8 @@ def etcd_answers(answer: Answer) -> Verdict:
     return Verdict(ERROR, "etcd has no quorum, or cannot reach it")
 
 
-@section.verdict(needs=[MEMBER, ETCD, BACKUPS])
-def together(cluster: Cluster, facts: Facts) -> Findings:
+@section.cluster_check(needs=[MEMBER, ETCD, BACKUPS])
+def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
     """What no server can say alone."""
     yield from etcd_is_one(cluster, facts)
     yield one_leader(cluster, facts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runbook.declare.facts import Facts
 from runbook.declare.step import Step, Steps, quote
-from runbook.declare.steps import command, fed
+from runbook.declare.steps import command, with_stdin
 from runbook.inventory.cluster import Cluster, Host
 
 from .common import CONFIGURED, PSQL, ROLES, refuse_new_passwords, section
@@ -48,7 +48,7 @@ def password(role: str, value: str) -> Step:
     replication = "replication=true " if role == "replicator" else ""
     question = "IDENTIFY_SYSTEM" if replication else "select 1"
     literal = value.replace("'", "''")
-    return fed(
+    return with_stdin(
         f"the password of role {role} is the one in secrets.yaml",
         PSQL,
         f"""set log_statement = 'none';

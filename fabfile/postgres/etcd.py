@@ -47,7 +47,7 @@ def peer(host: Host) -> str:
     return f"http://{host.address}:2380"
 
 
-def understood(text: str) -> Etcd:
+def parse(text: str) -> Etcd:
     """The answer of ETCD: `data` or `empty`, then a line for each member."""
     first, *lines = text.splitlines()
     fields = [line.split(", ") for line in lines]
@@ -63,7 +63,7 @@ ETCD = Fact(
         f"etcdctl --endpoints=http://{host.address}:2379 --command-timeout=3s "
         "member list 2>/dev/null || :"
     ),
-    parse=understood,
+    parse=parse,
     absent="a new etcd cluster is founded only when every member could be asked whether it holds "
     "data already; make it reachable, or take it out of hosts.yaml",
 )
@@ -113,7 +113,7 @@ def etcd(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 
 def healthy(host: Host) -> Step:
     """The member answers, and so does its quorum."""
-    return steps.until(
+    return steps.wait_for(
         f"etcd on {host.name} is healthy",
         f"etcdctl --endpoints=http://{host.address}:2379 endpoint health",
         timeout=60,

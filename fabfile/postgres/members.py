@@ -59,7 +59,7 @@ def _lowers(reasons: dict[str, dict[str, str]]) -> bool:
     )
 
 
-def understood(text: str) -> Member:
+def parse(text: str) -> Member:
     """The answer of MEMBER: two status codes, /patroni, /cluster, failed archiving."""
     codes, own, together, *archiver = text.splitlines()
     primary, replica = codes.split()
@@ -96,7 +96,7 @@ MEMBER = Fact(
     "the state of Patroni",
     on=POSTGRES,
     command=_questions,
-    parse=understood,
+    parse=parse,
     absent="Patroni does not answer there; fab postgres.check says more",
 )
 

@@ -8,7 +8,7 @@ from typing import Union
 from runbook.declare import steps
 from runbook.declare.facts import Facts
 from runbook.declare.step import Handler, Step, Steps, quote
-from runbook.declare.steps import fed, required, until
+from runbook.declare.steps import precondition, wait_for, with_stdin
 from runbook.declare.templates import render
 from runbook.inventory.cluster import Cluster, Host
 
@@ -52,7 +52,7 @@ def patroni(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     yield from archive_script()
     yield configuration(host, cluster)
     yield steps.service("patroni.service")
-    yield until(f"{host.name} leads or follows", serves(host), timeout=600)
+    yield wait_for(f"{host.name} leads or follows", serves(host), timeout=600)
     yield from apart()
 
 
@@ -113,7 +113,7 @@ def no_foreign_cluster(host: Host, cluster: Cluster) -> Step:
         f"$(etcdctl --endpoints={endpoints(cluster)} --command-timeout=5s "
         f"get --print-value-only {key(cluster, 'initialize')})"
     )
-    return required(
+    return precondition(
         "the data directory is empty or this cluster's",
         f"[[ ! -e {data(cluster)}/PG_VERSION || {here} == {known} ]]",
         f"""known={known} || {{ echo "etcd does not answer: fab postgres.etcd"; exit; }}
@@ -219,7 +219,7 @@ def settings(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     if host != leader(cluster, facts):
         return
     asked = f"shown=$(timeout 20 {PATRONICTL} show-config 2>/dev/null)"
-    yield required(
+    yield precondition(
         "Patroni reaches etcd, and is not paused",
         f"{asked} && ! grep -qx 'pause: true' <<<\"$shown\"",
         f"""if {asked}; then
@@ -230,7 +230,7 @@ fi""",
     )
     edit = f"{PATRONICTL} edit-config {quote(cluster.name)} --replace -"
     offered = f"printf '%s' \"$text\" | {edit}"
-    yield fed(
+    yield with_stdin(
         "the settings in etcd are those of hosts.yaml",
         f"{edit} --force",
         shared(cluster),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.step import Step
-from runbook.declare.steps import required, service, stopped, until
+from runbook.declare.steps import precondition, service, stopped, wait_for
 from runbook.declare.work import Procedure, stage
 from runbook.inventory.cluster import Cluster, Host, among
 
@@ -47,7 +47,7 @@ def start(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
     for host in first:
         api = f"curl -sf -o /dev/null http://{host.address}:8008/primary"
         title = f"the database starts on {host.name}, which led last"
-        leading = until(f"{host.name} leads", api, timeout=300)
+        leading = wait_for(f"{host.name} leads", api, timeout=300)
         yield stage(title, host, service(PATRONI), leading)
     others = [host for host in everybody if host not in first]
     if others:
@@ -61,7 +61,7 @@ def _leads(facts: Facts) -> bool:
 
 def _in_its_place(host: Host) -> Step:
     """It leads or follows."""
-    return until(f"{host.name} leads or follows", serves(host), timeout=600)
+    return wait_for(f"{host.name} leads or follows", serves(host), timeout=600)
 
 
 @section.stop(needs=[MEMBER])
@@ -85,7 +85,7 @@ def stop(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
 
 def _not_paused() -> Step:
     """A paused Patroni would leave PostgreSQL to the power switch."""
-    return required(
+    return precondition(
         "Patroni is not paused",
         f"! systemctl is-active -q {PATRONI} || "
         f"! timeout 20 {PATRONICTL} show-config 2>/dev/null | grep -qx 'pause: true'",

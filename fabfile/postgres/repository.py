@@ -48,7 +48,7 @@ class Repository:
         return self.now - max(good) if good else None
 
 
-def understood(text: str) -> Repository:
+def parse(text: str) -> Repository:
     """The answer of BACKUPS: the time, and what `pgbackrest info` says of the one stanza."""
     now, _, info = text.partition("\n")
     stanzas: list[dict[str, Any]] = json.loads(info)
@@ -73,7 +73,7 @@ BACKUPS = Fact(
     command=lambda cluster, host: (
         f"date +%s\n{PGBACKREST} --stanza={cluster.name} --log-level-console=off info --output=json"
     ),
-    parse=understood,
+    parse=parse,
     absent="fab postgres.backup-repository prepares the repository",
 )
 

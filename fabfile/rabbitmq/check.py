@@ -64,8 +64,8 @@ def listens(answer: Answer) -> Verdict:
     return Verdict(ERROR, "no answer within 3 seconds" if answer.code == 124 else "nobody does")
 
 
-@section.verdict(needs=[NODE, STATE])
-def together(cluster: Cluster, facts: Facts) -> Findings:
+@section.cluster_check(needs=[NODE, STATE])
+def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
     """What no node can say alone."""
     states = facts.known(STATE)
     yield one_cluster(cluster, states, facts)

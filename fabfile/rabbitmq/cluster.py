@@ -71,7 +71,7 @@ def somebody_answers(host: Host, cluster: Cluster) -> Step:
     asked = " || ".join(
         steps.answers(other.address, 25672) for other in members(cluster) if other != host
     )
-    return steps.required(
+    return steps.precondition(
         "a node of the cluster answers",
         asked,
         f"echo 'no other node answers, and {host.name} must not found a second cluster: "
@@ -133,7 +133,7 @@ def all_run(hosts: Sequence[Host], cluster: Cluster) -> Step:
         " | sed 's/.*\"running_nodes\":\\[\\([^]]*\\)\\].*/\\1/'"
     )
     wanted = " && ".join(f"$nodes == *'\"{node(one)}\"'*" for one in hosts)
-    return steps.until(
+    return steps.wait_for(
         "all nodes run, and are one cluster",
         f"nodes=$({asked} || {otherwise}) && [[ {wanted} ]]",
         timeout=400,

@@ -85,4 +85,4 @@ def names_resolve(cluster: Cluster) -> Step:
         f"echo 'the name {member.name} does not lead to {member.address} here: fab hosts'"
         for member in members(cluster)
     )
-    return steps.required("the nodes' names resolve", f"[[ ! $({wrong}) ]]", wrong)
+    return steps.precondition("the nodes' names resolve", f"[[ ! $({wrong}) ]]", wrong)

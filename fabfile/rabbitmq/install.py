@@ -47,7 +47,7 @@ def install(host: Host, cluster: Cluster) -> Steps:
 def no_other_version(name: str, version: str) -> Step:
     """The package is absent, or there in this version."""
     present = f"$(rpm -q --qf '%{{VERSION}}' {name})"
-    return steps.required(
+    return steps.precondition(
         f"{name} is not there in another version",
         f"! rpm -q {name} || [[ {present} == {version} ]]",
         f'echo "{name} {present} is installed, and hosts.yaml wants {version}."\n'

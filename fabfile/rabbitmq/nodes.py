@@ -30,7 +30,7 @@ class Node:
         return bool(self.remembers)
 
 
-def understood(text: str) -> Node:
+def parse(text: str) -> Node:
     """The answer of NODE: systemd's word, then cluster_nodes.config: {[all nodes],[disc nodes]}."""
     state, _, config = text.partition("\n")
     return Node(state.strip() == "active", frozenset(NODE_NAME.findall(config)))
@@ -43,7 +43,7 @@ NODE = Fact(
         f"systemctl is-active {SERVICE}\n"
         f"cat {DATA}/{node(host)}/cluster_nodes.config 2>/dev/null || :"
     ),
-    parse=understood,
+    parse=parse,
     absent="a new cluster is made only when every server could be asked whether it holds one "
     "already; make it reachable, or take it out of hosts.yaml",
 )

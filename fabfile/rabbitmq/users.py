@@ -5,7 +5,7 @@ from __future__ import annotations
 from runbook.declare import steps
 from runbook.declare.facts import Facts
 from runbook.declare.step import Step, Steps, quote
-from runbook.declare.steps import fed
+from runbook.declare.steps import with_stdin
 from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster, Host
 from runbook.secrets.vault import Secret
@@ -68,7 +68,7 @@ def account(name: str, secret: Secret, cluster: Cluster, login: str = "") -> Ste
     `login`: a command that succeeds with this password only, tried before rabbitmqctl.
     """
     authenticates = f"printf '%s' \"$text\" | rabbitmqctl -q authenticate_user {name}"
-    return fed(
+    return with_stdin(
         f"user {name} with the password of secrets.yaml",
         f"""if rabbitmqctl -q list_users | cut -f1 | grep -x {name} >/dev/null
 then change=change_password

@@ -104,12 +104,12 @@ wait"""
         "the network",
         on=lambda cluster: candidates(cluster, role),
         command=asked,
-        parse=understood,
+        parse=parse,
         absent="without it nobody knows whether the address is taken",
     )
 
 
-def understood(text: str) -> Place:
+def parse(text: str) -> Place:
     """The answer of `places`: the interface's line of `ip`, MACs, a line for each address."""
     own, macs, *lines = text.splitlines()
     words = own.split()

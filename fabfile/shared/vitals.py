@@ -64,7 +64,7 @@ class Vitals:
         return round(100 * self.available / self.memory)
 
 
-def understood(text: str) -> Vitals:
+def parse(text: str) -> Vitals:
     """The answer of VITALS: lines of a word and its values."""
     told: dict[str, list[list[str]]] = {}
     for line in text.splitlines():
@@ -132,7 +132,7 @@ VITALS = Fact(
     "how the server is",
     on="all",
     command=lambda cluster, host: QUESTIONS,
-    parse=understood,
+    parse=parse,
     absent="it cannot be asked",
 )
 

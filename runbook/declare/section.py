@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 StepFunction = Callable[..., Steps]
 ProbeFunction = Callable[[Host, Cluster], Probes]
-VerdictFunction = Callable[[Cluster, Facts], Findings]
+ClusterCheck = Callable[[Cluster, Facts], Findings]
 TableFunction = Callable[[Cluster, Facts], "list[dict[str, Any]]"]
 
 
@@ -74,8 +74,8 @@ class Section(Operated):
     evidence: list[Evidence] = field(default_factory=list)
     causes: list[Cause] = field(default_factory=list)
     probes: Optional[ProbeFunction] = None
-    verdict_function: Optional[VerdictFunction] = None
-    verdict_needs: tuple[Fact[Any], ...] = ()
+    check_cluster: Optional[ClusterCheck] = None
+    cluster_check_needs: tuple[Fact[Any], ...] = ()
     line: Optional[LineFunction] = None
     marks: Optional[MarksFunction] = None
     leads: Optional[Leaders] = None
@@ -171,11 +171,11 @@ class Section(Operated):
         self.probes = function
         return function
 
-    def verdict(self, needs: Sequence[Fact[Any]]) -> Callable[[VerdictFunction], VerdictFunction]:
+    def cluster_check(self, needs: Sequence[Fact[Any]]) -> Callable[[ClusterCheck], ClusterCheck]:
         """Declare a function (cluster, facts) that judges all hosts together, for `check`."""
 
-        def declare(function: VerdictFunction) -> VerdictFunction:
-            self.verdict_function, self.verdict_needs = function, tuple(needs)
+        def declare(function: ClusterCheck) -> ClusterCheck:
+            self.check_cluster, self.cluster_check_needs = function, tuple(needs)
             return function
 
         return declare

@@ -49,7 +49,7 @@ class Step:
     reboots: bool = False
     guard: bool = False
     waits: bool = False
-    tells: bool = False
+    shows_output: bool = False
     masked: str = ""
 
     @property
@@ -65,9 +65,9 @@ class Step:
         """This step, with commands that print in a plan what would change."""
         return replace(self, diff=diff)
 
-    def telling(self) -> Step:
+    def with_output(self) -> Step:
         """This step, whose output the user gets to read."""
-        return replace(self, tells=True)
+        return replace(self, shows_output=True)
 
     def clearing(self, *handlers: Handler) -> Step:
         """This step, which does what these handlers ask for when it changes something."""

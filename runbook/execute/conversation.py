@@ -78,7 +78,7 @@ def _send(run: Run, host: Host, script: Script, bootstrap: bool) -> Reader:
 
 def _tells(steps: Sequence[Step], index: int) -> bool:
     """What is behind the steps are their handlers."""
-    return index < len(steps) and steps[index].tells
+    return index < len(steps) and steps[index].shows_output
 
 
 def _judge(part: StepResult, question: Probe, section: str, host: Host) -> None:

@@ -98,7 +98,9 @@ def survey(run: Run, sections: Sequence[Section], thorough: bool = False) -> Sur
     sections = used(sections, cluster)
     needs = [
         fact
-        for fact in dict.fromkeys(fact for section in sections for fact in section.verdict_needs)
+        for fact in dict.fromkeys(
+            fact for section in sections for fact in section.cluster_check_needs
+        )
         if thorough or not fact.thorough
     ]
     values: dict[Fact[Any], dict[str, Any]] = {fact: {} for fact in needs}
@@ -170,10 +172,10 @@ def cluster_checks(
 ) -> Iterator[Finding]:
     """What takes the answers of several hosts."""
     for section in used(sections, cluster):
-        if not section.verdict_function:
+        if not section.check_cluster:
             continue
         try:
-            for one in section.verdict_function(cluster, facts):
+            for one in section.check_cluster(cluster, facts):
                 yield replace(one, section=section.name)
         except RunbookError as error:
             yield Finding(section.name, Verdict(UNKNOWN, str(error)), section=section.name)

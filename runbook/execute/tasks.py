@@ -149,11 +149,11 @@ def _check(run: Run, work: CheckTask, hosts: list[Host]) -> None:
     section = work.section
     run.begin(work.name, work.doc, hosts, CHECK)
     needs = [fact for task in section.step_tasks() for fact in task.needs]
-    facts = run.gather(dict.fromkeys([*needs, *section.verdict_needs]), hosts)
+    facts = run.gather(dict.fromkeys([*needs, *section.cluster_check_needs]), hosts)
     run.each(hosts, lambda host: _check_host(run, work, host, facts))
-    if section.verdict_function:
+    if section.check_cluster:
         whole = HostResult(work.name, CLUSTER_WIDE, CHECK)
-        for finding in section.verdict_function(run.cluster, facts):
+        for finding in section.check_cluster(run.cluster, facts):
             whole.add(StepResult(finding.title, "").judged(finding))
         run.conclude(whole)
     run.report.task_ends()

@@ -192,7 +192,7 @@ class Vault:
 
         `before` is what the file said when the change began: a run may have written meanwhile.
         """
-        understood(text, self.file)
+        parse_passwords(text, self.file)
         if self.text() != before:
             raise SettingsError(
                 f"Another run has just written {self.file}; make your change to that one."
@@ -216,7 +216,7 @@ class Vault:
     def _load(self) -> dict[str, str]:
         if not self.file.exists():
             return {}
-        return understood(self._plain(read_private(self.file)), self.file)
+        return parse_passwords(self._plain(read_private(self.file)), self.file)
 
     def _plain(self, content: bytes) -> bytes:
         """A file's content, opened if it is sealed; what opened it seals what is written later."""
@@ -245,7 +245,7 @@ class Vault:
         write_private(self.file, sealed.seal(text, self.sealed_by) if self.sealed_by else text)
 
 
-def understood(content: bytes, file: Path) -> dict[str, str]:
+def parse_passwords(content: bytes, file: Path) -> dict[str, str]:
     """The passwords in the text of secrets.yaml; SettingsError if it is not what it should be."""
     from runbook.yaml_source import Source
 

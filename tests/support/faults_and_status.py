@@ -66,7 +66,7 @@ class Operator:
         data = json.loads(done.stdout) if "--json" in options else {}
         return Status(done.returncode, done.stdout, seconds, data)
 
-    def until(self, code: str, seconds: float = 120) -> Status:
+    def wait_for(self, code: str, seconds: float = 120) -> Status:
         """Look again and again until the status names this code."""
         deadline = time.monotonic() + seconds
         while True:

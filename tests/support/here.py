@@ -57,7 +57,7 @@ def kinds(here: Here) -> dict[str, list[Step]]:
         "directory": [steps.directory(here.path("dir"), "0700", **OURS)],
         "command": [steps.command("t", f"touch {here.path('t')}", f"[[ -e {here.path('t')} ]]")],
         "fed": [
-            steps.fed(
+            steps.with_stdin(
                 "fed",
                 f"cat >{here.path('fed')}",
                 "it's $HOME\nEOF\n",

@@ -17,7 +17,7 @@ from fabfile.nfs.common import NETWORK as SHARE_NETWORK
 from fabfile.nfs.state import SERVER, Server
 from fabfile.operator.status.look import drawn, with_status
 from fabfile.operator.status.picture import Picture
-from fabfile.operator.status.sightings import Sighting
+from fabfile.operator.status.reachability import Reachability
 from fabfile.postgres.common import CONFIGURED
 from fabfile.postgres.etcd import ETCD, Etcd, EtcdMember, peer
 from fabfile.postgres.members import MEMBER, Member
@@ -127,7 +127,7 @@ def picture(
     cluster: Cluster,
     values: Values | None = None,
     lost: dict[str, RunbookError] | None = None,
-    seen: dict[str, Sighting] | None = None,
+    seen: dict[str, Reachability] | None = None,
     answers: dict[tuple[str, str], Verdict] | None = None,
 ) -> Picture:
     """The picture of a cluster where this is known; `answers` to (host, title) that are not OK."""

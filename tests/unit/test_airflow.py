@@ -285,7 +285,7 @@ def found(cluster, known=None, content=None) -> dict[str, tuple[str, str]]:
     }
     return {
         one.title: (one.verdict.level, one.verdict.sentence)
-        for one in check.together(cluster, Facts(facts))
+        for one in check.check_cluster(cluster, Facts(facts))
     }
 
 
@@ -364,7 +364,7 @@ def test_the_databases_answer_is_read():
             "holder": {"waited": 75, "pid": 4711, "address": "10.0.0.7", "state": "active"},
         }
     )
-    read = state.understood(text)
+    read = state.parse(text)
     assert read.ages == {("SchedulerJob", "airflow"): 3}
     assert read.broken == ()
     assert read.holder == Holder(75, 4711, "10.0.0.7", "active")

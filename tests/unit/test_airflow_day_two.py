@@ -12,7 +12,7 @@ import pytest
 from support.postgres_facts import member
 
 from fabfile import CONTENTS, systemd
-from fabfile.airflow import common, configure, install, rotate, together, upgrade, users
+from fabfile.airflow import all_servers, common, configure, install, rotate, upgrade, users
 from fabfile.airflow.common import FERNET, FERNET_NEXT, FERNET_OLD, FERNET_RETIRED, SCHEMA
 from fabfile.airflow.state import DATABASE, State
 from fabfile.nfs.common import NETWORK
@@ -27,7 +27,7 @@ from runbook.errors import MissingFact, RunbookError, SettingsError, UsageError
 from runbook.secrets.vault import MASK, Mask
 
 ALL = frozenset({"rabbit@mq1", "rabbit@mq2", "rabbit@mq3"})
-KEPT = {secret.name: f"kept-{secret.name}-of-the-cluster" for secret in together.PASSWORDS}
+KEPT = {secret.name: f"kept-{secret.name}-of-the-cluster" for secret in all_servers.PASSWORDS}
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def with_users(cluster, *names: str) -> Facts:
         for name in ("admin", *names)
     ]
     told = [json.dumps({"leader": leader, "users": rows}) for leader in (False, True)]
-    known = dict(zip(("sql1", "sql2"), (users.understood(one) for one in told)))
+    known = dict(zip(("sql1", "sql2"), (users.parse(one) for one in told)))
     return Facts({users.USERS: known})
 
 

@@ -77,7 +77,7 @@ def test_the_only_server_of_the_share_copies_nothing(small):
 
 
 def test_the_only_server_of_the_share_is_no_error(small):
-    found = {one.title: one.verdict for one in nfs_check.together(small, alone(small))}
+    found = {one.title: one.verdict for one in nfs_check.check_cluster(small, alone(small))}
     assert {verdict.level for verdict in found.values()} == {"ok", "warn"}
     assert found["redundancy"].sentence == "none: files is the only server"
 

@@ -78,7 +78,7 @@ def facts(
 def found(cluster, **known) -> dict[str, tuple[str, str]]:
     return {
         one.title: (one.verdict.level, one.verdict.sentence)
-        for one in check.together(cluster, facts(cluster, **known))
+        for one in check.check_cluster(cluster, facts(cluster, **known))
     }
 
 
@@ -159,7 +159,7 @@ health,FRONTEND,1,OPEN,
 
 
 def test_statistics_are_read():
-    assert view.understood(f"1.8.27\nactive\naway\n{CSV}") == View(
+    assert view.parse(f"1.8.27\nactive\naway\n{CSV}") == View(
         "1.8.27",
         True,
         True,
@@ -167,7 +167,7 @@ def test_statistics_are_read():
         7,
         {"primary": frozenset({"sql1"}), "replicas": frozenset({"sql2"})},
     )
-    silent = view.understood("\ninactive\nhere\n")
+    silent = view.parse("\ninactive\nhere\n")
     assert (silent.answers, silent.keepalived, silent.away, silent.up) == (False, False, False, {})
 
 
@@ -327,7 +327,7 @@ def test_a_proxy_that_is_down_is_not_told_twice(cluster):
 def test_no_server_of_the_database_answers(cluster):
     known = facts(cluster, members={}, met={})
     known = Facts({**known._values, CONFIGURED: {}})
-    findings = {one.title: one.verdict for one in check.together(cluster, known)}
+    findings = {one.title: one.verdict for one in check.check_cluster(cluster, known)}
     verdict = findings["the ports lead to the database"]
     assert (verdict.level, verdict.sentence) == ("error", "none of its servers can be asked")
 

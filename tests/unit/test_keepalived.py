@@ -8,7 +8,7 @@ import pytest
 
 from fabfile import CONTENTS
 from fabfile.shared import keepalived
-from fabfile.shared.keepalived import Place, Service, understood
+from fabfile.shared.keepalived import Place, Service, parse
 from runbook.declare.facts import Facts
 from runbook.errors import MissingFact, RunbookError, SettingsError
 from runbook.secrets.vault import Secret
@@ -57,7 +57,7 @@ def test_what_a_member_sees_is_read():
         "10.0.0.8 held 52:54:00:00:00:05\n"
         "10.0.0.6 . 52:54:00:00:00:0e 52:54:00:00:00:0f\n"
     )
-    assert understood(text) == Place(
+    assert parse(text) == Place(
         "eth0",
         24,
         frozenset({"00:00:00:00:00:00", "52:54:00:00:00:01"}),

@@ -9,7 +9,7 @@ from support.share_facts import MACS, facts
 from fabfile import CONTENTS
 from fabfile.nfs import check, mounts, operate, server, sync
 from fabfile.nfs.common import Tree, clients, trees
-from fabfile.nfs.state import Server, understood
+from fabfile.nfs.state import Server, parse
 from runbook.declare.facts import Facts
 from runbook.declare.work import Question
 from runbook.errors import RunbookError, UsageError
@@ -18,7 +18,7 @@ from runbook.errors import RunbookError, UsageError
 def found(cluster, known: Facts) -> dict[str, tuple[str, str]]:
     return {
         finding.title: (finding.verdict.level, finding.verdict.sentence)
-        for finding in check.together(cluster, known)
+        for finding in check.check_cluster(cluster, known)
     }
 
 
@@ -28,7 +28,7 @@ def test_the_servers_answer_is_read():
         "compared 1000\nlacks 990 /app1/airflow/dags/a b.py\nlacks 970 /app1/airflow/dags/c.py\n"
         "rescued 20261122-x/dags/d.py\n"
     )
-    assert understood(text) == Server(
+    assert parse(text) == Server(
         generation=7,
         led=True,
         fit=True,
@@ -38,9 +38,9 @@ def test_the_servers_answer_is_read():
         oldest=30,
         rescued=("20261122-x/dags/d.py",),
     )
-    alone = understood("generation 0\nled \ncopying inactive\n")
+    alone = parse("generation 0\nled \ncopying inactive\n")
     assert (alone.led, alone.fit, alone.behind) == (False, False, None)
-    lost = understood("generation \nled \ncopying inactive\n")
+    lost = parse("generation \nled \ncopying inactive\n")
     assert (lost.generation, lost.led) == (None, False)
 
 

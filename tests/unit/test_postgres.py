@@ -29,7 +29,7 @@ def titles(steps) -> list[str]:
 def findings(cluster, known: Facts) -> dict[str, tuple[str, str]]:
     return {
         one.title: (one.verdict.level, one.verdict.sentence)
-        for one in check.together(cluster, known)
+        for one in check.check_cluster(cluster, known)
     }
 
 
@@ -41,14 +41,14 @@ def test_members_are_read_from_etcdctl():
         "data\n8e9e05c52164694d, started, sql1, http://10.0.0.1:2380, http://10.0.0.1:2379, false\n"
         "91bc3c398fb3c146, unstarted, , http://10.0.0.2:2380, , false\n"
     )
-    assert etcd.understood(text) == Etcd(
+    assert etcd.parse(text) == Etcd(
         True,
         (
             EtcdMember("8e9e05c52164694d", "sql1", "http://10.0.0.1:2380"),
             EtcdMember("91bc3c398fb3c146", "", "http://10.0.0.2:2380"),
         ),
     )
-    assert etcd.understood("empty\n") == Etcd(False, ())
+    assert etcd.parse("empty\n") == Etcd(False, ())
 
 
 def test_a_new_cluster_lists_all_servers_of_hosts_yaml(cluster):
@@ -306,10 +306,10 @@ def test_patronis_answers_are_read():
     }
     listed = {"members": [{"name": "sql1", "role": "leader", "state": "running"}]}
     text = f"200 503\n{json.dumps(state)}\n{json.dumps(listed)}\nt\n"
-    read = members.understood(text)
+    read = members.parse(text)
     assert (read.primary, read.healthy, read.pending_restart) == (True, True, True)
     assert read.archiving_failed
-    assert not members.understood(text.replace("\nt\n", "\nf\n")).archiving_failed
+    assert not members.parse(text.replace("\nt\n", "\nf\n")).archiving_failed
 
 
 # Day two
@@ -345,7 +345,7 @@ def test_where_max_connections_gets_lower_the_leader_restarts_first(cluster):
 def test_why_a_restart_is_pending_is_read():
     def lowers(**reason):
         state = {"state": "running", "patroni": {"name": "sql1"}, "pending_restart_reason": reason}
-        return members.understood(f"200 503\n{json.dumps(state)}\n{{}}\nf\n").lowers
+        return members.parse(f"200 503\n{json.dumps(state)}\n{{}}\nf\n").lowers
 
     assert lowers(max_connections={"old_value": "260", "new_value": "200"})
     assert not lowers(max_connections={"old_value": "200", "new_value": "260"})

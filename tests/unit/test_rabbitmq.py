@@ -11,7 +11,7 @@ from fabfile import CONTENTS
 from fabfile.rabbitmq import check, common, configure, operate, users
 from fabfile.rabbitmq import cluster as forming
 from fabfile.rabbitmq.configure import COOKIES
-from fabfile.rabbitmq.nodes import NODE, STATE, Node, State, seen, understood
+from fabfile.rabbitmq.nodes import NODE, STATE, Node, State, parse, seen
 from runbook.declare.facts import Facts
 from runbook.declare.probes import Answer
 from runbook.declare.work import Question
@@ -94,14 +94,14 @@ def titles(steps) -> list[str]:
 def found(cluster, **states) -> dict[str, tuple[str, str]]:
     return {
         one.title: (one.verdict.level, one.verdict.sentence)
-        for one in check.together(cluster, facts(**states))
+        for one in check.check_cluster(cluster, facts(**states))
     }
 
 
 def test_what_a_node_remembers_is_read_from_its_disk():
     text = "active\n{['rabbit@mq-1',rabbit@mq2],\n ['rabbit@mq-1']}.\n"
-    assert understood(text) == Node(True, frozenset({"rabbit@mq-1", "rabbit@mq2"}))
-    assert understood("inactive\n") == Node(False, frozenset())
+    assert parse(text) == Node(True, frozenset({"rabbit@mq-1", "rabbit@mq2"}))
+    assert parse("inactive\n") == Node(False, frozenset())
 
 
 def test_the_api_s_answers_are_read():
@@ -310,7 +310,7 @@ def test_what_is_wrong_is_named(cluster, states, title, level, words):
 
 def test_a_node_that_the_others_forgot_is_named_with_the_way_out(cluster):
     two = {name: state(name, running=ALL - {"rabbit@mq3"}) for name in MQ[:2]}
-    first, *_ = check.together(cluster, facts(forgotten("mq1", "mq2"), **two))
+    first, *_ = check.check_cluster(cluster, facts(forgotten("mq1", "mq2"), **two))
     assert first.verdict.sentence == "mq3 remembers another one than the others"
     assert first.fix.startswith("fab rabbitmq.join mq3 --i-know, ")
 

@@ -215,7 +215,7 @@ def gift(tmp_path) -> Section:
             done = tmp_path / f"{host.name}-to-{other.name}"
             title = f"{host.name} gives to {other.name}"
             step = command(title, f"echo given; touch {done}", f"[[ -e {done} ]]")
-            yield step.telling().then(Handler("thanks", "thanks", "true"))
+            yield step.with_output().then(Handler("thanks", "thanks", "true"))
 
     return section
 
@@ -353,8 +353,8 @@ def moves(tmp_path):
         """Show."""
         return [{"host": name, "kg": kg} for name, kg in sorted(facts.known(WEIGHT).items())]
 
-    @section.verdict(needs=[WEIGHT])
-    def together(cluster, facts):
+    @section.cluster_check(needs=[WEIGHT])
+    def check_cluster(cluster, facts):
         total = sum(facts.known(WEIGHT).values())
         yield Finding("weight", Verdict(OK if total == 9 else WARN, f"{total} kg"), fix="eat")
 

@@ -24,7 +24,7 @@ from runbook.declare.placeholders import Placeholders
 from runbook.declare.probes import OK, Verdict, probe
 from runbook.declare.section import Section
 from runbook.declare.step import Handler, Step
-from runbook.declare.steps import command, file, required, restarted, service
+from runbook.declare.steps import command, file, precondition, restarted, service
 from runbook.declare.work import StepTask
 from runbook.errors import UsageError
 
@@ -102,7 +102,7 @@ def test_a_command_whose_result_is_there_does_nothing_when_pasted(here):
 
 @pytest.mark.parametrize(("holds", "said"), [("true", ""), ("false", "the way out\n")])
 def test_what_is_required_speaks_up_only_if_it_is_not_so(holds, said):
-    [step] = typed([required("t", holds, "echo the way out; exit")])
+    [step] = typed([precondition("t", holds, "echo the way out; exit")])
     assert pasted(f"{step.commands}").stdout == said
     assert "stop here" in step.when
 

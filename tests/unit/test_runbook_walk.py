@@ -24,7 +24,7 @@ from fabfile.shared.roles import RABBITMQ
 from runbook.declare.facts import Fact
 from runbook.declare.section import Section
 from runbook.declare.step import REBOOT, Handler
-from runbook.declare.steps import command, fed, file, required
+from runbook.declare.steps import command, file, precondition, with_stdin
 from runbook.errors import SettingsError, UsageError
 from runbook.execute import conversation as engine
 from runbook.execute.journal import Journal
@@ -288,7 +288,7 @@ def test_what_is_required_is_said_and_looked_at_again(walk, folder):
     @section.task
     def first(host, cluster):
         """Need something."""
-        yield required("there is room", f"[[ -e {folder}/room ]]", "echo make room first")
+        yield precondition("there is room", f"[[ -e {folder}/room ]]", "echo make room first")
 
     ended = walk(section, "r", meanwhile={1: lambda: (folder / "room").touch()})
     assert "make room first" in ended.said
@@ -339,7 +339,7 @@ def test_a_password_is_neither_shown_nor_left_anywhere(walk, folder, tmp_path, c
     def first(host, cluster):
         """Write one."""
         value = cluster.secret(secret)
-        yield fed("it is set", f"cat >{folder}/p", value, f"holds_text {folder}/p")
+        yield with_stdin("it is set", f"cat >{folder}/p", value, f"holds_text {folder}/p")
 
     ended = walk(section, "dq")
     assert "@walk_password@" in ended.said

@@ -16,9 +16,9 @@ from fabfile.airflow.state import CONSUMERS, DATABASE
 from fabfile.haproxy.view import REPLIES, VIEW, Reply
 from fabfile.nfs.state import SERVER
 from fabfile.operator.status import picture as picture_of
-from fabfile.operator.status import sightings, tasks
+from fabfile.operator.status import reachability, tasks
 from fabfile.operator.status.document import document
-from fabfile.operator.status.sightings import NETWORK, NOTHING, SSH, Sighting
+from fabfile.operator.status.reachability import NETWORK, NOTHING, SSH, Reachability
 from fabfile.operator.status.text import text
 from fabfile.postgres.etcd import ETCD, Etcd
 from fabfile.postgres.members import MEMBER
@@ -26,9 +26,9 @@ from fabfile.rabbitmq.nodes import STATE
 from runbook.declare.probes import ERROR, OK, Cause, Verdict
 from runbook.errors import AccessError, UsageError
 
-GONE = Sighting(NOTHING, ("mq1", "mq2"))
-THERE = Sighting(SSH, ("mq1",))
-DEAF = Sighting(NETWORK, ("mq1", "mq2"))
+GONE = Reachability(NOTHING, ("mq1", "mq2"))
+THERE = Reachability(SSH, ("mq1",))
+DEAF = Reachability(NETWORK, ("mq1", "mq2"))
 
 
 def codes(seen) -> list[str]:
@@ -327,22 +327,22 @@ def test_wait_looks_until_all_is_well(monkeypatch):
 
 def test_the_most_that_anyone_sees_counts():
     heard = [("a", "sql1", NOTHING), ("b", "sql1", SSH), ("a", "sql2", NOTHING)]
-    assert sightings.together("sql1", heard) == Sighting(SSH, ("b",))
-    assert sightings.together("sql2", heard) == Sighting(NOTHING, ("a",))
-    assert sightings.together("sql3", heard) == Sighting()
+    assert reachability.combined("sql1", heard) == Reachability(SSH, ("b",))
+    assert reachability.combined("sql2", heard) == Reachability(NOTHING, ("a",))
+    assert reachability.combined("sql3", heard) == Reachability()
 
 
 def test_those_with_the_same_role_are_asked_first(cluster):
     there = [host for host in cluster.hosts.values() if host.name != "sql3"]
-    asked = sightings.witnesses(cluster.hosts["sql3"], there)
+    asked = reachability.witnesses(cluster.hosts["sql3"], there)
     assert [host.name for host in asked[:2]] == ["sql1", "sql2"]
-    assert len(asked) == sightings.WITNESSES
+    assert len(asked) == reachability.WITNESSES
 
 
 def test_a_look_at_this_machine_is_bash_that_answers():
     import subprocess
 
-    command = sightings.glance("127.0.0.1", 1)
+    command = reachability.glance("127.0.0.1", 1)
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=10)
     assert done.stdout == f"{NETWORK}\n"
 

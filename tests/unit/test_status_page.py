@@ -11,7 +11,7 @@ from support.status_of import picture, silent, well
 from fabfile.operator.status import page
 from fabfile.operator.status.document import document
 from fabfile.operator.status.drawing import drawing
-from fabfile.operator.status.sightings import NOTHING, Sighting
+from fabfile.operator.status.reachability import NOTHING, Reachability
 from fabfile.operator.status.tasks import writable
 from fabfile.postgres.members import MEMBER
 from runbook.declare.probes import ERROR, Verdict
@@ -103,7 +103,7 @@ def test_boxes_do_not_overlap_and_stay_on_the_page(cluster):
 
 
 def test_a_host_that_is_down_is_told_in_words_too(cluster):
-    gone = {"sql1": Sighting(NOTHING, ("sql2",))}
+    gone = {"sql1": Reachability(NOTHING, ("sql2",))}
     seen = drawn(picture(cluster, lost=silent("sql1"), seen=gone))
     [down] = seen.of_class("down")
     assert down["id"] == "host-sql1"

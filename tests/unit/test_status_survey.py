@@ -73,8 +73,8 @@ def weighing(**options) -> Fact:
 def with_verdict(fact: Fact) -> Section:
     section = Section("scales", on=RABBITMQ, runbook="9", about="About scales.")
 
-    @section.verdict(needs=[fact])
-    def together(cluster, facts):
+    @section.cluster_check(needs=[fact])
+    def check_cluster(cluster, facts):
         total = sum(facts.known(fact).values())
         if facts.asked(fact):
             yield Finding(
@@ -190,8 +190,8 @@ def test_a_host_that_fell_silent_costs_the_time_of_a_connection(cluster):
 def test_a_section_without_hosts_is_left_out(ask):
     section = Section("nobody", on=lambda cluster: [], runbook="9", about="About nobody.")
 
-    @section.verdict(needs=[])
-    def together(cluster, facts):
+    @section.cluster_check(needs=[])
+    def check_cluster(cluster, facts):
         yield Finding("somebody is there", Verdict(WARN))
 
     assert ask(section).found.findings == []
@@ -200,8 +200,8 @@ def test_a_section_without_hosts_is_left_out(ask):
 def test_a_verdict_that_cannot_be_given_is_unknown(ask):
     section = Section("odd", on=RABBITMQ, runbook="9", about="About odd things.")
 
-    @section.verdict(needs=[])
-    def together(cluster, facts):
+    @section.cluster_check(needs=[])
+    def check_cluster(cluster, facts):
         raise UnreachableError("there is nobody to judge.")
         yield
 

@@ -35,7 +35,7 @@ def judged(cluster, clocks=(), **changed):
 
 
 def test_what_a_server_says_is_understood():
-    told = vitals.understood(TEXT)
+    told = vitals.parse(TEXT)
     assert (told.load, told.cpus, told.uptime) == (0.40, 2, 86412)
     assert (told.memory, told.left) == (3934, 75)
     assert told.fullest == Disk("/var", 97), "a disk without inodes is full, too"
@@ -46,7 +46,7 @@ def test_what_a_server_says_is_understood():
 
 def test_the_questions_are_bash_that_answers():
     done = subprocess.run(["bash", "-uc", vitals.QUESTIONS], capture_output=True, text=True)
-    told = vitals.understood(done.stdout)
+    told = vitals.parse(done.stdout)
     assert told.memory > told.available > 0
     assert any(disk.path == "/" for disk in told.disks)
 
@@ -101,6 +101,6 @@ def test_slow_answers_are_no_witness_against_a_quick_one():
 
 
 def test_a_server_that_says_nothing_of_its_disks_is_no_server_with_full_ones():
-    told = vitals.understood("load 0 0 0 x 1\ncpus 1\nmemory 1024 1024\nuptime 5.0 4.0\n")
+    told = vitals.parse("load 0 0 0 x 1\ncpus 1\nmemory 1024 1024\nuptime 5.0 4.0\n")
     assert told.fullest.used == 0
     assert not told.synchronised

@@ -83,7 +83,7 @@ def test_plan_of_a_file_with_passwords_shows_all_but_these(here):
 
 
 def test_a_guard_refuses_before_anything_is_done(here):
-    guard = steps.required("nobody else is here", "false", "echo 'somebody is here; ask them'")
+    guard = steps.precondition("nobody else is here", "false", "echo 'somebody is here; ask them'")
     after = steps.command("after", f"touch {here.path('after')}", f"[[ -e {here.path('after')} ]]")
     for mode in (DO, PLAN):
         reader = here.run(guard, after, mode=mode)
@@ -91,7 +91,7 @@ def test_a_guard_refuses_before_anything_is_done(here):
         assert reader.results[0].output == ["somebody is here; ask them"]
         assert not (here.folder / "after").exists()
     assert here.statuses(guard, after, mode=CHECK) == ["refused", "differs"]
-    assert here.statuses(steps.required("fine", "true", "echo no"), after) == ["ok", "changed"]
+    assert here.statuses(steps.precondition("fine", "true", "echo no"), after) == ["ok", "changed"]
 
 
 def test_a_test_may_end_early_also_after_a_step_has_changed_something(here):
@@ -123,7 +123,7 @@ def test_an_action_runs_each_time(here):
 
 def test_waiting_ends_when_what_is_waited_for_comes(here):
     done = here.path("done")
-    wanted = steps.until("it comes", f"[[ -e {done} ]]", timeout=10)
+    wanted = steps.wait_for("it comes", f"[[ -e {done} ]]", timeout=10)
     late = subprocess.Popen(["bash", "-c", f"sleep 0.5; touch {done}"])
     assert here.statuses(wanted, mode=CHECK) == ["differs"]
     assert here.statuses(wanted, mode=PLAN) == ["ok"]
@@ -133,7 +133,7 @@ def test_waiting_ends_when_what_is_waited_for_comes(here):
 
 
 def test_waiting_has_an_end(here):
-    assert here.statuses(steps.until("never", "false", timeout=1)) == ["failed"]
+    assert here.statuses(steps.wait_for("never", "false", timeout=1)) == ["failed"]
 
 
 def test_a_secret_file_is_not_in_shown_commands_or_failures(here):

@@ -87,7 +87,7 @@ class Chapter:
     secrets: tuple[Needed, ...]
     parts: tuple[Part, ...]
     checks: tuple[Checks, ...]
-    together: str
+    cluster_check: str
     lookups: tuple[Lookup, ...]
     by_name: tuple[ByName, ...]
     refused: str = ""
@@ -120,8 +120,8 @@ class Author:
         work = [one for one in section.work if one.name == task] if task else section.in_order()
         parts = [part for one in work for part in self._part(one)]
         checks = () if task else tuple(self._checks(section))
-        verdict = section.verdict_function if not task and self._concerned(section) else None
-        needs = section.verdict_needs if verdict else ()
+        verdict = section.check_cluster if not task and self._concerned(section) else None
+        needs = section.cluster_check_needs if verdict else ()
         lookups = tuple(self._lookups(needs))
         texts = [str(part) for part in (*parts, *checks, *lookups)]
         return Chapter(
@@ -134,7 +134,7 @@ class Author:
             ),
             parts=tuple(parts),
             checks=checks,
-            together=(inspect.getdoc(verdict) or "") if verdict else "",
+            cluster_check=(inspect.getdoc(verdict) or "") if verdict else "",
             lookups=lookups,
             by_name=() if task else tuple(self._by_name(section)),
         )

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Optional
 
 from runbook.errors import RunbookError, SettingsError
-from runbook.secrets.vault import understood
+from runbook.secrets.vault import parse_passwords
 
 MEMORY = Path("/dev/shm")
 ENDING = (signal.SIGTERM, signal.SIGHUP)
@@ -32,7 +32,7 @@ def edited(text: bytes, file: Path) -> bytes:
             _open_editor(draft)
             after = draft.read_bytes()
             try:
-                understood(after, file)
+                parse_passwords(after, file)
                 return after
             except RunbookError as error:
                 if not _once_more(str(error)):
@@ -43,7 +43,7 @@ def changes(before: bytes, after: bytes, file: Path) -> list[str]:
     """A line for each password that is new, changed or gone; the names only."""
     if before == after:
         return []
-    old, new = understood(before, file), understood(after, file)
+    old, new = parse_passwords(before, file), parse_passwords(after, file)
     kinds = {
         "new": [name for name in new if name not in old],
         "changed": [name for name in new if name in old and new[name] != old[name]],

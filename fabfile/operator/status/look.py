@@ -28,7 +28,7 @@ from .picture import (
     redundancy,
     silences,
 )
-from .sightings import Sighting, sightings
+from .reachability import Reachability, reachabilities
 
 if TYPE_CHECKING:
     from runbook.execute.run import Run
@@ -39,7 +39,7 @@ def look(run: Run, thorough: bool = False) -> Picture:
     began, when = time.monotonic(), time.time()
     found = survey(run, with_status(run.contents), thorough)
     missing = [name for name, why in found.silent.items() if not isinstance(why, AccessError)]
-    seen = sightings(run, missing)
+    seen = reachabilities(run, missing)
     return drawn(run.contents, run.cluster, found, seen, when, time.monotonic() - began)
 
 
@@ -52,7 +52,7 @@ def drawn(
     contents: Contents,
     cluster: Cluster,
     found: Survey,
-    seen: dict[str, Sighting],
+    seen: dict[str, Reachability],
     when: float,
     seconds: float,
 ) -> Picture:

@@ -13,7 +13,7 @@ from runbook.execute.survey import Survey
 from runbook.inventory.cluster import Cluster, Host
 
 from ...shared.vitals import Vitals
-from .sightings import NETWORK, SSH, Sighting
+from .reachability import NETWORK, SSH, Reachability
 
 EXIT = {OK: 0, WARN: 1, ERROR: 2}
 UNREACHABLE_EXIT = 3
@@ -108,10 +108,10 @@ def gravest(levels: Iterable[Level]) -> Level:
 Silences = dict[str, tuple[Cause, str]]
 
 
-def silences(cluster: Cluster, survey: Survey, seen: dict[str, Sighting]) -> Silences:
+def silences(cluster: Cluster, survey: Survey, seen: dict[str, Reachability]) -> Silences:
     """Each host that could not be asked: which kind of silence it is, and the sentence for it."""
     return {
-        name: silence(host, survey.silent[name], seen.get(name, Sighting()))
+        name: silence(host, survey.silent[name], seen.get(name, Reachability()))
         for name, host in cluster.hosts.items()
         if name in survey.silent
     }
@@ -122,7 +122,7 @@ def gone(silent: Silences) -> frozenset[str]:
     return frozenset(name for name, (kind, _) in silent.items() if kind in (DOWN, HANGS))
 
 
-def silence(host: Host, error: RunbookError, sighting: Sighting) -> tuple[Cause, str]:
+def silence(host: Host, error: RunbookError, sighting: Reachability) -> tuple[Cause, str]:
     """Down is what nobody sees; unreachable is what others see, or nobody could be asked about."""
     said = str(error).rstrip(".")
     if isinstance(error, AccessError):

@@ -10,7 +10,7 @@ def command(title: str, apply: str, unless: str, timeout: int = 300) -> Step:
     return Step(title, unless, apply, timeout=timeout)
 
 
-def required(title: str, test: str, otherwise: str) -> Step:
+def precondition(title: str, test: str, otherwise: str) -> Step:
     """What must hold before anything is done; if not, the host is refused.
 
     `otherwise` are commands that print the sentence: what is there instead, and the way out.
@@ -24,7 +24,7 @@ def action(title: str, apply: str, timeout: int = 300) -> Step:
     return Step(title, "[[ $carried_out ]]", apply, timeout=timeout)
 
 
-def until(title: str, test: str, timeout: int = 300) -> Step:
+def wait_for(title: str, test: str, timeout: int = 300) -> Step:
     """Wait until `test`, a command without the library's functions, succeeds; seconds at most.
 
     Waiting changes nothing: it is ok when it ends, and no part of a plan.
@@ -32,7 +32,7 @@ def until(title: str, test: str, timeout: int = 300) -> Step:
     return Step(title, test, f"until {test}; do sleep 1; done", timeout=timeout, waits=True)
 
 
-def fed(title: str, command: str, text: str, unless: str, diff: str = "") -> Step:
+def with_stdin(title: str, command: str, text: str, unless: str, diff: str = "") -> Step:
     """Run `command` with `text` on its standard input, unless the shell test `unless` holds.
 
     `unless` and `diff` find the text in `$text`.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from runbook.declare.step import REBOOT, Step, Steps, quote
-from runbook.declare.steps.commands import action, command, not_noted, required
+from runbook.declare.steps.commands import action, command, not_noted, precondition
 from runbook.declare.steps.files import file, setting
 
 
@@ -28,7 +28,7 @@ def user(name: str, groups: Sequence[str] = (), shell: str = "/bin/bash") -> Ste
 
 def system_user(name: str, uid: int, gid: int, home: str) -> Steps:
     """A user and its group with exactly these numbers; whoever stands in the way is told."""
-    yield required(
+    yield precondition(
         f"uid {uid} and gid {gid} are {name}'s or free",
         f"! getent passwd {name} {uid} | grep -v '^{name}:[^:]*:{uid}:{gid}:' >/dev/null"
         f" && ! getent group {name} {gid} | grep -v '^{name}:[^:]*:{gid}:' >/dev/null",

@@ -21,7 +21,7 @@ SSH, NETWORK, NOTHING = "ssh", "network", "nothing"
 
 
 @dataclass(frozen=True)
-class Sighting:
+class Reachability:
     """What others see of a host: its sshd, something in the network, or nothing; and who said so.
 
     Nobody could be asked where `by` is empty.
@@ -31,13 +31,13 @@ class Sighting:
     by: tuple[str, ...] = ()
 
 
-def sightings(run: Run, silent: Iterable[str]) -> dict[str, Sighting]:
+def reachabilities(run: Run, silent: Iterable[str]) -> dict[str, Reachability]:
     """Ask hosts that answer about those that do not."""
     cluster = run.cluster
     missing = [cluster.hosts[name] for name in silent]
     there = [host for host in cluster.hosts.values() if host not in missing]
     if not missing or not there:
-        return {host.name: Sighting() for host in missing}
+        return {host.name: Reachability() for host in missing}
     asked: dict[str, list[Host]] = {host.name: [] for host in there}
     for other in missing:
         for witness in witnesses(other, there):
@@ -53,7 +53,7 @@ def sightings(run: Run, silent: Iterable[str]) -> dict[str, Sighting]:
 
     said = zip(there, run.parallel(there, ask))
     heard = [(witness.name, other, seen) for witness, told in said for other, seen in told]
-    return {host.name: together(host.name, heard) for host in missing}
+    return {host.name: combined(host.name, heard) for host in missing}
 
 
 def witnesses(other: Host, there: Sequence[Host]) -> list[Host]:
@@ -82,11 +82,11 @@ else echo {NOTHING}
 fi"""
 
 
-def together(name: str, heard: Sequence[tuple[str, str, str]]) -> Sighting:
+def combined(name: str, heard: Sequence[tuple[str, str, str]]) -> Reachability:
     """What the witnesses said of one host: the most that anyone sees counts."""
     own = [(witness, seen) for witness, other, seen in heard if other == name]
     for level in (SSH, NETWORK, NOTHING):
         by = tuple(witness for witness, seen in own if seen == level)
         if by:
-            return Sighting(level, by)
-    return Sighting()
+            return Reachability(level, by)
+    return Reachability()
