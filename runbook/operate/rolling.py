@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 from runbook.declare.contents import Contents
 from runbook.declare.facts import Fact, Facts
-from runbook.declare.probes import OK
+from runbook.declare.probes import OK, Finding
 from runbook.declare.step import quote
 from runbook.errors import RunbookError
 from runbook.execute.run import Run
@@ -16,6 +16,9 @@ from runbook.inventory.cluster import Cluster, Host, share_a_role
 from runbook.operate.checks import NOT_FINE, settled
 from runbook.operate.phases import before_restarts, carry_out
 from runbook.results import HostResult, Status
+
+WRONG = NOT_FINE - {Status.DIFFERS}
+"""A change that waits, such as a reboot, is no reason not to begin."""
 
 PATIENCE = 600
 """Seconds that the cluster gets to become whole again after a batch."""
@@ -59,16 +62,14 @@ def broken(results: Sequence[HostResult]) -> list[str]:
         if result.status in {Status.UNREACHABLE, Status.REFUSED}:
             found.append(f"{result.host} is {result.status}")
         for part in result.parts:
-            if (part.status in NOT_FINE and part.status != Status.DIFFERS) or _no_spare(
-                part.finding
-            ):
+            if part.status in WRONG or (part.finding and _no_spare(part.finding)):
                 found.append(f"{result.section}: {part.said}")
     return list(dict.fromkeys(found))
 
 
-def _no_spare(finding: Any) -> bool:
+def _no_spare(finding: Finding) -> bool:
     """Redundancy is gone that hosts.yaml has servers for."""
-    return bool(finding and finding.redundancy and finding.level != OK and not finding.by_design)
+    return finding.redundancy and finding.level != OK and not finding.by_design
 
 
 def whole(results: Sequence[HostResult]) -> bool:
