@@ -15,7 +15,7 @@ STATE = "whole"
 
 pytestmark = pytest.mark.long
 ALL = {"success": 20}
-HOSTS = ("airflow", "scheduler2", "haproxy2", "ftp", "nfs2", "worker1")
+SERVERS = ("airflow", "scheduler2", "haproxy2", "ftp", "nfs2", "worker1")
 OLDER, NEWER = "2.7.3", "2.9.0"
 SCHEMA = {"2.7.3": "405de8318b3a", "2.9.0": "1949afb29106"}
 
@@ -43,7 +43,7 @@ def nothing_told(airflow: Airflow, *texts: str) -> None:
 
 def nothing_logged(airflow: Airflow) -> None:
     """Nor is it in a command line or in the journal of a host."""
-    for host in (*HOSTS, "sql1", "sql2", "sql3", "mq1"):
+    for host in (*SERVERS, "sql1", "sql2", "sql3", "mq1"):
         said = airflow.shell(host, "journalctl -b --no-pager -o cat; ps axww -o args")
         for name, secret in secrets(airflow).items():
             assert secret not in said, f"{name} on {host}"
@@ -80,7 +80,7 @@ def cut_off(airflow, lab):
         process.wait(timeout=30)
         assert words in said, said
         time.sleep(3)
-        for host in (*HOSTS, "sql1", "sql2", "sql3", "mq1"):
+        for host in (*SERVERS, "sql1", "sql2", "sql3", "mq1"):
             done = lab.root_shell(host, "flock -w 240 /run/airflow-runbook/lock true")
             assert done.returncode == 0, f"{host} is still at work"
         return said
@@ -166,7 +166,7 @@ def readable(airflow: Airflow) -> bool:
 def keys(airflow: Airflow) -> set[str]:
     """What the servers have as fernet_key."""
     line = "sed -n 's/^fernet_key = //p' /etc/airflow/airflow.cfg"
-    return {airflow.shell(host, line) for host in HOSTS}
+    return {airflow.shell(host, line) for host in SERVERS}
 
 
 def test_a_new_fernet_key_while_tasks_run(airflow, fab, drill, connection):
@@ -262,7 +262,7 @@ def queue(airflow: Airflow) -> str:
 def at(airflow: Airflow, version: str) -> None:
     """All servers and the schema are of this version."""
     assert airflow.ask("select version_num from alembic_version") == [[SCHEMA[version]]]
-    for host in HOSTS:
+    for host in SERVERS:
         env = airflow.shell(host, "grep ^PATH= /etc/airflow/airflow.env")
         assert env.startswith(f"PATH=/opt/airflow/{version}/bin:"), host
     assert airflow.shell("airflow", "airflow version") == version

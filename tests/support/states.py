@@ -125,6 +125,7 @@ def key(name: str) -> str:
 
 def begin(lab: Lab, name: str, hosts: Sequence[str] = ()) -> None:
     """The lab is in this state, whatever it was before; only `hosts` are on, if any are named."""
+    assert not (hosts and name == "whole"), "a whole cluster needs all its hosts"
     if name == "bare":
         lab.down()
         lab.up()
