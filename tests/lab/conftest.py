@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from itertools import zip_longest
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -22,6 +24,9 @@ from lab.machine import Lab
 ORDER = ["", "bare", *STATES]
 """The states by what it takes to build them; files with labs of their own have none."""
 
+SOON = ("", "bare", "section one")
+"""What is there a minute after the first file has begun."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     options = parser.getgroup("lab")
@@ -35,19 +40,31 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """File by file; with a seed, in any order.
-
-    One that needs all that can be built begins, and the others find the states that it leaves.
-    """
+    """File by file; with a seed, in any order."""
     modules = {item.path: item.module for item in items}
-    files = sorted(modules)
     seed = config.getoption("files_seed")
-    if seed is not None:
-        random.Random(seed).shuffle(files)
+    if seed is None:
+        files = side_by_side(modules)
     else:
-        files.sort(key=lambda file: ORDER.index(getattr(modules[file], "STATE", "")))
-        files = [*files[-1:], *files[:-1]]
+        files = sorted(modules)
+        random.Random(seed).shuffle(files)
     items.sort(key=lambda item: files.index(item.path))
+
+
+def side_by_side(modules: Mapping[Path, ModuleType]) -> list[Path]:
+    """The files in an order in which two labs keep two processors busy.
+
+    One that needs all states begins, and builds them. Beside it, and then in turn with those that
+    keep a processor busy, come files that mostly wait: they say WAITS.
+    """
+    files = sorted(modules, key=lambda file: ORDER.index(getattr(modules[file], "STATE", "")))
+    first, others = files[-1:], files[:-1]
+    waiting = [file for file in others if getattr(modules[file], "WAITS", False)]
+    busy = [file for file in others if file not in waiting]
+    soon = [file for file in waiting if getattr(modules[file], "STATE", "") in SOON]
+    later = [file for file in waiting if file not in soon]
+    pairs = zip_longest(later, reversed(busy))
+    return [*first, *soon, *(file for pair in pairs for file in pair if file)]
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ from support.limits import BY_ITSELF, HANDED_OVER
 
 STATE = "database"
 HOSTS = (*DATABASE, *PROXIES, "mq1")
+WAITS = True
 
 ALIKE = [pytest.param(kind, marks=pytest.mark.long) for kind in ("freeze", "unplug", "partition")]
 """To the others a server that stands still, or is cut off, is one that lost its power."""

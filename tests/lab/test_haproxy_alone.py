@@ -7,6 +7,7 @@ from support.entry_points import ON_ONE_HOST, PROXIES, VIP, told
 
 STATE = "section one"
 HOSTS = (*SQL, *PROXIES, "mq1")
+WAITS = True
 
 
 def test_an_address_that_somebody_else_has_is_not_claimed(fab, on):

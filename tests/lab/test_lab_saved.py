@@ -14,6 +14,7 @@ from lab.errors import LabError
 from lab.inventory import CHECKOUT
 from lab.machine import Lab
 
+WAITS = True
 NAMES = ("saved-one", "saved-two")
 
 

@@ -7,6 +7,7 @@ from support.share import CLIENT, DAGS, RESCUED, SERVERS, SHARE, VIP, Share, tel
 
 STATE = "section one"
 HOSTS = (*SHARE, "mq1")
+WAITS = True
 
 UNITS = ("nfs-server", "keepalived", "nfs-resync.path", "nfs-sync")
 

@@ -10,6 +10,7 @@ from support.share import CLIENT, DAGS, RESCUED, SERVERS, SHARE, Share, tell, to
 
 STATE = "storage"
 HOSTS = SHARE
+WAITS = True
 ALIKE = [pytest.param(kind, marks=pytest.mark.long) for kind in ("freeze", "unplug", "partition")]
 """To the others a server that stands still, or is cut off, is one that lost its power."""
 

@@ -11,6 +11,7 @@ from fabfile.postgres import section
 
 STATE = "section one"
 HOSTS = DATABASE
+WAITS = True
 
 
 def test_the_packages_come_from_pgdg(postgres, on):

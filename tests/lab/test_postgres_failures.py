@@ -12,6 +12,7 @@ from support.limits import BY_ITSELF, HANDED_OVER
 
 STATE = "database"
 HOSTS = DATABASE
+WAITS = True
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import time
 from support.controller import PROJECT
 
 STATE = "section one"
+WAITS = True
 
 
 def test_one_host_of_thirteen_is_off(fab, healed):
