@@ -89,7 +89,7 @@ def logs(
     by_name = {one.name: one for one in hosts}
     if host not in by_name:
         known = ", ".join(by_name)
-        raise UsageError(f"{host} is none of Airflow's servers{perhaps(host, by_name)}: {known}.")
+        raise UsageError(f"{host} is not a server of Airflow{perhaps(host, by_name)}: {known}.")
     roles = {component.role: component for component in components(by_name[host])}
     role = unit.replace("airflow-", "").replace(".service", "")
     if role not in roles:

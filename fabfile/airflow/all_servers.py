@@ -26,7 +26,9 @@ def refuse_a_part(task: str, chosen: Sequence[Host], cluster: Cluster, facts: Fa
     """All servers take part, or none: those that do not answer, and those that -H leaves out."""
     missing = [host.name for host in hosts(cluster) if host not in chosen]
     if missing:
-        raise UsageError(f"{task} concerns all servers of Airflow, also {', '.join(missing)}.")
+        raise UsageError(
+            f"{task} works on all servers of Airflow; -H leaves out {', '.join(missing)}."
+        )
     silent = [host.name for host in hosts(cluster) if host.name not in facts.known(VENV)]
     if silent:
         raise RunbookError(

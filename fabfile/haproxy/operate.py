@@ -30,7 +30,7 @@ def failover(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, to: str =
     vip, *more = keepalived.vips(cluster, "haproxy")
     if more:
         names = ", ".join(one.name for one in [vip, *more])
-        raise RunbookError(f"{names}: failover knows what to do with one VIP only.")
+        raise RunbookError(f"{names}: failover supports exactly one VIP of role haproxy.")
     everybody = keepalived.members(cluster, vip)
     if to and to not in vip.members:
         raise no_such(f"{to} cannot hold {vip.name}", to, vip.members)
@@ -66,4 +66,4 @@ def refuse_unfit(target: Host, vip: Vip, facts: Facts) -> None:
         lacks = "cannot be asked" if not view else "has no HAProxy that answers"
         if view and view.answers:
             lacks = "does not run keepalived"
-        raise RunbookError(f"{target.name} {lacks}; {vip.name} stays. Look at fab haproxy.check")
+        raise RunbookError(f"{target.name} {lacks}; {vip.name} stays. See fab haproxy.check")

@@ -44,7 +44,7 @@ def failover(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, to: str =
     known = facts.known(SERVER)
     if other.name not in known or not known[other.name].fit:
         raise RunbookError(
-            f"{other.name} is not up to date, so it may not lead; look at fab nfs.check."
+            f"{other.name} is not up to date, so it may not lead. See fab nfs.check."
         )
     yield stage(f"hand over from {first.name} to {other.name}", first, handover(first, other))
     yield stage(f"{first.name} follows", first, may_lead(first))

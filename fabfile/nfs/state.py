@@ -102,5 +102,5 @@ def the_active(cluster: Cluster, facts: Facts) -> Host:
     """The server that holds the VIP; MissingFact if it is nobody, or cannot be said."""
     holder = active(cluster, facts)
     if not holder:
-        raise MissingFact("Nobody holds the VIP of the share, or both do; look at fab nfs.check.")
+        raise MissingFact("No server holds the VIP of the share, or both do. See fab nfs.check.")
     return holder

@@ -116,7 +116,7 @@ def leader(cluster: Cluster, facts: Facts) -> Host:
         known = facts.known(MEMBER).get(member.name)
         if known and known.primary:
             return member
-    raise MissingFact("no server leads the database now; fab postgres.check says why.")
+    raise MissingFact("no server leads the database now; fab postgres.check shows the reason.")
 
 
 def replicas(cluster: Cluster, facts: Facts) -> list[Host]:

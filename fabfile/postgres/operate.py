@@ -34,7 +34,9 @@ def switchover(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, to: str
     if to and host_named(to, members(cluster), MEMBER_OF) == first:
         raise UsageError(f"{to} leads already.")
     if not any(one.get("state") == "streaming" for one in known.cluster.values()):
-        raise RunbookError("No replica streams, so nobody can take over: fab postgres.check")
+        raise RunbookError(
+            "No replica is streaming, so none can take over. See fab postgres.check."
+        )
     standbys = [
         name
         for name, one in known.cluster.items()
@@ -195,7 +197,7 @@ def refuse_loss_of_quorum(
     answering = {name for name, known in facts.known(ETCD).items() if known.listed}
     staying = [one.name for one in listing if one not in own]
     if not staying:
-        raise RunbookError(f"{host} is the last member; a cluster of none keeps nothing.")
+        raise RunbookError(f"{host} is the last member and cannot be removed.")
     up = [name for name in staying if name in answering]
     if len(up) < len(staying) // 2 + 1:
         raise RunbookError(

@@ -49,7 +49,7 @@ def restore(
     away = [host.name for host in members(cluster) if host.name not in facts.known(ETCD)]
     if away:
         raise RunbookError(
-            f"{', '.join(away)} cannot be reached; it could come back with what is to be replaced. "
+            f"{', '.join(away)} cannot be reached; it could come back with the old data. "
             "Bring it back first, or take it out: fab postgres.remove"
         )
     if not i_know:

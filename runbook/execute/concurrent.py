@@ -76,7 +76,7 @@ class SharedConnections:
     def _alone_with(self, host: Host) -> Iterator[None]:
         with self._locks[host.name]:
             if self._ended:
-                raise UnreachableError(f"the run was ended before {host.name}'s turn.")
+                raise UnreachableError(f"the run was ended before {host.name} was reached.")
             yield
 
 

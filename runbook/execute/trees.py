@@ -26,7 +26,7 @@ def push(run: Run, host: Host, folder: Path, target: str) -> None:
     Raises SettingsError if the folder or rsync is missing here.
     """
     if not folder.is_dir():
-        raise SettingsError(f"{folder} is no folder of this machine.")
+        raise SettingsError(f"{folder} is not a folder on this machine.")
     if not shutil.which("rsync"):
         raise SettingsError("rsync is not installed on this machine; install it.")
     plan = " --dry-run" if run.options.plan else ""

@@ -20,7 +20,7 @@ def read_private(file: Path) -> bytes:
     except OSError as error:
         raise SettingsError(f"{file} cannot be read: {error.strerror}.") from None
     if stat.S_IMODE(found.st_mode) & 0o077:
-        raise SettingsError(f"{file} is open to others; close it: chmod 600 {file}")
+        raise SettingsError(f"{file} is readable by others. Fix: chmod 600 {file}")
     return content
 
 

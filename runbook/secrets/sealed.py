@@ -102,7 +102,7 @@ class KeyFile:
     def make(self) -> None:
         """A new key file; SettingsError if there is one already."""
         if self.file.exists():
-            raise SettingsError(f"{self.file} is there already, and may open other files.")
+            raise SettingsError(f"{self.file} exists already and may be the key of other files.")
         write_private(self.file, b64encode(os.urandom(KEY_BYTES)) + b"\n")
 
 

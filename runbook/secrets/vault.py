@@ -264,7 +264,7 @@ def _made_up(secret: Secret) -> str:
 def _sayable(value: str, where: str) -> str:
     """Configuration files and SCRAM agree on printable ASCII only."""
     if not value.isascii() or not value.isprintable():
-        raise SettingsError(f"{where} may hold printable ASCII only.")
+        raise SettingsError(f"{where} must be printable ASCII.")
     return value
 
 

@@ -393,7 +393,7 @@ def test_a_rotation_that_cannot_end_well_does_not_begin(here, mask, what, silent
 
 def test_a_rotation_is_for_all_servers_or_for_none(here):
     some = [here.hosts["worker1"]]
-    with pytest.raises(UsageError, match="concerns all servers of Airflow, also airflow"):
+    with pytest.raises(UsageError, match="works on all servers of Airflow; -H leaves out airflow"):
         walk(rotate.secrets_rotate(some, here, facts(here)))
 
 

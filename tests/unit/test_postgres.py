@@ -372,7 +372,7 @@ def test_nobody_takes_over_while_no_replica_streams(cluster):
     alone = member("sql1")
     for name in ("sql2", "sql3"):
         alone.cluster[name]["state"] = "starting"
-    with pytest.raises(RunbookError, match="No replica streams"):
+    with pytest.raises(RunbookError, match="No replica is streaming"):
         list(operate.switchover([], cluster, facts(cluster, sql1=alone)))
 
 

@@ -128,7 +128,7 @@ def test_every_kind_of_error_says_what_to_do():
 
 def test_sentences_are_gathered_with_what_varies_left_open():
     said = errors.sentences()
-    assert "… is open to others; close it: chmod 600 …" in said["SettingsError"]
+    assert "… is readable by others. Fix: chmod 600 …" in said["SettingsError"]
     assert "-H … names no host." in said["UsageError"]
 
 

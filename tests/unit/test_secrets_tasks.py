@@ -368,7 +368,7 @@ def test_a_key_file_is_made_private_and_needed_afterwards(inv, write, tmp_path, 
     monkeypatch.setenv(KEY_VARIABLE, str(key))
     assert inv("secrets.show", "postgres_airflow", "--yes").text == "the-value-itself\n"
     key.chmod(0o640)
-    assert f"{key} is open to others" in inv("secrets.show", "postgres_airflow", "--yes").text
+    assert f"{key} is readable by others" in inv("secrets.show", "postgres_airflow", "--yes").text
 
 
 def test_an_encrypted_file_is_edited_without_ever_being_plain_beside_itself(

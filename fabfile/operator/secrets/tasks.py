@@ -166,7 +166,7 @@ def _typed_twice() -> str:
     except EOFError:
         raise SettingsError("The passphrase was not given; nothing was changed.") from None
     if passphrase != again:
-        raise SettingsError("They differ; nothing was changed.")
+        raise SettingsError("The two passphrases differ. Nothing was changed.")
     return passphrase
 
 

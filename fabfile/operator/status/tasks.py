@@ -53,7 +53,7 @@ def status(
 
     patience = seconds(wait)
     if watch and wait:
-        raise UsageError("--watch never ends and --wait does; choose one of them.")
+        raise UsageError("--watch and --wait exclude each other.")
     with session(Options(), as_json=json) as run:
         if watch:
             watching(run, json, thorough)
