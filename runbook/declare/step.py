@@ -30,8 +30,8 @@ class Step:
     `test` says whether the host is so; `apply` makes it so, within `timeout` seconds. `text` and
     `render` are what the library's functions compare with, `paths`, `packages` and `units` what
     they ask about. `diff` shows in a plan what would change. `guard` refuses the host, `waits`
-    changes nothing, `tells` is one whose output the user wants to read, `masked` stands for `apply`
-    where that holds a secret.
+    changes nothing, `shows_output` is for steps whose output the user wants to read, `masked`
+    stands for `apply` where that holds a secret.
     """
 
     title: str

@@ -54,7 +54,7 @@ def _step_data(part: StepResult) -> dict[str, Any]:
         "status": part.status,
         "seconds": round(part.seconds, 2),
         "code": part.code,
-        "output": part.output,
+        "output": [] if part.finding else part.output,
     }
     if part.finding:
         bad = part.status != Status.OK

@@ -15,7 +15,7 @@ from typing import Any, Callable, Optional
 from urllib.parse import quote as url_quote
 
 from runbook.errors import SettingsError
-from runbook.secrets import sealed
+from runbook.secrets import sealed, sealed_v1
 from runbook.secrets.private_file import read_private, write_private
 
 MASK = "••••••"
@@ -201,9 +201,21 @@ class Vault:
             self._write(text)
             self._read = False
 
+    def text_of_any_format(self) -> bytes:
+        """The file's text, also that of a file which an older release has encrypted."""
+        content = read_private(self.file)
+        kind = sealed_v1.kind(content)
+        if not kind:
+            return self.text()
+        if kind == sealed.KeyFile.kind:
+            secret = sealed_v1.secret_in(self._key_file())
+        else:
+            secret = sealed_v1.secret_of(self._passphrase())
+        return sealed_v1.unseal(content, secret, str(self.file))
+
     def seal(self, opener: Optional[sealed.Opener]) -> None:
         """Encrypt the file, so that `opener` opens it; without one, decrypt it."""
-        text = self.text()
+        text = self.text_of_any_format()
         with self._lock:
             self.sealed_by = opener
             self._write(text)
@@ -220,6 +232,11 @@ class Vault:
 
     def _plain(self, content: bytes) -> bytes:
         """A file's content, opened if it is sealed; what opened it seals what is written later."""
+        if sealed_v1.kind(content):
+            raise SettingsError(
+                f"{self.file} is encrypted in the format of an older release. Convert it: "
+                "inv secrets.encrypt"
+            )
         kind = sealed.kind(content)
         self.sealed_by = self.sealed_by or (self._opener(kind) if kind else None)
         if not kind or not self.sealed_by:
@@ -228,13 +245,17 @@ class Vault:
 
     def _opener(self, kind: str) -> sealed.Opener:
         if kind == sealed.KeyFile.kind:
-            name = os.environ.get(KEY_VARIABLE)
-            if not name:
-                raise SettingsError(
-                    f"{self.file} is encrypted; name its key file in {KEY_VARIABLE}."
-                )
-            return sealed.KeyFile(Path(name).expanduser())
-        return sealed.Passphrase(self.ask(PASSPHRASE_VARIABLE, f"Passphrase of {self.file}: "))
+            return sealed.KeyFile(self._key_file())
+        return sealed.Passphrase(self._passphrase())
+
+    def _key_file(self) -> Path:
+        name = os.environ.get(KEY_VARIABLE)
+        if not name:
+            raise SettingsError(f"{self.file} is encrypted; name its key file in {KEY_VARIABLE}.")
+        return Path(name).expanduser()
+
+    def _passphrase(self) -> str:
+        return self.ask(PASSPHRASE_VARIABLE, f"Passphrase of {self.file}: ")
 
     def _store(self, everything: dict[str, str]) -> None:
         import yaml

@@ -25,6 +25,7 @@ from runbook.execute import conversation as engine
 from runbook.execute.journal import Journal
 from runbook.execute.run import Options, Run
 from runbook.execute.tasks import perform
+from runbook.output.document import document
 from runbook.output.report import Report
 from runbook.secrets.vault import Mask, Passwords
 
@@ -398,3 +399,16 @@ def test_the_verdict_on_all_hosts_is_always_told(moves, start):
     less = start(moves, "check", off=["mq2"])
     assert "[cluster] warning: weight: 6 kg" in less.said
     assert "fix: eat" in less.said
+
+
+def test_json_holds_a_finding_and_not_the_raw_answer(start):
+    section = Section("s", on=WORKER, runbook="9", about="About s.")
+
+    @section.check
+    def check(host, cluster):
+        """Ask."""
+        yield probe("it says hi", "echo a secret; false", says("hi", otherwise="no"), fix="fab s")
+
+    run = start(section, "check").run
+    [step] = document(run.results, {}, [], 1)["tasks"]["s.check"]["hosts"]["worker1"]["steps"]
+    assert (step["says"], step["fix"], step["output"]) == ("no", "fab s", [])

@@ -10,15 +10,14 @@ from pathlib import Path
 import pytest
 import yaml
 from support.program import answer
+from support.sealed_file import PASSPHRASE, WITH_PASSPHRASE
 
 from fabfile import CONTENTS
 from runbook.cli.fab import main as fab_program
 from runbook.errors import SettingsError
-from runbook.secrets import sealed
 from runbook.secrets.vault import KEY_VARIABLE, PASSPHRASE_VARIABLE, Secret
 
 PROJECT = Path(__file__).resolve().parents[2]
-PASSPHRASE = "correct horse battery staple"
 DATABASE = Secret("database", "the database")
 
 
@@ -34,7 +33,6 @@ def state(tmp_path, monkeypatch):
     override.write_text("connection: {key: id_ed25519, known_hosts: [known_hosts]}\n")
     monkeypatch.setenv("RUNBOOK_STATE", str(folder))
     monkeypatch.setenv("RUNBOOK_OVERRIDE", str(override))
-    monkeypatch.setattr(sealed, "SCRYPT", (4, 8, 1))
     monkeypatch.chdir(PROJECT)
     return folder
 
@@ -318,38 +316,60 @@ def test_an_edit_does_not_go_over_what_a_run_wrote_meanwhile(inv, write, editor)
 
 # encrypt, decrypt
 
+AGE = "-----BEGIN AGE ENCRYPTED FILE-----"
 
-def test_encrypted_the_file_tells_nothing_and_all_goes_on(inv, write, file, monkeypatch):
-    write("postgres_airflow: the-value-itself\n")
-    monkeypatch.setenv(PASSPHRASE_VARIABLE, PASSPHRASE)
-    assert inv("secrets.encrypt").code == 0
+OLD_WITH_PASSPHRASE = """\
+runbook-sealed/1 passphrase scrypt:4:8:1 cEkgpJw3LckT/XPkHEEbFg==
+kd52Fy8LP8QfZSTD3V8ld8pQV+ywk8t8OcJ6MQdkA4QMKgnSmXAk4wOIhgac/pSd4IFVHQIEaK3y
+8tqHFbHS
+"""
+OLD_WITH_KEY = """\
+runbook-sealed/1 key hkdf-sha256 b+t2hOshCCywRXZhtG+foA==
+of8fzMvi3KqirLUZVIzmOS/iAB7WLM5Omlzb2sSL8Xut7qpSvkD6uxPBUL1r35uzKkILHUh/Tsgj
+yDev70wC
+"""
+OLD_KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"
+
+
+@pytest.fixture
+def encrypted(inv, write, tmp_path, monkeypatch):
+    """encrypted("name: value") -> secrets.yaml, encrypted with a key file that is at hand."""
+
+    def made(text: str) -> Path:
+        file = write(f"{text}\n")
+        monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / "keys" / "airflow.key"))
+        assert inv("secrets.encrypt").code == 0
+        return file
+
+    return made
+
+
+def test_encrypted_the_file_tells_nothing_and_all_goes_on(inv, encrypted):
+    file = encrypted("postgres_airflow: the-value-itself")
     content = file.read_text()
-    assert content.startswith("runbook-sealed/1 passphrase scrypt:")
+    assert content.startswith(AGE)
     assert "postgres" not in content
     assert file.stat().st_mode & 0o777 == 0o600
     assert inv("secrets.show", "postgres_airflow", "--yes").text == "the-value-itself\n"
     inv("secrets.generate")
-    assert file.read_text().startswith("runbook-sealed/1 passphrase")
-    assert "passphrase" in inv("secrets.check").text
+    assert file.read_text().startswith(AGE)
+    assert "key file" in inv("secrets.check").text
     assert inv("secrets.decrypt").code == 0
     assert yaml.safe_load(file.read_text())["postgres_airflow"] == "the-value-itself"
 
 
-def test_what_runs_on_hosts_reads_an_encrypted_file_like_a_plain_one(inv, write, monkeypatch):
-    write("database: the-value-itself\n")
+def test_what_runs_on_hosts_reads_an_encrypted_file_like_a_plain_one(write, state, monkeypatch):
+    write(WITH_PASSPHRASE)
     monkeypatch.setenv(PASSPHRASE_VARIABLE, PASSPHRASE)
-    inv("secrets.encrypt")
     assert CONTENTS.configured().secret(DATABASE) == "the-value-itself"
     monkeypatch.setenv(PASSPHRASE_VARIABLE, "another passphrase altogether")
-    with pytest.raises(SettingsError, match="it is another passphrase, or the file was changed"):
+    with pytest.raises(SettingsError, match="wrong passphrase, or the file is damaged"):
         CONTENTS.configured().secret(DATABASE)
 
 
-def test_commands_are_shown_without_opening_the_passwords(call, inv, write, state, monkeypatch):
-    write("rabbitmq_cookie: the-value-itself\n")
-    monkeypatch.setenv(PASSPHRASE_VARIABLE, PASSPHRASE)
-    inv("secrets.encrypt")
-    monkeypatch.delenv(PASSPHRASE_VARIABLE)
+def test_commands_are_shown_without_opening_the_passwords(call, encrypted, state, monkeypatch):
+    encrypted("rabbitmq_cookie: the-value-itself")
+    monkeypatch.delenv(KEY_VARIABLE)
     (state / "id_ed25519.pub").write_text("ssh-ed25519 AAAA controller\n")
     answer = call(fab_program, "--dry", "-H", "mq1", "rabbitmq.configure")
     assert answer.code == 0
@@ -372,15 +392,13 @@ def test_a_key_file_is_made_private_and_needed_afterwards(inv, write, tmp_path, 
 
 
 def test_an_encrypted_file_is_edited_without_ever_being_plain_beside_itself(
-    inv, write, editor, state, monkeypatch, tmp_path
+    inv, encrypted, editor, state, tmp_path
 ):
-    file = write("postgres_airflow: the-value-itself\n")
-    monkeypatch.setenv(PASSPHRASE_VARIABLE, PASSPHRASE)
-    inv("secrets.encrypt")
+    file = encrypted("postgres_airflow: the-value-itself")
     editor(f"grep -rl the-value-itself {state} >{tmp_path}/seen; echo 'x_y: z' >>\"$1\"")
     assert inv("secrets.edit").code == 0
     assert (tmp_path / "seen").read_text() == ""
-    assert file.read_text().startswith("runbook-sealed/1")
+    assert file.read_text().startswith(AGE)
 
 
 @pytest.mark.parametrize(
@@ -403,14 +421,34 @@ def test_encrypting_without_a_usable_key_changes_nothing(
     assert file.read_text() == "postgres_airflow: the-value-itself\n"
 
 
-def test_without_a_terminal_and_a_passphrase_the_variable_is_named(inv, write, monkeypatch):
-    write("postgres_airflow: the-value-itself\n")
-    monkeypatch.setenv(PASSPHRASE_VARIABLE, PASSPHRASE)
-    inv("secrets.encrypt")
-    monkeypatch.delenv(PASSPHRASE_VARIABLE)
+def test_without_a_terminal_and_a_passphrase_the_variable_is_named(inv, write):
+    write(WITH_PASSPHRASE)
     answer = inv("secrets.show", "postgres_airflow", "--yes")
     assert f"set {PASSPHRASE_VARIABLE}" in answer.text
     assert answer.code == 2
+
+
+def test_what_an_older_release_encrypted_with_a_passphrase_is_converted(inv, write, monkeypatch):
+    file = write(OLD_WITH_PASSPHRASE)
+    monkeypatch.setenv(PASSPHRASE_VARIABLE, PASSPHRASE)
+    assert "Convert it: inv secrets.encrypt" in inv("secrets.show", "postgres_airflow").text
+    assert inv("secrets.encrypt").code == 0
+    assert file.read_text().startswith(AGE)
+    assert inv("secrets.show", "postgres_airflow", "--yes").text == "the-value-itself\n"
+
+
+def test_what_an_older_release_encrypted_with_a_key_file_is_converted(
+    inv, write, tmp_path, monkeypatch
+):
+    file, old, new = write(OLD_WITH_KEY), tmp_path / "old.key", tmp_path / "new.key"
+    old.write_text(OLD_KEY)
+    old.chmod(0o600)
+    monkeypatch.setenv(KEY_VARIABLE, str(old))
+    assert "is not a key file of age" in inv("secrets.encrypt").text
+    assert file.read_text() == OLD_WITH_KEY
+    assert inv("secrets.encrypt", "--key", str(new)).code == 0
+    monkeypatch.setenv(KEY_VARIABLE, str(new))
+    assert inv("secrets.show", "postgres_airflow", "--yes").text == "the-value-itself\n"
 
 
 @pytest.mark.parametrize("task", ["edit", "encrypt", "decrypt"])

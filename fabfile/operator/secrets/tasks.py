@@ -131,7 +131,7 @@ def encrypt(c: Context, key: Optional[str] = None) -> None:
     The passphrase is RUNBOOK_SECRETS_PASSPHRASE, or asked for. `fab` and `inv` find it there, too.
     """
     vault = configured().vault
-    vault.text()  # opened, and so understood, before anything is made
+    vault.text_of_any_format()  # opened before anything is made
     opener = _new_opener(key or environ.get(KEY_VARIABLE), again=bool(vault.sealed_by))
     if isinstance(opener, KeyFile) and not opener.file.exists():
         opener.make()
