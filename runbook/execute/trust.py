@@ -43,17 +43,13 @@ def trust(run: Run, hosts: Sequence[Host], *, replace: bool = False) -> None:
     Until then no connection is made. --yes accepts them all. A key that differs from the pinned one
     is refused, unless --replace says that the server was reinstalled.
     """
-    from runbook.ssh.known_hosts import (
-        fingerprint,  # paramiko is heavy, and --list needs none of it
-    )
-
     shown = {host.name: look for host, look in zip(hosts, run.parallel(hosts, _look_with(run)))}
     offered = [look for look in shown.values() if look.new or (replace and look.changed)]
     for look in offered:
         assert look.key
         run.report.say(
             f"  {look.host.name:<12} {look.host.address:<15} "
-            f"{look.key.get_name()} {fingerprint(look.key)}"
+            f"{look.key.get_name()} {look.key.fingerprint}"
         )
     accepted = not run.options.plan and bool(offered) and _accepted(run, len(offered))
     if accepted:
@@ -104,11 +100,9 @@ def _pinned(plan: bool, accepted: bool) -> StepResult:
 
 
 def _warning(look: Shown) -> str:
-    from runbook.ssh.known_hosts import fingerprint
-
     assert look.key
     return (
-        f"{look.host.name} shows {fingerprint(look.key)}, but pinned is "
-        f"{', '.join(fingerprint(key) for key in look.pinned)}. If it was reinstalled: "
+        f"{look.host.name} shows {look.key.fingerprint}, but pinned is "
+        f"{', '.join(key.fingerprint for key in look.pinned)}. If it was reinstalled: "
         f"fab -H {look.host.name} ssh.trust --replace. If not, somebody may be in between."
     )

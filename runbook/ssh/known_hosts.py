@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,7 +15,7 @@ class UnknownHostKey(Exception):
     """The host showed a key that nobody pinned."""
 
     def __init__(self, key: paramiko.PKey) -> None:
-        super().__init__(fingerprint(key))
+        super().__init__(key.fingerprint)
         self.key = key
 
 
@@ -28,12 +26,6 @@ class RefuseUnknown(paramiko.MissingHostKeyPolicy):
         self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
     ) -> None:
         raise UnknownHostKey(key)
-
-
-def fingerprint(key: paramiko.PKey) -> str:
-    """As ssh shows it: `SHA256:…`."""
-    digest = hashlib.sha256(key.asbytes()).digest()
-    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
 def lookup_name(address: str, port: int) -> str:

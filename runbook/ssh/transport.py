@@ -22,7 +22,7 @@ from runbook.inventory.cluster import Cluster, Host
 from runbook.script import Reader, Script
 from runbook.secrets.vault import Passwords
 from runbook.ssh.connection import HostConnection, open_socket
-from runbook.ssh.known_hosts import KnownHosts, UnknownHostKey, fingerprint, lookup_name, shown_key
+from runbook.ssh.known_hosts import KnownHosts, UnknownHostKey, lookup_name, shown_key
 from runbook.ssh.troubles import (
     BOOTSTRAP_PASSWORD,
     SUDO_PASSWORD,
@@ -285,7 +285,7 @@ class Connections:
             except UnknownHostKey as error:
                 raise UnreachableError(
                     f"{host.name} ({connection.host}) shows a host key that is not pinned: "
-                    f"{error.key.get_name()} {fingerprint(error.key)}. "
+                    f"{error.key.get_name()} {error.key.fingerprint}. "
                     f"Compare it on the host, then: fab -H {host.name} ssh.trust"
                 ) from None
             except paramiko.BadHostKeyException as error:
@@ -318,7 +318,7 @@ class Connections:
             except UnknownHostKey as error:
                 raise UnreachableError(
                     f"the gateway {gateway.host} shows a host key that is not pinned: "
-                    f"{error.key.get_name()} {fingerprint(error.key)}. Log in to it once with ssh "
+                    f"{error.key.get_name()} {error.key.fingerprint}. Log in to it once with ssh "
                     "and compare the fingerprint; then run this again."
                 ) from None
             except (paramiko.SSHException, OSError, EOFError) as error:

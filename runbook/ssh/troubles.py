@@ -11,7 +11,6 @@ from runbook.errors import AccessError, UnreachableError
 from runbook.inventory.cluster import Host
 from runbook.script import Reader
 from runbook.ssh.connection import HostConnection
-from runbook.ssh.known_hosts import fingerprint
 
 SUDO_PASSWORD = "RUNBOOK_SUDO_PASSWORD"
 BOOTSTRAP_PASSWORD = "RUNBOOK_BOOTSTRAP_PASSWORD"
@@ -35,7 +34,7 @@ def changed_key(host: Host, connection: HostConnection, error: paramiko.BadHostK
     """The sentence for a host key that is not the pinned one."""
     return (
         f"{host.name} ({connection.host}) shows another host key than the pinned one: "
-        f"{fingerprint(error.key)} instead of {fingerprint(error.expected_key)}. "
+        f"{error.key.fingerprint} instead of {error.expected_key.fingerprint}. "
         "If it was reinstalled, compare the new fingerprint on the host, then: "
         f"fab -H {host.name} ssh.trust --replace. If not, somebody may be in between."
     )
