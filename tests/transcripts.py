@@ -40,7 +40,7 @@ def transcript(operator: Operator, fault: Fault) -> str:
     """One fault, from its beginning to its end."""
     struck = fault.strike(operator)
     began = time.monotonic()
-    named = operator.until(fault.code)
+    named = operator.wait_for(fault.code)
     seconds = time.monotonic() - began
     seen = operator.status()
     mended = fault.mend(operator, named)

@@ -116,12 +116,12 @@ class Run:
             )
         return [host for host in chosen if host.name in names]
 
-    def agreed(self, question: str = "Go on?") -> bool:
+    def agreed(self, question: str = "Go on?", otherwise: str = "Pass --yes.") -> bool:
         """Whether the user says yes, here or with --yes; UsageError without a terminal."""
         if self.options.yes:
             return True
         self.report.close()
-        return confirmed(question)
+        return confirmed(question, otherwise)
 
     def begin(self, task: str, doc: str, hosts: Sequence[Host], mode: Mode) -> None:
         """A task starts on these hosts."""

@@ -91,7 +91,10 @@ def _look_with(run: Run) -> Callable[[Host], Shown]:
 
 def _accepted(run: Run, count: int) -> bool:
     keys = "this key" if count == 1 else f"these {count} keys"
-    return run.agreed(f"Do they match what the servers' consoles show? Pin {keys}?")
+    return run.agreed(
+        f"Do they match what the servers' consoles show? Pin {keys}?",
+        otherwise="Pass --yes once you have compared the fingerprints.",
+    )
 
 
 def _pinned(plan: bool, accepted: bool) -> StepResult:

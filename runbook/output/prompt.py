@@ -7,12 +7,13 @@ import sys
 from runbook.errors import UsageError
 
 
-def confirmed(question: str) -> bool:
-    """Whether the person at the terminal answers yes; UsageError if there is none.
+def confirmed(question: str, otherwise: str = "Pass --yes.") -> bool:
+    """Whether the person at the terminal answers yes.
 
-    The question goes to standard error, so that it never mixes with output.
+    The question goes to standard error, so that it never mixes with output. Without a terminal it
+    is a UsageError that says what to do `otherwise`.
     """
     if not sys.stdin.isatty():
-        raise UsageError("Confirmation needed, but stdin is not a terminal. Pass --yes.")
+        raise UsageError(f"Confirmation needed, but stdin is not a terminal. {otherwise}")
     print(f"{question} [yes/no] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in {"y", "yes"}

@@ -154,7 +154,7 @@ def test_a_wrong_command_ends_in_a_sentence(operator, command, sentence):
 def judge(operator: Operator, fault: Fault) -> None:
     """Mended first, so that a wrong word leaves no fault to the next test."""
     fault.strike(operator)
-    seen = operator.until(fault.code)
+    seen = operator.wait_for(fault.code)
     fault.mend(operator, seen)
     after = operator.status(f"--wait {PATIENCE}")
     problem = seen.problem(fault.code)

@@ -59,7 +59,7 @@ def test_an_unknown_host_key_is_shown_and_not_accepted(fab, lab, tmp_path):
     assert "SHA256:" in answer.text
     assert "fab -H mq1 ssh.trust" in answer.text
     refused = fab("-H", "mq1", "ssh.trust", RUNBOOK_STATE=str(tmp_path))
-    assert "run it on a terminal" in refused.text
+    assert "stdin is not a terminal. Pass --yes once you have compared" in refused.text
     assert not (tmp_path / "known_hosts").exists()
 
 
