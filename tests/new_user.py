@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Try a new user's way as the README writes it: a fresh clone, an empty home, no servers.
+"""Try a new user's way as README and docs/commands.md write it: a fresh clone, no servers.
 
     tests/new_user.py [FOLDER]      FOLDER: where to work; a temporary one by default
 
-Every line of the README's shell blocks has to be known here: what it must say and its exit code,
-or that it needs servers or root. A command that the README gains, or loses, is an error.
+Every line of their shell blocks has to be known here: what it must say and its exit code, or that
+it needs servers, root or a person.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 PATIENCE = 300
+PAGES = ("README.md", "docs/commands.md")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ TRIED = {
 
 ELSEWHERE = {
     "make demo",
+    "$EDITOR hosts.yaml",
     "make test",
     "fab ssh.trust",
     "inv cluster.plan",
@@ -60,7 +62,7 @@ ELSEWHERE = {
     "inv cluster.status",
     "fab airflow.smoke",
 }
-"""What needs servers or root; the tests on the lab run these."""
+"""What needs servers, root or a person; the tests on the lab run most of these."""
 
 
 def commands(text: str) -> Iterator[str]:
@@ -111,7 +113,8 @@ def attempt(folder: Path) -> int:
     home.mkdir()
     subprocess.run(["git", "clone", "-q", str(PROJECT), str(clone)], check=True)
     wrong = 0
-    for command in commands((clone / "README.md").read_text(encoding="utf-8")):
+    texts = [(clone / page).read_text(encoding="utf-8") for page in PAGES]
+    for command in (command for text in texts for command in commands(text)):
         if command in ELSEWHERE:
             print(f"-     {command}")
             continue
