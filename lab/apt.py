@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from lab.command import run
@@ -66,6 +66,11 @@ def machine_sources(folder: Path) -> Iterator[Path]:
             yield path
 
 
+def options(settings: Mapping[str, object]) -> list[str]:
+    """Settings of apt, as options of its commands."""
+    return [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+
+
 def download_source(package: str, folder: Path) -> Path:
     """Fetch what upstream released as a package's source, as Debian keeps it."""
     own = folder / "apt"
@@ -80,10 +85,9 @@ def download_source(package: str, folder: Path) -> Path:
         "Dir::Cache": own / "cache",
         "APT::Sandbox::User": "root",
     }
-    apt = ["env", f"--chdir={folder}", "apt-get", "--quiet"]
-    apt += [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
-    run(*apt, "update")
-    run(*apt, "source", "--download-only", "--tar-only", package)
+    apt_get = ["env", f"--chdir={folder}", "apt-get", "--quiet", *options(settings)]
+    run(*apt_get, "update")
+    run(*apt_get, "source", "--download-only", "--tar-only", package)
     return next(folder.glob(f"{package}_*.orig.tar.*"))
 
 

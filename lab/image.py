@@ -7,17 +7,19 @@ import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 from lab.apt import SUITE, machine_sources
 from lab.cache import Cache, key_of
 from lab.command import run
-from lab.rpm_repository import build_repository, build_stubs
+from lab.rpm.repository import build_repositories
+from lab.rpm.stubs import build_stubs
 from lab.shelf import build_shelf, locks
 
 HERE = Path(__file__).resolve().parent
 ROCKY = HERE / "rocky"
-RPM_BUILDERS = ("rpm_repository.py", "rpm_tree.py", "modules.py", "wheels.py", "pypi.py")
+RPM_BUILDERS = ("rpm", "pypi.py", "apt.py")
 SHELF_BUILDERS = ("shelf.py", "pypi.py", "apt.py")
 
 
@@ -79,26 +81,14 @@ def build_image(cache: Cache, say: Callable[[str], None]) -> Image:
         say(f"built {what}")
 
     root = image.base / "root"
+    shelf = "the shelf: Python's source and packages from PyPI"
+    repositories, rocky = partial(build_repositories, root), partial(_build_rocky, root)
     with ThreadPoolExecutor(3) as builders:
-        builds = [
-            builders.submit(
-                build, image.shelf, "the shelf: Python's source and packages from PyPI", build_shelf
-            )
-        ]
+        builds = [builders.submit(build, image.shelf, shelf, build_shelf)]
         build(image.base, "the base from Debian packages, a minute or two", _build_base)
         builds += [
-            builders.submit(
-                build,
-                image.repository,
-                "the dnf repositories",
-                lambda output: build_repository(root, output),
-            ),
-            builders.submit(
-                build,
-                image.rocky,
-                "the Rocky image",
-                lambda output: _build_rocky(root, output),
-            ),
+            builders.submit(build, image.repository, "the dnf repositories", repositories),
+            builders.submit(build, image.rocky, "the Rocky image", rocky),
         ]
     for finished in builds:
         finished.result()

@@ -1,8 +1,23 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from lab.cache import Cache, hold, key_of
+from lab.image import HERE, RPM_BUILDERS, SHELF_BUILDERS
+
+WITHOUT_EFFECT = {"command.py", "errors.py"}
+"""What builders import and what they build does not depend on."""
+
+
+def imports(file: Path) -> set[str]:
+    """The files and folders of lab/ that a module imports from."""
+    text = file.read_text()
+    names = set(re.findall(r"^from lab\.(\w+)|^from lab import (\w+)", text, re.MULTILINE))
+    stems = {first or second for first, second in names}
+    return {stem if (HERE / stem).is_dir() else f"{stem}.py" for stem in stems}
 
 
 def test_the_key_changes_with_content_name_and_mode(tmp_path):
@@ -28,6 +43,14 @@ def test_what_python_compiled_does_not_change_the_key(tmp_path):
     (tmp_path / "__pycache__").mkdir()
     (tmp_path / "__pycache__/a.pyc").write_text("compiled")
     assert key_of(tmp_path) == before
+
+
+@pytest.mark.parametrize("builders", [(*RPM_BUILDERS, "packages"), SHELF_BUILDERS])
+def test_the_key_is_made_from_all_modules_that_build_the_entry(builders):
+    files = [file for name in builders for file in sorted((HERE / name).glob("*.py"))]
+    files += [HERE / name for name in builders if name.endswith(".py")]
+    imported = set().union(*map(imports, files))
+    assert imported - WITHOUT_EFFECT <= set(builders)
 
 
 def test_an_entry_is_built_once(tmp_path):

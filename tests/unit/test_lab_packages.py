@@ -11,7 +11,6 @@ import yaml
 from lab.apt import apt_sources, deb822_sources, of_source_code
 from lab.errors import LabError
 from lab.image import ROCKY as IMAGE
-from lab.modules import module_metadata
 from lab.packages import NOT_SHIPPED, PACKAGES, TOPICS, TREES
 from lab.packages.model import (
     EPEL,
@@ -27,9 +26,12 @@ from lab.packages.model import (
     Package,
     User,
 )
-from lab.rpm_repository import Deb, plan_rpms, rpm_version, scriptlets
-from lab.rpm_tree import to_rhel_layout
-from lab.wheels import unpack
+from lab.rpm.debs import Deb, rpm_version
+from lab.rpm.modules import module_metadata
+from lab.rpm.plan import plan_rpms
+from lab.rpm.spec import scriptlets
+from lab.rpm.tree import to_rhel_layout
+from lab.rpm.wheels import unpack
 
 BASE = {
     line for line in (IMAGE / "base.packages").read_text().split("\n") if line and line[0] != "#"

@@ -35,18 +35,23 @@ def to_rhel_layout(tree: Path, key: str, package: Package) -> None:
     _rearrange(tree, package)
     _lay_over(tree, TREES / key)
     for name, text in package.append.items():
-        with (tree / name.lstrip("/")).open("a") as file:
+        with inside(tree, name).open("a") as file:
             file.write(text)
     parts = [other.part for other in PACKAGES.values() if other.part and other.part.entry == key]
     for part in parts:
         _delete_files(tree, [path for path in _files(tree) if belongs(path, part)])
     for name in package.directories:
-        (tree / name.lstrip("/")).mkdir(parents=True, exist_ok=True)
+        inside(tree, name).mkdir(parents=True, exist_ok=True)
+
+
+def inside(tree: Path, name: str) -> Path:
+    """Where a file of the hosts' is in the tree."""
+    return tree / name.lstrip("/")
 
 
 def place(tree: Path, name: str) -> Path:
     """The path for a new file in the tree: its folder exists and nothing is in its place."""
-    path = tree / name.lstrip("/")
+    path = inside(tree, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     return path
@@ -67,8 +72,8 @@ def _rearrange(tree: Path, package: Package) -> None:
         for path in tree.glob(pattern.lstrip("/")):
             _delete(path)
     for source, target in package.move.items():
-        _move(tree / source.lstrip("/"), tree / target.lstrip("/"))
-        _delete_empty(tree, (tree / source.lstrip("/")).parent)
+        _move(inside(tree, source), inside(tree, target))
+        _delete_empty(tree, inside(tree, source).parent)
     for name, content in package.files.items():
         file = content if isinstance(content, File) else File(content)
         path = place(tree, name)
@@ -111,7 +116,7 @@ def _files(tree: Path) -> list[str]:
 
 def _delete_files(tree: Path, names: Iterable[str]) -> None:
     for name in names:
-        path = tree / name.lstrip("/")
+        path = inside(tree, name)
         path.unlink()
         _delete_empty(tree, path.parent)
 

@@ -1,0 +1,1 @@
+"""How Debian packages become RPMs in dnf repositories; lab.packages says which."""
