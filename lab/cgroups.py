@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from lab.errors import LabError
+from lab.waiting import wait_until
 
 
 def mounted(mounts: str) -> dict[Path, str]:
@@ -70,11 +71,9 @@ class Group:
     def freeze(self, frozen: bool) -> None:
         (self.path / "cgroup.freeze").write_text("1" if frozen else "0")
         wanted = f"frozen {int(frozen)}"
-        deadline = time.monotonic() + 10
-        while wanted not in (self.path / "cgroup.events").read_text():
-            if time.monotonic() > deadline:
-                raise LabError(f"the kernel did not {'freeze' if frozen else 'thaw'} {self.path}")
-            time.sleep(0.02)
+        events = self.path / "cgroup.events"
+        if not wait_until(lambda: wanted in events.read_text(), 10, pause=0.02):
+            raise LabError(f"the kernel did not {'freeze' if frozen else 'thaw'} {self.path}")
 
     def frozen(self) -> bool:
         try:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Sequence
 
 from lab.errors import LabError
 from lab.host import POWER_OFF, Host
 from lab.network import Cable
+from lab.waiting import wait_until
 
 KINDS = {
     "power-off": "the host shuts down in order",
@@ -92,8 +92,5 @@ def _cut_off(host: Host, peers: Sequence[Host]) -> tuple[tuple[str, int], ...]:
 
 
 def _wait_until_off(host: Host, timeout: float) -> None:
-    deadline = time.monotonic() + timeout
-    while not host.off():
-        if time.monotonic() > deadline:
-            raise LabError(f"{host.name} is still not off after {timeout:.0f} seconds")
-        time.sleep(0.05)
+    if not wait_until(host.off, timeout):
+        raise LabError(f"{host.name} is still not off after {timeout:.0f} seconds")

@@ -16,6 +16,7 @@ from lab.cgroups import Group
 from lab.command import run, start_detached
 from lab.errors import LabError
 from lab.network import Cable, Network
+from lab.waiting import wait_until
 
 POWER_OFF = signal.SIGRTMIN + 4  # to systemd as pid 1
 RELEASED = 15  # seconds after which the kernel has let go of the disk of a host that went off
@@ -84,9 +85,7 @@ class Host:
 
     def runs(self, timeout: float = 30) -> bool:
         """Whether the host runs; waits for one that is on its way up or down."""
-        deadline = time.monotonic() + timeout
-        while self.supervised() and not self.init() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(lambda: bool(self.init()) or not self.supervised(), timeout)
         return self.supervised()
 
     def off(self) -> bool:
@@ -119,10 +118,7 @@ class Host:
         options += f",upperdir={self.folder}/upper,workdir={self.folder}/work"
         options += ",index=on,nfs_export=on"  # files have handles, which an NFS server needs
         mount = ("mount", "-t", "overlay", self.machine_name, "-o", options, self.root)
-        deadline = time.monotonic() + RELEASED
-        while run(*mount, check=False).returncode and time.monotonic() < deadline:
-            time.sleep(0.1)
-        if not self.root.is_mount():
+        if not wait_until(lambda: run(*mount, check=False).returncode == 0, RELEASED, pause=0.1):
             run(*mount)
         prepared = self.folder / "prepared"
         if not prepared.exists():
@@ -170,12 +166,9 @@ class Host:
 
     def wait_for_boot(self, timeout: float = 30) -> None:
         """Wait until the host's systemd has begun to run."""
-        deadline = time.monotonic() + timeout
-        while not self.init():
-            if time.monotonic() > deadline:
-                log = self.folder / "console.log"
-                raise LabError(f"{self.name} does not boot; see {log} and supervisor.log beside it")
-            time.sleep(0.05)
+        if not wait_until(lambda: bool(self.init()), timeout):
+            log = self.folder / "console.log"
+            raise LabError(f"{self.name} does not boot; see {log} and supervisor.log beside it")
 
     def shell(self, *argv: str) -> list[str]:
         """The command that runs argv as root in the host, without ssh."""
