@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lab import CHECKOUT
 from lab.errors import LabError
 
 
@@ -43,7 +44,6 @@ def run(
 
 def start_detached(argv: Sequence[str], log: Path, held: Sequence[int]) -> int:
     """Start a process that outlives this one and keeps the descriptors `held`; return its pid."""
-    checkout = str(Path(__file__).resolve().parents[1])
     with log.open("ab") as output:
         process = subprocess.Popen(
             argv,
@@ -51,7 +51,7 @@ def start_detached(argv: Sequence[str], log: Path, held: Sequence[int]) -> int:
             stdout=output,
             stderr=output,
             cwd="/",
-            env={**os.environ, "PYTHONPATH": checkout},
+            env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
             pass_fds=held,
             start_new_session=True,
         )

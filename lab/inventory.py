@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from lab import CHECKOUT
 from lab.errors import LabError
 from lab.network import common_network, first_free
 
 if TYPE_CHECKING:
     from runbook.inventory.cluster import Cluster
 
-CHECKOUT = Path(__file__).resolve().parents[1]
+OWN_HOSTS_FILE = CHECKOUT / "hosts.yaml"
 OVERRIDE = CHECKOUT / "lab" / "override.yaml"
 
 
-def layout(hosts_file: Path) -> dict[str, Any]:
-    """A hosts file's hosts (name → VM number, address), network, and the controller's address."""
-    cluster = _cluster(hosts_file)
-    addresses = [IPv4Address(host.address) for host in cluster.hosts.values()]
-    addresses += [IPv4Address(vip.address) for vip in cluster.vips.values()]
-    network = common_network(addresses)
-    return {
-        "hosts_file": str(hosts_file.resolve()),
-        "address": str(first_free(network, addresses)),
-        "prefix": network.prefixlen,
-        "hosts": {host.name: (host.vm, host.address) for host in cluster.hosts.values()},
-    }
+@dataclass(frozen=True)
+class Layout:
+    """The hosts of a hosts file, and the network that they and the controller are in."""
+
+    hosts_file: str
+    address: str  # of the controller
+    prefix: int
+    hosts: dict[str, tuple[int, str]]  # name → VM number, address
+
+    @classmethod
+    def of(cls, hosts_file: Path) -> Layout:
+        cluster = _cluster(hosts_file)
+        addresses = [IPv4Address(host.address) for host in cluster.hosts.values()]
+        addresses += [IPv4Address(vip.address) for vip in cluster.vips.values()]
+        network = common_network(addresses)
+        return cls(
+            hosts_file=str(hosts_file.resolve()),
+            address=str(first_free(network, addresses)),
+            prefix=network.prefixlen,
+            hosts={host.name: (host.vm, host.address) for host in cluster.hosts.values()},
+        )
 
 
 def versions(hosts_file: Path) -> dict[str, str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from lab.errors import LabError
 from lab.host import Host
+from lab.inventory import Layout
 from lab.network import Network
 
 
@@ -46,17 +46,25 @@ class Record:
         unfinished.write_text(json.dumps(asdict(self), indent=2) + "\n")
         unfinished.rename(state / "lab.json")
 
-    def extended_by(self, plan: Mapping[str, Any]) -> bool:
-        """Whether a plan only adds hosts to what is there."""
-        if (self.address, self.prefix) != (plan["address"], plan["prefix"]):
+    def extended_by(self, layout: Layout) -> bool:
+        """Whether a layout only adds hosts to what is there."""
+        if (self.address, self.prefix) != (layout.address, layout.prefix):
             return False
-        return all(plan["hosts"].get(name) == host for name, host in self.hosts.items())
+        return all(layout.hosts.get(name) == host for name, host in self.hosts.items())
+
+    def require_hosts(self, names: Iterable[str]) -> None:
+        """Refuse names that none of the lab's hosts has."""
+        for name in names:
+            if name not in self.hosts:
+                known = ", ".join(self.hosts)
+                raise LabError(f"the lab has no host {name}; it has {known}", exit_code=2)
 
     @property
     def network(self) -> Network:
         return Network(self.tag, self.address, self.prefix)
 
-    def machines(self, state: Path) -> dict[str, Host]:
+    def hosts_in(self, state: Path) -> dict[str, Host]:
+        """Each host by its name; its files are in the lab's folder `state`."""
         return {
             name: Host(name, vm, address, state, self.network)
             for name, (vm, address) in self.hosts.items()

@@ -18,11 +18,11 @@ from pathlib import Path
 
 from lab.cache import key_of, locked
 from lab.command import run
+from lab.controller import CONTROLLER
 from lab.errors import LabError
 from lab.record import Record
 
 INVENTORY = "hosts.yaml"
-CONTROLLER = "controller"
 RECORD = "saved.json"
 
 

@@ -15,11 +15,12 @@ from pathlib import Path
 from urllib.parse import quote
 from zipfile import ZipFile
 
+from lab import CHECKOUT
 from lab.apt import download_source
 from lab.errors import LabError
 from lab.pypi import PYTHON, fetch
 
-FOLDER = Path(__file__).resolve().parents[1] / "files" / "airflow"
+FOLDER = CHECKOUT / "files" / "airflow"
 LOCKS = f"*-py{PYTHON}.lock"
 TOOLS = "build-tools.lock"
 PIN = re.compile(r"^\w.*(?:\n[ \t].*)*", re.MULTILINE)  # of a lock: the pin with its hashes

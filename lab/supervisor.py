@@ -78,7 +78,7 @@ def main() -> None:
     state, name = Path(sys.argv[1]), sys.argv[2]
     record = Record.read(state)
     if record and name in record.hosts:
-        supervise(record.machines(state)[name])
+        supervise(record.hosts_in(state)[name])
 
 
 if __name__ == "__main__":

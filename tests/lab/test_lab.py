@@ -13,8 +13,8 @@ from contextlib import suppress
 import pytest
 from support.one_host import ONE_HOST, leftovers, output, state
 
-from lab import cgroups
-from lab.machine import CHECKOUT, Lab
+from lab import CHECKOUT, cgroups
+from lab.machine import Lab
 
 STATE = "bare"
 

@@ -12,7 +12,8 @@ import yaml
 from support.one_host import output
 from support.states import lab_name
 
-from lab.machine import CHECKOUT, Lab
+from lab import CHECKOUT
+from lab.machine import Lab
 
 pytestmark = pytest.mark.long
 

@@ -10,8 +10,8 @@ import pytest
 from support.one_host import ONE_HOST, TWO_HOSTS, leftovers, output, state
 from support.states import lab_name
 
+from lab import CHECKOUT
 from lab.errors import LabError
-from lab.inventory import CHECKOUT
 from lab.machine import Lab
 
 WAITS = True
@@ -119,7 +119,7 @@ def test_two_labs_stand_on_one_state(one, named):
     layers = two.store.layers
     held = {layer for record in two.store.records() for layer in record.layers}
     assert held <= {path.name for path in layers.iterdir()}
-    mine = set(two._record().layers)
+    mine = set(two.record().layers)
     two.down()
     assert not mine & {path.name for path in layers.iterdir()}
 

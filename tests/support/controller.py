@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from lab.inventory import CHECKOUT as PROJECT
+from lab import CHECKOUT as PROJECT
 from lab.machine import Lab
 
 

@@ -16,8 +16,9 @@ def imports(file: Path) -> set[str]:
     """The files and folders of lab/ that a module imports from."""
     text = file.read_text()
     names = set(re.findall(r"^from lab\.(\w+)|^from lab import (\w+)", text, re.MULTILINE))
-    stems = {first or second for first, second in names}
-    return {stem if (HERE / stem).is_dir() else f"{stem}.py" for stem in stems}
+    found = (HERE / (first or second) for first, second in names)
+    files = (path if path.is_dir() else path.with_suffix(".py") for path in found)
+    return {path.name for path in files if path.exists()}
 
 
 def test_the_key_changes_with_content_name_and_mode(tmp_path):

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from lab import CHECKOUT
 from lab.errors import LabError
 from lab.image import Image
-from lab.machine import CHECKOUT
 from lab.shelf import TARBALL, TARBALL_SHA256, locks, pins, project_of, shares, write_index
 
 LOCK = """\
