@@ -17,10 +17,6 @@ class Progress:
     start: float = field(default_factory=time.monotonic)
     turn: threading.Lock = field(default_factory=threading.Lock)
 
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.start
-
     def __call__(self, line: str) -> None:
         with self.turn:
-            self.write(f"{self.seconds:6.1f} s  {line}")
+            self.write(f"{time.monotonic() - self.start:6.1f} s  {line}")

@@ -18,6 +18,7 @@ from lab.faults import KINDS
 from lab.machine import Lab
 
 NAME_HELP = "which lab, if there are several (default: LAB_NAME, else lab)"
+STATE_HELP = "the saved state's name"
 
 
 @contextmanager
@@ -132,9 +133,6 @@ def heal(c: Context, host: str, name: str | None = None) -> None:
     """Undo every fault of a host and wait until it answers again."""
     with _sentences():
         Lab.open(name).heal(host)
-
-
-STATE_HELP = "the saved state's name"
 
 
 @task(help={"state": STATE_HELP, "why": "a note for lab.saved", "name": NAME_HELP})
