@@ -69,6 +69,7 @@ class Group:
         return next((pid for pid in self.pids() if _pid_inside(pid) == 1), None)
 
     def freeze(self, frozen: bool) -> None:
+        """Stop every process in here, or let all go on; returns when that is so."""
         (self.path / "cgroup.freeze").write_text("1" if frozen else "0")
         wanted = f"frozen {int(frozen)}"
         events = self.path / "cgroup.events"

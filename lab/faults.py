@@ -60,16 +60,19 @@ def power_loss(host: Host) -> None:
 
 
 def freeze(host: Host) -> None:
+    """Let a host stand still."""
     host.require_on()
     host.payload.freeze(True)
 
 
 def thaw(host: Host) -> None:
+    """Let a host that stands still go on."""
     if host.payload.frozen():
         host.payload.freeze(False)
 
 
 def break_cable(host: Host, kind: str, percent: int | None, peers: Sequence[Host] = ()) -> None:
+    """Make a host's cable faulty; the fault stays over reboots until the host is healed."""
     host.require_on()
     if kind != "loss" and percent is not None:
         raise LabError(f"per cent goes with loss only, not with {kind}", exit_code=2)

@@ -114,6 +114,7 @@ class Lab(Place):
         return self.record().hosts_in(self.state)
 
     def host(self, name: str) -> Host:
+        """One host of a lab that is up; refuses a name that it has not."""
         self.record().require_hosts([name])
         return self.hosts()[name]
 

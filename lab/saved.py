@@ -44,6 +44,7 @@ class Saved:
 
     @property
     def digest(self) -> str:
+        """The contents of that hosts file, to compare others with."""
         return digest_of(self.inventory)
 
     @property
