@@ -24,22 +24,18 @@ from runbook.inventory.cluster import Cluster, Host
 from .. import python_build
 from ..haproxy.common import WEB as WEB_PORT
 from ..shared import roles
-from ..shared.airflow import DAGS, QUEUE, hosts
+from ..shared.airflow import DAGS, hosts
 from ..shared.versions import Versions
 from .common import SCHEMA, SCRIPTS, SQL, first_scheduler, main_vip, section, venv
+from .heartbeats import WORKER, heartbeats, one_dag_processor, redundancy, workers
 from .install import mark
-from .services import JOBS
 from .state import CONSUMERS, DATABASE, WAITING, State, present
-
-TOO_OLD = 30
-"""Seconds since a heartbeat after which a job is taken for dead (Airflow's own threshold)."""
 
 NO_DATABASE = section.cause(
     "AIRFLOW_NO_DATABASE", "nothing is scheduled, and no task can report its result"
 )
 WEB = section.cause("AIRFLOW_WEB_DOWN", "the web UI runs on one server less, or not at all")
 ENTRY = section.cause("AIRFLOW_WEB_ENTRY", "the web UI cannot be reached at its address")
-WORKER = section.cause("AIRFLOW_WORKER_DOWN", "tasks wait, or run on the remaining workers")
 INSTALLED = section.cause(
     "AIRFLOW_INSTALL_DIFFERS", "the same DAG may behave differently on this server"
 )
@@ -47,27 +43,11 @@ FILES = section.cause("AIRFLOW_DAGS_DIFFER", "a task may run other code than the
 WRONG_SCHEMA = section.cause(
     "AIRFLOW_SCHEMA", "Airflow does not start, or loses what the schema cannot store"
 )
-HEARTBEAT = section.cause("AIRFLOW_NO_HEARTBEAT", "the other servers of this role do its work")
-NONE_LEFT = {
-    "scheduler": section.cause(
-        "AIRFLOW_NO_SCHEDULER", "no DAG run starts, and no task is handed out"
-    ),
-    "triggerer": section.cause("AIRFLOW_NO_TRIGGERER", "deferred tasks do not continue"),
-}
-PROCESSOR = section.cause(
-    "AIRFLOW_NO_DAG_PROCESSOR",
-    "changed DAGs are not picked up, and tasks of a lost worker are not retried",
-)
-PROCESSORS = section.cause(
-    "AIRFLOW_DAG_PROCESSORS", "changed DAGs may appear and disappear for a moment"
-)
 IMPORTS = section.cause("AIRFLOW_DAG_BROKEN", "these DAGs do not run")
 WAITS = section.cause("AIRFLOW_TASKS_WAIT", "tasks are queued, and no worker takes them")
 HELD_UP = section.cause(
     "AIRFLOW_DB_HELD_UP", "a DAG processor or a scheduler may be blocked until then"
 )
-NO_SPARE = section.cause("AIRFLOW_NO_SPARE", "the next server failure in this role stops Airflow")
-
 CELERY = "airflow.providers.celery.executors.celery_executor_utils.app"
 
 CONTENT = Fact(
@@ -230,106 +210,6 @@ def schema(state: State, cluster: Cluster) -> Finding:
     found = versions.get(state.schema, state.schema)
     verdict = Verdict(ERROR, f"it is that of {found}")
     return Finding(title, verdict, "fab airflow.upgrade", WRONG_SCHEMA)
-
-
-def heartbeats(state: State, cluster: Cluster, facts: Facts) -> Findings:
-    """Schedulers and triggerers, each by its last heartbeat: /health hides one of two."""
-    for role, kind in JOBS.items():
-        for host in cluster.group(role):
-            title = f"the {role} of {host.name} is alive"
-            age = state.ages.get((kind, host.name))
-            if host.name not in facts.gone and alive(state, kind, host):
-                yield Finding(title, Verdict(OK, f"{age} s ago"))
-                continue
-            sentence = "it has no running job" if age is None else f"its last sign is {age} s old"
-            others = at_work(role, kind, state, cluster, facts)
-            fix = f"fab -H {host.name} systemd.start; journalctl -u airflow-{role} there says why"
-            cause = HEARTBEAT if others else NONE_LEFT[role]
-            yield Finding(title, Verdict(ERROR, sentence), fix, cause, (host.name,))
-
-
-def alive(state: State, kind: str, host: Host) -> bool:
-    """Whether a server's job of this kind has shown a sign lately."""
-    age = state.ages.get((kind, host.name))
-    return age is not None and age <= TOO_OLD
-
-
-def at_work(role: str, kind: str, state: State, cluster: Cluster, facts: Facts) -> list[Host]:
-    """The servers of a role that are there, and whose job has shown a sign lately."""
-    return [
-        host
-        for host in cluster.group(role)
-        if host.name not in facts.gone and alive(state, kind, host)
-    ]
-
-
-def workers(cluster: Cluster, facts: Facts) -> Findings:
-    """Every worker takes tasks from the queue, as the queue itself sees it."""
-    title = "workers take tasks from the queue"
-    known = facts.known(CONSUMERS)
-    if not known:
-        return  # the chapter on the queue says why
-    wanted = cluster.group(roles.WORKER)
-    away = not_taking(cluster, facts)
-    if not away:
-        yield Finding(title, Verdict(OK, f"{len(wanted)} of {len(wanted)}"))
-    for host in away:
-        left = len(wanted) - len(away)
-        sentence = f"{host.name} does not; {left} of {len(wanted)} do"
-        fix = f"fab -H {host.name} systemd.start; if it hangs: systemd.restart"
-        yield Finding(title, Verdict(ERROR, sentence), fix, WORKER, (host.name,))
-
-
-def not_taking(cluster: Cluster, facts: Facts) -> list[Host]:
-    """The workers that no queue knows."""
-    known = facts.known(CONSUMERS)
-    seen = {one.address for told in known.values() for one in told if one.queue == QUEUE}
-    return [
-        host
-        for host in cluster.group(roles.WORKER)
-        if host.address not in seen or host.name in facts.gone
-    ]
-
-
-def redundancy(state: State, cluster: Cluster, facts: Facts) -> Finding:
-    """Which part of Airflow has more than one server that is at work."""
-    there = {
-        role: [host.name for host in at_work(role, kind, state, cluster, facts)]
-        for role, kind in JOBS.items()
-    }
-    if facts.known(CONSUMERS):
-        away = not_taking(cluster, facts)
-        there["worker"] = [host.name for host in cluster.group(roles.WORKER) if host not in away]
-    spare = [f"a {role}" for role, names in there.items() if len(names) > 1]
-    alone = [f"{names[0]} is the only {role}" for role, names in there.items() if len(names) == 1]
-    less = [role for role, names in there.items() if len(names) < len(cluster.group(role))]
-    sentence = f"survives the loss of {' or '.join(spare)}" if spare else "none"
-    if alone:
-        sentence += f"; {', '.join(alone)}"
-    return Finding.of_redundancy(WARN if less else OK, sentence, "fab systemd.start", NO_SPARE)
-
-
-def processors(state: State, facts: Facts) -> list[str]:
-    """Where a DAG processor has shown a sign lately."""
-    return [
-        host
-        for (kind, host), age in state.ages.items()
-        if kind == "DagProcessorJob" and age <= TOO_OLD and host not in facts.gone
-    ]
-
-
-def one_dag_processor(state: State, facts: Facts) -> Finding:
-    """Two would take turns with folders that differ for a moment."""
-    title = "one DAG processor is at work"
-    found = processors(state, facts)
-    if len(found) == 1:
-        return Finding(title, Verdict(OK, found[0]))
-    sentence = f"there are {len(found)}: {', '.join(found)}" if found else "there is none"
-    fix = "fab nfs.check systemd.check"
-    if not found:
-        return Finding(title, Verdict(ERROR, sentence), fix, PROCESSOR)
-    fix = f"wait half a minute if the share has just moved; else: {fix}"
-    return Finding(title, Verdict(WARN, sentence), fix, PROCESSORS)
 
 
 def broken(state: State) -> Finding:

@@ -11,8 +11,8 @@ from runbook.inventory.cluster import Cluster
 
 from ..shared.airflow import COMPONENTS
 from ..shared.roles import RABBITMQ, SCHEDULER, TARGET, WORKER
-from .check import at_work, not_taking, processors
 from .common import CLI, SETTINGS, section
+from .heartbeats import at_work, not_taking, processors
 from .services import JOBS
 from .state import CONSUMERS, present
 

@@ -19,9 +19,8 @@ from runbook.declare.probes import (
 from runbook.errors import MissingFact
 from runbook.inventory.cluster import Cluster, Host
 
-from ..postgres.check import seen_leading
 from ..postgres.common import CONFIGURED
-from ..postgres.members import MEMBER, leader
+from ..postgres.members import MEMBER, leader, seen_leading
 from ..shared import keepalived
 from .common import (
     CONFIG,

@@ -30,7 +30,7 @@ section.order(
     repository.backup_repository,
     repository.backup,
     repository.backups,
-    check.status,
+    status.status,
     operate.switchover,
     operate.restart,
     operate.reinit,
@@ -38,4 +38,4 @@ section.order(
     restore.restore,
 )
 
-__all__ = ["power", "section", "status"]
+__all__ = ["check", "power", "section", "status"]

@@ -17,13 +17,12 @@ from runbook.declare.probes import (
     Verdict,
     probe,
 )
-from runbook.errors import MissingFact
 from runbook.inventory.cluster import Cluster, Host
 
 from .backup import repository_hosts
 from .common import PATRONICTL, data, members, section
 from .etcd import ETCD, listed, peer
-from .members import MEMBER, Member, leader
+from .members import MEMBER, Member, leading, seen_leading
 from .repository import BACKUPS
 from .settings import Postgres
 
@@ -132,45 +131,32 @@ def backed_up(cluster: Cluster, facts: Facts) -> Findings:
 
 def etcd_is_one(cluster: Cluster, facts: Facts) -> Findings:
     """All members list the same members, and these are hosts.yaml's."""
+    title = "etcd is one cluster"
     lists = {known.listed for known in facts.known(ETCD).values() if known.listed}
     ids = {frozenset(member.id for member in one) for one in lists}
     if not ids:
-        yield Finding(
-            "etcd is one cluster",
-            Verdict(ERROR, "no member answers"),
-            fix="fab postgres.etcd",
-            cause=ETCD_DOWN,
-        )
+        verdict = Verdict(ERROR, "no member answers")
+        yield Finding(title, verdict, fix="fab postgres.etcd", cause=ETCD_DOWN)
         return
     if len(ids) > 1:
-        yield Finding(
-            "etcd is one cluster",
-            Verdict(
-                ERROR, "the members disagree on who belongs to it; look at etcdctl member list"
-            ),
-            cause=ETCD_MEMBERS,
-        )
+        sentence = "the members disagree on who belongs to it; look at etcdctl member list"
+        yield Finding(title, Verdict(ERROR, sentence), cause=ETCD_MEMBERS)
         return
+    wrong = list(etcd_differs(cluster, facts))
+    yield from wrong or [Finding(title, Verdict(OK, f"{len(members(cluster))} members"))]
+
+
+def etcd_differs(cluster: Cluster, facts: Facts) -> Findings:
+    """Members that hosts.yaml does not have, and servers that are not members."""
+    title = "etcd's members are those of hosts.yaml"
     wanted = {peer(member): member.name for member in members(cluster)}
-    for member in listed(facts):
-        if member.peer not in wanted:
-            name = member.name or member.peer
-            yield Finding(
-                "etcd's members are those of hosts.yaml",
-                Verdict(ERROR, f"{name} is a member, and not in hosts.yaml"),
-                fix=f"fab postgres.remove {name}",
-                cause=ETCD_MEMBERS,
-            )
-    missing = set(wanted) - {member.peer for member in listed(facts)}
-    for address in sorted(missing):
-        yield Finding(
-            "etcd's members are those of hosts.yaml",
-            Verdict(ERROR, f"{wanted[address]} is not a member"),
-            fix="fab postgres",
-            cause=ETCD_MEMBERS,
-        )
-    if not missing:
-        yield Finding("etcd is one cluster", Verdict(OK, f"{len(wanted)} members"))
+    found = {member.peer: member.name or member.peer for member in listed(facts)}
+    for name in (found[address] for address in found if address not in wanted):
+        verdict = Verdict(ERROR, f"{name} is a member, and not in hosts.yaml")
+        yield Finding(title, verdict, fix=f"fab postgres.remove {name}", cause=ETCD_MEMBERS)
+    for address in sorted(set(wanted) - set(found)):
+        verdict = Verdict(ERROR, f"{wanted[address]} is not a member")
+        yield Finding(title, verdict, fix="fab postgres", cause=ETCD_MEMBERS)
 
 
 def one_leader(cluster: Cluster, facts: Facts) -> Finding:
@@ -194,23 +180,10 @@ def one_leader(cluster: Cluster, facts: Facts) -> Finding:
     )
 
 
-def seen_leading(cluster: Cluster, facts: Facts) -> str:
-    """A server that cannot be asked, and leads as the others see it; empty if there is none."""
-    known = facts.known(MEMBER)
-    silent = {host.name for host in members(cluster)} - set(known) - facts.gone
-    seen = {
-        name
-        for member in known.values()
-        for name, one in member.cluster.items()
-        if name in silent and one.get("role") == "leader" and one.get("state") == "running"
-    }
-    return min(seen, default="")
-
-
 def followers(cluster: Cluster, facts: Facts) -> Findings:
     """Every other server streams from the leader, on its timeline, not far behind."""
     known = facts.known(MEMBER)
-    first = _leading(cluster, facts)
+    first = leading(cluster, facts)
     unasked = seen_leading(cluster, facts)
     for host in members(cluster):
         member = known.get(host.name)
@@ -269,7 +242,7 @@ def due(cluster: Cluster, facts: Facts) -> Findings:
             fix="fab postgres.restart",
             cause=RESTART,
         )
-    first = _leading(cluster, facts)
+    first = leading(cluster, facts)
     if first and first.archiving_failed:
         yield Finding(
             "WAL reaches the archive",
@@ -285,10 +258,9 @@ def redundancy(cluster: Cluster, facts: Facts) -> Finding:
     everybody = members(cluster)
     majority = len(everybody) // 2 + 1
     etcd_up = [name for name, known in facts.known(ETCD).items() if known.listed]
-    first = _leading(cluster, facts)
-    if not first and seen_leading(cluster, facts):
-        about = (seen_leading(cluster, facts),)
-        return Finding.of_redundancy(UNKNOWN, "the leader cannot be asked", about=about)
+    first, unasked = leading(cluster, facts), seen_leading(cluster, facts)
+    if not first and unasked:
+        return Finding.of_redundancy(UNKNOWN, "the leader cannot be asked", about=(unasked,))
     if not first:
         sentence = "none: writes are not possible now"
         return Finding.of_redundancy(ERROR, sentence, cause=NO_LEADER)
@@ -308,11 +280,8 @@ def redundancy(cluster: Cluster, facts: Facts) -> Finding:
         way_out = "fab postgres.patroni"
         return Finding.of_redundancy(WARN, sentence, fix=way_out, cause=NO_SPARE)
     if first.paused:
-        return Finding.of_redundancy(
-            WARN,
-            "none: Patroni is paused, so no replica takes over",
-            cause=PAUSED,
-        )
+        sentence = "none: Patroni is paused, so no replica takes over"
+        return Finding.of_redundancy(WARN, sentence, cause=PAUSED)
     if len(etcd_up) == majority:
         down = sorted({host.name for host in everybody} - set(etcd_up))
         sentence = f"none until {', '.join(down)} is back"
@@ -328,35 +297,3 @@ def _may_lead(cluster: Cluster, first: Member, one: dict[str, Any]) -> bool:
         return False
     synchronous = cluster[Postgres].synchronous_mode
     return not synchronous or one.get("role") in {"sync_standby", "quorum_standby"}
-
-
-def _leading(cluster: Cluster, facts: Facts) -> Member | None:
-    try:
-        member: Member = facts.known(MEMBER)[leader(cluster, facts).name]
-    except MissingFact:
-        return None
-    return member
-
-
-@section.table(needs=[MEMBER])
-def status(cluster: Cluster, facts: Facts) -> list[dict[str, Any]]:
-    """Show each member: role, state, timeline, lag, pending restart."""
-    known = facts.known(MEMBER)
-    first = _leading(cluster, facts)
-    view = first or next(iter(known.values()), None)
-    rows = []
-    for host in members(cluster):
-        seen = view.cluster.get(host.name, {}) if view else {}
-        member = known.get(host.name)
-        rows.append(
-            {
-                "member": host.name,
-                "address": host.address,
-                "role": seen.get("role", ""),
-                "state": seen.get("state", "") if member else "does not answer",
-                "timeline": seen.get("timeline", ""),
-                "lag": seen.get("lag", 0 if seen.get("role") == "leader" else ""),
-                "pending restart": "yes" if member and member.pending_restart else "",
-            }
-        )
-    return rows

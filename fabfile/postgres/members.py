@@ -127,3 +127,24 @@ def replicas(cluster: Cluster, facts: Facts) -> list[Host]:
         for member in members(cluster)
         if member.name in known and not known[member.name].primary
     ]
+
+
+def leading(cluster: Cluster, facts: Facts) -> Optional[Member]:
+    """What the leader says of itself; None if no server leads."""
+    try:
+        return facts.known(MEMBER)[leader(cluster, facts).name]
+    except MissingFact:
+        return None
+
+
+def seen_leading(cluster: Cluster, facts: Facts) -> str:
+    """A server that cannot be asked, and leads as the others see it; empty if there is none."""
+    known = facts.known(MEMBER)
+    silent = {host.name for host in members(cluster)} - set(known) - facts.gone
+    seen = {
+        name
+        for member in known.values()
+        for name, one in member.cluster.items()
+        if name in silent and one.get("role") == "leader" and one.get("state") == "running"
+    }
+    return min(seen, default="")

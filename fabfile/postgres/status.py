@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Optional
+from typing import Any, Optional
 
 from runbook.declare.facts import Facts
 from runbook.declare.operations import Arrow, Marks
@@ -12,10 +12,9 @@ from runbook.inventory.cluster import Cluster
 from runbook.output.quantities import duration, size
 
 from ..shared.roles import HAPROXY
-from .check import seen_leading
 from .common import PATRONI, PATRONICTL, members, section
 from .etcd import ETCD
-from .members import MEMBER, Member
+from .members import MEMBER, Member, leading, seen_leading
 from .repository import BACKUPS
 
 section.collect(
@@ -28,6 +27,30 @@ section.collect(
         "timeout 20 etcdctl endpoint status -w table; timeout 20 etcdctl member list",
     ),
 )
+
+
+@section.table(needs=[MEMBER])
+def status(cluster: Cluster, facts: Facts) -> list[dict[str, Any]]:
+    """Show each member: role, state, timeline, lag, pending restart."""
+    known = facts.known(MEMBER)
+    first = leading(cluster, facts)
+    view = first or next(iter(known.values()), None)
+    rows = []
+    for host in members(cluster):
+        seen = view.cluster.get(host.name, {}) if view else {}
+        member = known.get(host.name)
+        rows.append(
+            {
+                "member": host.name,
+                "address": host.address,
+                "role": seen.get("role", ""),
+                "state": seen.get("state", "") if member else "does not answer",
+                "timeline": seen.get("timeline", ""),
+                "lag": seen.get("lag", 0 if seen.get("role") == "leader" else ""),
+                "pending restart": "yes" if member and member.pending_restart else "",
+            }
+        )
+    return rows
 
 
 @section.status_line

@@ -12,7 +12,17 @@ import pytest
 from support.postgres_facts import member
 
 from fabfile import CONTENTS, systemd
-from fabfile.airflow import all_servers, common, configure, install, rotate, upgrade, users
+from fabfile.airflow import (
+    all_servers,
+    common,
+    configure,
+    drain,
+    install,
+    rotate,
+    schema,
+    upgrade,
+    users,
+)
 from fabfile.airflow.common import FERNET, FERNET_NEXT, FERNET_OLD, FERNET_RETIRED, SCHEMA
 from fabfile.airflow.state import DATABASE, State
 from fabfile.nfs.common import NETWORK
@@ -554,7 +564,7 @@ def stand_in(tmp_path, monkeypatch):
 )
 def test_a_queue_of_the_other_type_is_seen(here, stand_in, listed, fine):
     stand_in("rabbitmqctl", listed)
-    assert (bash(upgrade.queue_of_its_type(here).test).returncode == 0) == fine
+    assert (bash(drain.queue_of_its_type(here).test).returncode == 0) == fine
 
 
 @pytest.mark.parametrize(("messages", "code"), [(0, 0), (3, 1)])
@@ -565,7 +575,7 @@ def test_only_an_empty_queue_is_deleted(here, stand_in, tmp_path, messages, code
         f"case $* in *list_queues*) printf 'default\\tclassic\\t{messages}\\n' ;; "
         f"*delete_queue*) echo $* >{done} ;; esac",
     )
-    step = upgrade.queue_of_its_type(here)
+    step = drain.queue_of_its_type(here)
     ended = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", step.apply], capture_output=True, text=True
     )
@@ -589,7 +599,7 @@ def test_only_an_empty_queue_is_deleted(here, stand_in, tmp_path, messages, code
 )
 def test_tasks_that_do_not_end_stop_the_upgrade(stand_in, answers, code, words):
     stand_in("runuser", answers)
-    step = upgrade.nothing_to_do(1)
+    step = drain.no_task_runs(1)
     assert step.waits
     ended = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", step.apply], capture_output=True, text=True
@@ -601,10 +611,10 @@ def test_tasks_that_do_not_end_stop_the_upgrade(stand_in, answers, code, words):
 
 
 def test_a_dump_is_complete_or_not_there_and_nobody_elses(here, stand_in, tmp_path, monkeypatch):
-    monkeypatch.setattr(upgrade, "DUMPS", str(tmp_path / "dumps"))
+    monkeypatch.setattr(schema, "DUMPS", str(tmp_path / "dumps"))
     stand_in("install", 'mkdir -p "${@: -1}"')
     stand_in("runuser", 'case $* in *pg_dump*) echo dump >"${@: -1}" ;; esac')
-    apply = upgrade.dumped(here).apply
+    apply = schema.dumped(here).apply
     assert subprocess.run(["bash", "-c", apply]).returncode == 0
     [dump] = (tmp_path / "dumps").iterdir()
     assert re.fullmatch(r"before-2\.9\.0-\d{8}-\d{6}\.dump", dump.name)
@@ -617,8 +627,8 @@ def test_a_dump_is_complete_or_not_there_and_nobody_elses(here, stand_in, tmp_pa
 
 @pytest.mark.parametrize(("megabytes", "refused"), [(1, False), (10**9, True)])
 def test_a_disk_too_small_for_the_dump_is_told(stand_in, tmp_path, monkeypatch, megabytes, refused):
-    monkeypatch.setattr(upgrade, "DUMPS", str(tmp_path / "dumps"))
+    monkeypatch.setattr(schema, "DUMPS", str(tmp_path / "dumps"))
     stand_in("runuser", f"echo {megabytes}")
-    step = upgrade.room()
+    step = schema.room()
     assert (bash(step.test).returncode != 0) == refused
     assert f"The dump may take {megabytes} MB there" in bash(step.apply).stdout

@@ -15,7 +15,7 @@ from runbook.declare.section import Section
 from runbook.declare.step import Step
 from runbook.declare.steps import not_noted
 from runbook.declare.work import ControllerTask, StepTask, Work
-from runbook.errors import FAILED, UNREACHABLE, MissingFact, RunbookError, UsageError
+from runbook.errors import FAILED, MissingFact, RunbookError, UsageError
 from runbook.execute.conversation import take
 from runbook.execute.run import Run
 from runbook.execute.tasks import perform
@@ -23,6 +23,7 @@ from runbook.inventory.cluster import Host
 from runbook.results import BROKEN, CHECK, DO, PLAN, HostResult, Status, StepResult
 
 from .bookmark import Bookmark, Moved, Place, Walk
+from .outcome import Outcome
 from .person import QUIT, Person
 
 PENDING = {Status.DIFFERS, Status.REFUSED, *BROKEN}
@@ -83,9 +84,7 @@ class Walker:
         self._again = again
         self._placeholders = Placeholders(run.cluster.vault)
         self._cluster = run.cluster.with_vault(self._placeholders)
-        self._wrong: set[tuple[str, str]] = set()
-        self._open: set[tuple[str, str]] = set()
-        self._lost: set[str] = set()
+        self._outcome = Outcome()
 
     def walk(self, sections: Sequence[tuple[Section, str]]) -> int:
         """Through these sections, or tasks of them, to the end or to where the person quits."""
@@ -99,9 +98,7 @@ class Walker:
             self._say(f"Left here; the next {self._again} goes on at this place.")
         else:
             self._ends()
-        if self._wrong:
-            return FAILED
-        return UNREACHABLE if self._lost else 0
+        return self._outcome.exit_code
 
     def _from_bookmark(self, works: list[tuple[Section, Work]]) -> list[tuple[Section, Work]]:
         walk = self._bookmark.open()
@@ -115,17 +112,8 @@ class Walker:
         return works[names.index(walk.at.task) :]
 
     def _ends(self) -> None:
-        skipped = self._bookmark.walk.skipped
-        for place in skipped:
-            self._say(f"skipped: {place.task} on {place.host}: {place.step}")
-        for task, host in sorted(self._open):
-            self._say(f"not known yet: {task} on {host}")
-        for task, host in sorted(self._wrong):
-            self._say(f"went wrong: {task}{f' on {host}' if host else ''}")
-        for host in sorted(self._lost):
-            self._say(f"unreachable: {host}")
-        rest = skipped or self._open or self._lost or self._wrong
-        self._say("That was all, but for what is named here." if rest else "All is as wanted.")
+        for sentence in self._outcome.sentences(self._bookmark.walk.skipped):
+            self._say(sentence)
         self._move(lambda walk: Walk())
 
     def _task(self, section: Section, work: Work) -> None:
@@ -158,7 +146,7 @@ class Walker:
         except RunbookError as error:
             self._say(str(error))
             fine = False
-        (self._wrong.discard if fine else self._wrong.add)((work.name, ""))
+        self._outcome.record(work.name, "", fine)
         return fine
 
     def _batch(
@@ -189,7 +177,8 @@ class Walker:
                     raise
                 self._say(f"\n{work.name} on {host.name}: cannot be said yet: {error}")
                 missing = isinstance(error, MissingFact)
-                (self._open if missing else self._wrong).add((work.name, host.name))
+                left = self._outcome.unknown if missing else self._outcome.failed
+                left.add((work.name, host.name))
         return steps
 
     def _judged(
@@ -214,7 +203,11 @@ class Walker:
                     return result, Pending(host, steps[host.name].index(step), step, part)
             return result, None
 
-        there = [host for host in hosts if host.name in steps and host.name not in self._lost]
+        there = [
+            host
+            for host in hosts
+            if host.name in steps and host.name not in self._outcome.unreachable
+        ]
         judged = self._run.parallel([host for host in there if left(host)], judge)
         self._run.report.close()
         for result, _ in judged:
@@ -223,11 +216,11 @@ class Walker:
 
     def _note_trouble(self, result: HostResult) -> None:
         if result.status is Status.UNREACHABLE:
-            self._lost.add(result.host)
+            self._outcome.unreachable.add(result.host)
             self._run.conclude(result)
             self._say(f"\n{result.sentence} It is left out of this walk.")
         elif result.sentence and not result.parts:
-            self._wrong.add((result.task, result.host))
+            self._outcome.record(result.task, result.host, fine=False)
             self._run.conclude(result)
             self._say(f"\n{result.sentence}")
 
@@ -286,10 +279,9 @@ class Walker:
             result.rerun = "answer r once more"
         report.failures(results)
         for result in results:
-            key = (work.name, result.host)
-            (self._wrong.discard if result.fine else self._wrong.add)(key)
+            self._outcome.record(work.name, result.host, result.fine)
             if result.status is Status.UNREACHABLE:
-                self._lost.add(result.host)
+                self._outcome.unreachable.add(result.host)
                 self._say(f"{result.host} is left out of this walk; the next one asks it again.")
 
     def _skip(self, work: StepTask, group: list[Pending]) -> None:

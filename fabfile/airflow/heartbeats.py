@@ -1,0 +1,133 @@
+"""Which parts of Airflow are alive, by their heartbeats and by who takes tasks from the queue."""
+
+from __future__ import annotations
+
+from runbook.declare.facts import Facts
+from runbook.declare.probes import ERROR, OK, WARN, Finding, Findings, Verdict
+from runbook.inventory.cluster import Cluster, Host
+
+from ..shared import roles
+from ..shared.airflow import QUEUE
+from .common import section
+from .services import JOBS
+from .state import CONSUMERS, State
+
+TOO_OLD = 30
+"""Seconds since a heartbeat after which a job is taken for dead (Airflow's own threshold)."""
+
+WORKER = section.cause("AIRFLOW_WORKER_DOWN", "tasks wait, or run on the remaining workers")
+HEARTBEAT = section.cause("AIRFLOW_NO_HEARTBEAT", "the other servers of this role do its work")
+NONE_LEFT = {
+    "scheduler": section.cause(
+        "AIRFLOW_NO_SCHEDULER", "no DAG run starts, and no task is handed out"
+    ),
+    "triggerer": section.cause("AIRFLOW_NO_TRIGGERER", "deferred tasks do not continue"),
+}
+PROCESSOR = section.cause(
+    "AIRFLOW_NO_DAG_PROCESSOR",
+    "changed DAGs are not picked up, and tasks of a lost worker are not retried",
+)
+PROCESSORS = section.cause(
+    "AIRFLOW_DAG_PROCESSORS", "changed DAGs may appear and disappear for a moment"
+)
+NO_SPARE = section.cause("AIRFLOW_NO_SPARE", "the next server failure in this role stops Airflow")
+
+
+def heartbeats(state: State, cluster: Cluster, facts: Facts) -> Findings:
+    """Schedulers and triggerers, each by its last heartbeat: /health hides one of two."""
+    for role, kind in JOBS.items():
+        for host in cluster.group(role):
+            title = f"the {role} of {host.name} is alive"
+            age = state.ages.get((kind, host.name))
+            if host.name not in facts.gone and alive(state, kind, host):
+                yield Finding(title, Verdict(OK, f"{age} s ago"))
+                continue
+            sentence = "it has no running job" if age is None else f"its last sign is {age} s old"
+            others = at_work(role, kind, state, cluster, facts)
+            fix = f"fab -H {host.name} systemd.start; journalctl -u airflow-{role} there says why"
+            cause = HEARTBEAT if others else NONE_LEFT[role]
+            yield Finding(title, Verdict(ERROR, sentence), fix, cause, (host.name,))
+
+
+def alive(state: State, kind: str, host: Host) -> bool:
+    """Whether a server's job of this kind has shown a sign lately."""
+    age = state.ages.get((kind, host.name))
+    return age is not None and age <= TOO_OLD
+
+
+def at_work(role: str, kind: str, state: State, cluster: Cluster, facts: Facts) -> list[Host]:
+    """The servers of a role that are there, and whose job has shown a sign lately."""
+    return [
+        host
+        for host in cluster.group(role)
+        if host.name not in facts.gone and alive(state, kind, host)
+    ]
+
+
+def workers(cluster: Cluster, facts: Facts) -> Findings:
+    """Every worker takes tasks from the queue, as the queue itself sees it."""
+    title = "workers take tasks from the queue"
+    known = facts.known(CONSUMERS)
+    if not known:
+        return  # the chapter on the queue says why
+    wanted = cluster.group(roles.WORKER)
+    away = not_taking(cluster, facts)
+    if not away:
+        yield Finding(title, Verdict(OK, f"{len(wanted)} of {len(wanted)}"))
+    for host in away:
+        left = len(wanted) - len(away)
+        sentence = f"{host.name} does not; {left} of {len(wanted)} do"
+        fix = f"fab -H {host.name} systemd.start; if it hangs: systemd.restart"
+        yield Finding(title, Verdict(ERROR, sentence), fix, WORKER, (host.name,))
+
+
+def not_taking(cluster: Cluster, facts: Facts) -> list[Host]:
+    """The workers that no queue knows."""
+    known = facts.known(CONSUMERS)
+    seen = {one.address for told in known.values() for one in told if one.queue == QUEUE}
+    return [
+        host
+        for host in cluster.group(roles.WORKER)
+        if host.address not in seen or host.name in facts.gone
+    ]
+
+
+def redundancy(state: State, cluster: Cluster, facts: Facts) -> Finding:
+    """Which part of Airflow has more than one server that is at work."""
+    there = {
+        role: [host.name for host in at_work(role, kind, state, cluster, facts)]
+        for role, kind in JOBS.items()
+    }
+    if facts.known(CONSUMERS):
+        away = not_taking(cluster, facts)
+        there["worker"] = [host.name for host in cluster.group(roles.WORKER) if host not in away]
+    spare = [f"a {role}" for role, names in there.items() if len(names) > 1]
+    alone = [f"{names[0]} is the only {role}" for role, names in there.items() if len(names) == 1]
+    less = [role for role, names in there.items() if len(names) < len(cluster.group(role))]
+    sentence = f"survives the loss of {' or '.join(spare)}" if spare else "none"
+    if alone:
+        sentence += f"; {', '.join(alone)}"
+    return Finding.of_redundancy(WARN if less else OK, sentence, "fab systemd.start", NO_SPARE)
+
+
+def processors(state: State, facts: Facts) -> list[str]:
+    """Where a DAG processor has shown a sign lately."""
+    return [
+        host
+        for (kind, host), age in state.ages.items()
+        if kind == "DagProcessorJob" and age <= TOO_OLD and host not in facts.gone
+    ]
+
+
+def one_dag_processor(state: State, facts: Facts) -> Finding:
+    """Two would take turns with folders that differ for a moment."""
+    title = "one DAG processor is at work"
+    found = processors(state, facts)
+    if len(found) == 1:
+        return Finding(title, Verdict(OK, found[0]))
+    sentence = f"there are {len(found)}: {', '.join(found)}" if found else "there is none"
+    fix = "fab nfs.check systemd.check"
+    if not found:
+        return Finding(title, Verdict(ERROR, sentence), fix, PROCESSOR)
+    fix = f"wait half a minute if the share has just moved; else: {fix}"
+    return Finding(title, Verdict(WARN, sentence), fix, PROCESSORS)

@@ -1,0 +1,99 @@
+"""The schema of Airflow's database: which one it is, its dump, and its way to another version."""
+
+from __future__ import annotations
+
+from runbook.declare.facts import Facts
+from runbook.declare.step import Step
+from runbook.declare.steps import action, command, precondition
+from runbook.errors import RunbookError
+from runbook.inventory.cluster import Cluster
+
+from ..postgres.common import PSQL, binaries
+from ..shared.versions import Versions
+from .common import SCHEMA, SCRIPTS
+from .database import PRESENT
+from .state import State, present
+
+BETWEEN = (
+    *("375a816bbbf4", "f7bf2a57d0a6", "bd5dfbe21f88", "10b52ebd31f7", "88344c1d9134"),
+    *("1fd565369930", "d75389605139", "ab34f260b71c", "8e1c784a4fc7", "b4078ac230a1"),
+    "ee1467d4aa35",
+)
+"""Schemas on the way from 2.7.3 to 2.9.0: each is committed, and a migration may stop there."""
+
+DUMPS = "/var/lib/pgsql/airflow-dumps"
+
+
+def known(facts: Facts) -> State:
+    """What the database says; RunbookError if it is nothing, or nothing that is known here."""
+    state = present(facts)
+    if not state:
+        raise RunbookError(
+            "The database has no leader, or no schema of Airflow yet: fab postgres.check says "
+            "more, and fab airflow.database makes the schema."
+        )
+    if state.schema not in (*SCHEMA.values(), *BETWEEN):
+        raise RunbookError(
+            f"The database has the schema {state.schema}, which is none of Airflow "
+            f"{' or '.join(SCHEMA)}. Nothing was changed."
+        )
+    return state
+
+
+def other_version(cluster: Cluster) -> str:
+    """Where it comes from, and could go back to."""
+    return next(version for version in SCHEMA if version != cluster[Versions].airflow)
+
+
+def newer(cluster: Cluster) -> str:
+    """The newer one of both: its binaries know both schemas."""
+    versions = (cluster[Versions].airflow, other_version(cluster))
+    return max(versions, key=lambda version: [int(part) for part in version.split(".")])
+
+
+def room() -> Step:
+    """The dump fits; it is compressed, and so smaller than the database."""
+    size = f"need=$({PSQL} -d airflow -c \"select pg_database_size('airflow') / 1048576 + 100\")"
+    free = f"have=$(df --output=avail -m {DUMPS.rpartition('/')[0]} | tail -1)"
+    return precondition(
+        f"room for the dump below {DUMPS.rpartition('/')[0]}",
+        f"{size} && {free} && ((have >= need))",
+        f"""{size}
+{free}
+echo "The dump may take $need MB there, and $have are free. Make room, or remove older dumps:"
+ls -l {DUMPS} 2>/dev/null || :""",
+    )
+
+
+def dumped(cluster: Cluster) -> Step:
+    """The database as it was, for the postgres user alone; complete, or not there at all."""
+    programs = binaries(cluster)
+    name = f"{DUMPS}/before-{cluster[Versions].airflow}-$(date +%Y%m%d-%H%M%S).dump"
+    return action(
+        f"the database is in {DUMPS}",
+        f"""(set -euo pipefail
+umask 077
+install -d -m 0700 -o postgres -g postgres {DUMPS}
+file={name}
+trap 'rm -f "$file.part"' EXIT
+runuser -u postgres -- {programs}/pg_dump -Fc -d airflow -f "$file.part"
+runuser -u postgres -- {programs}/pg_restore --list "$file.part" >/dev/null
+sync "$file.part"
+mv "$file.part" "$file"
+ls -l "$file")""",
+        timeout=6 * 3600,
+    ).with_output()
+
+
+def changed(cluster: Cluster) -> Step:
+    """The newer version's binaries take the schema further, or back."""
+    wanted = cluster[Versions].airflow
+    airflow = f"{SCRIPTS}/as-airflow /opt/airflow/{newer(cluster)}/bin/airflow db"
+    forwards = f"{airflow} migrate\n{airflow} check-migrations -t 60"
+    back = f"{airflow} downgrade --to-version {wanted} --yes"
+    return command(
+        f"the schema of Airflow {wanted}",
+        forwards if wanted == newer(cluster) else back,
+        unless=f"[[ {PRESENT} == {SCHEMA[wanted]} ]]",
+        timeout=6 * 3600,
+    )
