@@ -14,6 +14,7 @@ from runbook.declare.operations import Part
 from runbook.declare.probes import ERROR, OK, Answer, Probes, Verdict, probe
 from runbook.declare.section import Section
 from runbook.declare.step import Step, Steps
+from runbook.declare.templates import script
 from runbook.inventory.cluster import Cluster, Host
 from runbook.inventory.entry import AbsolutePath
 from runbook.inventory.schema import Objection, Settings, Understood
@@ -177,19 +178,7 @@ def fetch(host: Host, cluster: Cluster) -> Steps:
     yield steps.directory(WORK)
     yield steps.command(
         f"{file} with sha256 {sha256(cluster)[:12]}…",
-        f"""curl -fsSL --netrc-optional --retry 3 --connect-timeout 10 \\
-  -o {file}.part {url(cluster)} || {{
-  echo '{url(cluster)} cannot be downloaded; name a mirror in sources.python.url of hosts.yaml.'
-  exit 1
-}}
-found=$(sha256sum <{file}.part)
-if [[ ${{found%% *}} != {sha256(cluster)} ]]; then
-  rm {file}.part
-  echo '{url(cluster)} is not what hosts.yaml expects (sources.python.sha256).'
-  echo "It hashes to ${{found%% *}}. Nothing was kept."
-  exit 1
-fi
-mv {file}.part {file}""",
+        script("python-build/fetch.sh", url=url(cluster), sha256=sha256(cluster), file=file),
         unless=f"{installed(cluster)} || "
         f"sha256sum --status -c <<<'{sha256(cluster)}  {file}' 2>/dev/null",
         timeout=1800,

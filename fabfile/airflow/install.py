@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from runbook.declare import steps
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.step import Steps
-from runbook.declare.templates import render
+from runbook.declare.templates import render, script
 from runbook.execute.trees import push
 from runbook.inventory.cluster import Cluster, Host
 
@@ -97,7 +97,6 @@ def install(host: Host, cluster: Cluster) -> Steps:
     What breaks off leaves the former installation as it was.
     """
     target = venv(cluster)
-    interpreter = python_build.python(cluster)
     yield steps.directory(OPT)
     yield steps.precondition(
         f"room for Airflow in {OPT}",
@@ -109,38 +108,22 @@ def install(host: Host, cluster: Cluster) -> Steps:
         yield steps.template(f"{OPT}/{name}.lock", file, {})
     yield steps.command(
         f"Airflow {cluster[Versions].airflow} in {target}, from its lock",
-        f"""(set -euo pipefail
-umask 022
-{python_build.installed(cluster)} || {{
-  echo 'Python {cluster[Versions].python} is not there: fab python-build'
-  exit 1
-}}
-before={OPT}/.before-{cluster[Versions].airflow}
-if [[ -e $before ]]; then rm -rf {target} # an earlier run was cut off
-elif [[ -e {target} ]]; then mv {target} "$before"; fi
-undo() {{
-  (($1 == 0)) || {{
-    rm -rf {target}
-    [[ ! -e $before ]] || mv "$before" {target}
-    echo 'The packages could not be installed; what was there before is as it was.'
-    echo 'Sources are sources.pypi in hosts.yaml: an index, or a wheelhouse.'
-  }}
-  rm -rf {TOOLS} {CACHE} "$before"
-}}
-trap 'undo $?' EXIT
-rm -rf {TOOLS}
-{interpreter} -m venv {TOOLS}
-{TOOLS}/bin/pip install -q --disable-pip-version-check --no-deps --require-hashes \\
-  {source(cluster)} {trusted(cluster)} -r {OPT}/build-tools.lock
-export UV_CACHE_DIR={CACHE} UV_LINK_MODE=copy UV_NO_PROGRESS=1 VIRTUAL_ENV={target}
-uv={TOOLS}/bin/uv
-"$uv" venv -q --python {interpreter} {target}
-"$uv" pip install -q --no-deps --require-hashes {source(cluster)} -r {OPT}/build-tools.lock
-"$uv" pip install -q --no-deps --require-hashes --no-build-isolation --compile-bytecode \\
-  {source(cluster)} -r {OPT}/{cluster[Versions].airflow}.lock
-"$uv" pip uninstall -q uv wheel poetry-core
-"$uv" pip check
-echo '{made_from(cluster)}' >{mark(cluster)})""",
+        script(
+            "airflow/install.sh",
+            version=cluster[Versions].airflow,
+            target=target,
+            mark=mark(cluster),
+            made_from=made_from(cluster),
+            index=source(cluster),
+            trusted=trusted(cluster),
+            python=python_build.python(cluster),
+            python_version=cluster[Versions].python,
+            python_mark=python_build.mark(cluster),
+            python_made_from=python_build.made_from(cluster),
+            opt=OPT,
+            tools=TOOLS,
+            cache=CACHE,
+        ),
         unless=f"[[ $(cat {mark(cluster)} 2>/dev/null) == '{made_from(cluster)}' ]]",
         timeout=3600,
     )

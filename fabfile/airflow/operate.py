@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from runbook.declare.facts import Facts
-from runbook.declare.step import quote
 from runbook.declare.steps import action, wait_for
+from runbook.declare.templates import script
 from runbook.declare.work import Procedure, stage
 from runbook.inventory.cluster import Cluster, Host
 
@@ -19,9 +19,8 @@ from .settings import Airflow
 def smoke(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
     """Run the DAG `smoke`: queue, worker, SSH to a target, its log by the web UI."""
     [first] = first_scheduler(cluster)
-    login = quote(f'user = "{cluster[Airflow].admin}:{cluster.secret(ADMIN)}"')
+    login = f'user = "{cluster[Airflow].admin}:{cluster.secret(ADMIN)}"'
     logs = f"http://{main_vip(cluster)}:{WEB}/api/v1/dags/smoke/dagRuns"
-    state = f"{SQL} \"select state from dag_run where run_id = '$run'\""
     yield stage(
         "the DAG smoke runs",
         first,
@@ -32,19 +31,7 @@ def smoke(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
         ),
         action(
             "the DAG smoke succeeds, and its log can be read on the VIP",
-            f"""run=smoke-$(date +%s)
-told=$({CLI} dags trigger smoke --run-id "$run" 2>&1) || {{ tail -n 1 <<<"$told"; exit 1; }}
-for _ in {{1..180}}; do
-  state=$({state})
-  [[ $state != success && $state != failed ]] || break
-  sleep 1
-done
-{SQL} "select task_id, state, hostname, round(extract(epoch from end_date - start_date)::numeric, 1)
-       from task_instance where run_id = '$run' order by start_date"
-log=$(curl -sS -m 20 -K <(printf '%s\\n' {login}) \\
-  "{logs}/$run/taskInstances/target/logs/1?full_content=true")
-grep -o 'REACHED [a-z0-9-]*' <<<"$log" | tail -1
-[[ $state == success && $log == *REACHED* ]]""",
+            script("airflow/smoke.sh", cli=CLI, sql=SQL, logs=logs, login=login),
             timeout=300,
         ).with_output(),
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from runbook.declare.facts import Facts
 from runbook.declare.step import Step
 from runbook.declare.steps import action, command
+from runbook.declare.templates import script
 from runbook.declare.work import Procedure, Question, stage
 from runbook.errors import RunbookError, UsageError
 from runbook.inventory.cluster import Cluster, Host, host_named
@@ -15,9 +16,9 @@ from .common import (
     AS_USER,
     NETWORK,
     NUMBERS,
-    PEER,
     RUN,
     SCRIPTS,
+    SETTINGS,
     SYNC,
     USER,
     peer,
@@ -57,22 +58,14 @@ def handover(first: Host, other: Host) -> Step:
     """
     return action(
         f"{other.name} is active instead of {first.name}",
-        f"""(serve_again() {{
-  systemctl start nfs-server.service
-  rm -f {RUN}/handing-over
-  systemctl start keepalived.service
-}}
-trap serve_again EXIT
-touch {RUN}/handing-over
-systemctl stop {SYNC} nfs-server.service
-runuser -u {USER} -- {SCRIPTS}/push || {{ systemctl start --no-block {SYNC}; exit 1; }}
-rm -f {RUN}/fit
-systemctl stop keepalived.service
-for _ in {{1..60}}; do
-  if [[ $({PEER} state) == *' yes' ]]; then exit; fi
-  sleep 0.5
-done
-exit 1)""",
+        script(
+            "nfs/handover.sh",
+            user=USER,
+            scripts=SCRIPTS,
+            run=RUN,
+            sync=SYNC,
+            ssh_config=f"{SETTINGS}/ssh_config",
+        ),
     )
 
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Optional
 
 from runbook.declare.facts import Fact, Facts
+from runbook.declare.templates import script
 from runbook.errors import MissingFact
 from runbook.inventory.cluster import Cluster, Host
 
 from ..shared.keepalived import holders
 from ..shared.roles import NFS
-from .common import NUMBERS, RESCUED, RUN, SCRIPTS, STATE, SYNC, USER, trees, vip
+from .common import RESCUED, RUN, SCRIPTS, STATE, SYNC, USER, trees, vip
 
 
 @dataclass(frozen=True)
@@ -35,31 +36,17 @@ class Server:
 
 
 def _questions(cluster: Cluster, host: Host) -> str:
-    shared = " ".join(tree.path for tree in trees(cluster))
-    address = vip(cluster).address
-    return f"""[[ -e {STATE}/generation ]] || exit
-echo "generation $({NUMBERS} get generation)"
-echo "led $({NUMBERS} get active)"
-[[ ! -e {RUN}/fit ]] || echo "fit yes"
-echo "copying $(systemctl is-active {SYNC})"
-exportfs -s | sed 's/^/export /'
-if [[ $(ip -o -4 addr show to {address}) ]] &&
-  lacks=$(timeout 60 runuser -u {USER} -- {SCRIPTS}/push --show 2>/dev/null); then
-  echo "compared $(date +%s)"
-  [[ ! $lacks ]] || while read -r kind path; do
-    echo "lacks $(stat -c %Z "$path" 2>/dev/null || date +%s) $path"
-  done <<<"$lacks"
-fi
-cd {RESCUED}
-find . -type f -printf '%P\\n' | while IFS= read -r path; do
-  place=${{path#*/}}
-  for tree in {shared}; do
-    current=$tree/${{place#*/}}
-    if [[ ${{tree##*/}} == "${{place%%/*}}" && ( ! -e $current || $path -nt $current ) ]]; then
-      echo "rescued $path"
-    fi
-  done
-done"""
+    return script(
+        "nfs/server-state.sh",
+        user=USER,
+        scripts=SCRIPTS,
+        state=STATE,
+        run=RUN,
+        sync=SYNC,
+        address=vip(cluster).address,
+        trees=" ".join(tree.path for tree in trees(cluster)),
+        rescued=RESCUED,
+    )
 
 
 def parse(text: str) -> Server:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from runbook.declare import steps
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.step import Steps
+from runbook.declare.templates import script
 from runbook.inventory.cluster import Cluster, Host
 
 from .common import MAJOR, data, members, refuse_another_major, section
@@ -50,20 +51,7 @@ def backup_keys(host: Host, cluster: Cluster) -> Steps:
     yield steps.directory(TLS, "0700", "postgres", "postgres")
     yield steps.command(
         f"{host.name} has a key and a certificate for backups",
-        f"""(umask 077
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 7300 \\
-  -keyout {TLS}/host.key -out {TLS}/host.crt -config /dev/stdin <<'EOF'
-[req]
-distinguished_name = name
-x509_extensions = extensions
-prompt = no
-[name]
-CN = {host.name}
-[extensions]
-basicConstraints = critical, CA:false
-subjectAltName = DNS:{host.name}
-EOF
-chown postgres:postgres {TLS}/host.key {TLS}/host.crt)""",
+        script("postgres/backup-key.sh", folder=TLS, name=host.name),
         unless=f"openssl x509 -in {TLS}/host.crt -noout -checkend 2592000 "
         f"&& [[ -s {TLS}/host.key ]]",
     )

@@ -9,6 +9,7 @@ from time import strftime
 from runbook.declare.facts import Facts
 from runbook.declare.step import Step, quote
 from runbook.declare.steps import action, command
+from runbook.declare.templates import script
 from runbook.declare.work import Procedure, Question, stage
 from runbook.errors import MissingFact, RunbookError, UsageError
 from runbook.inventory.cluster import Cluster, Host
@@ -143,19 +144,12 @@ def recovered(cluster: Cluster) -> Step:
     """
     return action(
         "WAL is replayed",
-        f"""systemd-run --quiet --collect --unit={ALONE} --property=User=postgres \\
-  --property=KillSignal=SIGINT --property=KillMode=mixed --property=TimeoutStopSec=600 \\
-  {binaries(cluster)}/postgres -D {data(cluster)} -c listen_addresses= \\
-  -c synchronous_standby_names= -c hot_standby=off
-until [[ $({PSQL} -c 'select pg_is_in_recovery()' 2>/dev/null) == f ]]
-do
-  if ! systemctl is-active -q {ALONE}; then
-    cat {data(cluster)}/log/*.log | tail -n 8
-    echo 'It stopped; the lines above say why. If no row is newer than that moment: latest'
-    exit 1
-  fi
-  sleep 1
-done""",
+        script(
+            "postgres/replay.sh",
+            unit=ALONE,
+            programs=binaries(cluster),
+            data=data(cluster),
+        ),
         timeout=6 * 3600,
     )
 

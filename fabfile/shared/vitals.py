@@ -10,6 +10,7 @@ from typing import Callable, Optional
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.probes import ERROR, OK, WARN, Cause, Finding, Findings, Verdict
 from runbook.declare.step import RUNTIME
+from runbook.declare.templates import script
 from runbook.inventory.cluster import Cluster
 
 DISK = Cause("HOST_DISK_FULL", "services stop or fail to start when they cannot write")
@@ -103,28 +104,7 @@ elif [[ -d /lib/modules ]]; then
 fi"""
 """Prints why the server has to reboot, if it has."""
 
-# With as few processes as can be: it is asked of every server at each look.
-QUESTIONS = f"""local=' ext2 ext3 ext4 xfs btrfs overlay tmpfs vfat '
-read -r load </proc/loadavg && echo "load $load"
-echo "cpus $(nproc)"
-while read -r key value _; do
-  case $key in MemTotal:) total=$value ;; MemAvailable:) echo "memory $total $value" ;; esac
-done </proc/meminfo
-read -r uptime </proc/uptime && echo "uptime $uptime"
-declare -A paths=()
-while read -r _ path kind _; do
-  [[ ! $path/ =~ ^/(proc|sys|dev|run/host|run/user|run/credentials)/ ]] || continue
-  [[ $local != *" $kind "* ]] || paths[$path]=yes
-done </proc/self/mounts
-while read -r space inodes path; do
-  [[ $space == Use* ]] || echo "disk $space $inodes $path"
-done < <(timeout 5 df --output=pcent,ipcent,target "${{!paths[@]}}")
-while IFS=: read -r key value; do
-  [[ $key != 'Leap status'* ]] || echo "clock $value"
-done < <(chronyc -n tracking 2>/dev/null)
-while read -r unit _; do
-  echo "failed $unit"
-done < <(systemctl --failed --no-legend --plain --no-pager)
+QUESTIONS = f"""{script("shared/vitals.sh")}
 while read -r why; do echo "reboot $why"; done < <({WHY_REBOOT})
 exit 0"""
 

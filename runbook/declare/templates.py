@@ -1,11 +1,14 @@
-"""Files of `files/`, rendered with Jinja2; a name that is not there is an error, not a gap."""
+"""Files of `files/`: templates, where a name without a value is an error, and bash for steps."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .step import quote
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -44,3 +47,22 @@ def _yaml(value: Any) -> str:
     import json
 
     return json.dumps(value, ensure_ascii=False)
+
+
+_PARAMETERS = re.compile(r'(^: ("\$\{\w+:\?\}" ?)+\n)+', re.M)
+
+
+def script(source: str, **values: object) -> str:
+    """The bash of `files/SOURCE` as one command: a subshell that begins with its values.
+
+    Its first line is for shellcheck. Then it may name parameters, `: "${name:?}" "${other:?}"`:
+    assignments take the place of these lines. ValueError if the values are not those.
+    """
+    text = (FILES / source).read_text(encoding="utf-8").partition("\n")[2]
+    found = _PARAMETERS.match(text)
+    names = re.findall(r"\w+", found.group()) if found else []
+    if sorted(names) != sorted(values):
+        raise ValueError(f"files/{source} takes {names}, not {sorted(values)}")
+    assignments = [f"{name}={quote(str(values[name]))}" for name in names]
+    body = text[found.end() if found else 0 :].strip()
+    return "(" + "\n".join([*assignments, body]) + ")"

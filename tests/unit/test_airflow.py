@@ -107,8 +107,8 @@ def test_there_is_a_lock_with_hashes_for_each_pair(version, python):
 def test_what_breaks_off_brings_the_former_installation_back(cluster):
     text = of(cluster, "airflow", install.install)
     assert "--require-hashes" in text
-    assert text.index('mv /opt/airflow/2.9.0 "$before"') < text.index("--require-hashes")
-    assert "what was there before is as it was" in text
+    assert text.index('mv "$target" "$before"') < text.index("--require-hashes")
+    assert "The former installation was restored." in text
 
 
 def parsed(text: str) -> configparser.ConfigParser:
