@@ -3,46 +3,46 @@
 from __future__ import annotations
 
 FAILED = 1
-"""Something failed, was refused, or is not as it should be."""
+"""Something failed or was refused, or a check found a problem."""
 
 USAGE = 2
-"""The command, the inventory, or a file of this machine is wrong; no host was touched by it."""
+"""The command, the inventory, or a file on the controller is wrong; no host was changed."""
 
 UNREACHABLE = 3
 """Nothing failed, but a host could not be reached."""
 
 INTERRUPTED = 130
-"""Ctrl-C: each host finishes the step that it is at; rerunning is safe."""
+"""Ctrl-C: each host finished its current step; rerunning is safe."""
 
 
 class RunbookError(Exception):
-    """Something the user can act on; `str()` of it names the thing and the way out."""
+    """Something the user can fix; `str()` of it says what failed and what to do."""
 
     exit_code = FAILED
 
 
 class UsageError(RunbookError):
-    """The command line asks for something that does not exist or does not fit.
+    """The command line is wrong, or names something that does not exist.
 
-    Type it as the sentence says; `fab --list` and `fab --help TASK` show what there is.
+    Correct the command as the message says; see `fab --list` and `fab --help TASK`.
     """
 
     exit_code = USAGE
 
 
 class InventoryError(RunbookError):
-    """hosts.yaml is absent, cannot be read, or says something that cannot be.
+    """hosts.yaml is missing, cannot be read, or is invalid.
 
-    Change the line that is named; `inv inventory.check` judges it again, without a connection.
+    Correct the line in the message; check the file with `inv inventory.check`.
     """
 
     exit_code = USAGE
 
 
 class SettingsError(RunbookError):
-    """A file or variable that the run needs on the controller is missing or unsafe.
+    """A file or variable on the controller is missing, wrong or unsafe.
 
-    Do what the sentence says on this machine: nothing is wrong with the servers.
+    Do what the message says on the controller; the servers are not affected.
     """
 
     exit_code = USAGE
@@ -51,23 +51,23 @@ class SettingsError(RunbookError):
 class UnreachableError(RunbookError):
     """No usable connection to a host: refused, timed out, cut or not trusted.
 
-    Look at the host, its network, its firewall, its host key; then the same command again.
+    Check the host, its network, firewall and host key, then rerun.
     """
 
     exit_code = UNREACHABLE
 
 
 class AccessError(RunbookError):
-    """The host answers, but does not let the user in, or not through sudo.
+    """The host answers, but refuses the login or sudo.
 
-    Look at the account and its key: `fab -H HOST ssh.bootstrap` makes both.
+    Check the account and its key; `fab -H HOST ssh.bootstrap` sets up both.
     """
 
     exit_code = FAILED
 
 
 class MissingFact(RunbookError):
-    """A task needs something from another host that is not there.
+    """A task needs information from another host that is not available.
 
-    Bring that host up, or run the task that makes the thing; the sentence names both.
+    Bring that host up, or run the task that the message names.
     """

@@ -44,8 +44,8 @@ class Source:
             text = content.decode("utf-8")
         except FileNotFoundError:
             raise InventoryError(
-                f"{self.file} does not exist; run in the project's folder, "
-                "or name the file in RUNBOOK_INVENTORY."
+                f"{self.file} does not exist; run this in the project's folder, "
+                "or set RUNBOOK_INVENTORY to the file."
             ) from None
         except (OSError, UnicodeDecodeError) as error:
             raise InventoryError(f"{self.file} cannot be read: {error}.") from None
@@ -79,7 +79,7 @@ class Source:
             line = key_node.start_mark.line + 1
             if key in data:
                 raise InventoryError(
-                    f"{self.file.name}:{line}: {'.'.join(here)} is there twice "
+                    f"{self.file.name}:{line}: {'.'.join(here)} is defined twice "
                     f"(first in line {self._lines[here]}); keep one."
                 )
             self._lines[here] = line

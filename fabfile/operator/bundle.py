@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Callable
 
 from runbook.declare.contents import Contents
 from runbook.declare.facts import Fact, hosts_on
@@ -43,47 +44,51 @@ def collected(contents: Contents, host: Host, cluster: Cluster) -> Evidence:
 def files(contents: Contents, hours: int) -> list[Fact[str]]:
     """A fact for each file that the bundle gets from each server."""
 
-    def of(cluster: Cluster, host: Host) -> Evidence:
-        return collected(contents, host, cluster)
+    def fact(name: str, commands: Callable[[Evidence], str], size: int) -> Fact[str]:
+        def command(cluster: Cluster, host: Host) -> str:
+            return limited(commands(collected(contents, host, cluster)), size)
 
-    def journal(cluster: Cluster, host: Host) -> str:
-        units = " ".join(f"-u {quote(unit)}" for unit in of(cluster, host).units)
-        when = f"journalctl --no-pager -o short-iso --since '-{hours} hours'"
-        return limited(f"{when} {units}; echo; {when} -k -p warning", LONG)
+        return Fact(name, on="all", command=command, parse=str, absent="it does not answer")
 
-    def logs(cluster: Cluster, host: Host) -> str:
-        names = " ".join(of(cluster, host).logs)
-        found = f"find {names or '/nonexistent'} -type f -mmin -{hours * 60} 2>/dev/null"
-        return limited(f'{found} | while read -r log; do echo "== $log"; cat "$log"; done', LONG)
-
-    def configuration(cluster: Cluster, host: Host) -> str:
-        names = " ".join(of(cluster, host).files)
-        return limited(f'for file in {names}; do echo "== $file"; cat "$file"; echo; done', SHORT)
-
-    def state(cluster: Cluster, host: Host) -> str:
-        commands = of(cluster, host).commands
-        asked = [f"echo {quote(f'== {command}')}\n{command}\necho" for command in commands]
-        return limited("\n".join(asked), SHORT)
-
-    def services(cluster: Cluster, host: Host) -> str:
-        names = " ".join(quote(unit) for unit in of(cluster, host).units)
-        return limited(f"systemctl status --no-pager -n 0 {names}", SHORT)
-
-    def packages(cluster: Cluster, host: Host) -> str:
-        return limited("rpm -qa | sort", SHORT)
-
-    asked = {
-        "state.txt": state,
-        "services.txt": services,
-        "configuration.txt": configuration,
-        "packages.txt": packages,
-        "journal.txt": journal,
-        "logs.txt": logs,
-    }
     return [
-        Fact(name, on="all", command=command, parse=str, absent="it does not answer")
-        for name, command in asked.items()
+        fact("state.txt", state, SHORT),
+        fact("services.txt", services, SHORT),
+        fact("configuration.txt", configuration, SHORT),
+        fact("packages.txt", lambda evidence: "rpm -qa | sort", SHORT),
+        fact("journal.txt", lambda evidence: journal(evidence, hours), LONG),
+        fact("logs.txt", lambda evidence: logs(evidence, hours), LONG),
     ]
+
+
+def state(evidence: Evidence) -> str:
+    """What the sections' commands say."""
+    return "\n".join(f"echo {quote(f'== {one}')}\n{one}\necho" for one in evidence.commands)
+
+
+def services(evidence: Evidence) -> str:
+    """The state of the sections' units."""
+    names = " ".join(quote(unit) for unit in evidence.units)
+    return f"systemctl status --no-pager -n 0 {names}"
+
+
+def configuration(evidence: Evidence) -> str:
+    """The sections' configuration files."""
+    names = " ".join(evidence.files)
+    return f'for file in {names}; do echo "== $file"; cat "$file"; echo; done'
+
+
+def journal(evidence: Evidence, hours: int) -> str:
+    """The units' journal, and the kernel's warnings."""
+    units = " ".join(f"-u {quote(unit)}" for unit in evidence.units)
+    when = f"journalctl --no-pager -o short-iso --since '-{hours} hours'"
+    return f"{when} {units}; echo; {when} -k -p warning"
+
+
+def logs(evidence: Evidence, hours: int) -> str:
+    """Log files that were written to lately."""
+    names = " ".join(evidence.logs) or "/nonexistent"
+    found = f"find {names} -type f -mmin -{hours * 60} 2>/dev/null"
+    return f'{found} | while read -r log; do echo "== $log"; cat "$log"; done'
 
 
 def limited(commands: str, size: int) -> str:

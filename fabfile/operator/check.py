@@ -65,7 +65,7 @@ def overall(results: Sequence[HostResult]) -> str:
     if bad:
         return f"ERROR: {', '.join(f'{number} {level}' for level, number in bad.items())}"
     if counted.get("warn"):
-        return f"WARN: nothing is wrong, {counted['warn']} to know about"
+        return f"WARN: {counted['warn']} warning{'' if counted['warn'] == 1 else 's'}"
     return "OK"
 
 

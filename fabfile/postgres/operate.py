@@ -171,16 +171,7 @@ def remove(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str) 
         member for member in members(cluster) if member != gone and member.name in facts.known(ETCD)
     )
     for one in own:
-        yield stage(
-            f"take {host} out of etcd",
-            helper,
-            command(
-                f"etcd has no member {host}",
-                f"until etcdctl member remove {one.id}; do sleep 1; done",
-                unless=f"! etcdctl member list | grep -q '^{one.id},'",
-                timeout=60,
-            ),
-        )
+        yield stage(f"take {host} out of etcd", helper, not_in_etcd(host, one))
     if gone and gone.name in facts.known(ETCD):
         yield stage(
             f"stop etcd on {host}",
@@ -188,6 +179,16 @@ def remove(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str) 
             service_off("etcd.service"),
             aside(cluster),
         )
+
+
+def not_in_etcd(name: str, member: EtcdMember) -> Step:
+    """etcd no longer counts this member."""
+    return command(
+        f"etcd has no member {name}",
+        f"until etcdctl member remove {member.id}; do sleep 1; done",
+        unless=f"! etcdctl member list | grep -q '^{member.id},'",
+        timeout=60,
+    )
 
 
 def refuse_loss_of_quorum(

@@ -42,21 +42,7 @@ def restore(
     Everything written after that moment leaves the database, so it takes --i-know. Stop what
     writes (Airflow) before. The present data directories stay on the servers, under another name.
     """
-    refuse_another_major(cluster, facts)
-    if to != "latest" and not MOMENT.fullmatch(to):
-        raise UsageError(f"{to!r} is no moment; write 'YYYY-MM-DD HH:MM:SS+00', with the zone.")
-    if facts.of(BACKUPS, the_repository(cluster)).age is None:
-        raise RunbookError("There is no backup to restore from.")
-    away = [host.name for host in members(cluster) if host.name not in facts.known(ETCD)]
-    if away:
-        raise RunbookError(
-            f"{', '.join(away)} cannot be reached; it could come back with the old data. "
-            "Bring it back first, or take it out: fab postgres.remove"
-        )
-    if not i_know:
-        raise UsageError(
-            f"What was written after {to} leaves the database. If that is meant, add --i-know."
-        )
+    refuse_restore(cluster, facts, to, i_know)
     first = restored_on(cluster, facts)
     others = [host for host in members(cluster) if host != first]
     yield Question(
@@ -82,6 +68,25 @@ def restore(
     yield stage(
         "a new full backup", the_repository(cluster), wal_arrives(cluster), take(cluster, "full")
     )
+
+
+def refuse_restore(cluster: Cluster, facts: Facts, to: str, i_know: bool) -> None:
+    """A moment, a backup, every member within reach, and consent to lose what came after."""
+    refuse_another_major(cluster, facts)
+    if to != "latest" and not MOMENT.fullmatch(to):
+        raise UsageError(f"{to!r} is no moment; write 'YYYY-MM-DD HH:MM:SS+00', with the zone.")
+    if facts.of(BACKUPS, the_repository(cluster)).age is None:
+        raise RunbookError("There is no backup to restore from.")
+    away = [host.name for host in members(cluster) if host.name not in facts.known(ETCD)]
+    if away:
+        raise RunbookError(
+            f"{', '.join(away)} cannot be reached; it could come back with the old data. "
+            "Bring it back first, or take it out: fab postgres.remove"
+        )
+    if not i_know:
+        raise UsageError(
+            f"What was written after {to} leaves the database. If that is meant, add --i-know."
+        )
 
 
 def restored_on(cluster: Cluster, facts: Facts) -> Host:

@@ -40,9 +40,14 @@ def restart(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
         )
 
 
+def running_nodes(facts: Facts) -> set[str]:
+    """Names of the servers whose node runs."""
+    return {name for name, known in facts.known(NODE).items() if known.running}
+
+
 def refuse_without(nodes: Sequence[Host], facts: Facts, why: str) -> None:
     """All these nodes have to run."""
-    running = {name for name, known in facts.known(NODE).items() if known.running}
+    running = running_nodes(facts)
     away = [host.name for host in nodes if host.name not in running]
     if away:
         raise RunbookError(f"{', '.join(away)} does not run; {why}. First: fab rabbitmq.cluster")
@@ -60,47 +65,47 @@ def shrink(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str) 
     if name not in ours:
         known = sorted(one.partition("@")[2] for one in ours)
         raise no_such(f"{host} is no node", host, known)
-    staying = [member for member in members(cluster) if member.name != host]
-    known_nodes = facts.known(NODE)
-    up = [one for one in staying if one.name in known_nodes and known_nodes[one.name].running]
-    if len(up) < (len(ours) - 1) // 2 + 1:
-        raise RunbookError(
-            f"Without {host}, {len(up)} of {len(ours) - 1} nodes would run, which is no majority. "
-            "Bring the others back first: fab rabbitmq.cluster"
-        )
+    peer = running_majority(host, len(ours) - 1, cluster, facts)[0]
     gone = cluster.hosts.get(host)
     stays_enabled = "" if gone else " hosts.yaml does not have it: disable its service there."
     yield Question(f"{host} leaves the message queue; its data stay on it, unused.{stays_enabled}")
-    peer = up[0]
-    forget = f"rabbitmqctl -q cluster_status --formatter json | grep -q '\"{name}\"'"
     yield from without_replicas(host, peer, cluster)
     if gone and gone.name in facts.known(NODE):
-        yield stage(
-            f"stop RabbitMQ on {host}",
-            gone,
-            service_off(SERVICE),
-            aside(),
-        )
+        yield stage(f"stop RabbitMQ on {host}", gone, service_off(SERVICE), aside())
     elif not gone:
-        yield stage(
-            f"stop RabbitMQ on {host}",
-            peer,
-            command(
-                f"{name} does not run",
-                f"rabbitmqctl -n {name} stop\nwhile rabbitmqctl -n {name} ping; do sleep 1; done",
-                unless=f"! rabbitmqctl -n {name} ping",
-                timeout=120,
-            ),
+        yield stage(f"stop RabbitMQ on {host}", peer, stopped_from_afar(name))
+    yield stage(f"forget {host}", peer, forgotten(name, host))
+
+
+def running_majority(host: str, left: int, cluster: Cluster, facts: Facts) -> list[Host]:
+    """The nodes that run, of those that are left without a host; RunbookError if too few do."""
+    running = running_nodes(facts)
+    up = [one for one in members(cluster) if one.name in running - {host}]
+    if len(up) < left // 2 + 1:
+        raise RunbookError(
+            f"Without {host}, {len(up)} of {left} nodes would run, which is no majority. "
+            "Bring the others back first: fab rabbitmq.cluster"
         )
-    yield stage(
-        f"forget {host}",
-        peer,
-        command(
-            f"the cluster has no node {host}",
-            f"until rabbitmqctl forget_cluster_node {name}; do sleep 2; done",
-            unless=f"! {forget}",
-            timeout=60,
-        ),
+    return up
+
+
+def stopped_from_afar(name: str) -> Step:
+    """A node that hosts.yaml does not have is stopped through its cluster."""
+    return command(
+        f"{name} does not run",
+        f"rabbitmqctl -n {name} stop\nwhile rabbitmqctl -n {name} ping; do sleep 1; done",
+        unless=f"! rabbitmqctl -n {name} ping",
+        timeout=120,
+    )
+
+
+def forgotten(name: str, host: str) -> Step:
+    """The cluster no longer counts this node."""
+    return command(
+        f"the cluster has no node {host}",
+        f"until rabbitmqctl forget_cluster_node {name}; do sleep 2; done",
+        unless=f"! rabbitmqctl -q cluster_status --formatter json | grep -q '\"{name}\"'",
+        timeout=60,
     )
 
 

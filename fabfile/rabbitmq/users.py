@@ -32,21 +32,7 @@ def users(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         "rabbitmqctl set_user_tags admin administrator",
         unless=f"{api(cluster, 'users/admin')} | grep -q administrator",
     )
-    kind = "quorum" if cluster[Versions].quorum_queues else "classic"
-    too_old = (
-        "RabbitMQ before 3.11.14 cannot change that of a vhost that exists. To do without its "
-        f"queues: rabbitmqctl delete_vhost {VHOST}"
-    )
-    yield steps.command(
-        f"vhost {VHOST} with {kind} queues by default",
-        f"""if rabbitmqctl -q list_vhosts | grep -x {VHOST} >/dev/null
-then
-  rabbitmqctl update_vhost_metadata {VHOST} --default-queue-type {kind} ||
-    {{ echo '{too_old}'; exit 1; }}
-else rabbitmqctl add_vhost {VHOST} --default-queue-type {kind}
-fi""",
-        unless=f'{api(cluster, f"vhosts/{VHOST}")} | grep -q \'"default_queue_type":"{kind}"\'',
-    )
+    yield vhost(cluster)
     yield account("airflow", AIRFLOW, cluster)
     for name in ("airflow", "admin"):
         yield steps.command(
@@ -59,6 +45,25 @@ fi""",
         "there is no user guest",
         "rabbitmqctl delete_user guest",
         unless=f"! {api(cluster, 'users/guest')}",
+    )
+
+
+def vhost(cluster: Cluster) -> Step:
+    """Airflow's vhost, whose queues are of the type that this Airflow can use."""
+    kind = "quorum" if cluster[Versions].quorum_queues else "classic"
+    too_old = (
+        "RabbitMQ before 3.11.14 cannot change that of a vhost that exists. To do without its "
+        f"queues: rabbitmqctl delete_vhost {VHOST}"
+    )
+    return steps.command(
+        f"vhost {VHOST} with {kind} queues by default",
+        f"""if rabbitmqctl -q list_vhosts | grep -x {VHOST} >/dev/null
+then
+  rabbitmqctl update_vhost_metadata {VHOST} --default-queue-type {kind} ||
+    {{ echo '{too_old}'; exit 1; }}
+else rabbitmqctl add_vhost {VHOST} --default-queue-type {kind}
+fi""",
+        unless=f'{api(cluster, f"vhosts/{VHOST}")} | grep -q \'"default_queue_type":"{kind}"\'',
     )
 
 

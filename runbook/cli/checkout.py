@@ -24,10 +24,10 @@ class OwnLoader(FilesystemLoader):
         """Where the tasks are."""
         program, here = Path(sys.argv[0]).name, _checkout(Path(self.start))
         if not here:
-            raise UsageError(f"{program} works in a checkout only, and its own is {PROJECT}.")
+            raise UsageError(f"Run {program} in its checkout: cd {PROJECT}")
         if not here.samefile(PROJECT):
             raise UsageError(
-                f"This {program} belongs to {PROJECT} and would not read the hosts.yaml of {here}. "
+                f"This {program} belongs to {PROJECT} and does not use the hosts.yaml of {here}. "
                 f"In {here}, run: make setup && source .venv/bin/activate"
             )
         own: Optional[ModuleSpec] = FilesystemLoader(str(PROJECT), config=self.config).find(name)

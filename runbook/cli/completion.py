@@ -18,9 +18,7 @@ def script(shell: str, program: str) -> str:
     folder = Path(__file__).parent
     known = {file.suffix[1:]: file for file in sorted(folder.glob("completion.*sh"))}
     if shell not in known:
-        raise UsageError(
-            f"There is no completion for {shell}; there is one for {', '.join(known)}."
-        )
+        raise UsageError(f"There is no completion for {shell}; supported: {', '.join(known)}.")
     return known[shell].read_text(encoding="utf-8").replace("PROGRAM", program)
 
 

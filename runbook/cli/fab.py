@@ -66,7 +66,9 @@ class Executor(FabricExecutor):
             if not perform(run, call.task.work, dict(call.kwargs)):
                 left = [later.called_as for later in calls[number:]]
                 if left:
-                    run.report.say(f"\nnot started: {', '.join(left)} (--keep-going would)")
+                    run.report.say(
+                        f"\nnot started: {', '.join(left)} (use --keep-going to start them anyway)"
+                    )
                 return
         if self.core.remainder:
             from runbook.execute.ad_hoc import ad_hoc

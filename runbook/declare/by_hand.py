@@ -73,7 +73,7 @@ def _step(step: Step) -> Typed:
         step.title,
         _commands(step),
         _when(step),
-        tuple(f"If that changes something: {_due(handler)}." for handler in step.notify),
+        tuple(f"If this changes anything: {_due(handler)}." for handler in step.notify),
         () if step.guard or step.waits else tuple(looks(step.test)),
     )
 
@@ -106,18 +106,18 @@ def _aside(commands: str, options: str, always: bool = False) -> str:
 
 def _when(step: Step) -> str:
     if step.guard:
-        return "Only a test: if this prints something, stop here and do what it says."
+        return "Check only: if this prints anything, stop here and do what it says."
     if step.waits:
         return f"Waits; give up after {step.timeout} seconds."
     if "$runtime/notes/" not in step.test:
         return ""
     due = [handler.title for handler in step.clears] or ["the host has to reboot"]
-    return f"Only if an earlier change asked for it: {', '.join(due)}."
+    return f"Only if an earlier change requires it: {', '.join(due)}."
 
 
 def _handler(handler: Handler, steps: Sequence[Step]) -> Typed:
     because = [step.title for step in steps if handler in step.notify]
-    when = f"Only if this has changed something: {'; '.join(dict.fromkeys(because))}."
+    when = f"Only if one of these steps changed something: {'; '.join(dict.fromkeys(because))}."
     return Typed(handler.title, _aside(handler.apply, "set -euo pipefail\n"), when)
 
 
@@ -148,11 +148,11 @@ def _path(words: list[str]) -> Look:
 
 
 def _content(words: list[str]) -> Look:
-    return Look(f"cat {shlex.quote(words[0])}", "what the commands above put there")
+    return Look(f"cat {shlex.quote(words[0])}", "the content that the commands above wrote")
 
 
 def _packages(words: list[str]) -> Look:
-    return Look(shlex.join(["rpm", "-q", "--whatprovides", *words]), "a package for each name")
+    return Look(shlex.join(["rpm", "-q", "--whatprovides", *words]), "one package for each name")
 
 
 def _unit(words: list[str]) -> Look:

@@ -74,7 +74,7 @@ class Facts:
         try:
             return self.known(fact)[host.name]
         except KeyError:
-            raise MissingFact(f"{fact.name} of {host.name} is not known: {fact.absent}") from None
+            raise MissingFact(f"{fact.name} on {host.name} is unknown: {fact.absent}") from None
 
 
 NOTHING_KNOWN = Facts()

@@ -27,7 +27,7 @@ class SectionTask(invoke.Task):
 def _body(work: Work) -> Callable[..., None]:
     def body(context: Any, **options: Any) -> None:
         raise RunbookError(
-            f"{work.name} runs on hosts; use the fab that make setup puts into .venv/bin."
+            f"{work.name} cannot be run by this program; use .venv/bin/fab, from make setup."
         )
 
     parameters = [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)]

@@ -126,7 +126,7 @@ class Probe:
             return self.judge(answer)
         except (ValueError, IndexError, KeyError):
             said = answer.text.strip()[:120]
-            return Verdict(UNKNOWN, f"not understood: {said or 'no answer'}")
+            return Verdict(UNKNOWN, f"unexpected answer: {said or 'none'}")
 
     def finding(self, answer: Answer, section: str, host: str) -> Finding:
         """What the answer of a host means."""

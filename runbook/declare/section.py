@@ -235,7 +235,7 @@ class Section(Operated):
 
     def check_task(self) -> CheckTask:
         """What `SECTION.check` runs."""
-        doc = f"Say what differs from what `{self.name}` wants, and change nothing."
+        doc = f"Check the section `{self.name}`, and change nothing."
         return CheckTask(
             name=f"{self.name}.check",
             doc=(inspect.getdoc(self.probes) if self.probes else None) or doc,

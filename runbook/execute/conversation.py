@@ -102,8 +102,8 @@ def _ending(run: Run, result: HostResult, host: Host, reader: Reader) -> None:
     elif reader.holder is not None:
         result.status = Status.REFUSED
         result.sentence = (
-            f"{host.name}: another run is at work there, by {reader.holder}; "
-            "wait for it, or end it, then rerun."
+            f"{host.name}: another run is in progress there, by {reader.holder}. "
+            "Wait for it or stop it, then rerun."
         )
     elif not reader.finished and not result.count(Status.REFUSED, *BROKEN):
         result.status = Status.FAILED
@@ -135,12 +135,12 @@ def _await_reboot(run: Run, result: HostResult, host: Host, part: StepResult) ->
             part.status, part.output = Status.CHANGED, []
             result.add(part)
             if "degraded" in answer.text:
-                title = "a unit failed since the reboot: look at systemctl --failed"
+                title = "a unit has failed since the reboot: see systemctl --failed"
                 result.add(StepResult(title, "", Status.WARN))
             return
     part.status = Status.FAILED
     result.add(part)
-    result.sentence = f"{host.name} did not come back within {REBOOT_PATIENCE} s of its reboot."
+    result.sentence = f"{host.name} did not come back within {REBOOT_PATIENCE} s after its reboot."
 
 
 def ask(run: Run, host: Host, commands: Sequence[str]) -> list[Answer]:

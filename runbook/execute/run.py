@@ -103,7 +103,7 @@ class Run:
         if not allowed and within:
             return []
         if not allowed:
-            raise UsageError(f"{work.name} is for no host of {self.cluster.file.name}.")
+            raise UsageError(f"{work.name} applies to no host in {self.cluster.file.name}.")
         if not self.options.hosts:
             return allowed
         chosen = self.cluster.select(self.options.hosts)
@@ -111,8 +111,8 @@ class Run:
         outsiders = [host.name for host in chosen if host.name not in names]
         if outsiders and not within:
             raise UsageError(
-                f"{work.name} is not for {', '.join(outsiders)}; "
-                f"it is for {', '.join(host.name for host in allowed)}."
+                f"{work.name} does not apply to {', '.join(outsiders)}; "
+                f"it applies to {', '.join(host.name for host in allowed)}."
             )
         return [host for host in chosen if host.name in names]
 

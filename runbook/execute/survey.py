@@ -83,7 +83,7 @@ def questions(run: Run, host: Host, asked: Sequence[Probe]) -> list[Answer]:
     script = compile_script([], asked, CHECK, at_once=PATIENCE)
     reader = run.connections.run(host, script, lambda reader: None, prompt=True)
     if not reader.finished:
-        raise UnreachableError(f"{host.name} ended its answer early.")
+        raise UnreachableError(f"the answer of {host.name} is incomplete; rerun.")
     return [Answer("\n".join(part.output), part.code) for part in reader.results]
 
 

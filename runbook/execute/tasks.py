@@ -62,7 +62,7 @@ def _on_controller(
     run: Run, work: ControllerTask, hosts: list[Host], options: dict[str, Any]
 ) -> bool:
     if run.options.dry:
-        run.report.say(f"# {work.name} runs on this machine: {work.summary}")
+        run.report.say(f"# {work.name} runs on the controller: {work.summary}")
         return True
     before = len(run.results)
     run.begin(work.name, work.doc, hosts, run.options.mode)
@@ -74,7 +74,7 @@ def _on_controller(
 def _proceed(run: Run, work: ProcedureTask, hosts: list[Host], options: dict[str, Any]) -> bool:
     """Stage after stage; the first one that is not fine is the last."""
     if run.options.dry:
-        run.report.say(f"# {work.name} depends on what the hosts say; look at --plan")
+        run.report.say(f"# {work.name} depends on the state of the hosts; use --plan")
         return True
     facts = run.gather(work.needs, hosts)
     for part in work.function(hosts, run.cluster, facts, **options):

@@ -92,7 +92,7 @@ def _look_with(run: Run) -> Callable[[Host], Shown]:
 def _accepted(run: Run, count: int) -> bool:
     keys = "this key" if count == 1 else f"these {count} keys"
     return run.agreed(
-        f"Do they match what the servers' consoles show? Pin {keys}?",
+        f"Do they match the fingerprints on the servers' consoles? Pin {keys}?",
         otherwise="Pass --yes once you have compared the fingerprints.",
     )
 
@@ -105,7 +105,7 @@ def _pinned(plan: bool, accepted: bool) -> StepResult:
 def _warning(look: Shown) -> str:
     assert look.key
     return (
-        f"{look.host.name} shows {look.key.fingerprint}, but pinned is "
-        f"{', '.join(key.fingerprint for key in look.pinned)}. If it was reinstalled: "
-        f"fab -H {look.host.name} ssh.trust --replace. If not, somebody may be in between."
+        f"{look.host.name} shows {look.key.fingerprint}, but the pinned key is "
+        f"{', '.join(key.fingerprint for key in look.pinned)}. If the server was reinstalled: "
+        f"fab -H {look.host.name} ssh.trust --replace. If not, the connection may be intercepted."
     )

@@ -101,7 +101,7 @@ def host_named(name: str, known: Iterable[Host], what: str) -> Host:
     """The host of this name; UsageError if none of `known`, each of which is `what`, has it."""
     by_name = {host.name: host for host in known}
     if name not in by_name:
-        raise no_such(f"{name} is no {what}", name, by_name)
+        raise no_such(f"{name} is not a {what}", name, by_name)
     return by_name[name]
 
 

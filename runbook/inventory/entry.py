@@ -39,7 +39,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def no_such(sentence: str, word: str, known: Iterable[str]) -> UsageError:
     """The error for a word that names nothing: the sentence, what was meant, and what there is."""
     names = list(known)
-    return UsageError(f"{sentence}{perhaps(word, names)}; there are {', '.join(names)}.")
+    return UsageError(f"{sentence}{perhaps(word, names)}; available: {', '.join(names)}.")
 
 
 def perhaps(word: str, known: Iterable[str]) -> str:

@@ -7,12 +7,13 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Optional, TypeVar, cast
+from typing import Any, NoReturn, Optional, TypeVar
 
 import msgspec
 
 from runbook.errors import InventoryError
 from runbook.inventory.cluster import SIZE, Cluster, Connection, Host, Vip
+from runbook.inventory.document import Document, document_of, explained, merged
 from runbook.inventory.entry import perhaps
 from runbook.inventory.schema import Schema, Settings, Understood
 from runbook.secrets.vault import Mask, Vault
@@ -21,36 +22,6 @@ from runbook.yaml_source import Source
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 T = TypeVar("T")
-
-
-class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole of hosts.yaml, entry by entry still to be judged."""
-
-    cluster: str
-    """The cluster's name; Patroni's scope, too."""
-    hosts: dict[str, Any]
-    """The servers, by name: a-z, 0-9 and -, at most 63 characters."""
-    connection: dict[str, Any] = {}
-    """How the controller reaches them."""
-    vips: dict[str, Any] = {}
-    """Addresses that move between servers, by name."""
-    groups: dict[str, Any] = {}
-    """Groups of your own for -H @name, each a list of hosts."""
-    timezone: str = "Asia/Tehran"
-    """Of all servers: Area/City."""
-    selinux: Literal["disabled", "permissive", "enforcing"] = "disabled"
-    """SELinux's mode on all servers."""
-
-
-def document_of(schema: Schema) -> type[Document]:
-    """Document, with the mappings that the schema adds."""
-    own: list[tuple[str, Any, Any]] = [
-        (key, dict[str, Any], msgspec.field(default_factory=dict)) for key in schema.settings
-    ]
-    made = msgspec.defstruct(
-        "Document", own, bases=(Document,), frozen=True, forbid_unknown_fields=True, kw_only=True
-    )
-    return cast("type[Document]", made)
 
 
 def load(
@@ -71,7 +42,7 @@ def load(
     data = sources[0].data
     if override:
         sources.insert(0, Source(override))
-        data = _merged(data, sources[0].data)
+        data = merged(data, sources[0].data)
     judge = _Judge(sources, data, state or file.resolve().parent, schema)
     return judge.cluster(Vault(judge.state / "secrets.yaml", mask or Mask()))
 
@@ -120,24 +91,8 @@ class _Judge:
         self._vips(vips, hosts)
         self._roles(hosts)
         self.warnings += self._weak_quorums(hosts)
-        understood = Understood(document.hosts, tuple(settings.values()))
-        for entry in settings.values():
-            for objection in entry.objections(understood):
-                if objection.grave:
-                    self._complain(objection.sentence, *objection.path)
-                else:
-                    self.warnings.append(objection.sentence)
-        if "root" in (document.connection.get("user"), *(host.user for host in hosts.values())):
-            self._complain(
-                "root is no account of its own, it would lose its password; "
-                "name the one that is to be made, and root in bootstrap_user",
-                "connection",
-                "user",
-            )
-        if not re.fullmatch(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", document.timezone):
-            self._complain("is no time zone; Area/City is wanted, as in Asia/Tehran", "timezone")
-        if not document.hosts:
-            self._complain("is empty; the cluster needs at least one host", "hosts")
+        self._objections(document, settings)
+        self._document(document, hosts)
         if self.complaints or not connection:
             self._refuse()
         return Cluster(
@@ -157,6 +112,29 @@ class _Judge:
             warnings=self.warnings,
         )
 
+    def _document(self, document: Document, hosts: dict[str, Host]) -> None:
+        if "root" in (document.connection.get("user"), *(host.user for host in hosts.values())):
+            self._complain(
+                "root cannot be the administrator's account, because its password would be "
+                "locked; name another account here, and root in bootstrap_user",
+                "connection",
+                "user",
+            )
+        if not re.fullmatch(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", document.timezone):
+            self._complain("is not a time zone; use Area/City, such as Asia/Tehran", "timezone")
+        if not document.hosts:
+            self._complain("is empty; the cluster needs at least one host", "hosts")
+
+    def _objections(self, document: Document, settings: dict[str, Settings]) -> None:
+        """What the sections' settings object to in each other and in the hosts' entries."""
+        understood = Understood(document.hosts, tuple(settings.values()))
+        for entry in settings.values():
+            for objection in entry.objections(understood):
+                if objection.grave:
+                    self._complain(objection.sentence, *objection.path)
+                else:
+                    self.warnings.append(objection.sentence)
+
     def _refuse(self) -> NoReturn:
         raise InventoryError("\n".join(self.complaints))
 
@@ -168,7 +146,7 @@ class _Judge:
         try:
             return msgspec.convert(data, kind)
         except msgspec.ValidationError as error:
-            self._complain(*_explained(error, kind, path))
+            self._complain(*explained(error, kind, path))
             return None
 
     def _named_entries(self, kind: type[T], data: dict[str, Any], section: str) -> dict[str, T]:
@@ -176,12 +154,12 @@ class _Judge:
         for name, value in data.items():
             if not _NAME.fullmatch(name):
                 self._complain(
-                    "is no host name; use a-z, 0-9 and -, at most 63 characters", section, name
+                    "is not a host name; use a-z, 0-9 and -, at most 63 characters", section, name
                 )
             elif not isinstance(value, dict):
                 self._complain("needs keys such as `address:`", section, name)
             elif "name" in value:
-                self._complain("unknown key; the name is the entry's key", section, name, "name")
+                self._complain("unknown key; the entry's key is the name", section, name, "name")
             else:
                 entry = self._entry(kind, {**value, "name": name}, section, name)
                 if entry:
@@ -204,7 +182,7 @@ class _Judge:
 
     def _no_role(self, role: str) -> str:
         known = self.schema.roles
-        return f"{role} is not known{perhaps(role, known)}; allowed are {', '.join(known)}"
+        return f"{role} is not known{perhaps(role, known)}; allowed: {', '.join(known)}"
 
     def _weak_quorums(self, hosts: dict[str, Host]) -> Iterator[str]:
         """A sentence for each role of a majority with one member, or with an even number."""
@@ -212,19 +190,19 @@ class _Judge:
             members = [host.name for host in hosts.values() if role.majority and role in host.roles]
             if len(members) == 1:
                 yield (
-                    f"{members[0]} is the only host with the role {role}: while it is away, or "
-                    f"reboots, {role.loss}; 3 survive the loss of any one."
+                    f"{members[0]} is the only host with the role {role}: while it is down, "
+                    f"{role.loss}; with three hosts, any one of them may fail."
                 )
             elif members and len(members) % 2 == 0:
                 yield (
                     f"{len(members)} hosts have the role {role} ({', '.join(members)}): an even "
-                    "number survives no more losses than one host fewer; use 3 or 5."
+                    "number survives no more failures than one host fewer; use 3 or 5."
                 )
 
     def _groups(self, groups: dict[str, Any], hosts: dict[str, Any]) -> dict[str, list[str]]:
         for name, members in groups.items():
             if name == "all" or name in self.schema.roles:
-                self._complain("is already the name of a role's group", "groups", name)
+                self._complain("is the name of a role; choose another name", "groups", name)
             if not isinstance(members, list):
                 self._complain("must be a list of hosts", "groups", name)
                 continue
@@ -242,9 +220,11 @@ class _Judge:
         for host in hosts.values():
             for key in ("ram", "disk"):
                 if not SIZE.fullmatch(getattr(host, key)):
-                    self._complain("is no size; write 4GB or 512MB", "hosts", host.name, key)
+                    self._complain("is not a size; write 4GB or 512MB", "hosts", host.name, key)
             if host.vm in seen:
-                self._complain(f"{host.vm} is {seen[host.vm]}'s", "hosts", host.name, "vm")
+                self._complain(
+                    f"{host.vm} is already the number of {seen[host.vm]}", "hosts", host.name, "vm"
+                )
             seen.setdefault(host.vm, host.name)
 
     def _addresses(self, hosts: dict[str, Host], vips: dict[str, Vip]) -> None:
@@ -258,12 +238,14 @@ class _Judge:
             try:
                 parsed = ipaddress.ip_address(address)
             except ValueError:
-                self._complain(f"{address} is no IP address", *path)
+                self._complain(f"{address} is not an IP address", *path)
                 continue
             if parsed.version != 4:
-                self._complain(f"{address} is not IPv4, which VRRP and NFS here need", *path)
+                self._complain(
+                    f"{address} is not an IPv4 address, which VRRP and NFS need here", *path
+                )
             if address in taken:
-                self._complain(f"{address} is already {taken[address]}'s", *path)
+                self._complain(f"{address} is already the address of {taken[address]}", *path)
             taken.setdefault(address, name)
 
     def _vips(self, vips: dict[str, Vip], hosts: dict[str, Host]) -> None:
@@ -276,11 +258,13 @@ class _Judge:
             other = groups.setdefault(vip.router_id, vip.name)
             if other != vip.name:
                 self._complain(
-                    f"its VRRP group {vip.router_id} is {other}'s; give it a vrrp_id of its own",
+                    f"its VRRP group {vip.router_id} is also that of {other}; set another vrrp_id",
                     *("vips", vip.name),
                 )
             if vip.name in hosts:
-                self._complain("a VIP needs a name that no host has", "vips", vip.name)
+                self._complain(
+                    "is also the name of a host; choose another name for the VIP", "vips", vip.name
+                )
             for member, priority in vip.members.items():
                 path = ("vips", vip.name, "members", member)
                 if member not in self.data["hosts"]:
@@ -299,44 +283,3 @@ def _public_key(key: Path) -> str:
         return key.with_name(f"{key.name}.pub").read_text(encoding="utf-8").strip()
     except OSError:
         return ""
-
-
-def _explained(
-    error: msgspec.ValidationError, kind: type[Any], path: tuple[str, ...]
-) -> tuple[str, ...]:
-    """msgspec's message as (sentence, path of the key it is about)."""
-    message, _, place = str(error).partition(" - at ")
-    tail = tuple(re.findall(r"[A-Za-z_][\w-]*", place))
-    fields = [name for name in kind.__struct_fields__ if name != "name"]
-    unknown = re.fullmatch(r"Object contains unknown field `(.+)`", message)
-    if unknown:
-        key = unknown[1]
-        return (
-            f"unknown key{perhaps(key, fields)}; allowed are {', '.join(fields)}",
-            *path,
-            *tail,
-            key,
-        )
-    missing = re.fullmatch(r"Object missing required field `(.+)`", message)
-    if missing:
-        return (f"`{missing[1]}` is missing", *path, *tail)
-    literal = re.fullmatch(r"Invalid enum value '(.+)'", message)
-    if literal:
-        allowed = ("disabled", "permissive", "enforcing")
-        return (
-            f"{literal[1]} is not known{perhaps(literal[1], allowed)}; "
-            f"allowed are {', '.join(allowed)}",
-            *path,
-            *tail,
-        )
-    return (message[0].lower() + message[1:].replace("`", ""), *path, *tail)
-
-
-def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for key, value in above.items():
-        old = merged.get(key)
-        merged[key] = (
-            _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-        )
-    return merged

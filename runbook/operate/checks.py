@@ -107,8 +107,8 @@ def nothing_wrong(results: Sequence[HostResult]) -> str:
     fine = sum(levels["ok"] for levels in counted.values())
     warnings = sum(levels["warn"] for levels in counted.values())
     what = f"the checks of {next(iter(counted))}" if len(counted) == 1 else "all checks"
-    known = f", {warnings} to know about:" if warnings else ""
-    lines = [f"  {what} find nothing wrong: {fine} ok{known}"]
+    known = f", {warnings} warning{'' if warnings == 1 else 's'}:" if warnings else ""
+    lines = [f"  {what} found no errors: {fine} ok{known}"]
     warned: dict[str, list[str]] = {}
     for result in results:
         for part in result.parts:

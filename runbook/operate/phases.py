@@ -66,4 +66,4 @@ def _freeing(contents: Contents, reboot: bool) -> Phase:
 def power_off(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
     """All servers, three seconds after they have said so."""
     switch = "systemd-run --quiet --on-active=3 systemctl poweroff"
-    yield stage("switch the servers off", hosts, steps.action("it switches itself off", switch))
+    yield stage("switch the servers off", hosts, steps.action("it powers off", switch))

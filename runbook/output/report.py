@@ -204,7 +204,9 @@ class Report:
 
     def _word(self, status: Optional[Status]) -> str:
         if status is Status.DIFFERS:
-            return {PLAN: "would change", CHECK: "differs"}.get(self._mode, "not as wanted")
+            return {PLAN: "would change", CHECK: "differs"}.get(
+                self._mode, "not in the wanted state"
+            )
         words = {Status.NO_EFFECT: "failed", Status.WARN: "warning", None: "unknown"}
         return words.get(status, str(status))
 
@@ -235,9 +237,9 @@ class Report:
         for line in part.command.splitlines()[:LAST_LINES]:
             self.say(f"    $ {line}")
         if part.status is Status.NO_EFFECT:
-            self.say("  the commands succeeded, and yet the host is not as wanted afterwards.")
+            self.say("  the commands succeeded, but the host is still not in the wanted state.")
         elif part.code in {124, 137}:
-            self.say(f"  it was ended after {part.seconds:.0f} s without a result.")
+            self.say(f"  timed out after {part.seconds:.0f} s.")
         else:
             self.say(f"  exit code {part.code}")
         for line in _without_tracebacks(part.output)[-LAST_LINES:]:
@@ -309,6 +311,9 @@ def _without_tracebacks(output: list[str]) -> list[str]:
 def _hints(output: list[str]) -> Iterable[str]:
     text = "\n".join(output)
     if "No space left on device" in text:
-        yield "a file system on that host is full: look at df -h and df -i there."
+        yield "a file system on that host is full: see df -h and df -i."
     if "Unable to find a match" in text or "No match for argument" in text:
-        yield "its repositories have no package of that name: check the spelling and dnf repolist."
+        yield (
+            "no repository of the host has a package of that name: "
+            "check the spelling and dnf repolist."
+        )

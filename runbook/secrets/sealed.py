@@ -71,7 +71,7 @@ class KeyFile:
             return x25519.Identity.from_str(key)
         except (ValueError, IdentityError):
             raise SettingsError(
-                f"{self.file} is not a key file of age. To make one: --key with a new file name, "
+                f"{self.file} is not an age key file. To create one: --key with a new file name, "
                 "or age-keygen."
             ) from None
 
@@ -80,7 +80,7 @@ class KeyFile:
         from pyrage import x25519
 
         if self.file.exists():
-            raise SettingsError(f"{self.file} exists already and may be the key of other files.")
+            raise SettingsError(f"{self.file} already exists and may be the key of other files.")
         key = x25519.Identity.generate()
         write_private(self.file, f"# public key: {key.to_public()}\n{key}\n".encode())
 

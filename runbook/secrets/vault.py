@@ -154,7 +154,10 @@ class Vault:
     def refuse_overridden(self, secret: Secret) -> None:
         """SettingsError if the environment says what the secret is, so that it cannot change."""
         if os.environ.get(secret.variable):
-            raise SettingsError(f"{secret.variable} is set; change it there, not in {self.file}.")
+            raise SettingsError(
+                f"{secret.variable} is set and overrides {self.file}; "
+                "change the variable, or unset it."
+            )
 
     def keep(self) -> list[str]:
         """Write what is new to secrets.yaml, for its owner only; returns what was generated."""
@@ -163,9 +166,7 @@ class Vault:
                 return []
             kept = self._load()
             if kept.keys() & self._new.keys() - self._changed:
-                raise SettingsError(
-                    f"Another run has just written {self.file}; start this one again."
-                )
+                raise SettingsError(f"Another run has just changed {self.file}. Rerun the command.")
             left = {name: kept[name] for name in kept if name not in self._forgotten}
             everything = {**left, **self._new}
             self._store(everything)
@@ -195,7 +196,7 @@ class Vault:
         parse_passwords(text, self.file)
         if self.text() != before:
             raise SettingsError(
-                f"Another run has just written {self.file}; make your change to that one."
+                f"Another run has just changed {self.file}. Repeat your change there."
             )
         with self._lock:
             self._write(text)
@@ -251,7 +252,7 @@ class Vault:
     def _key_file(self) -> Path:
         name = os.environ.get(KEY_VARIABLE)
         if not name:
-            raise SettingsError(f"{self.file} is encrypted; name its key file in {KEY_VARIABLE}.")
+            raise SettingsError(f"{self.file} is encrypted; set {KEY_VARIABLE} to its key file.")
         return Path(name).expanduser()
 
     def _passphrase(self) -> str:
@@ -323,8 +324,8 @@ class Passwords:
         for variable, question in list(self._wanted.items()):
             if not sys.stdin.isatty():
                 raise SettingsError(
-                    f"{question.rstrip(': ')} is needed, and there is no terminal to ask on: "
-                    f"set {variable} in the environment."
+                    f"{question.rstrip(': ')} is needed, but stdin is not a terminal. "
+                    f"Set {variable} in the environment."
                 )
             try:
                 password = self._mask.add(self._ask(question))

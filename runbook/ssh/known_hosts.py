@@ -55,7 +55,7 @@ class KnownHosts:
         except OSError as error:
             raise SettingsError(f"{file} cannot be read: {error.strerror}.") from None
         except (paramiko.SSHException, paramiko.hostkeys.InvalidHostKey, ValueError) as error:
-            raise SettingsError(f"{file} has a line that is no host key: {error}.") from None
+            raise SettingsError(f"{file} has an invalid line: {error}.") from None
 
     def keys(self, name: str) -> list[paramiko.PKey]:
         """Keys pinned for a name; see `lookup_name`."""
@@ -100,7 +100,7 @@ def shown_key(
         return transport.get_remote_server_key()
     except (paramiko.SSHException, EOFError, OSError) as error:
         raise UnreachableError(
-            f"{host.name} does not speak SSH: {str(error) or 'it hung up'}."
+            f"{host.name} does not speak SSH: {str(error) or 'it closed the connection'}."
         ) from None
     finally:
         transport.close()

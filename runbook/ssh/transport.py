@@ -99,7 +99,7 @@ class Connections:
                 raise
             self.drop(host)
             connection = self._by_bootstrap[host.name]
-            question = f"Password of {connection.user} on hosts that are new: "
+            question = f"Password of {connection.user} on new hosts: "
             password = self.passwords.get(BOOTSTRAP_PASSWORD, question)
             self._connect(host, connection, {"password": password, "allow_agent": False})
             self._open[host.name] = connection
@@ -261,8 +261,8 @@ class Connections:
             if agent:
                 return None
             raise SettingsError(
-                f"{path} does not exist; make a key (ssh-keygen -t ed25519 -f {path}) "
-                "or name yours in connection.key of hosts.yaml."
+                f"{path} does not exist; create a key (ssh-keygen -t ed25519 -f {path}), "
+                "or set connection.key in hosts.yaml."
             ) from None
         except paramiko.PasswordRequiredException:
             if agent:
@@ -271,7 +271,7 @@ class Connections:
                 f"{path} has a passphrase; load it into an agent first: ssh-add {path}"
             ) from None
         except (paramiko.SSHException, paramiko.pkey.UnknownKeyType, ValueError, OSError) as error:
-            raise SettingsError(f"{path} is no usable private key: {error}.") from None
+            raise SettingsError(f"{path} is not a usable private key: {error}.") from None
 
     def _connect(self, host: Host, connection: HostConnection, login: dict[str, Any]) -> None:
         connection.connect_kwargs = {**connection.connect_kwargs, **login}
@@ -319,7 +319,7 @@ class Connections:
                 raise UnreachableError(
                     f"the gateway {gateway.host} shows a host key that is not pinned: "
                     f"{error.key.get_name()} {error.key.fingerprint}. Log in to it once with ssh "
-                    "and compare the fingerprint; then run this again."
+                    "and compare the fingerprint, then rerun."
                 ) from None
             except (paramiko.SSHException, OSError, EOFError) as error:
                 raise UnreachableError(

@@ -21,7 +21,7 @@ def reason(error: BaseException) -> str:
         return "no answer in time"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    return str(error) or "it hung up"
+    return str(error) or "it closed the connection"
 
 
 def unreachable(host: Host, connection: HostConnection, error: BaseException) -> UnreachableError:
@@ -33,10 +33,10 @@ def unreachable(host: Host, connection: HostConnection, error: BaseException) ->
 def changed_key(host: Host, connection: HostConnection, error: paramiko.BadHostKeyException) -> str:
     """The sentence for a host key that is not the pinned one."""
     return (
-        f"{host.name} ({connection.host}) shows another host key than the pinned one: "
+        f"{host.name} ({connection.host}) shows a host key that differs from the pinned one: "
         f"{error.key.fingerprint} instead of {error.expected_key.fingerprint}. "
-        "If it was reinstalled, compare the new fingerprint on the host, then: "
-        f"fab -H {host.name} ssh.trust --replace. If not, somebody may be in between."
+        "If the server was reinstalled, compare the new fingerprint on the host, then: "
+        f"fab -H {host.name} ssh.trust --replace. If not, the connection may be intercepted."
     )
 
 
@@ -58,16 +58,16 @@ def no_root(host: Host, user: str, said: str, asked: bool) -> AccessError:
             f"{host.name}: {user} may not use sudo; fab -H {host.name} ssh.bootstrap"
         )
     if asked:
-        return AccessError(f"{host.name}: sudo does not accept that password of {user}.")
+        return AccessError(f"{host.name}: sudo does not accept the password of {user}.")
     said = " ".join(said.split())
     return AccessError(f"{host.name}: no root shell for {user}: {said or 'no answer'}.")
 
 
 def silent(host: Host, reader: Reader) -> str:
     if not reader.began:
-        return f"{host.name} does not answer: its shell has not begun in time. Rerunning is safe."
+        return f"{host.name} does not answer: its shell did not start in time. Rerunning is safe."
     step = reader.current.title if reader.current else "the end"
-    return f"{host.name} stopped answering at: {step}. Look there whether it goes on; then rerun."
+    return f"{host.name} stopped answering at: {step}. Check whether it still runs, then rerun."
 
 
 def cut(host: Host, reader: Reader, reason: str) -> str:

@@ -64,7 +64,7 @@ def standing(run, names) -> None:
 
 def test_two_members_are_warned_of(run):
     told = run(FIVE[:2], "--plan", "postgres.repo")
-    assert "an even number survives no more losses than one host fewer" in told.text
+    assert "an even number survives no more failures than one host fewer" in told.text
 
 
 def test_three_become_five(run):

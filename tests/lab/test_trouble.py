@@ -39,7 +39,7 @@ def test_a_changed_host_key_is_refused_until_somebody_says_why(fab, on):
     try:
         answer = fab("-H", "card1", "hosts")
         assert answer.code == 3
-        assert "shows another host key than the pinned one" in answer.text
+        assert "shows a host key that differs from the pinned one" in answer.text
         assert "fab -H card1 ssh.trust --replace" in answer.text
         trust = fab("-H", "card1", "--yes", "ssh.trust")
         assert (trust.code, trust.hosts("refused")) == (1, {"card1"})
@@ -73,7 +73,7 @@ def test_wrong_and_right_sudo_password(fab, on):
     assert "set RUNBOOK_SUDO_PASSWORD" in absent.text
     wrong = fab("-H", "mq3", "hosts", RUNBOOK_SUDO_PASSWORD="not it")
     assert wrong.code == 1
-    assert "sudo does not accept that password of rocky" in wrong.text
+    assert "sudo does not accept the password of rocky" in wrong.text
     assert "not it" not in wrong.text
     right = fab("-H", "mq2,mq3", "base.user", RUNBOOK_SUDO_PASSWORD=secret)
     assert right.code == 0, right.text
@@ -143,7 +143,7 @@ def test_a_package_that_does_not_exist(fab, settings):
     assert answer.code == 1
     assert "mq1 failed in base.packages at: installed: wgett" in answer.text
     assert "$ dnf install -y wgett" in answer.text
-    assert "its repositories have no package of that name" in answer.text
+    assert "no repository of the host has a package of that name" in answer.text
 
 
 def test_a_step_that_fails_on_one_host_only(fab, on):
@@ -243,7 +243,7 @@ def test_two_runs_at_once(fab, lab, on):
     assert answer.code == 1
     assert answer.hosts("refused") == {"mq1"}
     assert answer.hosts("ok") == {"mq2"}
-    assert "another run is at work there, by alice@laptop" in answer.text
+    assert "another run is in progress there, by alice@laptop" in answer.text
     assert fab("-H", "mq1", "--plan", "hosts").code == 0
 
 

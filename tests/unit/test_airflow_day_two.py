@@ -212,7 +212,7 @@ def test_a_new_users_password_is_made_up_and_on_no_command_line(here, mask):
         (
             "jane",
             "Veiwer",
-            r"There is no role Veiwer \(did you mean Viewer\?\); there are Admin, Op, User",
+            r"There is no role Veiwer \(did you mean Viewer\?\); available: Admin, Op, User",
         ),
         ("admin", "Viewer", "admin is the administrator of hosts.yaml, and stays Admin"),
         ("john", "Viewer", "john is there already, with a password of its own"),
@@ -246,7 +246,7 @@ def test_a_removed_users_password_is_forgotten(kept):
     ("name", "words"),
     [
         ("admin", "admin is the administrator of hosts.yaml, and stays"),
-        ("jan", r"There is no user jan \(did you mean jane\?\); there are admin, jane"),
+        ("jan", r"There is no user jan \(did you mean jane\?\); available: admin, jane"),
     ],
 )
 def test_who_stays_and_who_is_not_there(here, name, words):

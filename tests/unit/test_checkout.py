@@ -24,6 +24,7 @@ NEEDED = (
     "fabric.yaml",
     "runbook",
     "fabfile",
+    "files",
     "lab",
 )
 PROD = "192.168.83.129"
@@ -155,7 +156,7 @@ def test_the_original_s_programs_refuse_to_work_in_a_copy(prod, staging, command
     """The copy's own `activate` still names the original, and puts that first in PATH."""
     answer = staging.type(f"source '{staging.folder}/.venv/bin/activate'; {command}", folder)
     assert answer.code == 2
-    assert f"belongs to {prod.folder} and would not read" in answer.text
+    assert f"belongs to {prod.folder} and does not use the hosts.yaml of" in answer.text
     assert f"In {staging.folder}, {SETUP_AND_ACTIVATE}" in answer.text
     assert len(answer.text.splitlines()) == 1
 
@@ -267,7 +268,7 @@ def test_another_inventory_is_no_other_checkout(prod, staging):
 def test_outside_any_checkout_one_is_told_where_to_go(prod):
     answer = prod.type("prod/.venv/bin/fab base", "..")
     assert answer.code == 2
-    assert f"works in a checkout only, and its own is {prod.folder}" in answer.text
+    assert f"in its checkout: cd {prod.folder}" in answer.text
 
 
 def test_a_module_in_the_current_folder_is_not_taken_for_a_library(staging):

@@ -9,8 +9,8 @@ import pytest
     ("arguments", "code", "sentence"),
     [
         (["-H", "sqll1", "hosts"], 2, "no host sqll1 (did you mean sql1?)"),
-        (["-H", "@sql", "hosts"], 2, "no group @sql; there are @all"),
-        (["-H", "sql1", "ssh.keygen"], 2, "ssh.keygen is not for sql1; it is for airflow"),
+        (["-H", "@sql", "hosts"], 2, "no group @sql; available: @all"),
+        (["-H", "sql1", "ssh.keygen"], 2, "does not apply to sql1; it applies to airflow"),
         (["hosst"], 2, "No idea what 'hosst' is!"),
         (["--", "uptime"], 2, "Which hosts?"),
         (["hosts"], 2, "ssh-keygen -t ed25519"),
@@ -97,5 +97,5 @@ def test_inventory_commands(inv, hosts_yaml, monkeypatch):
     assert "13 hosts" in inv("inventory.check").text
     monkeypatch.setenv("RUNBOOK_INVENTORY", str(hosts_yaml("selinux: disabled", "selinux: gone")))
     wrong = inv("inventory.check")
-    assert "allowed are disabled, permissive, enforcing" in wrong.text
+    assert "allowed: disabled, permissive, enforcing" in wrong.text
     assert wrong.code == 2

@@ -262,7 +262,7 @@ def judged(status: str, title: str = "a step") -> HostResult:
     ("statuses", "word"),
     [
         (["ok"], "OK"),
-        (["ok", "warn"], "WARN: nothing is wrong, 1 to know about"),
+        (["ok", "warn"], "WARN: 1 warning"),
         (["warn", "error", "differs"], "ERROR: 1 differs, 1 error"),
     ],
 )
@@ -312,7 +312,7 @@ def test_it_waits_until_nothing_is_wrong_and_says_what_is_worth_knowing(run, ans
     assert checks.settled(run)
     assert run.report.stream.getvalue().splitlines() == [
         "  waiting: a step",
-        "  the checks of hosts find nothing wrong: 1 ok, 1 to know about:",
+        "  the checks of hosts found no errors: 1 ok, 1 warning:",
         "  [mq1] warning: a step",
     ]
     assert run.exit_code == 0

@@ -119,7 +119,7 @@ def test_a_password_that_vrrp_would_cut_or_misread_is_refused(files, monkeypatch
 
 
 def test_two_vips_of_one_group_are_refused_by_hosts_yaml(hosts_yaml):
-    with pytest.raises(RunbookError, match="VRRP group 210 is airflow-vip's"):
+    with pytest.raises(RunbookError, match="VRRP group 210 is also that of airflow-vip"):
         CONTENTS.load(
             hosts_yaml("address: 192.168.83.220", "address: 192.168.83.220, vrrp_id: 210")
         )

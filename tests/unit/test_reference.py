@@ -12,8 +12,8 @@ from fabfile.airflow.settings import PYTHON_FOR_AIRFLOW
 from runbook.declare.templates import PROJECT
 from runbook.declare.work import WholeSection
 from runbook.inventory.cluster import Connection, Host, Vip
+from runbook.inventory.document import Document
 from runbook.inventory.entry import Entry
-from runbook.inventory.read import Document
 from runbook.results import Status
 from tools.docs import catalogue, errors, ports, settings
 from tools.docs.markdown import table, within

@@ -112,7 +112,7 @@ def test_a_restart_comes_once_at_the_end_and_says_what_for():
     steps = typed([file("/a", "1").then(handler), file("/b", "2").then(handler)])
     assert [step.title for step in steps] == ["file /a", "file /b", "restart x.service"]
     assert "file /a; file /b" in steps[-1].when
-    assert steps[0].entails == ("If that changes something: restart x.service, at the end.",)
+    assert steps[0].entails == ("If this changes anything: restart x.service, at the end.",)
 
 
 def test_a_note_for_later_is_said_where_it_is_taken_and_where_it_is_due():
@@ -123,7 +123,7 @@ def test_a_note_for_later_is_said_where_it_is_taken_and_where_it_is_due():
             Step("x runs", "[[ ! -e $runtime/notes/restart-x ]]", "restart x", clears=(note,)),
         ]
     )
-    assert taken.entails == ("If that changes something: x has to restart, one by one, later.",)
+    assert taken.entails == ("If this changes anything: x has to restart, one by one, later.",)
     assert "x has to restart, one by one" in due.when
 
 
@@ -254,7 +254,7 @@ def test_what_hangs_on_an_answer_names_the_question_and_where_to_ask_it(keyed):
     text = page(keyed, "rabbitmq.cluster", "mq2", "text")
     assert "# Look up the state of RabbitMQ, on mq1:" in text
     assert "#     cat /var/lib/rabbitmq/mnesia/rabbit@mq1/cluster_nodes.config" in text
-    assert "Cannot be said without asking: the state of RabbitMQ of mq2 is not known" in text
+    assert "asking the servers: the state of RabbitMQ on mq2 is unknown" in text
     assert "inv runbook.show rabbitmq.cluster --host mq2 --ask" in text
 
 

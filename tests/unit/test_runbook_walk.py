@@ -314,7 +314,7 @@ def test_what_hangs_on_an_answer_that_nobody_gave_is_named(walk, folder):
         yield made(folder, facts.of(fact, host))
 
     ended = walk(section, "")
-    assert "s.first on mq1: cannot be said yet: the leader of mq1 is not known" in ended.said
+    assert "s.first on mq1: cannot be said yet: the leader on mq1 is unknown" in ended.said
     assert "not known yet: s.first on mq1" in ended.said
     assert ended.code == 0
 

@@ -105,5 +105,5 @@ def test_a_text_that_is_no_key_is_named(tmp_path):
     key = tmp_path / "key"
     key.write_text("hello\n")
     key.chmod(0o600)
-    with pytest.raises(SettingsError, match="is not a key file of age"):
+    with pytest.raises(SettingsError, match="is not an age key file"):
         sealed.seal(b"content", sealed.KeyFile(key))

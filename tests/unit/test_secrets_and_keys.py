@@ -81,7 +81,7 @@ def test_a_password_is_asked_once(mask, monkeypatch):
 def test_without_a_terminal_the_variable_is_named(mask, monkeypatch):
     monkeypatch.delenv("RUNBOOK_X", raising=False)
     monkeypatch.setattr("sys.stdin.isatty", lambda: False)
-    with pytest.raises(SettingsError, match="set RUNBOOK_X in the environment"):
+    with pytest.raises(SettingsError, match="Set RUNBOOK_X in the environment"):
         Passwords(mask, ask=str).get("RUNBOOK_X", "X: ")
 
 
@@ -111,7 +111,7 @@ def test_workers_are_released_if_there_is_no_answer(mask, monkeypatch):
 def test_a_line_that_is_no_host_key_is_named(tmp_path):
     file = tmp_path / "known_hosts"
     file.write_text("sql1 ssh-ed25519 !!!not-base64\n")
-    with pytest.raises(SettingsError, match="has a line that is no host key"):
+    with pytest.raises(SettingsError, match="has an invalid line"):
         KnownHosts([file])
 
 
@@ -239,7 +239,7 @@ def test_two_runs_do_not_both_make_up_the_same_password(tmp_path):
     one.get(DATABASE)
     other.get(DATABASE)
     one.keep()
-    with pytest.raises(SettingsError, match="start this one again"):
+    with pytest.raises(SettingsError, match="has just changed"):
         other.keep()
 
 

@@ -310,7 +310,7 @@ def test_an_edit_does_not_go_over_what_a_run_wrote_meanwhile(inv, write, editor)
     file = write("postgres_airflow: before-it-was-this\n")
     editor(f'echo "rabbitmq_admin: of-another-run" >>{file}; echo "x: y" >>"$1"')
     answer = inv("secrets.edit")
-    assert "Another run has just written" in answer.text
+    assert "Another run has just changed" in answer.text
     assert "of-another-run" in file.read_text()
 
 
@@ -383,7 +383,7 @@ def test_a_key_file_is_made_private_and_needed_afterwards(inv, write, tmp_path, 
     assert f"export {KEY_VARIABLE}={key}" in answer.text
     assert key.stat().st_mode & 0o777 == 0o600
     without = inv("secrets.show", "postgres_airflow", "--yes")
-    assert f"name its key file in {KEY_VARIABLE}" in without.text
+    assert f"set {KEY_VARIABLE} to its key file" in without.text
     assert without.code == 2
     monkeypatch.setenv(KEY_VARIABLE, str(key))
     assert inv("secrets.show", "postgres_airflow", "--yes").text == "the-value-itself\n"
@@ -424,7 +424,7 @@ def test_encrypting_without_a_usable_key_changes_nothing(
 def test_without_a_terminal_and_a_passphrase_the_variable_is_named(inv, write):
     write(WITH_PASSPHRASE)
     answer = inv("secrets.show", "postgres_airflow", "--yes")
-    assert f"set {PASSPHRASE_VARIABLE}" in answer.text
+    assert f"Set {PASSPHRASE_VARIABLE}" in answer.text
     assert answer.code == 2
 
 
@@ -444,7 +444,7 @@ def test_what_an_older_release_encrypted_with_a_key_file_is_converted(
     old.write_text(OLD_KEY)
     old.chmod(0o600)
     monkeypatch.setenv(KEY_VARIABLE, str(old))
-    assert "is not a key file of age" in inv("secrets.encrypt").text
+    assert "is not an age key file" in inv("secrets.encrypt").text
     assert file.read_text() == OLD_WITH_KEY
     assert inv("secrets.encrypt", "--key", str(new)).code == 0
     monkeypatch.setenv(KEY_VARIABLE, str(new))

@@ -14,7 +14,7 @@ from msgspec import inspect as kinds
 
 from runbook.declare.contents import Contents
 from runbook.inventory.cluster import Connection, Host, Vip
-from runbook.inventory.read import Document
+from runbook.inventory.document import Document
 
 from .markdown import MADE, code, table
 

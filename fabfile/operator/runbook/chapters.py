@@ -94,8 +94,8 @@ class Chapter:
 
 
 DEPENDS = (
-    "Depends on the answers looked up here; what is typed below, if anything, is for servers "
-    "that have nothing of this yet."
+    "The commands depend on these answers. Any commands below are for servers where this is "
+    "not set up yet."
 )
 
 
@@ -147,10 +147,10 @@ class Author:
         if isinstance(work, StepTask):
             yield from self._by_hand(work)
         elif isinstance(work, ControllerTask):
-            note = f"Works on this machine: fab {work.name}"
+            note = f"Runs on the controller: fab {work.name}"
             yield Part(work.name, work.doc, (note,))
         elif isinstance(work, (ProcedureTask, TableTask)):
-            note = f"Depends on what the servers say at the moment: fab {work.name}"
+            note = f"Depends on the current state of the servers: fab {work.name}"
             yield Part(work.name, work.doc, (note,))
 
     def _by_hand(self, work: StepTask) -> Iterator[Part]:
@@ -201,7 +201,7 @@ class Author:
         batches = work.batches(takers, self._cluster) if work.batches else []
         if len(batches) > 1:
             order = ", then ".join(" and ".join(host.name for host in one) for one in batches)
-            yield f"In this order, each when the one before is well: {order}."
+            yield f"One after the other, each when the previous one is healthy: {order}."
         if work.by:
             yield f"On behalf of {', '.join(host.name for host in on)}."
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from .picture import Picture, Server
+from runbook.declare.probes import Finding
+
+from .picture import Part, Picture, Problem, Server
 
 FORMAT = 3
 """Raised when something that is there goes or changes its meaning; what is added does not count."""
@@ -21,40 +23,44 @@ def document(picture: Picture) -> dict[str, Any]:
         "status": picture.word,
         "exit": picture.exit_code,
         "warnings": list(picture.cluster.warnings),
-        "parts": [
-            {
-                "name": part.name,
-                "status": str(part.level).upper(),
-                "now": part.now,
-                "redundancy": part.redundancy,
-            }
-            for part in picture.parts
-        ],
-        "problems": [
-            {
-                "code": one.code,
-                "status": str(one.level).upper(),
-                "part": one.part,
-                "hosts": list(one.hosts),
-                "says": list(one.says),
-                "impact": one.impact,
-                "fix": list(one.fix),
-                "follows": list(one.follows),
-            }
-            for one in picture.problems
-        ],
+        "parts": [_part(part) for part in picture.parts],
+        "problems": [_problem(problem) for problem in picture.problems],
         "hosts": {server.host.name: _server(server) for server in picture.servers},
-        "findings": [
-            {
-                "section": one.section,
-                "host": one.host,
-                "title": one.title,
-                "status": str(one.level).upper(),
-                "says": one.verdict.sentence,
-                "code": one.cause.code if one.cause and one.level != "ok" else "",
-            }
-            for one in picture.survey.findings
-        ],
+        "findings": [_finding(finding) for finding in picture.survey.findings],
+    }
+
+
+def _part(part: Part) -> dict[str, Any]:
+    return {
+        "name": part.name,
+        "status": str(part.level).upper(),
+        "now": part.now,
+        "redundancy": part.redundancy,
+    }
+
+
+def _problem(problem: Problem) -> dict[str, Any]:
+    return {
+        "code": problem.code,
+        "status": str(problem.level).upper(),
+        "part": problem.part,
+        "hosts": list(problem.hosts),
+        "says": list(problem.says),
+        "impact": problem.impact,
+        "fix": list(problem.fix),
+        "follows": list(problem.follows),
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    cause = finding.cause
+    return {
+        "section": finding.section,
+        "host": finding.host,
+        "title": finding.title,
+        "status": str(finding.level).upper(),
+        "says": finding.verdict.sentence,
+        "code": cause.code if cause and finding.level != "ok" else "",
     }
 
 
