@@ -98,7 +98,7 @@ def test_a_power_cycle(whole, report):
     on = time.monotonic()
     code, said = whole("cluster.start")
     assert code == 0, said
-    assert "all checks find nothing wrong" in said
+    assert "all checks found no errors" in said
     took = f"stop {stopped - began:.0f} s, start {time.monotonic() - on:.0f} s"
     report(took)
     code, said = whole("cluster.start")
