@@ -31,7 +31,7 @@ class Base(Settings, frozen=True):
     packages: list[PackageName] = msgspec.field(
         default_factory=lambda: ["vim", "curl", "wget", "rsync", "nfs-utils", "firewalld", "chrony"]
     )
-    """What every server gets; firewalld and chrony have to be among them."""
+    """Packages for every server; firewalld and chrony must be among them."""
     ntp: list[HostName] = msgspec.field(default_factory=list)
     """Time servers; empty keeps the distribution's."""
 
@@ -93,13 +93,13 @@ def user(host: Host, cluster: Cluster) -> Steps:
 def account(host: Host, cluster: Cluster) -> Steps:
     """The administrator's account; the runbook's password `111` is replaced by the key.
 
-    The key comes last: as long as it is missing, `ssh.bootstrap` still enters as root.
+    The key comes last: as long as it is missing, `ssh.bootstrap` still logs in as root.
     """
     name = cluster.user(host)
     if not cluster.public_key:
         raise MissingFact(
-            f"{cluster.path(cluster.connection.key)}.pub is missing; make a key: ssh-keygen -t "
-            f"ed25519 -f {cluster.connection.key} (or, if you have the key itself: "
+            f"{cluster.path(cluster.connection.key)}.pub is missing; create a key: ssh-keygen -t "
+            f"ed25519 -f {cluster.connection.key} (or, if you have the private key: "
             f"ssh-keygen -y -f {cluster.connection.key} >{cluster.connection.key}.pub)"
         )
     yield steps.user(name, groups=["wheel"])
@@ -110,7 +110,7 @@ def account(host: Host, cluster: Cluster) -> Steps:
 
 @section.task
 def firewall(host: Host, cluster: Cluster) -> Steps:
-    """Switch the firewall on and open the ports of the host's roles, now and for good."""
+    """Enable the firewall and open the ports of the host's roles, permanently."""
     ssh_port = cluster.ssh_port(host)
     if ssh_port != 22:
         yield steps.command(
@@ -143,7 +143,7 @@ def private_ports(host: Host, cluster: Cluster) -> Steps:
 
 @section.task
 def time(host: Host, cluster: Cluster) -> Steps:
-    """Keep the clock right with chrony."""
+    """Keep the clock synchronised with chrony."""
     if cluster[Base].ntp:
         servers = [f"server {server} iburst" for server in cluster[Base].ntp]
         yield steps.block("/etc/chrony.conf", "time servers", servers).then(
@@ -154,19 +154,19 @@ def time(host: Host, cluster: Cluster) -> Steps:
 
 @section.check
 def check(host: Host, cluster: Cluster) -> Probes:
-    """Say what differs from step 1.1, and how clocks, disks, memory and services are."""
+    """Check step 1.1, and clocks, disks, memory and services."""
     yield probe(
         "clock is synchronised",
         "chronyc -n tracking",
         follows_a_source,
-        fix="fab base.time, after naming time servers that answer in base.ntp",
+        fix="set base.ntp to time servers that answer, then: fab base.time",
         cause=NO_TIME_SOURCE,
         thorough=True,
     )
 
 
 def follows_a_source(answer: Answer) -> Verdict:
-    """chronyc's leap status is Normal once a time source was accepted."""
+    """The leap status of chronyc is Normal, which it is once a time source was accepted."""
     if "Not synchronised" in answer.text:
         return Verdict(WARN, "chronyd has no time source that it trusts (yet)")
     return Verdict(OK) if answer.code == 0 else Verdict(WARN, "chronyd does not answer")
@@ -174,12 +174,12 @@ def follows_a_source(answer: Answer) -> Verdict:
 
 @section.cluster_check(needs=[TIME, VITALS])
 def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
-    """How the servers are, and whether their clocks agree."""
+    """The state of the servers, and whether their clocks agree."""
     yield from findings_of(cluster, facts)
 
 
 def in_batches(run: Run, hosts: Sequence[Host]) -> Iterator[Sequence[Host]]:
-    """As in cluster.reboot; imported late, as a list of tasks needs none of it."""
+    """Batches as in cluster.reboot; imported late, because listing tasks does not need it."""
     from runbook.operate.rolling import updates
 
     return updates(run, hosts)
@@ -187,18 +187,18 @@ def in_batches(run: Run, hosts: Sequence[Host]) -> Iterator[Sequence[Host]]:
 
 @section.task(alone=True, rolling=in_batches)
 def update(host: Host, cluster: Cluster) -> Steps:
-    """Bring all packages up to date (dnf upgrade), in batches. By name only.
+    """Update all packages (dnf upgrade), in batches. By name only.
 
-    New packages may restart services. So servers at work are updated like `inv cluster.reboot`
-    reboots them: never two with a role in common, leaders last, the next ones only when all checks
-    are fine again. It refuses to begin while a check finds an error.
+    New packages may restart services. So servers in use are updated in the order in which
+    `inv cluster.reboot` reboots them: never two with a role in common, leaders last, the next ones
+    only when all checks pass again. It refuses to begin while a check finds an error.
     """
     yield steps.updated()
 
 
 @section.status_line
 def line(cluster: Cluster, facts: Facts, findings: Sequence[Finding]) -> str:
-    """How many answer, how far their clocks are apart, the fullest disk."""
+    """How many servers answer, how far their clocks are apart, the fullest disk."""
     return in_short(cluster, facts)
 
 

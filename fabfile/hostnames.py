@@ -1,4 +1,4 @@
-"""Step 1.2: every server carries the name that the others call it by."""
+"""Step 1.2: every server has the hostname that the others use for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from runbook.declare.steps import hostname, reboot_if_noted
 from runbook.inventory.cluster import Cluster, Host
 
 section = Section(
-    "hostnames", on="all", runbook="1.2", about="Name every server, and reboot where that needs it."
+    "hostnames",
+    on="all",
+    runbook="1.2",
+    about="Set every server's hostname, and reboot where that is needed.",
 )
 
 
@@ -34,7 +37,7 @@ def reboot(host: Host, cluster: Cluster) -> Steps:
 
 @section.check
 def check(host: Host, cluster: Cluster) -> Probes:
-    """Say which server does not carry its name, or still has to reboot."""
+    """Check that every server has its hostname, and does not have to reboot for it."""
     yield probe(
         f"{host.name} calls itself {host.name}",
         "uname -n",

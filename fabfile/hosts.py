@@ -1,4 +1,4 @@
-"""Step 1.3: every server knows every other by name, without DNS."""
+"""Step 1.3: every server resolves the names of all others, without DNS."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runbook.declare.steps import block
 from runbook.inventory.cluster import Cluster, Host
 
 section = Section(
-    "hosts", on="all", runbook="1.3", about="Teach every server the names of all others."
+    "hosts", on="all", runbook="1.3", about="Let every server resolve the names of all others."
 )
 
 
@@ -19,7 +19,7 @@ section = Section(
 def names(host: Host, cluster: Cluster) -> Steps:
     """Keep the cluster's names and VIPs in one block of /etc/hosts.
 
-    They stand nowhere else in that file.
+    They are removed from all other lines of that file.
     """
     yield block(
         "/etc/hosts",
@@ -30,7 +30,7 @@ def names(host: Host, cluster: Cluster) -> Steps:
 
 
 def lines(cluster: Cluster) -> Iterator[str]:
-    """The block as the runbook has it."""
+    """The lines of the block, as in the runbook."""
     for host in cluster.hosts.values():
         yield f"{host.address} {host.name}"
     yield "# Virtual IPs"
@@ -40,7 +40,7 @@ def lines(cluster: Cluster) -> Iterator[str]:
 
 @section.check
 def check(host: Host, cluster: Cluster) -> Probes:
-    """Say which name does not resolve to its address, on which server."""
+    """Check that every name resolves to its address on every server."""
     for name, address in cluster.names():
         yield probe(
             f"{name} is {address}",

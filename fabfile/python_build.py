@@ -61,7 +61,7 @@ class Python(Settings, frozen=True):
     """A faster Python, whose build takes ten minutes instead of three."""
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
-        """A tarball of another version, or one whose hash nobody knows."""
+        """A tarball of another version, or one whose hash is not known."""
         versions, sources = inventory.get(Versions), inventory.get(Sources)
         if not versions or not sources:
             return
@@ -79,7 +79,7 @@ class Python(Settings, frozen=True):
 
 
 def builder(cluster: Cluster) -> Host:
-    """VM1: its key opens the servers that Python is shipped to."""
+    """VM1, which can log in to the servers that Python is shipped to."""
     [vm1] = key_host(cluster)
     return vm1
 
@@ -116,7 +116,7 @@ def url(cluster: Cluster) -> str:
 
 
 def sha256(cluster: Cluster) -> str:
-    """What the tarball hashes to."""
+    """The SHA-256 of the tarball."""
     return cluster[Sources].python.sha256 or PYTHON_SHA256[cluster[Versions].python]
 
 
@@ -141,27 +141,27 @@ def library(cluster: Cluster) -> str:
 
 
 def mark(cluster: Cluster) -> str:
-    """The last file that is written where Python gets installed: it says what it was made from."""
+    """The last file that is written when Python is installed: it says what it was made from."""
     return f"{library(cluster)}/airflow-runbook"
 
 
 def made_from(cluster: Cluster) -> str:
-    """What stands in the mark: version, source, and how it was configured."""
+    """The content of the mark: version, source, and how it was configured."""
     options = "optimized" if cluster[Python].optimizations else "plain"
     return f"{cluster[Versions].python} {sha256(cluster)} {options}"
 
 
 def installed(cluster: Cluster) -> str:
-    """A test: this very Python is complete on the host."""
+    """A test: exactly this Python is complete on the host."""
     return f"[[ $(cat {mark(cluster)} 2>/dev/null) == '{made_from(cluster)}' ]]"
 
 
 MARK = Fact(
-    "which Python is there",
+    "which Python is installed",
     on=everybody,
     command=lambda cluster, host: f"cat {mark(cluster)} 2>/dev/null || echo none",
     parse=str.strip,
-    absent="it cannot be asked",
+    absent="it does not answer",
 )
 
 
@@ -173,7 +173,7 @@ def deps(host: Host, cluster: Cluster) -> Steps:
 
 @section.task(on=only_builder)
 def fetch(host: Host, cluster: Cluster) -> Steps:
-    """Download the source; one with another hash than the wanted one is not kept."""
+    """Download the source; a file with a wrong hash is not kept."""
     file = tarball(cluster)
     yield steps.directory(WORK)
     yield steps.command(
@@ -189,8 +189,8 @@ def fetch(host: Host, cluster: Cluster) -> Steps:
 def build(host: Host, cluster: Cluster) -> Steps:
     """Configure, compile and install beside the system's Python, in the background.
 
-    The build goes on if this is interrupted, and is waited for by the next run; one that was
-    killed goes on where it was. Its output is in /var/cache/airflow-runbook/python-build/log.
+    If this is interrupted, the build continues, and the next run waits for it; a build that was
+    killed continues where it was. Its output is in /var/cache/airflow-runbook/python-build/log.
     """
     yield from begun(cluster)
     for stage in ("configured", "compiled", "installed"):
@@ -201,7 +201,7 @@ def build(host: Host, cluster: Cluster) -> Steps:
 def start(host: Host, cluster: Cluster) -> Steps:
     """Fetch the source and start to build it, without waiting for the end.
 
-    Other sections can take their time meanwhile.
+    Other sections can run meanwhile.
     """
     yield from deps(host, cluster)
     yield from fetch(host, cluster)
@@ -209,7 +209,7 @@ def start(host: Host, cluster: Cluster) -> Steps:
 
 
 def begun(cluster: Cluster) -> Steps:
-    """The build runs, if it is not done."""
+    """The build is running, if it is not done."""
     yield steps.precondition(
         f"room for the build in {WORK}",
         f"{installed(cluster)} || [[ -d {source(cluster)} ]] || "
@@ -231,7 +231,7 @@ systemd-run --quiet --unit={UNIT} --property=Nice=10 \\
 
 
 def waited(title: str, stage: str, cluster: Cluster) -> Step:
-    """The build has come so far; if it broke off, its last lines are shown."""
+    """Wait until the build has come this far; if it failed, show its last lines."""
     there = installed(cluster)
     if stage != "installed":
         there += f" || [[ -e {source(cluster)}-{stage} ]]"
@@ -242,7 +242,7 @@ def waited(title: str, stage: str, cluster: Cluster) -> Step:
     sleep 1
     if {there}; then break; fi
     tail -n 15 {LOG}
-    echo 'The build broke off; all of its output is in {LOG}. Run it again: it goes on there.'
+    echo 'The build failed; its whole output is in {LOG}. Rerun the command to continue it.'
     exit 1
   fi
   sleep 1
@@ -254,7 +254,7 @@ done""",
 
 @section.task(needs=[MARK], by=only_builder)
 def ship(host: Host, cluster: Cluster, facts: Facts, hosts: Sequence[Host]) -> Steps:
-    """Copy Python to the other servers; what is there complete stays."""
+    """Copy Python to the other servers, except where it is complete."""
     series = cluster[Versions].python_series
     names = [f"bin/python{series}", f"bin/pip{series}", f"lib/python{series}"]
     for other in lacking(facts.known(MARK), made_from(cluster), hosts, but=host):
@@ -270,13 +270,13 @@ def ship(host: Host, cluster: Cluster, facts: Facts, hosts: Sequence[Host]) -> S
 
 
 def lacking(known: Mapping[str, str], wanted: str, hosts: Sequence[Host], but: Host) -> list[Host]:
-    """Who has something else than is wanted, of those that could be asked."""
+    """The hosts that answered, and have something other than what is wanted."""
     return [host for host in hosts if host != but and known.get(host.name, wanted) != wanted]
 
 
 @section.check
 def check(host: Host, cluster: Cluster) -> Probes:
-    """Say whether every server has the wanted Python, and all of it."""
+    """Check that every server has the wanted Python, and all of it."""
     yield probe(
         f"{python(cluster)} is Python {cluster[Versions].python} and has {IMPORTS}",
         f"{python(cluster)} -c 'import platform, {IMPORTS}; print(platform.python_version())'",
@@ -298,6 +298,6 @@ def runs(answer: Answer, version: str) -> Verdict:
 
 
 def not_ours(answer: Answer, cluster: Cluster) -> Verdict:
-    """python3 is nothing below our prefix."""
+    """python3 is not below our prefix."""
     ours = answer.text.strip() == python(cluster)
     return Verdict(ERROR, f"python3 is {python(cluster)}") if ours else Verdict(OK)

@@ -1,4 +1,4 @@
-"""Step 1.4: the controller reaches every server, and so does VM1, with keys and verified hosts."""
+"""Step 1.4: the controller and VM1 reach every server, with keys and verified host keys."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Ssh(Settings, frozen=True):
     """Settings of the section `ssh`."""
 
     key_host: str = ""
-    """The server whose key opens all others; the first one, if nothing is said."""
+    """The server whose key opens all others; empty: the first one."""
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
-        """A key host that is no host."""
+        """A key host that is not a host."""
         if self.key_host and self.key_host not in inventory.hosts:
             yield Objection("is not one of the hosts", ("ssh", "key_host"))
 
@@ -33,7 +33,7 @@ section = Section(
     "ssh",
     on="all",
     runbook="1.4",
-    about="Let the controller, and then VM1, into every server by key.",
+    about="Give the controller, and then VM1, access to every server by key.",
     settings=Ssh,
     after=("hosts",),
     parts=(Part("ssh.trust"), Part("ssh.bootstrap", ("ssh.trust",))),
@@ -56,7 +56,7 @@ KEY = Fact(
     on=key_host,
     command=lambda cluster, host: f"cat {key_file(cluster)}.pub",
     parse=str.strip,
-    absent="fab ssh.keygen makes it",
+    absent="fab ssh.keygen creates it",
 )
 
 HOST_KEYS = Fact(
@@ -72,14 +72,14 @@ HOST_KEYS = Fact(
 section.on_controller(
     trust,
     help={
-        "replace": "pin new keys also where another one is pinned: a server that was reinstalled"
+        "replace": "replace the pinned keys of servers that show other ones, after a reinstallation"
     },
 )
 
 
 @section.task(bootstrap=True)
 def bootstrap(host: Host, cluster: Cluster) -> Steps:
-    """From root and a password to the administrator's account with key and sudo.
+    """Log in as root with a password, and set up the administrator's account and key.
 
     The password is asked once, or read from RUNBOOK_BOOTSTRAP_PASSWORD; servers that already let
     the administrator in are not asked for it.
@@ -89,7 +89,7 @@ def bootstrap(host: Host, cluster: Cluster) -> Steps:
 
 @section.task(on=key_host)
 def keygen(host: Host, cluster: Cluster) -> Steps:
-    """Make VM1's own key."""
+    """Create VM1's own key."""
     user, key = cluster.user(host), key_file(cluster)
     yield directory(f"/home/{user}/.ssh", "0700", user, user)
     yield ssh_key(f"{user} on {host.name} has a key", key, user, f"{user}@{host.name}")
@@ -97,7 +97,7 @@ def keygen(host: Host, cluster: Cluster) -> Steps:
 
 @section.task(needs=[KEY, HOST_KEYS])
 def distribute(host: Host, cluster: Cluster, facts: Facts) -> Steps:
-    """Let VM1's key into all others, and give VM1 their verified host keys."""
+    """Authorise VM1's key on all others, and give VM1 their verified host keys."""
     user = cluster.user(host)
     if host in key_host(cluster):
         yield block(
@@ -134,10 +134,10 @@ def ship(
     text: str,
     exclude: Sequence[str] = (),
 ) -> Step:
-    """Files of VM1 are on another server, at the same paths; a step for VM1.
+    """Copy files of VM1 to another server, to the same paths; a step for VM1.
 
-    What VM1 does not have goes there, too. `mark` is a file beside them that holds `text` when all
-    is complete: it is the first to go and the last to come.
+    What VM1 does not have is removed there. `mark` is a file beside them that holds `text` when all
+    is complete: it is removed first, and written last.
     """
     [vm1] = key_host(cluster)
     become = f"runuser -u {cluster.user(vm1)} --"
@@ -157,7 +157,7 @@ def ship(
 
 @section.check
 def check(host: Host, cluster: Cluster) -> Probes:
-    """Let VM1 log in to every other server, as the runbook's loop does."""
+    """Check that VM1 can log in to every other server, as the runbook's loop does."""
     if host not in key_host(cluster):
         return
     user = cluster.user(host)

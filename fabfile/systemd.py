@@ -1,4 +1,4 @@
-"""The runbook's service files: what runs of Airflow on which server, and how it is looked after."""
+"""The runbook's service files: Airflow's services on each server, and how they are operated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from runbook.declare.step import Step, Steps
 from runbook.declare.work import Procedure, stage
 from runbook.errors import UsageError
 from runbook.inventory.cluster import Cluster, Host, among
-from runbook.inventory.entry import perhaps
+from runbook.inventory.entry import no_such, perhaps
 
 from .airflow.common import same_version
 from .airflow.services import (
@@ -32,7 +32,7 @@ section = Section(
     "systemd",
     on=service_hosts,
     runbook="Systemd Service Files",
-    about="Airflow's services: one unit for each part, on the servers whose role has it.",
+    about="Run Airflow's services: one unit for each part, on servers with its role.",
     after=("airflow",),
     restarts=("airflow-*.service",),
 )
@@ -42,9 +42,7 @@ section = Section(
 def install(host: Host, cluster: Cluster) -> Steps:
     """Install a unit for each part of Airflow that a server's roles name.
 
-    They start at boot.
-
-    The DAG processor of an NFS server has no place in the boot: keepalived starts it with the VIP.
+    They start at boot, except the DAG processor of an NFS server, which starts with the VIP.
     """
     yield same_version(cluster)
     yield from installed(host, cluster)
@@ -52,7 +50,7 @@ def install(host: Host, cluster: Cluster) -> Steps:
 
 @section.task(batches=lambda hosts, cluster: cluster.apart(hosts))
 def start(host: Host, cluster: Cluster) -> Steps:
-    """Start what does not run, and restart what waits; never two of a role at once."""
+    """Start stopped services, and restart pending ones; never two of a role at once."""
     yield from started(host, cluster)
 
 
@@ -60,16 +58,16 @@ def start(host: Host, cluster: Cluster) -> Steps:
 def stop(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
     """Stop Airflow: first what hands out tasks, then workers when theirs are done.
 
-    A reboot starts it again; so does fab systemd.start.
+    A reboot or fab systemd.start starts it again.
     """
     yield from stop_all(hosts, cluster)
 
 
 @section.procedure(needs=[])
 def restart(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
-    """Restart Airflow server after server, never two of a role at once.
+    """Restart Airflow server by server, never two of a role at once.
 
-    Workers end their tasks before they do.
+    Workers end their tasks before they restart.
     """
     yield from restart_all(hosts, cluster)
 
@@ -85,16 +83,15 @@ def restart(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
 def logs(
     hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str, unit: str, lines: int = 100
 ) -> Procedure:
-    """Show what a part of Airflow wrote last: fab systemd.logs worker1 worker."""
+    """Show the last log lines of a part of Airflow: fab systemd.logs worker1 worker."""
     by_name = {one.name: one for one in hosts}
     if host not in by_name:
-        known = ", ".join(by_name)
-        raise UsageError(f"{host} is not a server of Airflow{perhaps(host, by_name)}: {known}.")
+        raise no_such(f"{host} is not an Airflow server", host, by_name)
     roles = {component.role: component for component in components(by_name[host])}
     role = unit.replace("airflow-", "").replace(".service", "")
     if role not in roles:
         raise UsageError(
-            f"{host} runs no {unit}{perhaps(role, roles)}; it runs {', '.join(roles)}."
+            f"{host} does not run {unit}{perhaps(role, roles)}; it runs {', '.join(roles)}."
         )
     journal = f"journalctl -u {roles[role].unit} -n {lines} --no-pager -o short-iso"
     yield stage(f"{role} on {host}", by_name[host], steps.action(journal, journal).with_output())
@@ -105,7 +102,7 @@ DOWN = section.cause("AIRFLOW_UNIT_DOWN", "the other servers of this role do its
 
 @section.check
 def check(host: Host, cluster: Cluster) -> Probes:
-    """Say which unit was changed, does not run, or restarts again and again."""
+    """Check that units are unchanged, run, and do not restart again and again."""
     for component in components(host):
         yield probe(
             f"{component.unit} stays up",
@@ -113,7 +110,7 @@ def check(host: Host, cluster: Cluster) -> Probes:
             f'ps -o etimes= -p "$(systemctl show -p MainPID {component.unit} | cut -d= -f2)" || :',
             stays_up if follows_the_share(component, host) else runs,
             fix=f"fab -H {host.name} systemd.start; "
-            f"fab systemd.logs {host.name} {component.role} says why",
+            f"fab systemd.logs {host.name} {component.role} shows why",
             cause=DOWN,
         )
 
@@ -132,7 +129,7 @@ SHORT = 60
 
 
 def stays_up(answer: Answer) -> Verdict:
-    """With Restart=always a service that cannot work starts again and again."""
+    """The service runs, and does not restart again and again."""
     told = dict(line.partition("=")[::2] for line in answer.text.splitlines() if "=" in line)
     state, restarts = told.get("SubState", "unknown"), int(told.get("NRestarts") or 0)
     if state == "dead":
@@ -141,13 +138,13 @@ def stays_up(answer: Answer) -> Verdict:
         return Verdict(ERROR, f"it is {state}, after {restarts} restarts")
     age = answer.text.split()[-1]
     if restarts > 1 and age.isdigit() and int(age) < SHORT:
-        return Verdict(ERROR, f"it runs for {age} s, after {restarts} restarts")
+        return Verdict(ERROR, f"it has run for {age} s, after {restarts} restarts")
     return Verdict(OK)
 
 
 @section.start(after=["haproxy"])
 def power_on(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
-    """What shows and carries out first, what hands out tasks last."""
+    """Start what shows and carries out tasks first, what hands them out last."""
     own = among(service_hosts(cluster), hosts)
     for component in reversed(COMPONENTS):
         chosen = [host for host in own if component in components(host)]
@@ -157,7 +154,7 @@ def power_on(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure
 
 @section.stop()
 def power_off(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
-    """Schedulers first, workers when their tasks are done; then the clients leave the share."""
+    """Stop schedulers, then workers when their tasks are done; then clients unmount the share."""
     yield from stop_all(among(service_hosts(cluster), hosts), cluster)
     clients = among(nfs.clients(cluster), hosts)
     if nfs.servers(cluster) and clients:
@@ -165,7 +162,7 @@ def power_off(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedur
 
 
 def unmounted(tree: nfs.Tree) -> Step:
-    """A hard mount without a server would hang, and the shutdown with it."""
+    """Unmount the share: a hard mount without a server would hang, and the shutdown with it."""
     units = f"{tree.unit}.automount {tree.unit}.mount"
     return steps.command(
         f"{tree.path} is not mounted",
@@ -177,7 +174,7 @@ def unmounted(tree: nfs.Tree) -> Step:
 
 @section.free(after=["nfs"], reboot_only=True)
 def free(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
-    """Tasks end, and schedulers hand out no more of them."""
+    """Wait until tasks end, while schedulers hand out no more of them."""
     yield from stop_all(among(service_hosts(cluster), hosts), cluster)
 
 

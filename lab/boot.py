@@ -87,7 +87,7 @@ def _wait_for_answers(record: Record, hosts: Sequence[Host], say: Progress) -> N
 def _settle(host: Host) -> str | None:
     """Wait until a host has started everything; a sentence if something failed."""
     if not host.init():
-        return f"{host.name} went off while it started; see {host.folder / 'console.log'}"
+        return f"{host.name} switched off while it started; see {host.folder / 'console.log'}"
     state = run(*host.shell("systemctl", "is-system-running", "--wait"), check=False)
     if state.stdout.strip() == "running":
         return None
@@ -102,6 +102,6 @@ def _summarize(place: Place, record: Record, started: bool, say: Progress) -> No
     left_off = [name for name in record.left_off if states[name] == "off"]
     for name, state in states.items():
         if state != "running" and name not in left_off:
-            say(f"{name} is {state}, and stays so until: inv lab.heal {name}")
+            say(f"{name} is {state}; to repair it: inv lab.heal {name}")
     up = f"{len(states) - len(left_off)} hosts are up" + ("" if started else ", nothing to do")
     say(up + (f"; left off: {', '.join(left_off)}" if left_off else ""))

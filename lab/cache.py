@@ -1,4 +1,4 @@
-"""What the lab builds once and keeps: each thing under the hash of what it was made from."""
+"""What the lab builds once and keeps: each entry under the hash of what it was made from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Input = Union[str, Path]
 def key_of(*inputs: Input) -> str:
     """A short hash of texts, files and whole folders (names, contents and executable bits).
 
-    What Python compiled does not count: it appears and changes by itself.
+    Files that Python has compiled do not count, because they appear and change by themselves.
     """
     digest = hashlib.sha256()
     for entry in inputs:

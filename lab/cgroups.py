@@ -22,7 +22,7 @@ def top() -> Path:
     for path, kind in mounted(_mounts()).items():
         if kind == "cgroup2":
             return path
-    raise LabError("the lab needs cgroup v2, and it is not mounted on this machine")
+    raise LabError("the lab needs cgroup v2, which is not mounted on this machine")
 
 
 def group(name: str) -> Group:
@@ -69,7 +69,7 @@ class Group:
         return next((pid for pid in self.pids() if _pid_inside(pid) == 1), None)
 
     def freeze(self, frozen: bool) -> None:
-        """Stop every process in here, or let all go on; returns when that is so."""
+        """Freeze every process in here, or thaw all of them; returns when that is done."""
         (self.path / "cgroup.freeze").write_text("1" if frozen else "0")
         wanted = f"frozen {int(frozen)}"
         events = self.path / "cgroup.events"

@@ -19,7 +19,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run argv, capture its output, give `feed` to its stdin and add `env` to the environment.
 
-    A failure is a LabError with the program's last words, unless `check` is off.
+    A failure is a LabError with the last line of the program's output, unless `check` is off.
     """
     words = [str(word) for word in argv]
     try:

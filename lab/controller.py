@@ -1,4 +1,4 @@
-"""The controller of a lab: what it knows of the hosts, and how a command runs in its place."""
+"""The controller of a lab: its key and password, and the environment of its commands."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def make_credentials(state: Path) -> str:
 
 
 def environment(state: Path, hosts_file: str) -> dict[str, str]:
-    """The environment for a command in the controller's place: it finds this lab's hosts."""
+    """The environment in which a command on the controller finds this lab's hosts."""
     controller = state / CONTROLLER
     own = {name: value for name, value in os.environ.items() if name != "SSH_AUTH_SOCK"}
     return {

@@ -1,4 +1,4 @@
-"""What `make demo` says and keeps: `python -m lab.demo offer|keep|farewell`."""
+"""What `make demo` prints and saves: `python -m lab.demo offer|keep|farewell`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Try:
 
 
 def offer(lab: Lab) -> None:
-    """Say that the cluster of the last demo is there."""
+    """Print that the cluster of the last demo is saved, if it is."""
     if STATE in lab.store.names():
         hours = lab.store.read(STATE).age / 3600
         print(f"The cluster of the demo {hours:.1f} hours ago is saved: make demo AGAIN=1")

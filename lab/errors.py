@@ -1,4 +1,4 @@
-"""What goes wrong in the lab, as one sentence for the user."""
+"""The errors of the lab: one sentence for the user."""
 
 
 class LabError(Exception):

@@ -15,17 +15,17 @@ KINDS = {
     "power-off": "the host shuts down in order",
     "power-loss": "the host is gone at once, unsaved data of its processes with it",
     "power-on": "the host boots",
-    "freeze": "the host stands still: no process runs, the cable carries a signal",
-    "unplug": "the host's cable is pulled: the host sees it",
+    "freeze": "the host is frozen: no process runs, but its link stays up",
+    "unplug": "the host's cable is pulled, which the host notices",
     "partition": "the host is cut off from all others, and its link stays up",
-    "cut": "the host and some others do not reach each other, and everybody else reaches both",
+    "cut": "the host and some others cannot reach each other; all other hosts reach both",
     "loss": "some per cent of the packets are lost in either direction",
 }
 CABLE_FAULTS = ("unplug", "partition", "cut", "loss")
 
 
 def state_of(host: Host) -> str:
-    """In a few words, how the host is: running, off, frozen, or what is wrong with its cable."""
+    """The host's state in a few words: running, off, frozen, or what is wrong with its cable."""
     if not host.init():
         return "off"
     if host.payload.frozen():
@@ -51,7 +51,7 @@ def power_off(host: Host) -> None:
 
 
 def power_loss(host: Host) -> None:
-    """Take a host's power away: nothing leaves it any more, then nothing runs in it."""
+    """Cut a host's power: first nothing leaves it any more, then nothing runs in it."""
     init = host.init()
     if init:
         host.network.set_cable(host.vm, Cable("unplug"))
@@ -60,13 +60,13 @@ def power_loss(host: Host) -> None:
 
 
 def freeze(host: Host) -> None:
-    """Let a host stand still."""
+    """Freeze a host."""
     host.require_on()
     host.payload.freeze(True)
 
 
 def thaw(host: Host) -> None:
-    """Let a host that stands still go on."""
+    """Thaw a frozen host."""
     if host.payload.frozen():
         host.payload.freeze(False)
 
@@ -75,20 +75,20 @@ def break_cable(host: Host, kind: str, percent: int | None, peers: Sequence[Host
     """Make a host's cable faulty; the fault stays over reboots until the host is healed."""
     host.require_on()
     if kind != "loss" and percent is not None:
-        raise LabError(f"per cent goes with loss only, not with {kind}", exit_code=2)
+        raise LabError(f"--percent can be used only with loss, not with {kind}", exit_code=2)
     if kind == "cut":
         host.set_cable(Cable(kind, peers=_cut_off(host, peers)))
         return
     loss = 30 if percent is None else percent
     if not 1 <= loss <= 100:
-        raise LabError(f"{loss} per cent is not between 1 and 100", exit_code=2)
+        raise LabError(f"--percent must be between 1 and 100, not {loss}", exit_code=2)
     host.set_cable(Cable(kind, loss if kind == "loss" else 0))
 
 
 def _cut_off(host: Host, peers: Sequence[Host]) -> tuple[tuple[str, int], ...]:
     """The peers of a cut, as the cable remembers them."""
     if not peers:
-        raise LabError("cut from whom? Name them: --peers HOST,HOST…", exit_code=2)
+        raise LabError("cut needs the other hosts: --peers HOST,HOST…", exit_code=2)
     if host in peers:
         raise LabError(f"{host.name} cannot be cut from itself", exit_code=2)
     return tuple((peer.name, peer.vm) for peer in peers)

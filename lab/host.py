@@ -1,4 +1,4 @@
-"""One host of a lab: where it is, how it is switched on, and how one gets into it."""
+"""One host of a lab: where it is, how it is switched on, and how to get a shell in it."""
 
 from __future__ import annotations
 
@@ -105,10 +105,10 @@ class Host:
         fresh.write_text(password_hash)
 
     def mount(self) -> None:
-        """Mount the root filesystem, and make that of a fresh host an individual.
+        """Mount the root filesystem, and give a fresh host an identity of its own.
 
-        Only in the mount namespace of the host's supervisor: others would keep it in use for as
-        long as a host runs that was booted meanwhile.
+        Only in the mount namespace of the host's supervisor: elsewhere, hosts that are booted
+        meanwhile would keep the mount in use.
         """
         if not (self.folder / "upper").exists():
             shutil.rmtree(self.folder / "work", ignore_errors=True)  # of a layer that was frozen
@@ -126,19 +126,19 @@ class Host:
             prepared.touch()
 
     def freeze(self, layer: Path) -> None:
-        """Turn what a host that is off has written into a layer that nothing changes any more."""
+        """Turn what a host that is off has written into a layer that never changes again."""
         written = self.folder / "upper"
         layer.parent.mkdir(parents=True, exist_ok=True)
         if written.exists():  # one that was left off since the last layer has nothing
             written.rename(layer)
 
     def begin_on_layers(self) -> None:
-        """What makes this host differ from others is in its layers, and is not made again."""
+        """Begin a host whose layers already have an identity, so that it gets no new one."""
         self.folder.mkdir(parents=True)
         (self.folder / "prepared").touch()
 
     def _make_individual(self, password_hash: str) -> None:
-        """What differs between two hosts of the same image, as after an installation."""
+        """Create what differs between two hosts of the same image, as after an installation."""
         etc = self.root / "etc"
         (etc / "machine-id").write_text(uuid.uuid4().hex + "\n")
         (etc / "resolv.conf").write_text(f"nameserver {self.network.address}\n")
@@ -154,7 +154,7 @@ class Host:
             run("ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "", "-f", key)
 
     def power_on(self, held: list[int]) -> None:
-        """Start the supervisor, which keeps the cache entries behind `held` in use."""
+        """Start the supervisor, which holds the cache entries whose descriptors are `held`."""
         self.group.kill()  # what a killed supervisor left behind could not reboot
         supervise = [sys.executable, "-m", "lab.supervisor", str(self.state), self.name]
         supervisor = start_detached(

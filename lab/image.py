@@ -1,4 +1,4 @@
-"""From nothing to what a host boots from and downloads: a Debian base, Rocky, repository, shelf."""
+"""Builds what hosts boot from and download: a Debian base, Rocky, repositories, shelf."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Image:
 
     @classmethod
     def named(cls, root: Path, names: Mapping[str, str]) -> Image:
-        """The image of a lab's record; one from before a kind of entry has a path to nothing."""
+        """The image of a lab's record; an entry that an old record lacks has a path to nothing."""
         return cls(*(root / names.get(field.name, field.name) for field in fields(cls)))
 
 

@@ -1,4 +1,4 @@
-"""Hosts and network of a lab, as its hosts file wants them."""
+"""Hosts and network of a lab, as its hosts file defines them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Layout:
 
 
 def versions(hosts_file: Path) -> dict[str, str]:
-    """What a hosts file wants installed in the lab."""
+    """The versions of what a hosts file wants installed in the lab."""
     from fabfile.shared.versions import Versions
 
     wanted = _cluster(hosts_file)[Versions]

@@ -27,7 +27,7 @@ from lab.saved import Saved, Store
 
 @dataclass(frozen=True)
 class HostStatus:
-    """How one host is."""
+    """The state of one host."""
 
     name: str
     address: str
@@ -36,7 +36,7 @@ class HostStatus:
 
 
 class Lab(Place):
-    """What can be done with one lab."""
+    """One lab, and what can be done with it."""
 
     @classmethod
     def open(
@@ -56,14 +56,14 @@ class Lab(Place):
     # --- the whole lab ---
 
     def up(self) -> list[str]:
-        """Bring up what is not running, wait until it has settled, name what was started."""
+        """Boot what is not running, wait until it has settled, return what was started."""
         say = Progress(self.write)
         prepare_machine(say)
         with self.locked():
             before = Record.read(self.state)
             layout = self._layout(before)
             if not self.hosts_file and layout.hosts_file != str(OWN_HOSTS_FILE.resolve()):
-                say(f"the lab {self.name} is that of {layout.hosts_file}; another needs --name")
+                say(f"the lab {self.name} uses {layout.hosts_file}; for another lab, add --name")
             self.state.mkdir(parents=True, exist_ok=True)
             with self.cache_locked():
                 # A lab that is there keeps the image that its hosts were made from.
@@ -80,7 +80,7 @@ class Lab(Place):
             return boot(self, record, record.hosts, say)
 
     def build_cache(self) -> None:
-        """Build what lab.up needs, ahead of it."""
+        """Build in advance what lab.up needs."""
         say = Progress(self.write)
         prepare_machine(say)
         with self.cache_locked():
@@ -98,7 +98,7 @@ class Lab(Place):
         return bool(Record.read(self.state)) and Network(self.tag, "", 0).exists()
 
     def status(self) -> list[HostStatus]:
-        """How each host is."""
+        """The state of each host."""
         return [
             HostStatus(
                 host.name,
@@ -114,31 +114,31 @@ class Lab(Place):
         return self.record().hosts_in(self.state)
 
     def host(self, name: str) -> Host:
-        """One host of a lab that is up; refuses a name that it has not."""
+        """One host of a lab that is up; LabError if the lab has no host of this name."""
         self.record().require_hosts([name])
         return self.hosts()[name]
 
     # --- saved states ---
 
     def save(self, name: str, why: str = "", boot: bool = True) -> Saved:
-        """Keep the lab as it is now, to go back to; its hosts are stopped for it, and boot again.
+        """Save the current state of the lab; its hosts are stopped for it, and boot again.
 
         Without `boot` they stay off.
         """
         return save_and_restore.save(self, name, why, boot)
 
     def restore(self, name: str, only: Collection[str] = ()) -> list[str]:
-        """Go back to a saved state, with `only` these hosts on; name what was started."""
+        """Go back to a saved state, with `only` these hosts on; returns what was started."""
         return save_and_restore.restore(self, name, only)
 
     def forget(self, name: str) -> None:
-        """Drop a saved state; labs that stand on it go on."""
+        """Delete a saved state; labs that use it keep running."""
         save_and_restore.forget(self, name)
 
     # --- commands ---
 
     def environment(self) -> dict[str, str]:
-        """The environment for a command in the controller's place: it finds this lab's hosts."""
+        """The environment in which a command on the controller finds this lab's hosts."""
         return controller.environment(self.state, self.record().hosts_file)
 
     def inside(self, argv: Sequence[str]) -> list[str]:
@@ -151,7 +151,7 @@ class Lab(Place):
         env: Mapping[str, str] | None = None,
         **options: Any,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command where the controller is; `options` are those of subprocess.run."""
+        """Run a command on the controller; `options` are those of subprocess.run."""
         environment = {**self.environment(), **(env or {})}
         options = {"text": True, "check": False, **options}
         return subprocess.run(self.inside(argv), env=environment, **options)
@@ -168,9 +168,9 @@ class Lab(Place):
         """Make something go wrong with a host; returns when it has happened."""
         if kind not in faults.KINDS:
             known = ", ".join(faults.KINDS)
-            raise LabError(f"there is no fault {kind}; there are {known}", exit_code=2)
+            raise LabError(f"{kind} is not a fault; available: {known}", exit_code=2)
         if peers and kind != "cut":  # also of kinds that are no fault of a cable
-            raise LabError(f"peers go with cut only, not with {kind}", exit_code=2)
+            raise LabError(f"--peers can be used only with cut, not with {kind}", exit_code=2)
         found = self.host(host)
         others = [self.host(peer) for peer in dict.fromkeys(peers)]
         with self.locked():
@@ -204,8 +204,8 @@ class Lab(Place):
         layout = Layout.of(hosts_file)
         if before and not before.extended_by(layout):
             raise LabError(
-                f"{hosts_file.name} moves or drops hosts of the running lab {self.name};"
-                " begin afresh: inv lab.down, then inv lab.up"
+                f"{hosts_file.name} moves or removes hosts of the running lab {self.name};"
+                " start again: inv lab.down, then inv lab.up"
             )
         return layout
 
@@ -216,7 +216,7 @@ class Lab(Place):
 
 
 def clean(cache: Cache, store: Store, saved: bool = False) -> list[Path]:
-    """Remove everything from the cache, and the saved states if they are to go, too.
+    """Remove everything from the cache and, with `saved`, the saved states, too.
 
     Refuses while a lab uses the cache, or a saved state that stays is made from it.
     """
@@ -226,8 +226,8 @@ def clean(cache: Cache, store: Store, saved: bool = False) -> list[Path]:
             raise LabError(f"a running lab uses {', '.join(used)}; end it first: inv lab.down")
         if store.names() and not saved:
             raise LabError(
-                f"saved states are made from it: {', '.join(store.names())};"
-                " to drop them, too: inv lab.clean --saved"
+                f"saved states are made from the cache: {', '.join(store.names())};"
+                " to delete them, too: inv lab.clean --saved"
             )
         for name in store.names():
             store.forget(name)

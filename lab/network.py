@@ -34,7 +34,7 @@ def common_network(addresses: Iterable[IPv4Address]) -> IPv4Network:
 
 
 def first_free(network: IPv4Network, taken: Iterable[IPv4Address]) -> IPv4Address:
-    """The first address nobody has, preferably in the /24 of the lowest taken one."""
+    """The first free address, preferably in the /24 of the lowest one in use."""
     used = set(taken)
     nearby = IPv4Network((int(min(used)), 24), strict=False)
     for address in chain(nearby.hosts(), network.hosts()):

@@ -43,15 +43,15 @@ class Place:
         self.store = Store(state.parent)
 
     def locked(self) -> AbstractContextManager[None]:
-        """One at a time changes the lab."""
+        """A lock: one command at a time changes the lab."""
         return locked(self.state.with_name(f".{self.name}.lock"), self._wait_for_other)
 
     def cache_locked(self) -> AbstractContextManager[None]:
-        """One at a time builds or removes what is in the cache."""
+        """A lock: one command at a time builds or removes what is in the cache."""
         return locked(self.cache.root / "lock", self._wait_for_other)
 
     def store_locked(self) -> AbstractContextManager[None]:
-        """One at a time changes the saved states."""
+        """A lock: one command at a time changes the saved states."""
         return self.store.locked(
             lambda: self.write("waiting: another command is changing the saved states")
         )
@@ -60,7 +60,7 @@ class Place:
         self.write(f"waiting: another command is changing the lab {self.name} or its cache")
 
     def record(self) -> Record:
-        """What the lab remembers; refuses when it is not up."""
+        """The lab's record; LabError if the lab is not up."""
         record = Record.read(self.state)
         if not record or not record.network.exists():
             named = "" if self.name == "lab" else f" --name {self.name}"
@@ -68,24 +68,24 @@ class Place:
         return record
 
     def recorded_image(self, record: Record) -> Image:
-        """The image that the hosts of a record were made from; refuses when it is gone."""
+        """The image that the hosts of a record were made from; LabError if it is gone."""
         image = Image.named(self.cache.root, record.image)
         if not image.complete():
             raise LabError(
                 f"the image that the lab {self.name} is made from is no longer in the cache;"
-                " begin afresh: inv lab.down, then inv lab.up"
+                " start again: inv lab.down, then inv lab.up"
             )
         return image
 
 
 def require_name(kind: str, name: str) -> None:
-    """Refuse what is no name for a lab or a saved state."""
+    """Refuse a name that is not valid for a lab or a saved state."""
     if not NAME.fullmatch(name):
-        raise LabError(f"{kind}'s name is made of letters, digits, - and _, not {name!r}", 2)
+        raise LabError(f"{name!r} is not valid as {kind}'s name; use letters, digits, - and _", 2)
 
 
 def end(place: Place) -> None:
-    """End whatever of the lab is there, and remove its hosts."""
+    """End all that is there of the lab, and remove its hosts."""
     cgroups.group(place.tag).kill()
     Network(place.tag, "", 0).down()
     cgroups.remove_everywhere(place.tag)

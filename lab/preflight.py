@@ -60,4 +60,4 @@ def _install(packages: list[str], say: Callable[[str], None]) -> None:
         return
     run("apt-get", "update", check=False)
     if run(*install, env=quiet, check=False).returncode:
-        raise LabError(f"these Debian packages are needed, install them: {' '.join(packages)}")
+        raise LabError(f"Debian packages are missing; install them: {' '.join(packages)}")

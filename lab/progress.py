@@ -1,4 +1,4 @@
-"""What a command of the lab says while it works."""
+"""What a command of the lab prints while it works."""
 
 from __future__ import annotations
 

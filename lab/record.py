@@ -1,4 +1,4 @@
-"""What a lab remembers of itself between two commands."""
+"""What a lab keeps about itself between two commands."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Record:
             left_off = tuple(record.pop("left_off", ()))
             return cls(hosts=hosts, layers=layers, left_off=left_off, **record)
         except (KeyError, TypeError, ValueError):
-            raise LabError(f"{path} cannot be read; begin afresh: inv lab.down") from None
+            raise LabError(f"{path} cannot be read; start again: inv lab.down") from None
 
     def write(self, state: Path) -> None:
         unfinished = state / f"lab.json.{secrets.token_hex(4)}"
@@ -53,11 +53,11 @@ class Record:
         return all(layout.hosts.get(name) == host for name, host in self.hosts.items())
 
     def require_hosts(self, names: Iterable[str]) -> None:
-        """Refuse names that none of the lab's hosts has."""
+        """Refuse names that are not those of the lab's hosts."""
         for name in names:
             if name not in self.hosts:
                 known = ", ".join(self.hosts)
-                raise LabError(f"the lab has no host {name}; it has {known}", exit_code=2)
+                raise LabError(f"the lab has no host {name}; available: {known}", exit_code=2)
 
     @property
     def network(self) -> Network:

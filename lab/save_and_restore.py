@@ -1,4 +1,4 @@
-"""Saving a lab as it is now, going back to what was saved, and dropping that."""
+"""Saving the current state of a lab, going back to a saved state, and deleting one."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from lab.saved import INVENTORY, Saved, digest_of
 
 
 def save(place: Place, name: str, why: str, boot_again: bool) -> Saved:
-    """Keep the lab as it is now under a name; its hosts are stopped for it.
+    """Save the current state of the lab under a name; its hosts are stopped for it.
 
-    All must be well, or have been left off: a state with a fault in it is none to begin from.
+    All hosts must run without a fault, or have been left off.
     """
     say = Progress(place.write)
     require_name("a saved state", name)
@@ -47,9 +47,9 @@ def save(place: Place, name: str, why: str, boot_again: bool) -> Saved:
 
 
 def restore(place: Place, name: str, only: Collection[str]) -> list[str]:
-    """Go back to a saved state; what the lab has now is given up. Names what was started.
+    """Go back to a saved state; the lab's current state is lost. Returns what was started.
 
-    With `only`, the other hosts are left off until somebody needs them.
+    With `only`, the other hosts are left off until they are needed.
     """
     say = Progress(place.write)
     prepare_machine(say)
@@ -65,7 +65,7 @@ def restore(place: Place, name: str, only: Collection[str]) -> list[str]:
 
 
 def forget(place: Place, name: str) -> None:
-    """Drop a saved state; labs that stand on it go on."""
+    """Delete a saved state; labs that use it keep running."""
     with place.store_locked():
         place.store.read(name)
         place.store.forget(name)
@@ -74,20 +74,18 @@ def forget(place: Place, name: str) -> None:
 
 def _require_savable(place: Place, name: str, record: Record) -> None:
     if name in place.store.names():
-        raise LabError(f"{name} is saved already; drop that first: inv lab.forget {name}", 2)
+        raise LabError(f"{name} is saved already; to delete it: inv lab.forget {name}", 2)
     for host in record.hosts_in(place.state).values():
         state = faults.state_of(host)
         if state != "running" and not (state == "off" and host.name in record.left_off):
             raise LabError(
-                f"{host.name} is {state}, and only a lab whose hosts are all well is saved;"
-                f" first: inv lab.heal {host.name}"
+                f"{host.name} is {state}; a lab can be saved only without faults."
+                f" First run: inv lab.heal {host.name}"
             )
 
 
 def _cut_power(running: Sequence[Host]) -> None:
-    """Switch hosts off. They all stand still before the first one does, so that their disks are of
-    the same moment.
-    """
+    """Switch hosts off. All are frozen first, so that their disks are from the same moment."""
     with ThreadPoolExecutor(len(running) or 1) as switches:
         for switch in (faults.freeze, faults.power_loss):
             list(switches.map(switch, running))
@@ -128,5 +126,5 @@ def _hosts_file_of(place: Place, saved: Saved, say: Progress) -> Path:
             return file.resolve()
     copy = place.state / INVENTORY
     shutil.copyfile(saved.inventory, copy)
-    say(f"the hosts file has changed since; the lab keeps to that of then: {copy}")
+    say(f"the hosts file has changed since then; the lab uses the saved copy: {copy}")
     return copy

@@ -1,7 +1,7 @@
 """Saved states: the hosts of a lab with their disks, and what its controller knows, to go back to.
 
 A state's disks are layers of the hosts' overlays. Saving renames what the hosts have written to a
-layer, so nothing is copied, and any number of labs may stand on the same layers.
+layer, so nothing is copied, and any number of labs may use the same layers.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class Saved:
 
     @property
     def inventory(self) -> Path:
-        """The copy of the hosts file that the lab kept to."""
+        """The copy of the hosts file that the lab used."""
         return self.folder / INVENTORY
 
     @property
     def digest(self) -> str:
-        """The contents of that hosts file, to compare others with."""
+        """A hash of that hosts file, to compare others with."""
         return digest_of(self.inventory)
 
     @property
@@ -53,7 +53,7 @@ class Saved:
 
 
 def digest_of(inventory: Path) -> str:
-    """A hosts file's contents in twelve characters."""
+    """A hash of a hosts file, in twelve characters."""
     return key_of(inventory.read_text())
 
 
@@ -67,7 +67,7 @@ class Store:
         self.layers = self.root / "layers"
 
     def locked(self, on_wait: Callable[[], None]) -> AbstractContextManager[None]:
-        """One at a time refers to layers, or removes those that nothing refers to."""
+        """A lock: one command at a time refers to layers, or removes those that are not in use."""
         self.labs.mkdir(parents=True, exist_ok=True)
         self.root.mkdir(mode=0o700, exist_ok=True)  # the hosts' disks are root's alone
         return locked(self.root / "lock", on_wait)
@@ -82,20 +82,20 @@ class Store:
         folder = self.states / name
         record = Record.read(folder) if name in self.names() else None
         if not record:
-            known = ", ".join(self.names()) or "none at all"
-            raise LabError(f"no state {name} is saved here; there is {known}", exit_code=2)
+            known = ", ".join(self.names()) or "none"
+            raise LabError(f"no state {name} is saved here; available: {known}", exit_code=2)
         try:
             told = json.loads((folder / RECORD).read_text())
             return Saved(name, folder, record, told["at"], told["why"], told["versions"])
         except (KeyError, ValueError):
             raise LabError(
-                f"the saved state {name} cannot be read; drop it: inv lab.forget {name}"
+                f"the saved state {name} cannot be read; delete it: inv lab.forget {name}"
             ) from None
 
     def add(
         self, name: str, record: Record, controller: Path, versions: dict[str, str], why: str
     ) -> None:
-        """Keep a state under this name; it is there only when it is complete."""
+        """Save a state under this name; it appears only when it is complete."""
         self.states.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=self.states))
         run("cp", "-a", controller, unfinished / CONTROLLER)
@@ -106,7 +106,7 @@ class Store:
         unfinished.rename(self.states / name)
 
     def forget(self, name: str) -> None:
-        """Drop a state; labs that stand on it go on."""
+        """Delete a state; labs that use it keep running."""
         gone = self.states / f".unfinished-{secrets.token_hex(4)}"
         (self.states / name).rename(gone)
         shutil.rmtree(gone)
@@ -117,14 +117,14 @@ class Store:
         return [layer for layer in layers if layer.exists()]
 
     def records(self) -> Iterator[Record]:
-        """Those of all labs and saved states."""
+        """The records of all labs and saved states."""
         for path in [*self.labs.glob("[!.]*/lab.json"), *self.states.glob("[!.]*/lab.json")]:
             record = Record.read(path.parent)
             if record:
                 yield record
 
     def remove_unused(self) -> None:
-        """Remove the layers that neither a lab nor a saved state stands on."""
+        """Remove the layers that neither a lab nor a saved state uses."""
         if not self.layers.exists():
             return
         used = {layer for record in self.records() for layer in record.layers}
@@ -133,7 +133,7 @@ class Store:
                 shutil.rmtree(path)
 
     def size(self, saved: Saved) -> int:
-        """The bytes of a state's layers, also of those that others share."""
+        """The bytes of a state's layers, including those that others share."""
         layers = [self.layers / layer for layer in saved.record.layers]
         lines = run("du", "--summarize", "--block-size=1", *layers).stdout.splitlines()
         return sum(int(line.split()[0]) for line in lines)

@@ -23,15 +23,15 @@ STATE_HELP = "the saved state's name"
 
 @contextmanager
 def _sentences() -> Iterator[None]:
-    """What goes wrong ends the command with one sentence."""
+    """An error ends the command with one sentence."""
     try:
         yield
     except LabError as error:
         raise Exit(str(error), error.exit_code) from None
     except OSError as error:
-        raise Exit(f"this machine refuses: {error}", 1) from None
+        raise Exit(f"this machine does not allow it: {error}", 1) from None
     except KeyboardInterrupt:
-        raise Exit("interrupted; the same command goes on from here", 130) from None
+        raise Exit("interrupted; rerun the same command to continue", 130) from None
 
 
 @task(
@@ -44,14 +44,14 @@ def _sentences() -> Iterator[None]:
 def up(
     c: Context, hosts: str | None = None, from_: str | None = None, name: str | None = None
 ) -> None:
-    """Bring up hosts.yaml's hosts on this machine; what runs stays as it is."""
+    """Boot the hosts of hosts.yaml on this machine; those that run are not changed."""
     with _sentences():
         lab = Lab.open(name, Path(hosts) if hosts else None, write=_line)
         if not from_:
             lab.up()
         elif lab.is_up():
             raise LabError(
-                f"the lab {lab.name} is up; to give it up for {from_}: inv lab.restore {from_}", 2
+                f"the lab {lab.name} is up; to replace its state: inv lab.restore {from_}", 2
             )
         else:
             lab.restore(from_)
@@ -59,7 +59,7 @@ def up(
 
 @task
 def build(c: Context) -> None:
-    """Build the cache now; otherwise the next lab.up does it."""
+    """Build the cache now; otherwise the next lab.up builds it."""
     with _sentences():
         Lab.open(write=_line).build_cache()
 
@@ -84,7 +84,7 @@ def status(c: Context, name: str | None = None) -> None:
 
 @task(help={"host": "the host's name", "name": NAME_HELP})
 def shell(c: Context, host: str, name: str | None = None) -> None:
-    """Open a root shell in a host, past the network and ssh."""
+    """Open a root shell in a host, without network and ssh."""
     with _sentences():
         argv = Lab.open(name).host(host).shell("bash", "--login")
     _become(argv)
@@ -97,7 +97,7 @@ def exec_(c: Context, name: str | None = None) -> None:
     command = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
     with _sentences():
         if not command:
-            raise LabError("what to run is missing: inv lab.exec -- COMMAND…", exit_code=2)
+            raise LabError("the command is missing: inv lab.exec -- COMMAND…", exit_code=2)
         lab = Lab.open(name)
         argv, environment = lab.inside(command), lab.environment()
     _become(argv, environment)
@@ -108,8 +108,8 @@ def exec_(c: Context, name: str | None = None) -> None:
     help={
         "host": "the host's name",
         "kind": ", ".join(KINDS),
-        "percent": "of the packets that loss drops (default: 30)",
-        "peers": "from whom cut keeps the host away, e.g. sql2,sql3",
+        "percent": "percentage of the packets that loss drops (default: 30)",
+        "peers": "the hosts from which cut separates the host, e.g. sql2,sql3",
         "name": NAME_HELP,
     },
 )
@@ -121,10 +121,10 @@ def fault(
     peers: str | None = None,
     name: str | None = None,
 ) -> None:
-    """Make something go wrong with a host."""
+    """Cause a fault on a host."""
     with _sentences():
         if percent and not percent.isdigit():
-            raise LabError(f"{percent} is not a number of per cent", exit_code=2)
+            raise LabError(f"--percent must be a whole number, not {percent}", exit_code=2)
         Lab.open(name).fault(host, kind, int(percent) if percent else None, _names(peers))
 
 
@@ -137,9 +137,9 @@ def heal(c: Context, host: str, name: str | None = None) -> None:
 
 @task(help={"state": STATE_HELP, "why": "a note for lab.saved", "name": NAME_HELP})
 def save(c: Context, state: str, why: str = "", name: str | None = None) -> None:
-    """Keep the lab as it is now under a name, to go back to.
+    """Save the current state of the lab under a name.
 
-    Its hosts lose their power for it, all at the same moment, and boot again.
+    Its hosts lose power for it, all at the same moment, and boot again.
     """
     with _sentences():
         Lab.open(name, write=_line).save(state, why)
@@ -153,14 +153,14 @@ def save(c: Context, state: str, why: str = "", name: str | None = None) -> None
     }
 )
 def restore(c: Context, state: str, only: str = "", name: str | None = None) -> None:
-    """Go back to a saved state; what the lab has now is given up."""
+    """Go back to a saved state; the lab's current state is lost."""
     with _sentences():
         Lab.open(name, write=_line).restore(state, _names(only))
 
 
 @task
 def saved(c: Context) -> None:
-    """Show what lab.save has kept: name, age, size, inventory, versions."""
+    """Show all saved states: name, age, size, inventory, versions."""
     with _sentences():
         store = Lab.open().store
         rows = [
@@ -179,14 +179,14 @@ def saved(c: Context) -> None:
 
 @task(help={"state": STATE_HELP})
 def forget(c: Context, state: str) -> None:
-    """Drop a saved state; labs that stand on it go on."""
+    """Delete a saved state; labs that use it keep running."""
     with _sentences():
         Lab.open().forget(state)
 
 
-@task(help={"saved": "the saved states, too, which are made from it"})
+@task(help={"saved": "also delete the saved states, which are made from it"})
 def clean(c: Context, saved: bool = False) -> None:
-    """Drop the cached base, image, repositories and shelf.
+    """Delete the cached base, image, repositories and shelf.
 
     The next lab.up builds them again.
     """
@@ -197,7 +197,7 @@ def clean(c: Context, saved: bool = False) -> None:
 
 
 def _become(argv: list[str], environment: dict[str, str] | None = None) -> None:
-    """Turn into the command: terminal, signals and exit code are its own."""
+    """Replace this process by the command, which gets its terminal, signals and exit code."""
     sys.stdout.flush()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and that is inherited
     os.execvpe(argv[0], argv, environment or dict(os.environ))

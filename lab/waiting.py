@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def wait_until(happened: Callable[[], bool], seconds: float, pause: float = 0.05) -> bool:
-    """Ask until it has happened or the time is up; whether it has happened."""
+    """Wait until it has happened or the time is up; returns whether it has happened."""
     deadline = time.monotonic() + seconds
     while not happened():
         if time.monotonic() > deadline:

@@ -1,1 +1,1 @@
-"""The engine: what carries sections out. It knows none of them."""
+"""The engine: it carries out sections, and does not depend on any of them."""

@@ -1,4 +1,4 @@
-"""What became of steps, probes and tasks."""
+"""Results of steps, probes and tasks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DO, PLAN, CHECK = Mode.DO, Mode.PLAN, Mode.CHECK
 
 
 class Status(str, Enum):
-    """What a step, a probe or a host may end in, the gravest first."""
+    """The status in which a step, a probe or a host may end, the most serious first."""
 
     UNREACHABLE = "unreachable"
     FAILED = "failed"
@@ -43,19 +43,19 @@ class Status(str, Enum):
 
     @property
     def of_host(self) -> Status:
-        """What a step that ends so means for its host."""
+        """The status of a host on which a step ended in this status."""
         return Status.FAILED if self is Status.NO_EFFECT else self
 
 
 BROKEN = frozenset({Status.FAILED, Status.NO_EFFECT})
-"""What a step may end in that stops its host."""
+"""Statuses of a step after which its host stops."""
 
 
 @dataclass
 class StepResult:
-    """What became of a step or a probe: status, seconds, exit code and what it printed.
+    """The result of a step or a probe: status, seconds, exit code and output.
 
-    A probe's has a finding.
+    The result of a probe has a finding.
     """
 
     title: str
@@ -75,13 +75,13 @@ class StepResult:
 
     @property
     def lines(self) -> list[str]:
-        """What it printed; of a finding that is not ok, the fix."""
+        """The output; if there is a finding that is not ok, the fix instead."""
         if not self.finding:
             return self.output
         return [f"fix: {self.finding.fix}"] if self.finding.fix and self.status != "ok" else []
 
     def judged(self, finding: Finding) -> StepResult:
-        """This result, with what the answer means."""
+        """This result, with the finding that resulted from the answer."""
         self.finding = finding
         self.status = Status(finding.verdict.level.value)
         return self
@@ -110,12 +110,12 @@ class HostResult:
 
     @property
     def cluster_wide(self) -> bool:
-        """Whether it is about no single host."""
+        """Whether it concerns no single host."""
         return self.host == CLUSTER_WIDE
 
     @property
     def exit_code(self) -> int:
-        """What this result alone would make the run exit with."""
+        """The exit code of a run that has only this result."""
         if self.status is Status.UNREACHABLE:
             return UNREACHABLE
         if not self.fine:
@@ -130,11 +130,11 @@ class HostResult:
 
     @property
     def findings(self) -> list[Finding]:
-        """What its probes found."""
+        """The findings of its probes."""
         return [part.finding for part in self.parts if part.finding]
 
     def add(self, part: StepResult) -> None:
-        """Append what became of a step or probe."""
+        """Append the result of a step or probe."""
         self.parts.append(part)
 
     def count(self, *statuses: Status) -> int:
@@ -148,6 +148,6 @@ class HostResult:
 
 
 def gravest(statuses: Iterable[Optional[Status]]) -> Status:
-    """The gravest of some statuses; ok if there are none."""
+    """The most serious of some statuses; ok if there are none."""
     found = set(statuses)
     return next((status for status in Status if status in found), Status.OK)

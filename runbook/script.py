@@ -12,7 +12,7 @@ from runbook.declare.step import RUNTIME, Handler, Step, quote
 from runbook.results import DO, Mode, Status, StepResult
 
 STATUSES = {status.value: status for status in Status}
-"""What an event may say of a step; `answer` and `rebooting` are not the last word."""
+"""The statuses that an event may carry; `answer` and `rebooting` are not among them."""
 LOCK_PATIENCE = 10
 """Seconds that a run waits for another one on the same host before it gives up."""
 PROBE_LIMIT = 60
@@ -21,7 +21,7 @@ PROBE_LIMIT = 60
 
 @dataclass
 class Event:
-    """One line of a script's answer that is meant for us."""
+    """One line of a script's answer that is meant for the controller."""
 
     kind: str
     index: int
@@ -60,8 +60,8 @@ def compile_script(
     """One script for all steps, then the handlers they name, then the probes.
 
     `mode` is do, plan or check; only do takes the host's lock, and only do changes anything.
-    `noted` are handlers that an earlier part of the same plan would have asked for. `at_once`: the
-    probes run at the same time, and each gets this many seconds.
+    `noted` are handlers that an earlier part of the same plan would have requested. `at_once`: the
+    probes run at the same time, and each may take this many seconds.
     """
     steps = list(steps)
     handlers = {handler.name: handler for step in steps for handler in step.notify}
@@ -100,7 +100,7 @@ event over -1
 class Reader:
     """Turns a script's answer, as it arrives, into results.
 
-    `finished`: it got to its end. `over`: it has stopped, there or earlier.
+    `finished`: the script has reached its end. `over`: it has stopped, there or earlier.
     """
 
     def __init__(self, script: Script) -> None:
@@ -121,7 +121,7 @@ class Reader:
 
     @property
     def began(self) -> bool:
-        """Whether the script itself has said anything."""
+        """Whether the script itself has printed anything."""
         return bool(self.finished or self.over or self.results or self.current)
 
     @property
@@ -132,7 +132,7 @@ class Reader:
         return self._script.parts[self._index].limit if self._index >= 0 else PROBE_LIMIT
 
     def feed(self, data: bytes) -> list[StepResult]:
-        """Take in more of the answer; returns the results that it completes."""
+        """Read more of the answer; returns the results that it completes."""
         self._pending += data
         done: list[StepResult] = []
         while True:
@@ -147,7 +147,7 @@ class Reader:
                 done.append(result)
 
     def close(self) -> None:
-        """No more will come: what is left is output of the step that was under way."""
+        """End the answer; what is left is output of the step that was in progress."""
         self._take_output(self._pending)
         self._pending = b""
 
@@ -204,7 +204,7 @@ clears={quote(clears)}
 
 
 def _function(step: Step) -> str:
-    """The library's function that carries the step out."""
+    """The library function that carries out the step."""
     if step.guard:
         return "guard"
     if step.waits:

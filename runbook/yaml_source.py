@@ -1,4 +1,4 @@
-"""YAML with the line of each key, so that a complaint can point at it."""
+"""YAML with the line of each key, so that messages can point to it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Source:
-    """A YAML file as plain data, plus where each key stands."""
+    """A YAML file as plain data, plus the line of each key."""
 
     def __init__(self, file: Path, content: Optional[bytes] = None) -> None:
-        """Read `file`; raises InventoryError if it is absent, not YAML, or says a key twice.
+        """Read `file`; raises InventoryError if it is missing, not YAML, or has a key twice.
 
-        `content` is what is in the file, where that is known already.
+        `content` is the file's content, if it is known already.
         """
         self.file = file
         self._content = content
@@ -27,7 +27,7 @@ class Source:
         self.data = self._read()
 
     def has(self, *path: str) -> bool:
-        """Whether this file says anything under that key."""
+        """Whether this file has that key."""
         return path in self._lines
 
     def where(self, *path: str) -> str:

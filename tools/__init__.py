@@ -1,1 +1,1 @@
-"""What only those need who change this software."""
+"""Tools that only developers of this software need."""

@@ -1,4 +1,4 @@
-"""The runbook's Airflow: installed once, shipped, one configuration, schema, connections, DAGs."""
+"""The runbook's Airflow: installation, configuration, schema, connections, DAGs."""
 
 from __future__ import annotations
 

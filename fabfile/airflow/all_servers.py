@@ -1,4 +1,4 @@
-"""What concerns all servers of Airflow at once: new settings for all, and the start of all."""
+"""Changes to all Airflow servers at once: new settings, and the start."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from .configure import settings
 from .install import VENV
 
 PASSWORDS = (FERNET, SECRET_KEY, ADMIN, FLOWER, DATABASE_PASSWORD, BROKER_PASSWORD)
-"""Without these no server may get new settings: generated anew, they would lock Airflow out."""
+"""Passwords that must exist before servers get new settings: new ones would lock Airflow out."""
 
 
 def refuse_a_part(task: str, chosen: Sequence[Host], cluster: Cluster, facts: Facts) -> None:
-    """All servers take part, or none: those that do not answer, and those that -H leaves out."""
+    """Refuse if a server does not answer or -H leaves it out, as all servers must take part."""
     missing = [host.name for host in hosts(cluster) if host not in chosen]
     if missing:
         raise UsageError(
-            f"{task} works on all servers of Airflow; -H leaves out {', '.join(missing)}."
+            f"{task} must run on all Airflow servers, but -H leaves out {', '.join(missing)}."
         )
     silent = [host.name for host in hosts(cluster) if host.name not in facts.known(VENV)]
     if silent:
         raise RunbookError(
-            f"{', '.join(silent)} does not answer, and would be left behind. Fix that first, or "
-            f"take it out of {cluster.file.name}. Nothing was changed."
+            f"{', '.join(silent)} does not answer and would miss the change. Bring it back first, "
+            f"or take it out of {cluster.file.name}. Nothing was changed."
         )
     unknown = [secret.name for secret in PASSWORDS if not cluster.vault.knows(secret)]
     if unknown:
         raise RunbookError(
-            f"{cluster.vault.file} does not have {', '.join(unknown)}: bring that file here from "
-            "where the cluster was set up. Nothing was changed."
+            f"{cluster.vault.file} does not have {', '.join(unknown)}. Copy that file here from "
+            "the machine that set up the cluster. Nothing was changed."
         )
 
 
 def set_up(title: str, cluster: Cluster) -> Stage:
-    """Every server gets the settings and units that hosts.yaml and secrets.yaml ask for."""
+    """Write the settings and units to every server, as hosts.yaml and secrets.yaml define them."""
 
     def anew(host: Host) -> Steps:
         yield from settings(host, cluster)
@@ -55,12 +55,12 @@ def set_up(title: str, cluster: Cluster) -> Stage:
 
 
 def start_in_batches(chosen: Sequence[Host], cluster: Cluster) -> Procedure:
-    """These servers start what they run of Airflow, never two of a role at once."""
+    """Start Airflow's services on these servers, never on two of a role at once."""
     for batch in cluster.apart(chosen):
         yield starting(batch, cluster)
 
 
 def starting(batch: Sequence[Host], cluster: Cluster) -> Stage:
-    """Some servers start what they run of Airflow, and are at work."""
+    """Start Airflow's services on some servers, and wait until they work."""
     names = ", ".join(host.name for host in batch)
     return stage(f"start on {names}", batch, lambda host: services.started(host, cluster))

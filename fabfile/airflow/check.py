@@ -1,4 +1,4 @@
-"""Is Airflow as it should be: the same everywhere, alive, and at work?"""
+"""Checks of Airflow: is it the same everywhere, alive, and working?"""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from .state import CONSUMERS, DATABASE, WAITING, State, present
 NO_DATABASE = section.cause(
     "AIRFLOW_NO_DATABASE", "nothing is scheduled, and no task can report its result"
 )
-WEB = section.cause("AIRFLOW_WEB_DOWN", "the web UI runs on one server less, or not at all")
+WEB = section.cause("AIRFLOW_WEB_DOWN", "the web UI runs on one server fewer, or not at all")
 ENTRY = section.cause("AIRFLOW_WEB_ENTRY", "the web UI cannot be reached at its address")
 INSTALLED = section.cause(
     "AIRFLOW_INSTALL_DIFFERS", "the same DAG may behave differently on this server"
@@ -46,7 +46,7 @@ WRONG_SCHEMA = section.cause(
 IMPORTS = section.cause("AIRFLOW_DAG_BROKEN", "these DAGs do not run")
 WAITS = section.cause("AIRFLOW_TASKS_WAIT", "tasks are queued, and no worker takes them")
 HELD_UP = section.cause(
-    "AIRFLOW_DB_HELD_UP", "a DAG processor or a scheduler may be blocked until then"
+    "AIRFLOW_DB_HELD_UP", "a DAG processor or a scheduler may be blocked meanwhile"
 )
 CELERY = "airflow.providers.celery.executors.celery_executor_utils.app"
 
@@ -58,7 +58,7 @@ CONTENT = Fact(
         "xargs -0 sha256sum | sha256sum"
     ),
     parse=lambda text: text.split()[0],
-    absent="fab airflow.install and airflow.ship put it there",
+    absent="fab airflow.install and airflow.ship install it",
     thorough=True,
 )
 
@@ -70,13 +70,13 @@ FOLDER = Fact(
         "sha256sum"
     ),
     parse=lambda text: text.split()[0],
-    absent="fab nfs brings it there",
+    absent="fab nfs sets it up",
 )
 
 
 @section.check
 def check(host: Host, cluster: Cluster) -> Probes:
-    """Say what is wrong: installation, settings, heartbeats, workers, DAGs, web."""
+    """Check installation, settings, heartbeats, workers, DAGs and web UI."""
     if not set(host.roles) - {"target", "nfs"}:
         return
     yield probe(
@@ -114,7 +114,7 @@ def check(host: Host, cluster: Cluster) -> Probes:
 
 
 def within_a_second(answer: Answer) -> Verdict:
-    """What airflow-sql --clock prints: seconds that the server is ahead of the database's."""
+    """At most one second between this server's clock and the database's."""
     try:
         ahead = float(answer.text)
     except ValueError:
@@ -126,7 +126,7 @@ def within_a_second(answer: Answer) -> Verdict:
 
 
 def healthy(answer: Answer) -> Verdict:
-    """/health answers 200 even if nothing is well: what it says counts."""
+    """The metadatabase is healthy; the status code is 200 in any case."""
     try:
         told = json.loads(answer.text)
     except ValueError:
@@ -137,13 +137,13 @@ def healthy(answer: Answer) -> Verdict:
 
 
 def answers(answer: Answer) -> Verdict:
-    """A pong of the worker itself."""
+    """The worker answers with pong."""
     return Verdict(OK) if "pong" in answer.text else Verdict(ERROR, "no answer")
 
 
 @section.cluster_check(needs=[DATABASE, CONTENT, FOLDER, CONSUMERS])
 def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
-    """What no host can say alone."""
+    """Checks that need the answers of several hosts."""
     if facts.asked(CONTENT):
         title = "the installation is the same everywhere"
         yield the_same(title, CONTENT, facts, once_more(cluster, facts), INSTALLED)
@@ -151,7 +151,7 @@ def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
     yield from workers(cluster, facts)
     state = present(facts)
     if not state:
-        sentence = "the database has no leader, or no schema of Airflow"
+        sentence = "the database has no leader, or no Airflow schema"
         silent = [
             one.name
             for one in cluster.group(roles.POSTGRES)
@@ -172,13 +172,13 @@ def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
 
 
 def the_same(title: str, fact: Fact[Any], facts: Facts, fix: str, cause: Cause) -> Finding:
-    """Every host gives the same answer."""
+    """A finding that says whether all hosts give the same answer."""
     known = facts.known(fact)
     if not known:
-        return Finding(title, Verdict(ERROR, "nobody has it"), fix, cause)
+        return Finding(title, Verdict(ERROR, "no server has it"), fix, cause)
     others = fewest(known)
     if others:
-        return Finding(title, Verdict(ERROR, f"{', '.join(others)} has another one"), fix, cause)
+        return Finding(title, Verdict(ERROR, f"it differs on {', '.join(others)}"), fix, cause)
     return Finding(title, Verdict(OK, f"{len(known)} servers"))
 
 
@@ -191,7 +191,7 @@ def fewest(known: Mapping[str, str]) -> list[str]:
 
 
 def once_more(cluster: Cluster, facts: Facts) -> str:
-    """What installs Airflow anew where it differs: everywhere, if VM1 does, whose copy all get."""
+    """The command that reinstalls Airflow where it differs; everywhere if VM1 itself differs."""
     again = "fab airflow.install airflow.ship"
     others = fewest(facts.known(CONTENT))
     if any(host.name in others for host in python_build.only_builder(cluster)):
@@ -219,12 +219,12 @@ def broken(state: State) -> Finding:
         return Finding(title, Verdict(OK))
     sentence = f"not {', '.join(state.broken)}"
     return Finding(
-        title, Verdict(ERROR, sentence), "the web UI shows why, on its first page", IMPORTS
+        title, Verdict(ERROR, sentence), "see the reason on the first page of the web UI", IMPORTS
     )
 
 
 def queued(state: State) -> Finding:
-    """Tasks that were handed out and that nobody took."""
+    """Tasks that were handed out and that no worker took."""
     title = "no task waits for a worker"
     if not state.queued:
         return Finding(title, Verdict(OK))
@@ -233,12 +233,12 @@ def queued(state: State) -> Finding:
 
 
 def held_up(state: State, facts: Facts) -> Finding:
-    """A session that keeps a lock, such as that of a process that hangs, and others wait for it."""
+    """A session that holds a lock for which others wait, such as that of a hanging process."""
     title, holder = "no session of the database waits for another", state.holder
     if not holder:
         return Finding(title, Verdict(OK))
     sentence = (
-        f"one has waited {holder.waited} s for session {holder.pid} "
+        f"one session has waited {holder.waited} s for session {holder.pid} "
         f"({holder.state}), which came from {holder.address or 'the server itself'}"
     )
     leader = next(name for name, one in facts.known(DATABASE).items() if one is state)

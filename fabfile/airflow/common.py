@@ -1,4 +1,4 @@
-"""What the parts of the chapter have in common: hosts, names, paths, passwords."""
+"""What the modules of this section share: hosts, names, paths, passwords."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ SQL = f"{SCRIPTS}/airflow-sql"
 CLI = "/usr/local/bin/airflow"
 
 SCHEMA = {"2.9.0": "1949afb29106", "2.7.3": "405de8318b3a"}
-"""What alembic calls the schema of each Airflow (airflow/utils/db.py)."""
+"""Alembic's revision of the schema of each Airflow (airflow/utils/db.py)."""
 
 
 def with_targets(cluster: Cluster) -> list[Host]:
-    """The same, and the servers that DAGs reach by SSH."""
+    """The servers of Airflow, and the servers that DAGs reach by SSH."""
     own = hosts(cluster)
     return [host for host in cluster.hosts.values() if host in own or roles.TARGET in host.roles]
 
@@ -55,19 +55,19 @@ FERNET = section.secret(
 )
 FERNET_NEXT = section.secret(
     "airflow_fernet_next",
-    "the key that is to follow, until every server can read it",
+    "the next fernet key, until every server can read it",
     length=43,
     passing=True,
 )
 FERNET_OLD = section.secret(
     "airflow_fernet_old",
-    "the key of before, until nothing is encrypted with it",
+    "the previous fernet key, until nothing is encrypted with it",
     length=43,
     passing=True,
 )
 FERNET_RETIRED = section.secret(
     "airflow_fernet_retired",
-    "the key that an older copy of the database needs",
+    "a retired fernet key, which an older copy of the database needs",
     length=43,
     passing=True,
 )
@@ -77,7 +77,7 @@ FLOWER = section.secret("airflow_flower", "the user admin of Flower")
 
 
 def first_scheduler(cluster: Cluster) -> list[Host]:
-    """The server that does once what concerns all: the schema, users, connections."""
+    """The server on which work for all servers is done once: schema, users, connections."""
     return cluster.group(roles.SCHEDULER)[:1]
 
 
@@ -97,7 +97,7 @@ def row(query: str) -> str:
 
 
 def same_version(cluster: Cluster) -> Step:
-    """To another version all servers and the schema go together, and Airflow stands still."""
+    """Refuse another version: all servers and the schema change together, with Airflow stopped."""
     version = cluster[Versions].airflow
     present = f"sed -n 's|^PATH=/opt/airflow/\\([^/]*\\)/.*|\\1|p' {SETTINGS}/airflow.env"
     found = f"found=$({present} 2>/dev/null || :)"
@@ -105,22 +105,23 @@ def same_version(cluster: Cluster) -> Step:
         f"it is set up for Airflow {version}, or not at all",
         f"{found}; [[ ! $found || $found == {version} ]]",
         f"""{found}
-echo "It is set up for Airflow $found, and hosts.yaml says {version}. Nothing was changed."
-echo 'To go there: fab airflow.install airflow.ship airflow.upgrade.'""",
+echo "It is set up for Airflow $found, but hosts.yaml says {version}. Nothing was changed."
+echo 'To change the version: fab airflow.install airflow.ship airflow.upgrade'""",
     )
 
 
 def database_answers(cluster: Cluster) -> Step:
-    """Nothing is asked of Airflow while its database is away."""
-    way = f"{main_vip(cluster)} (fab haproxy.check)" if cluster[Airflow].database == "vip" else "it"
+    """Refuse while Airflow's database does not answer."""
+    through_vip = cluster[Airflow].database == "vip"
+    way = f" through {main_vip(cluster)} (fab haproxy.check)" if through_vip else ""
     return precondition(
         "the database answers",
         f"[[ ! -e {SQL} ]] || {SQL} 'select 1' >/dev/null",
         f"""if [[ -x {python(cluster)} ]]; then
   {SQL} 'select 1' 2>&1 || :
-  echo 'Airflow reaches its database through {way}; look at fab postgres.check.'
+  echo 'Airflow cannot reach its database{way}. See fab postgres.check.'
 else
-  echo 'Airflow {cluster[Versions].airflow} is not installed here; so that it is:'
+  echo 'Airflow {cluster[Versions].airflow} is not installed here. To install it:'
   echo 'fab airflow.install airflow.ship'
 fi""",
     )

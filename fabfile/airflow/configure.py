@@ -1,4 +1,4 @@
-"""One configuration for all servers, and the commands to look into Airflow with."""
+"""One configuration for all servers, and the commands to inspect Airflow."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ from .settings import Airflow
 CHANGED = Handler("airflow", "Airflow has to restart on this server: fab systemd.restart")
 
 SECRETS = "(fernet_key|secret_key|sql_alchemy_conn|broker_url|result_backend|flower_basic_auth) = "
-"""The lines of airflow.cfg that no diff shows whole."""
+"""Lines of airflow.cfg whose values are hidden in diffs."""
 
 
 @section.task
 def configure(host: Host, cluster: Cluster) -> Steps:
     """Write airflow.cfg, the same everywhere, and install the command `airflow`.
 
-    A change takes effect when the services restart: fab systemd.restart does so, in order. A server
-    with another version of Airflow is left as it is: fab airflow.upgrade takes all of them there.
+    A change takes effect when the services restart: fab systemd.restart restarts them in order. A
+    server with another version of Airflow is not changed: fab airflow.upgrade changes all servers.
     """
     yield same_version(cluster)
     yield from settings(host, cluster)
 
 
 def settings(host: Host, cluster: Cluster) -> Steps:
-    """The configuration of hosts.yaml's version, whatever was there."""
+    """The configuration of the version in hosts.yaml, whatever is there now."""
     yield steps.directory(SETTINGS, "0750", group=USER)
     yield steps.directory(f"{SETTINGS}/python")
     context = {
@@ -90,7 +90,7 @@ def settings(host: Host, cluster: Cluster) -> Steps:
 def database(cluster: Cluster) -> str:
     """How SQLAlchemy reaches the leader: through HAProxy, or by asking every server.
 
-    A connection whose server lost its power is given up after 25 seconds.
+    A connection to a server that has lost power is given up after 25 seconds.
     """
     login = f"airflow:{url_quote(cluster.secret(DATABASE_PASSWORD), safe='')}"
     patience = "connect_timeout=3&keepalives_idle=10&keepalives_interval=5&keepalives_count=3"
@@ -103,16 +103,16 @@ def database(cluster: Cluster) -> str:
 
 
 def broker(cluster: Cluster) -> str:
-    """All nodes of the message queue; Celery takes the next one when one goes."""
+    """All nodes of the message queue; Celery uses the next one if one fails."""
     login = f"airflow:{url_quote(cluster.secret(BROKER_PASSWORD), safe='')}"
     nodes = cluster.group(RABBITMQ)
     return ";".join(f"amqp://{login}@{host.name}:5672/{VHOST}" for host in nodes)
 
 
 def fernet(cluster: Cluster) -> str:
-    """The key, 32 bytes in base64, padded; and as long as it is rotated, the other one.
+    """The key (32 bytes in padded base64) and, during a rotation, the other key.
 
-    The first encrypts, and both decrypt.
+    The first one encrypts, and both decrypt.
     """
     others = [other for other in (FERNET_NEXT, FERNET_OLD) if cluster.vault.knows(other)]
     keys = [cluster.secret(one) for one in (FERNET, *others)]
@@ -120,12 +120,12 @@ def fernet(cluster: Cluster) -> str:
 
 
 def escaped(value: str) -> str:
-    """As airflow.cfg wants it, whose reader takes a single % for a placeholder."""
+    """A value for airflow.cfg, in which a single % begins a placeholder."""
     return value.replace("%", "%%")
 
 
 def overrides(cluster: Cluster) -> Iterator[tuple[str, str]]:
-    """airflow.settings of hosts.yaml as variables, which go over airflow.cfg."""
+    """airflow.settings of hosts.yaml as environment variables, which override airflow.cfg."""
     for part, entries in cluster[Airflow].settings.items():
         for key, value in entries.items():
             yield f"AIRFLOW__{part.upper()}__{key.upper()}", str(value)

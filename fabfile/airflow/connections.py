@@ -32,20 +32,20 @@ WORKER_KEY = Fact(
     on=WORKER,
     command=lambda cluster, host: f"cat {KEY}.pub",
     parse=str.strip,
-    absent="fab airflow.keys makes it",
+    absent="fab airflow.keys creates it",
 )
 
 
 @section.task(on=WORKER)
 def keys(host: Host, cluster: Cluster) -> Steps:
-    """A key on each worker, Airflow's own, for the servers that DAGs reach."""
+    """Create an SSH key for Airflow on each worker, for the servers that DAGs reach."""
     yield steps.directory(f"{SETTINGS}/ssh", "0700", USER, USER)
     yield steps.ssh_key(f"{USER} on {host.name} has a key", KEY, USER, f"{USER}@{host.name}")
 
 
 @section.task(on=WORKER, by=reached, needs=[WORKER_KEY])
 def targets(host: Host, cluster: Cluster, facts: Facts, hosts: Sequence[Host]) -> Steps:
-    """Let the workers' keys into the servers that DAGs reach, as a user without sudo."""
+    """Authorise the workers' keys on the servers that DAGs reach, without sudo."""
     yield from account(cluster)
     for worker in hosts:
         key = facts.of(WORKER_KEY, worker)
@@ -54,7 +54,7 @@ def targets(host: Host, cluster: Cluster, facts: Facts, hosts: Sequence[Host]) -
 
 @section.task(on=first_scheduler, needs=[HOST_KEYS])
 def connections(host: Host, cluster: Cluster, facts: Facts) -> Steps:
-    """A connection to each of those servers, by its name, with its host key pinned."""
+    """Create Airflow's connections to the servers that DAGs reach, host keys pinned."""
     yield database_answers(cluster)
     yield steps.directory(f"{SETTINGS}/connections", "0750", group=USER)
     named = [(target.name, target) for target in reached(cluster)]
@@ -75,7 +75,7 @@ def connections(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 
 
 def connection(target: Host, cluster: Cluster, facts: Facts) -> dict[str, object]:
-    """As `airflow connections import` wants it."""
+    """A connection in the format of `airflow connections import`."""
     ed25519 = [key for key in facts.of(HOST_KEYS, target) if key.startswith("ssh-ed25519 ")]
     [host_key] = ed25519 or facts.of(HOST_KEYS, target)[:1]
     return {

@@ -1,4 +1,4 @@
-"""The project's DAGs on the share, after all of them could be imported."""
+"""Copies the project's DAGs to the share, after all of them could be imported."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from .common import SCRIPTS, python, section
 from .settings import Airflow
 
 SHIPPED = f"{DAGS}/.shipped"
-"""The list of what came from here: what others put on the share stays."""
+"""The list of files that came from here: files that others put on the share are kept."""
 
 TRY = "dags-can-be-imported"
 
 IMPORTED = f"{DAGS}/.imported"
-"""What a version imported last, on the share: the server that takes over need not do it again."""
+"""What a version imported last; it is on the share, so a server that takes over knows it, too."""
 
 
 @section.task(on=NFS, needs=[NETWORK, SERVER])
 def dags(host: Host, cluster: Cluster, facts: Facts) -> Steps:
-    """Put the project's DAGs on the share; if one of them cannot be imported, none.
+    """Copy the project's DAGs to the share; none of them if one cannot be imported.
 
-    airflow.dags in hosts.yaml is their folder. A DAG that is no longer in it goes; what others put
-    on the share stays.
+    airflow.dags in hosts.yaml is their folder. A DAG that is no longer in it is removed; files that
+    others put on the share are kept.
     """
     yield from script()
     if host != the_active(cluster, facts):
@@ -50,10 +50,12 @@ def dags(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 
 
 def project_files(cluster: Cluster) -> dict[str, str]:
-    """Path and text of every file in the DAG folder; SettingsError if that is no such folder."""
+    """Path and text of every file in the DAG folder; SettingsError if it does not exist."""
     folder = PROJECT / Path(cluster[Airflow].dags).expanduser()
     if not folder.is_dir():
-        raise SettingsError(f"{folder} is no folder; airflow.dags in {cluster.file.name} names it.")
+        raise SettingsError(
+            f"{folder} is not a folder. Correct airflow.dags in {cluster.file.name}."
+        )
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -73,13 +75,13 @@ def folders(files: dict[str, str]) -> list[str]:
 
 
 def script() -> Steps:
-    """What tries to import DAGs; every server of the share has it, as any may become the active."""
+    """The script that tries to import DAGs; on all NFS servers, as any may become active."""
     yield steps.directory(SCRIPTS)
     yield steps.template(f"{SCRIPTS}/{TRY}", f"airflow/{TRY}", {})
 
 
 def tried(files: dict[str, str], cluster: Cluster) -> Steps:
-    """hosts.yaml's version of Airflow can import these DAGs; none of them reaches the share."""
+    """The version of Airflow in hosts.yaml can import these DAGs; the share is not changed."""
     yield from script()
     yield importable(files, cluster)
 
@@ -100,12 +102,12 @@ def importable(files: dict[str, str], cluster: Cluster) -> Step:
 
 
 def replaced(path: str) -> str:
-    """Put standard input in place of a file of airflow's, with no more rights than airflow's."""
+    """Replace a file of the user airflow by standard input, with that user's rights only."""
     return f'{AS_USER} bash -c \'cat >"$1.new" && mv -fT "$1.new" "$1"\' - {path}'
 
 
 def no_others(files: dict[str, str]) -> Step:
-    """What once came from here and is no longer in the folder is gone."""
+    """Files that came from here and are no longer in the folder are removed."""
     # The list is on the share, where clients can write: only what is a file there can go.
     there = f"{AS_USER} find {DAGS} -type f -printf '%P\\n' | sort"
     others = f'comm -23 <({AS_USER} cat {SHIPPED} 2>/dev/null | sort) <(sort <<<"$text")'

@@ -1,4 +1,4 @@
-"""Airflow's schema and its administrator: made once, on one server."""
+"""Airflow's schema and its administrator: created once, on one server."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ PRESENT = (
 
 @section.task(on=first_scheduler)
 def database(host: Host, cluster: Cluster) -> Steps:
-    """Make the schema, and the administrator with the password of secrets.yaml.
+    """Create the schema, and the administrator with the password of secrets.yaml.
 
-    A schema of another version is left as it is: fab airflow.upgrade takes that further.
+    A schema of another version is not changed: fab airflow.upgrade migrates it.
     """
     version = cluster[Versions].airflow
     wanted = SCHEMA[version]
@@ -30,8 +30,8 @@ def database(host: Host, cluster: Cluster) -> Steps:
     yield steps.precondition(
         f"the schema is Airflow {version}'s, or there is none",
         f"found={PRESENT}; [[ ! $found || $found == {wanted} ]]",
-        f"""echo "The database has the schema {PRESENT}, and Airflow {version} needs {wanted}."
-echo 'Another version of Airflow made it; take it further with fab airflow.upgrade.'""",
+        f"""echo "The database has the schema {PRESENT}, but Airflow {version} needs {wanted}."
+echo 'Another version of Airflow created it. To migrate it: fab airflow.upgrade'""",
     )
     yield steps.command(
         f"the schema of Airflow {version}",

@@ -1,4 +1,4 @@
-"""Airflow comes to a standstill: tasks end, the queue is empty, nothing has a heartbeat."""
+"""Bringing Airflow to a standstill: tasks end, the queue is empty, nothing has a heartbeat."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ..shared.versions import Versions
 
 
 def in_time(title: str, test: str, wait: int, otherwise: str) -> Step:
-    """Wait so many seconds at most; then `otherwise` prints what stands in the way."""
-    again = "Until then: fab systemd.start lets everything go on as before."
+    """Wait this many seconds at most; then `otherwise` prints what is still in the way."""
+    again = "To let everything continue as before until then: fab systemd.start"
     return replace(
         wait_for(title, test, timeout=wait + 60),
         apply=f"while ((SECONDS < {wait})); do\n  if {test}; then exit; fi\n  sleep 1\ndone\n"
@@ -31,18 +31,18 @@ def queue_listed(columns: str) -> str:
 
 
 def queue_is_empty(wait: int) -> Step:
-    """No task is in the queue or in a worker's hands: workers acknowledge at the end."""
+    """No task is in the queue or held by a worker: workers acknowledge a task when it ends."""
     return in_time(
         "no worker has a task, or waits for one that is in the queue",
         f"{queue_listed('messages')} && ((${{listed:-0}} == 0))",
         wait,
         f'{queue_listed("messages")}\necho "Tasks in the queue or at work: $listed. Wait, or stop '
-        'them in the web UI; then the same again."',
+        'them in the web UI; then rerun the command."',
     )
 
 
 def busy(columns: str) -> str:
-    """Tasks that run, and triggers: 2.9.0 keeps these in another way, and may not read them."""
+    """A command that lists running and deferred tasks in $found."""
     query = (
         "select dag_id || ' ' || task_id || ': ' || state from task_instance "
         "where state in ('running', 'deferred') order by 1"
@@ -51,15 +51,18 @@ def busy(columns: str) -> str:
 
 
 def no_task_runs(wait: int) -> Step:
-    """No task runs or is deferred, as Airflow itself sees it."""
+    """No task runs or is deferred, according to Airflow itself.
+
+    No trigger is left either: 2.9.0 stores them in another way, and may be unable to read them.
+    """
     triggers = f"$({PSQL} -d airflow -c 'select count(*) from trigger')"
     return in_time(
         "no task runs, and none is deferred",
         f"{busy('')} && [[ ! $found && {triggers} == 0 ]]",
         wait,
         f'{busy(" limit 10")}\necho "$found"\n'
-        "echo 'These go on, or their triggers do. Wait, or stop them in the web UI; then the'\n"
-        "echo 'same again.'",
+        "echo 'These tasks, or their triggers, are not done. Wait, or stop them in the web UI;'\n"
+        "echo 'then rerun the command.'",
     )
 
 
@@ -74,12 +77,12 @@ def nothing_alive() -> Step:
         "nothing of Airflow is alive",
         f"{alive} && [[ ! $found ]]",
         90,
-        f"{alive}\necho \"$found\"\necho 'This still runs. Stop it there; then the same again.'",
+        f"{alive}\necho \"$found\"\necho 'This still runs. Stop it there; then rerun the command.'",
     )
 
 
 def queue_of_its_type(cluster: Cluster) -> Step:
-    """A queue of the other type cannot be declared anew; only an empty one goes."""
+    """Delete a queue of the other type, which cannot be declared again, if it is empty."""
     kind = "quorum" if cluster[Versions].quorum_queues else "classic"
     listed = queue_listed("type messages")
     return command(
@@ -88,8 +91,8 @@ def queue_of_its_type(cluster: Cluster) -> Step:
 read -r kind messages <<<"$listed"
 if ((messages)); then
   echo "The queue {QUEUE} is a $kind queue, and holds messages: $messages."
-  echo 'To give them up: rabbitmqctl purge_queue -p {VHOST} {QUEUE}, then the same again.'
-  echo 'Airflow hands out their tasks anew when they have waited for task_queued_timeout.'
+  echo 'To discard them: rabbitmqctl purge_queue -p {VHOST} {QUEUE}; then rerun the command.'
+  echo 'Airflow hands out their tasks again after task_queued_timeout.'
   exit 1
 fi
 rabbitmqctl delete_queue -p {VHOST} {QUEUE}""",

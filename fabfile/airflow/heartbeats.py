@@ -1,4 +1,4 @@
-"""Which parts of Airflow are alive, by their heartbeats and by who takes tasks from the queue."""
+"""Which parts of Airflow are alive, by their heartbeats and by the consumers of the queue."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .services import JOBS
 from .state import CONSUMERS, State
 
 TOO_OLD = 30
-"""Seconds since a heartbeat after which a job is taken for dead (Airflow's own threshold)."""
+"""Seconds since a heartbeat after which a job is considered dead (Airflow's own threshold)."""
 
 WORKER = section.cause("AIRFLOW_WORKER_DOWN", "tasks wait, or run on the remaining workers")
 HEARTBEAT = section.cause("AIRFLOW_NO_HEARTBEAT", "the other servers of this role do its work")
@@ -34,7 +34,7 @@ NO_SPARE = section.cause("AIRFLOW_NO_SPARE", "the next server failure in this ro
 
 
 def heartbeats(state: State, cluster: Cluster, facts: Facts) -> Findings:
-    """Schedulers and triggerers, each by its last heartbeat: /health hides one of two."""
+    """Schedulers and triggerers, each by its last heartbeat: /health does not show one of two."""
     for role, kind in JOBS.items():
         for host in cluster.group(role):
             title = f"the {role} of {host.name} is alive"
@@ -42,21 +42,22 @@ def heartbeats(state: State, cluster: Cluster, facts: Facts) -> Findings:
             if host.name not in facts.gone and alive(state, kind, host):
                 yield Finding(title, Verdict(OK, f"{age} s ago"))
                 continue
-            sentence = "it has no running job" if age is None else f"its last sign is {age} s old"
+            last = f"its last heartbeat is {age} s old"
+            sentence = "it has no running job" if age is None else last
             others = at_work(role, kind, state, cluster, facts)
-            fix = f"fab -H {host.name} systemd.start; journalctl -u airflow-{role} there says why"
+            fix = f"fab -H {host.name} systemd.start; journalctl -u airflow-{role} there shows why"
             cause = HEARTBEAT if others else NONE_LEFT[role]
             yield Finding(title, Verdict(ERROR, sentence), fix, cause, (host.name,))
 
 
 def alive(state: State, kind: str, host: Host) -> bool:
-    """Whether a server's job of this kind has shown a sign lately."""
+    """Whether a server's job of this kind has had a heartbeat lately."""
     age = state.ages.get((kind, host.name))
     return age is not None and age <= TOO_OLD
 
 
 def at_work(role: str, kind: str, state: State, cluster: Cluster, facts: Facts) -> list[Host]:
-    """The servers of a role that are there, and whose job has shown a sign lately."""
+    """The servers of a role that are not down, and whose job has had a heartbeat lately."""
     return [
         host
         for host in cluster.group(role)
@@ -65,7 +66,7 @@ def at_work(role: str, kind: str, state: State, cluster: Cluster, facts: Facts) 
 
 
 def workers(cluster: Cluster, facts: Facts) -> Findings:
-    """Every worker takes tasks from the queue, as the queue itself sees it."""
+    """Whether every worker takes tasks from the queue, according to the queue itself."""
     title = "workers take tasks from the queue"
     known = facts.known(CONSUMERS)
     if not known:
@@ -82,7 +83,7 @@ def workers(cluster: Cluster, facts: Facts) -> Findings:
 
 
 def not_taking(cluster: Cluster, facts: Facts) -> list[Host]:
-    """The workers that no queue knows."""
+    """The workers that are not consumers of the queue."""
     known = facts.known(CONSUMERS)
     seen = {one.address for told in known.values() for one in told if one.queue == QUEUE}
     return [
@@ -93,7 +94,7 @@ def not_taking(cluster: Cluster, facts: Facts) -> list[Host]:
 
 
 def redundancy(state: State, cluster: Cluster, facts: Facts) -> Finding:
-    """Which part of Airflow has more than one server that is at work."""
+    """Which parts of Airflow have more than one server that works."""
     there = {
         role: [host.name for host in at_work(role, kind, state, cluster, facts)]
         for role, kind in JOBS.items()
@@ -111,7 +112,7 @@ def redundancy(state: State, cluster: Cluster, facts: Facts) -> Finding:
 
 
 def processors(state: State, facts: Facts) -> list[str]:
-    """Where a DAG processor has shown a sign lately."""
+    """The servers on which a DAG processor has had a heartbeat lately."""
     return [
         host
         for (kind, host), age in state.ages.items()
@@ -120,7 +121,7 @@ def processors(state: State, facts: Facts) -> list[str]:
 
 
 def one_dag_processor(state: State, facts: Facts) -> Finding:
-    """Two would take turns with folders that differ for a moment."""
+    """Exactly one DAG processor works: two would alternate, with folders that may differ."""
     title = "one DAG processor is at work"
     found = processors(state, facts)
     if len(found) == 1:

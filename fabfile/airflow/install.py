@@ -1,4 +1,4 @@
-"""Airflow's packages: installed once, from a lock of hashes, and shipped to the same path."""
+"""Airflow's packages: installed once, from a hash lock, and copied to the same path elsewhere."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ROOM = 1000
 
 @section.task
 def directories(host: Host, cluster: Cluster) -> Steps:
-    """Airflow's home, plugins and logs, its own; the DAGs are the share's."""
+    """Create Airflow's folders for home, plugins and logs; the DAGs are on the share."""
     for path in (AIRFLOW_HOME, PLUGINS, LOGS):
         yield steps.directory(path, owner=USER, group=USER)
 
@@ -44,22 +44,22 @@ def lock(cluster: Cluster) -> str:
 
 
 def made_from(cluster: Cluster) -> str:
-    """What the venv's mark says: the lock and the Python that it was made from."""
+    """The content of the venv's mark: the lock and the Python that it was made from."""
     text = render(lock(cluster), {}) + python_build.made_from(cluster)
     return f"{cluster[Versions].airflow} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def mark(cluster: Cluster) -> str:
-    """The file that is there when the venv is complete."""
+    """The file that exists when the venv is complete."""
     return f"{venv(cluster)}/.airflow-runbook"
 
 
 VENV = Fact(
-    "which Airflow is there",
+    "which Airflow is installed",
     on=hosts,
     command=lambda cluster, host: f"cat {mark(cluster)} 2>/dev/null || echo none",
     parse=str.strip,
-    absent="it cannot be asked",
+    absent="it does not answer",
 )
 
 
@@ -72,7 +72,7 @@ def source(cluster: Cluster) -> str:
 
 
 def trusted(cluster: Cluster) -> str:
-    """pip takes packages over plain HTTP if told so; their hashes are verified all the same."""
+    """pip's option for packages over plain HTTP; their hashes are verified all the same."""
     scheme, _, rest = (cluster[Sources].pypi.index or "").partition("://")
     return f"--trusted-host {rest.partition('/')[0]}" if scheme == "http" else ""
 
@@ -84,7 +84,7 @@ def without_index(cluster: Cluster) -> list[Host]:
 
 @section.on_controller(on=without_index)
 def wheelhouse(run: Run, hosts: Sequence[Host]) -> None:
-    """Copy the wheels of sources.pypi.wheelhouse to VM1, which reaches no index."""
+    """Copy the wheels of sources.pypi.wheelhouse to VM1, which cannot reach an index."""
     folder = run.cluster.path(str(run.cluster[Sources].pypi.wheelhouse))
     for host in hosts:
         push(run, host, folder, WHEELHOUSE)
@@ -94,7 +94,7 @@ def wheelhouse(run: Run, hosts: Sequence[Host]) -> None:
 def install(host: Host, cluster: Cluster) -> Steps:
     """Install the locked packages of Airflow on VM1; every file has the lock's hash.
 
-    What breaks off leaves the former installation as it was.
+    If it is interrupted, the previous installation is not changed.
     """
     target = venv(cluster)
     yield steps.directory(OPT)

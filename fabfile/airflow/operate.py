@@ -1,4 +1,4 @@
-"""Day two: does a DAG run from end to end? By name only."""
+"""Day-two operation: does a DAG run from end to end? By name only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .settings import Airflow
 
 @section.procedure(needs=[], on=first_scheduler)
 def smoke(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
-    """Run the DAG `smoke`: queue, worker, SSH to a target, its log by the web UI."""
+    """Run the DAG `smoke`: it tests queue, worker, SSH to a target, and web UI logs."""
     [first] = first_scheduler(cluster)
     login = f'user = "{cluster[Airflow].admin}:{cluster.secret(ADMIN)}"'
     logs = f"http://{main_vip(cluster)}:{WEB}/api/v1/dags/smoke/dagRuns"

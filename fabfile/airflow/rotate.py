@@ -9,9 +9,8 @@ from runbook.declare.facts import Fact, Facts
 from runbook.declare.step import Steps
 from runbook.declare.steps import action
 from runbook.declare.work import Procedure, Question, Stage, stage
-from runbook.errors import UsageError
 from runbook.inventory.cluster import Cluster, Host
-from runbook.inventory.entry import perhaps
+from runbook.inventory.entry import no_such
 
 from ..postgres.common import AIRFLOW as DATABASE_PASSWORD
 from ..postgres.database import password
@@ -43,13 +42,13 @@ NEEDS: tuple[Fact[Any], ...] = (VENV, MEMBER, NODE)
 def secrets_rotate(
     hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, what: str = ""
 ) -> Procedure:
-    """Make new passwords and keys for database, broker and fernet. Asks first.
+    """Set new passwords for database and broker, and a new fernet key. Asks first.
 
-    Database and broker: Airflow stands still from its stop to its start. Fernet: everything goes
-    on, and restarts in turn. One that was cut off is completed by running it again.
+    Database and broker: Airflow is stopped meanwhile. Fernet: everything keeps running, and
+    restarts in turn. If the rotation is interrupted, rerun the command to complete it.
     """
     if what and what not in WHAT:
-        raise UsageError(f"There is no {what} to rotate{perhaps(what, WHAT)}: {', '.join(WHAT)}.")
+        raise no_such(f"{what} cannot be rotated", what, WHAT)
     refuse_a_part("airflow.secrets-rotate", hosts, cluster, facts)
     chosen = [what] if what else list(WHAT)
     for name in chosen:
@@ -63,7 +62,7 @@ def secrets_rotate(
 
 
 def may_begin(names: Sequence[str], cluster: Cluster) -> Stage:
-    """No server waits for an upgrade; and the password is right, if it is not the one to go."""
+    """Refuse if a server waits for an upgrade, or if a password that is kept is wrong."""
 
     def asked(host: Host) -> Steps:
         yield same_version(cluster)
@@ -74,15 +73,15 @@ def may_begin(names: Sequence[str], cluster: Cluster) -> Stage:
 
 
 def standing_still(names: Sequence[str], cluster: Cluster, facts: Facts) -> Procedure:
-    """A password can change only once for all, so nothing of Airflow runs when it does.
+    """Change passwords while Airflow is stopped, because they change for all servers at once.
 
-    Neither change needs the password of before: what was cut off is simply done again.
+    Neither change needs the old password, so an interrupted one is simply repeated.
     """
     servers = {"database": leader, "broker": first_running}
     places = {name: servers[name](cluster, facts) for name in names}
     yield Question(
         f"Airflow stops, gets a new password for its {' and its '.join(names)}, and starts. "
-        "Tasks that run may end first; until the start no other begins, and the web UI is away."
+        "Running tasks may end first. Until it starts, no task begins, and there is no web UI."
     )
     yield from services.stop_all(services.service_hosts(cluster), cluster)
     for name, server in places.items():
@@ -99,15 +98,15 @@ def standing_still(names: Sequence[str], cluster: Cluster, facts: Facts) -> Proc
 
 
 def going_on(cluster: Cluster, facts: Facts) -> Procedure:
-    """Every server can read the new key before the first one writes with it.
+    """Rotate the fernet key: all servers can read the new one before the first one writes with it.
 
-    secrets.yaml says how far it is, and fab airflow.configure follows it: key and next, then key
-    and old, then the key alone. What breaks off goes on from there.
+    secrets.yaml records the progress, and fab airflow.configure follows it: key and next, then key
+    and old, then the key alone. An interrupted rotation continues from there.
     """
     vault = cluster.vault
     yield Question(
-        "Connections and variables are encrypted with a new key. Airflow goes on, and restarts "
-        "three times, server after server; workers end their tasks before they do."
+        "Connections and variables are encrypted with a new key. Airflow keeps running, and "
+        "restarts three times, server by server; workers end their tasks before they restart."
     )
     if not vault.knows(FERNET_OLD):
         if not vault.knows(FERNET_NEXT):
@@ -128,6 +127,6 @@ def going_on(cluster: Cluster, facts: Facts) -> Procedure:
 
 
 def taken_up(title: str, cluster: Cluster, facts: Facts) -> Procedure:
-    """New settings everywhere, and one server after the other restarts with them."""
+    """Write new settings everywhere, and restart one server after the other with them."""
     yield set_up(title, cluster)
     yield from services.restart_all(services.service_hosts(cluster), cluster)

@@ -1,4 +1,4 @@
-"""The schema of Airflow's database: which one it is, its dump, and its way to another version."""
+"""The schema of Airflow's database: its version, its dump, and its migration."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ DUMPS = "/var/lib/pgsql/airflow-dumps"
 
 
 def known(facts: Facts) -> State:
-    """What the database says; RunbookError if it is nothing, or nothing that is known here."""
+    """The state of the database; RunbookError if there is none, or if its schema is unknown."""
     state = present(facts)
     if not state:
         raise RunbookError(
-            "The database has no leader, or no schema of Airflow yet: fab postgres.check says "
-            "more, and fab airflow.database makes the schema."
+            "The database has no leader, or no Airflow schema yet. See fab postgres.check; "
+            "fab airflow.database creates the schema."
         )
     if state.schema not in (*SCHEMA.values(), *BETWEEN):
         raise RunbookError(
-            f"The database has the schema {state.schema}, which is none of Airflow "
-            f"{' or '.join(SCHEMA)}. Nothing was changed."
+            f"The database has the schema {state.schema}, which belongs to neither Airflow "
+            f"{' nor '.join(SCHEMA)}. Nothing was changed."
         )
     return state
 
 
 def other_version(cluster: Cluster) -> str:
-    """Where it comes from, and could go back to."""
+    """The other supported version, from which it comes or to which it could go back."""
     return next(version for version in SCHEMA if version != cluster[Versions].airflow)
 
 
 def newer(cluster: Cluster) -> str:
-    """The newer one of both: its binaries know both schemas."""
+    """The newer of the two versions: its binaries know both schemas."""
     versions = (cluster[Versions].airflow, other_version(cluster))
     return max(versions, key=lambda version: [int(part) for part in version.split(".")])
 
 
 def room() -> Step:
-    """The dump fits; it is compressed, and so smaller than the database."""
+    """There is room for the dump, which is compressed and so smaller than the database."""
     size = f"need=$({PSQL} -d airflow -c \"select pg_database_size('airflow') / 1048576 + 100\")"
     free = f"have=$(df --output=avail -m {DUMPS.rpartition('/')[0]} | tail -1)"
     return precondition(
@@ -66,7 +66,7 @@ ls -l {DUMPS} 2>/dev/null || :""",
 
 
 def dumped(cluster: Cluster) -> Step:
-    """The database as it was, for the postgres user alone; complete, or not there at all."""
+    """A dump of the database, readable only by the user postgres, and written atomically."""
     programs = binaries(cluster)
     name = f"{DUMPS}/before-{cluster[Versions].airflow}-$(date +%Y%m%d-%H%M%S).dump"
     return action(
@@ -86,7 +86,7 @@ ls -l "$file")""",
 
 
 def changed(cluster: Cluster) -> Step:
-    """The newer version's binaries take the schema further, or back."""
+    """Migrate the schema, up or down, with the newer version's binaries."""
     wanted = cluster[Versions].airflow
     airflow = f"{SCRIPTS}/as-airflow /opt/airflow/{newer(cluster)}/bin/airflow db"
     forwards = f"{airflow} migrate\n{airflow} check-migrations -t 60"

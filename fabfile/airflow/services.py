@@ -24,7 +24,7 @@ TARGET = "airflow.target"
 
 @dataclass(frozen=True)
 class Component:
-    """A part of Airflow with a unit of its own; `patience`: seconds that it gets to stop."""
+    """A part of Airflow with a unit of its own; `patience`: seconds that it has to stop."""
 
     role: str
     about: str
@@ -61,37 +61,37 @@ def service_hosts(cluster: Cluster) -> list[Host]:
 
 
 def components(host: Host) -> list[Component]:
-    """What a server runs."""
+    """The parts of Airflow that a server runs."""
     return [component for component in COMPONENTS if component.role in host.roles]
 
 
 def follows_the_share(component: Component, host: Host) -> bool:
-    """The DAG processor of an NFS server runs where the share's VIP is, and nowhere else."""
+    """Whether it runs only where the share's VIP is: the DAG processor of an NFS server does."""
     return component.role == "dag-processor" and NFS in host.roles
 
 
 def command(component: Component, host: Host, cluster: Cluster) -> str:
-    """What the unit starts."""
+    """The command that the unit runs."""
     if component.role != "worker":
         return component.command
     return f"{component.command} --concurrency {concurrency(host, cluster)}"
 
 
 def concurrency(host: Host, cluster: Cluster) -> int:
-    """Tasks that a worker takes at once: 256 MB for each beyond the first GB, 4 a processor."""
+    """Tasks that a worker runs at once: 256 MB for each beyond the first GB, at most 4 per CPU."""
     by_size = max(2, min(4 * host.cpu, (host.ram_mb - 1024) // 256))
     return cluster[Airflow].concurrency or by_size
 
 
 def patience(component: Component, cluster: Cluster) -> int:
-    """Seconds until systemd kills what does not stop: a worker ends its tasks first."""
+    """Seconds until systemd kills a service that does not stop: a worker ends its tasks first."""
     if component.role == "worker":
         return cluster[Rabbitmq].longest_task + component.patience
     return component.patience
 
 
 def installed(host: Host, cluster: Cluster) -> Steps:
-    """The units of hosts.yaml's version, whatever was there."""
+    """The units of the version in hosts.yaml, whatever is there now."""
     for component in components(host):
         at_boot = not follows_the_share(component, host)
         context = {
@@ -111,7 +111,7 @@ def installed(host: Host, cluster: Cluster) -> Steps:
 
 
 def started(host: Host, cluster: Cluster) -> Steps:
-    """What does not run starts, what waits for a restart restarts, and all is at work."""
+    """Start what does not run, restart what waits for a restart, and wait until all of it works."""
     yield steps.restarted_if_noted(
         "Airflow", CHANGED, f"systemctl try-restart {units(host)}", timeout=patient(host, cluster)
     )
@@ -144,7 +144,7 @@ def runs(component: Component, host: Host, cluster: Cluster) -> Step:
 
 
 def start_of(component: Component, cluster: Cluster) -> Callable[[Host], Steps]:
-    """One part of Airflow starts and is at work, on whichever host."""
+    """A function that starts one part of Airflow on a host, and waits until it works."""
 
     def on(host: Host) -> Steps:
         yield runs(component, host, cluster)
@@ -166,11 +166,11 @@ def with_the_share(component: Component, cluster: Cluster) -> Step:
 
 
 JOBS = {"scheduler": "SchedulerJob", "triggerer": "TriggererJob"}
-"""By role: what Airflow's database calls its job."""
+"""By role: the name of its job in Airflow's database."""
 
 
 def at_work(component: Component, host: Host) -> Iterator[Step]:
-    """It is more than a process: it answers, or its first heartbeat is in the database."""
+    """Wait until it works: it answers, or its first heartbeat is in the database."""
     if component.role == "webserver":
         yield steps.wait_for(
             "the webserver answers",
@@ -190,19 +190,19 @@ def at_work(component: Component, host: Host) -> Iterator[Step]:
 
 
 def stop_all(hosts: Sequence[Host], cluster: Cluster) -> Iterator[Stage]:
-    """Airflow stops on these servers: first what hands out tasks, then workers that are done."""
+    """Stop Airflow on these servers: first what hands out tasks, then workers that are done."""
     for component in COMPONENTS:
         yield from stopping(component, hosts, cluster)
 
 
 def restart_all(hosts: Sequence[Host], cluster: Cluster) -> Iterator[Stage]:
-    """Airflow restarts on these servers, never on two of a role at once."""
+    """Restart Airflow on these servers, never on two of a role at once."""
     for batch in cluster.apart(hosts):
         yield restarting(batch, cluster)
 
 
 def stopping(component: Component, hosts: Sequence[Host], cluster: Cluster) -> Iterator[Stage]:
-    """One part of Airflow stops on all of these servers that run it."""
+    """Stop one part of Airflow on all of these servers that run it."""
     chosen = [host for host in hosts if component in components(host)]
     if chosen:
         yield stage(f"stop: {component.about}", chosen, stopped(component, cluster))
@@ -214,12 +214,12 @@ def stopped(component: Component, cluster: Cluster) -> Step:
 
 
 def restarting(batch: Sequence[Host], cluster: Cluster) -> Stage:
-    """Some servers restart what they run of Airflow, and are back at work."""
+    """Restart Airflow's services on some servers, and wait until they work again."""
     names = ", ".join(host.name for host in batch)
 
     def again(host: Host) -> Steps:
         yield steps.action(
-            "what runs of Airflow has restarted",
+            "Airflow's running services have restarted",
             f"systemctl try-restart {units(host)}",
             timeout=patient(host, cluster),
         ).clearing(CHANGED)

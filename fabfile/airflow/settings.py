@@ -24,23 +24,23 @@ class Airflow(Ids, frozen=True):
     """Settings of the section `airflow`."""
 
     dags: Text = "files/airflow/dags"
-    """The folder of this machine that `fab airflow.dags` puts on the share."""
+    """The folder on this machine that `fab airflow.dags` copies to the share."""
     database: Literal["vip", "hosts"] = "vip"
-    """How Airflow reaches it: through the VIP and HAProxy, or by asking its servers who leads."""
+    """How Airflow reaches the database: by VIP and HAProxy, or by asking its servers who leads."""
     admin: Annotated[str, named("login", "^[a-z][a-z0-9._-]*$")] = "admin"
     """The web UI's administrator; the password is airflow_admin in secrets.yaml."""
     concurrency: Optional[Positive] = None
-    """Tasks that a worker takes at once; null: by its RAM and processors."""
+    """Tasks that a worker runs at once; null: depends on its RAM and processors."""
     parallelism: Positive = 32
-    """Tasks at once, of each scheduler."""
+    """Tasks that each scheduler lets run at once."""
     workers: Positive = 4
     """Processes of each webserver."""
     pool: Positive = 5
-    """Connections to the database that each process keeps; half as many again for a moment."""
+    """Database connections that each process keeps; it may briefly open half as many more."""
     settings: dict[ParameterName, dict[ParameterName, Union[str, int, float, bool]]] = (
         msgspec.field(default_factory=dict)
     )
-    """airflow.cfg, for all servers, by its sections."""
+    """Settings of airflow.cfg on all servers, by its sections."""
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
         """An Airflow that is not supported, or a Python that does not fit it."""
@@ -50,7 +50,7 @@ class Airflow(Ids, frozen=True):
         python_range = PYTHON_FOR_AIRFLOW.get(versions.airflow)
         if not python_range:
             known = " or ".join(PYTHON_FOR_AIRFLOW)
-            sentence = f"{versions.airflow} is not supported; {known}"
+            sentence = f"{versions.airflow} is not supported; allowed: {known}"
             yield Objection(sentence, ("versions", "airflow"))
         elif not within(versions.python, python_range):
             yield Objection(

@@ -1,4 +1,4 @@
-"""What Airflow's database says: schema, heartbeats, broken DAGs, tasks that nobody takes."""
+"""The state of Airflow's database: schema, heartbeats, broken DAGs, tasks that no worker takes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ..rabbitmq.common import VHOST, api
 from ..shared.roles import POSTGRES, RABBITMQ
 
 WAITING = 300
-"""Seconds after which a queued task is one that nobody takes."""
+"""Seconds after which a queued task counts as one that no worker takes."""
 
 STANDSTILL = 60
-"""Seconds after which a session that waits for another's lock is worth a word."""
+"""Seconds after which a session that waits for another's lock is reported."""
 
 QUESTION = f"""select json_build_object(
   'leader', not pg_is_in_recovery(),
@@ -43,10 +43,10 @@ QUESTION = f"""select json_build_object(
 
 @dataclass(frozen=True)
 class Holder:
-    """A session of the database that another waits for, and for how many seconds already.
+    """A session of the database for which another one waits, and for how many seconds.
 
-    `address` is that of the proxy, if there is one in between. `state` is what PostgreSQL calls the
-    process where that is none, such as an autovacuum worker's.
+    `address` is that of the proxy, if there is one in between. `state` is the kind of process where
+    PostgreSQL has no state, as for an autovacuum worker.
     """
 
     waited: int
@@ -69,7 +69,7 @@ class State:
 
 
 def parse(text: str) -> State:
-    """The answer of DATABASE."""
+    """Parse the answer of DATABASE."""
     told = json.loads(text)
     jobs = {tuple(job.split(" ", 1)): age for job, age in (told["jobs"] or {}).items()}
     return State(
@@ -88,20 +88,20 @@ DATABASE = Fact(
     on=POSTGRES,
     command=lambda cluster, host: f'{PSQL} -d airflow -c "{" ".join(QUESTION.split())}"',
     parse=parse,
-    absent="fab airflow.database makes it",
+    absent="fab airflow.database creates it",
 )
 
 
 @dataclass(frozen=True)
 class Consumer:
-    """Somebody who takes what is in a queue, and from which address."""
+    """A consumer of a queue, and its address."""
 
     queue: str
     address: str
 
 
 def taking(text: str) -> tuple[Consumer, ...]:
-    """The answer of CONSUMERS."""
+    """Parse the answer of CONSUMERS."""
     return tuple(
         Consumer(one["queue"]["name"], one["channel_details"]["peer_host"])
         for one in json.loads(text)
@@ -115,11 +115,11 @@ CONSUMERS = Fact(
         cluster, f"consumers/{VHOST}?columns=queue.name,channel_details.peer_host"
     ),
     parse=taking,
-    absent="its management does not answer; fab rabbitmq.check says more",
+    absent="its management API does not answer; see fab rabbitmq.check",
 )
 
 
 def present(facts: Facts) -> Optional[State]:
-    """What the leader of the database says; None if there is no leader, or no schema."""
+    """The state according to the database's leader; None if there is no leader, or no schema."""
     known = facts.known(DATABASE)
     return next((state for state in known.values() if state.leader), None)

@@ -1,4 +1,4 @@
-"""What a status, its drawing and a bug report say of Airflow."""
+"""Airflow in a status, its drawing and a support bundle."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ for role in COMPONENTS:
 
 @section.status_line
 def line(cluster: Cluster, facts: Facts, findings: Sequence[Finding]) -> str:
-    """Which parts are alive, and how much they have to do."""
+    """Which parts are alive, and how many tasks run or wait."""
     state = present(facts)
     if not state:
-        return "the database does not say"
+        return "unknown: its database does not answer"
     said = []
     for role, job in JOBS.items():
         there = at_work(role, job, state, cluster, facts)
@@ -36,8 +36,8 @@ def line(cluster: Cluster, facts: Facts, findings: Sequence[Finding]) -> str:
     if facts.known(CONSUMERS):
         workers = cluster.group(WORKER)
         said.append(f"{len(workers) - len(not_taking(cluster, facts))} of {len(workers)} workers")
-    said.append(f"DAG processor on {', '.join(processors(state, facts)) or 'nobody'}")
-    said.append(f"{state.running} tasks run, {state.queued} wait for long")
+    said.append(f"DAG processor on {', '.join(processors(state, facts)) or 'no server'}")
+    said.append(f"{state.running} tasks run, {state.queued} have waited long")
     return ", ".join(said)
 
 

@@ -1,7 +1,7 @@
-"""Airflow goes to another version, and back. By name only.
+"""Change Airflow to another version, and back. By name only.
 
-The order is that of the schema: the older binaries do not know the newer one, and only the newer
-ones can change it, in both directions. So all of Airflow stops, the schema changes, then every
+The schema determines the order: the older binaries do not know the newer schema, and only the newer
+ones can migrate it, in both directions. So all of Airflow stops, the schema is migrated, then every
 server gets the settings and units of the wanted version, and all of it starts.
 """
 
@@ -39,7 +39,7 @@ from .operate import smoke
 from .state import DATABASE, State
 
 ASSIGNING = ("scheduler", "dag-processor")
-"""What stops first, so that tasks only end."""
+"""What stops first, so that no new task starts."""
 
 NEEDS = (VENV, DATABASE, MEMBER, NODE, NETWORK, SERVER)
 
@@ -47,17 +47,17 @@ NEEDS = (VENV, DATABASE, MEMBER, NODE, NETWORK, SERVER)
 @section.procedure(
     needs=NEEDS,
     help={
-        "to": "the version, which must be that of hosts.yaml (default: that one)",
-        "wait": "seconds that tasks get to end",
+        "to": "the version, which must be the one in hosts.yaml (default: that one)",
+        "wait": "seconds that tasks have to end",
     },
 )
 def upgrade(
     hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, to: str = "", wait: int = 3600
 ) -> Procedure:
-    """Take Airflow and its schema to hosts.yaml's version, or back. Asks first.
+    """Upgrade or downgrade Airflow and its schema to hosts.yaml's version. Asks first.
 
-    Airflow stands still for it, after tasks have ended, for which they get --wait seconds. The
-    database is dumped before. One that was cut off is completed by running it again.
+    All of Airflow stops for it, after its tasks have ended, for which they have --wait seconds. The
+    database is dumped before. If it is interrupted, rerun the command to complete it.
     """
     wanted = cluster[Versions].airflow
     if to and to != wanted:
@@ -69,8 +69,8 @@ def upgrade(
     state = schema.known(facts)
     if state.schema == SCHEMA[wanted]:
         yield Question(
-            f"The schema is that of Airflow {wanted}: servers that lack its settings get them, "
-            "and what does not run starts."
+            f"The schema is already that of Airflow {wanted}. Servers that lack its settings get "
+            "them, and services that do not run start."
         )
     else:
         yield from migrated(state, wait, cluster, facts)
@@ -78,26 +78,26 @@ def upgrade(
 
 
 def refuse_without_installation(cluster: Cluster, facts: Facts) -> None:
-    """Every server has the wanted version, complete, before anything stops."""
+    """Refuse unless every server has the wanted version completely, before anything stops."""
     wanted = made_from(cluster)
     lacking = [host.name for host in hosts(cluster) if facts.of(VENV, host) != wanted]
     if lacking:
         raise RunbookError(
-            f"{', '.join(lacking)} does not have Airflow {cluster[Versions].airflow}: first "
+            f"{', '.join(lacking)} does not have Airflow {cluster[Versions].airflow}. First run: "
             "fab airflow.install airflow.ship. Nothing was changed."
         )
 
 
 def migrated(state: State, wait: int, cluster: Cluster, facts: Facts) -> Procedure:
-    """From an Airflow that runs to one that stands still, with the wanted schema."""
+    """Stop a running Airflow, and migrate its schema."""
     wanted, first = cluster[Versions].airflow, leader(cluster, facts)
     yield may_begin(cluster, facts)
     yield stage(f"room for a dump on {first.name}", first, schema.room())
     yield Question(
-        f"Airflow goes from {schema.other_version(cluster)} to {wanted}. "
-        f"No task begins until the end. Tasks that run ({state.running}) or are deferred may end, "
-        f"for at most {wait} s; then all of it stops, the web UI too, {first.name} keeps a dump, "
-        "and the schema changes."
+        f"Airflow changes from {schema.other_version(cluster)} to {wanted}. "
+        f"No task begins until that is done. Running tasks ({state.running}) and deferred ones "
+        f"have at most {wait} s to end. Then all of Airflow stops, including the web UI, "
+        f"the database is dumped on {first.name}, and the schema is migrated."
     )
     everybody = services.service_hosts(cluster)
     assigning = [one for one in services.COMPONENTS if one.role in ASSIGNING]
@@ -116,7 +116,7 @@ def migrated(state: State, wait: int, cluster: Cluster, facts: Facts) -> Procedu
 
 
 def completed(cluster: Cluster, facts: Facts) -> Procedure:
-    """From the wanted schema to an Airflow that runs."""
+    """Set up and start Airflow on the wanted schema."""
     wanted, before = cluster[Versions].airflow, schema.other_version(cluster)
     yield set_up(f"every server gets settings and units of {wanted}", cluster)
     node = first_running(cluster, facts)
@@ -138,8 +138,8 @@ def completed(cluster: Cluster, facts: Facts) -> Procedure:
 
 
 def the_end(before: str, cluster: Cluster) -> Stage:
-    """What to do if it was not a good idea; as a title, since nothing is done any more."""
-    way = f"the way back: versions.airflow: {before} in {cluster.file.name}, then airflow.upgrade"
+    """How to go back, as the title of a stage that does nothing."""
+    way = f"to go back: versions.airflow: {before} in {cluster.file.name}, then airflow.upgrade"
     there = wait_for(f"dumps are in {schema.DUMPS}", "true")
     return stage(f"{way} (dumps: {schema.DUMPS})", first_scheduler(cluster), there)
 
@@ -148,7 +148,7 @@ def the_end(before: str, cluster: Cluster) -> Stage:
 
 
 def may_begin(cluster: Cluster, facts: Facts) -> Stage:
-    """What would stop it half-way is looked at first: canary, binaries, DAGs."""
+    """Check first what could stop it halfway: the DAG that is tested afterwards, binaries, DAGs."""
     active = the_active(cluster, facts)
     [scheduler] = first_scheduler(cluster)
 
@@ -165,24 +165,24 @@ def may_begin(cluster: Cluster, facts: Facts) -> Stage:
 
 
 def canary() -> Step:
-    """The DAG that runs first afterwards is there."""
+    """The DAG that is run first afterwards exists."""
     return precondition(
         "the DAG smoke is there, and is not paused",
         row("select 1 from dag where dag_id = 'smoke' and is_active and not is_paused"),
-        "echo 'It is what runs first afterwards: put files/airflow/dags/smoke.py into the folder'\n"
-        "echo 'of your DAGs, and fab airflow.dags; or unpause it in the web UI.'",
+        "echo 'It is run first after the upgrade. Put files/airflow/dags/smoke.py into the'\n"
+        "echo 'folder of your DAGs and run fab airflow.dags, or unpause it in the web UI.'",
     )
 
 
 def both_versions(cluster: Cluster) -> Step:
-    """The newer binaries are there, also on the way back."""
+    """The newer binaries are there, also for a downgrade."""
     newer = schema.newer(cluster)
     program = f"/opt/airflow/{newer}/bin/airflow"
     return precondition(
         f"{program} is there",
         f"[[ -x {program} ]]",
-        f"echo 'Only {newer} can change the schema in both directions. To get it:'\n"
-        f"echo 'versions.airflow: {newer}, then fab airflow.install airflow.ship.'",
+        f"echo 'Only {newer} can migrate the schema in both directions. To install it:'\n"
+        f"echo 'set versions.airflow: {newer}, then fab airflow.install airflow.ship'",
     )
 
 
@@ -190,7 +190,7 @@ def both_versions(cluster: Cluster) -> Step:
 
 
 def dags_written(cluster: Cluster) -> Step:
-    """The older version may not read all that the newer one wrote of a DAG."""
+    """Write DAGs again: the older version may be unable to read what the newer one wrote."""
     return action(
         f"DAGs are in the database as Airflow {cluster[Versions].airflow} writes them",
         f"{CLI} dags reserialize",
@@ -199,7 +199,7 @@ def dags_written(cluster: Cluster) -> Step:
 
 
 def one_of_each(cluster: Cluster) -> list[Host]:
-    """Servers that together run each part once; all of those that follow the share."""
+    """Servers that together run each part once, and all servers whose part follows the share."""
     chosen: set[str] = set()
     for component in services.COMPONENTS:
         running = [host for host in services.service_hosts(cluster) if component.role in host.roles]

@@ -1,4 +1,4 @@
-"""The user that Airflow runs as, and that its files belong to on every server."""
+"""The user that runs Airflow and owns its files on every server."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .common import section
 
 @section.task
 def user(host: Host, cluster: Cluster) -> Steps:
-    """The user airflow with the same ids everywhere: NFS knows owners by number only.
+    """Create the user airflow with the same ids everywhere, as NFS knows only numbers.
 
-    Another user with its number, or another number of its own, is told and left as it is.
+    Refused if another user has its number, or if airflow already has another number.
     """
     yield from account(cluster)

@@ -1,4 +1,4 @@
-"""Who may use the web UI. By name only."""
+"""The users of the web UI. By name only."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .database import account
 from .settings import Airflow
 
 ROLES = ("Admin", "Op", "User", "Viewer", "Public")
-"""Airflow's own, from the one that may do everything to the one that may do nothing."""
+"""Airflow's own roles, from the one with all rights to the one with none."""
 
 PASSWORDS = section.secret("airflow_user_", "users of Airflow's web UI, by name", family=True)
 
@@ -52,7 +52,7 @@ class User:
 
 
 def parse(text: str) -> Optional[tuple[User, ...]]:
-    """The answer of USERS; None from a server that does not lead."""
+    """Parse the answer of USERS; None from a server that does not lead."""
     told = json.loads(text)
     found = (
         User(one["name"], one["roles"] or "", bool(one["active"]), one["login"])
@@ -66,25 +66,25 @@ USERS = Fact(
     on=POSTGRES,
     command=lambda cluster, host: f'{PSQL} -d airflow -c "{" ".join(QUESTION.split())}"',
     parse=parse,
-    absent="fab airflow.database makes the first of them",
+    absent="fab airflow.database creates the first one",
 )
 
 
 def present(facts: Facts) -> dict[str, User]:
-    """The users by name, as the database's leader knows them."""
+    """The users by name, according to the database's leader."""
     known = facts.known(USERS)
     told = next((users for users in known.values() if users is not None), None)
     if told is None:
         raise RunbookError(
-            "The database has no leader, or no users of Airflow: fab postgres.check says more, and "
-            "fab airflow.database makes the first user."
+            "The database has no leader, or no Airflow users yet. See fab postgres.check; "
+            "fab airflow.database creates the first user."
         )
     return {user.name: user for user in told}
 
 
 @section.table(needs=[USERS])
 def users(cluster: Cluster, facts: Facts) -> list[dict[str, Any]]:
-    """Show who may use the web UI: roles, whether active, the last login."""
+    """Show the users of the web UI: roles, whether active, the last login."""
     return [
         {
             "user": user.name,
@@ -104,27 +104,27 @@ def users(cluster: Cluster, facts: Facts) -> list[dict[str, Any]]:
 def user_add(
     hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, name: str, role: str = "Viewer"
 ) -> Procedure:
-    """Let somebody use the web UI: fab airflow.user-add jane --role Op.
+    """Add a user of the web UI: fab airflow.user-add jane --role Op.
 
-    Once more with another role: that role from then on.
+    To change the role of a user, run it again with another role.
 
     The password is generated and kept in secrets.yaml as airflow_user_NAME. Roles: Admin, Op, User,
     Viewer, Public.
     """
     if not NAME.fullmatch(name):
         raise UsageError(
-            f"{name} is no name for a user: a small letter, then small letters, digits, "
-            "dots, - or _; 64 at most."
+            f"{name} is not a valid user name. Write a lower-case letter, then lower-case "
+            "letters, digits, dots, - or _; at most 64 characters."
         )
     if role not in ROLES:
-        raise no_such(f"There is no role {role}", role, ROLES)
+        raise no_such(f"{role} is not a role", role, ROLES)
     if name == cluster[Airflow].admin:
-        raise UsageError(f"{name} is the administrator of {cluster.file.name}, and stays Admin.")
+        raise UsageError(f"{name} is the administrator in {cluster.file.name} and stays Admin.")
     secret = password(name)
     if name in present(facts) and not cluster.vault.knows(secret):
         raise UsageError(
-            f"{name} is there already, with a password of its own. To give it a new one: "
-            f"fab airflow.user-remove {name}, then the same again."
+            f"{name} exists already, with a password of its own. To give it a new one: "
+            f"fab airflow.user-remove {name}, then rerun this command."
         )
     yield stage(
         f"{name} is {role}, with the password {secret.name} of secrets.yaml",
@@ -135,25 +135,27 @@ def user_add(
 
 
 def password(name: str) -> Secret:
-    """Where a user's password is kept."""
+    """The secret that is a user's password."""
     return Secret(f"{PASSWORDS.name}{name}", f"the user {name} of Airflow's web UI")
 
 
 @section.procedure(needs=[USERS], on=first_scheduler, help={"name": "the login"})
 def user_remove(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, name: str) -> Procedure:
-    """Take somebody's account away, and the password out of secrets.yaml. Asks first.
+    """Remove a user of the web UI, and the password from secrets.yaml. Asks first.
 
-    Open sessions end with it. The administrator of hosts.yaml stays.
+    The user's open sessions end. The administrator in hosts.yaml cannot be removed.
     """
     known = present(facts)
     if name == cluster[Airflow].admin:
-        raise UsageError(f"{name} is the administrator of {cluster.file.name}, and stays.")
+        raise UsageError(
+            f"{name} is the administrator in {cluster.file.name} and cannot be removed."
+        )
     if name not in known:
         raise no_such(f"There is no user {name}", name, known)
     yield Question(f"{name} ({known[name].roles or 'no role'}) can no longer use the web UI.")
     cluster.vault.forget(password(name))
     yield stage(
-        f"{name} goes",
+        f"remove {name}",
         first_scheduler(cluster),
         database_answers(cluster),
         command(

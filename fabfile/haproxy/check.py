@@ -1,4 +1,4 @@
-"""Do clients get where they should, through either server, and what redundancy is left?"""
+"""Checks of the entry points: do clients reach the right servers, and what redundancy is left?"""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ NO_SPARE = section.cause(
 
 @section.check
 def check(host: Host, cluster: Cluster) -> Probes:
-    """Say what is wrong: configuration, VIP, where each port leads; what may fail."""
+    """Check configuration, VIP, where each port leads, and redundancy."""
     up, again = f"curl -sf -o /dev/null -m 2 {HEALTH}/up", _again(host)
     yield probe("HAProxy answers", up, answers, again, DOWN)
     judged = valid(CONFIG)
@@ -63,12 +63,12 @@ def check(host: Host, cluster: Cluster) -> Probes:
 
 
 def answers(answer: Answer) -> Verdict:
-    """curl's exit code."""
-    return Verdict(OK) if answer.code == 0 else Verdict(ERROR, "it is down, or hangs")
+    """curl exits with 0."""
+    return Verdict(OK) if answer.code == 0 else Verdict(ERROR, "it is down or hangs")
 
 
 def accepted(answer: Answer) -> Verdict:
-    """HAProxy's exit code, and the first thing that it complains of."""
+    """HAProxy exits with 0."""
     if answer.code == 0:
         return Verdict(OK)
     _, _, said = answer.text.partition("parsing ")
@@ -81,7 +81,7 @@ def _again(host: Host) -> str:
 
 @section.cluster_check(needs=[NETWORK, VIEW, REPLIES, MEMBER, CONFIGURED])
 def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
-    """What no server can say alone."""
+    """Checks that need the answers of several servers."""
     yield from keepalived.one_holder(cluster, "haproxy", facts)
     yield from sent_away(facts)
     if databases(cluster):
@@ -92,22 +92,22 @@ def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
 
 
 def sent_away(facts: Facts) -> Findings:
-    """`haproxy.failover` keeps the VIP from a server until somebody ends that."""
+    """Servers that `haproxy.failover` keeps away from the VIP until that is undone."""
     for name, view in facts.known(VIEW).items():
         if view.away:
             yield Finding(
                 f"{name} may hold the VIP",
-                Verdict(WARN, "only if no other server can: fab haproxy.failover sent it away"),
+                Verdict(WARN, "only if no other server can, because of fab haproxy.failover"),
                 fix=f"fab haproxy.failover --to {name}",
                 cause=SENT_AWAY,
             )
 
 
 def database(cluster: Cluster, facts: Facts) -> Findings:
-    """Each proxy takes for up what Patroni says, and each port leads there."""
+    """Each proxy considers up what Patroni says, and each port leads there."""
     if not any(facts.known(CONFIGURED).values()):
         there = len(facts.known(CONFIGURED)) == len(databases(cluster))
-        sentence = "it is not set up yet" if there else "none of its servers can be asked"
+        sentence = "it is not set up yet" if there else "none of its servers answers"
         verdict = Verdict(WARN if there else ERROR, sentence)
         about = tuple(host.name for host in databases(cluster))
         title = "the ports lead to the database"
@@ -124,7 +124,7 @@ def database(cluster: Cluster, facts: Facts) -> Findings:
 
 
 def primary_of(cluster: Cluster, facts: Facts) -> str:
-    """Who leads, as Patroni says; empty if nobody does."""
+    """The leader according to Patroni; empty if there is none."""
     try:
         return leader(cluster, facts).name
     except MissingFact:
@@ -132,27 +132,27 @@ def primary_of(cluster: Cluster, facts: Facts) -> str:
 
 
 def healthy_replicas(facts: Facts) -> set[str]:
-    """Who follows, as Patroni says of itself."""
+    """The replicas that are healthy according to Patroni."""
     known = facts.known(MEMBER)
     return {name for name, member in known.items() if member.healthy and not member.primary}
 
 
 def as_patroni_says(host: Host, backend: str, view: View, wanted: set[str]) -> Finding:
-    """The servers that this proxy takes for up are those that Patroni names."""
+    """The servers that this proxy considers up are those that Patroni names."""
     title = f"{host.name} knows the {backend}"
     up = view.up.get(backend, frozenset())
     if up == wanted:
         level = OK if wanted or backend == "replicas" else ERROR
         verdict = Verdict(level, ", ".join(sorted(up)) or "there is none")
         return Finding(title, verdict, "fab postgres.check", NO_DATABASE)
-    sends = f"it sends to {', '.join(sorted(up)) or 'nobody'}"
-    sentence = f"{sends}, and Patroni says {', '.join(sorted(wanted)) or 'there is none'}"
-    way_out = f"a network between {host.name} and port 8008 of the database; {_again(host)}"
+    sends = f"it sends to {', '.join(sorted(up)) or 'no server'}"
+    sentence = f"{sends}, but Patroni says {', '.join(sorted(wanted)) or 'there is none'}"
+    way_out = f"let {host.name} reach port 8008 of the database; {_again(host)}"
     return Finding(title, Verdict(ERROR, sentence), way_out, VIEW_DIFFERS, tuple(up ^ wanted))
 
 
 def ports(cluster: Cluster, facts: Facts, has_replica: bool) -> Findings:
-    """Clients that knock at an address meet a writable primary, or a replica."""
+    """Clients that use an address reach a writable primary, or a replica."""
     replies = facts.known(REPLIES)
     names = {host.address: host.name for host in proxies(cluster)}
     vips = [vip.address for vip in keepalived.vips(cluster, "haproxy")]
@@ -171,9 +171,9 @@ def ports(cluster: Cluster, facts: Facts, has_replica: bool) -> Findings:
 
 
 def where_it_leads(port: int, met: dict[str, Reply], has_replica: bool) -> Verdict:
-    """The gravest of what the database servers met as clients."""
+    """The most serious verdict of the database servers, which try it as clients."""
     if not met:
-        return Verdict(ERROR, "no database server could be asked")
+        return Verdict(ERROR, "no database server answered")
     verdicts = [(asker, one_reply(port, reply, has_replica)) for asker, reply in met.items()]
     for level in (ERROR, WARN):
         for asker, verdict in verdicts:
@@ -183,7 +183,7 @@ def where_it_leads(port: int, met: dict[str, Reply], has_replica: bool) -> Verdi
 
 
 def one_reply(port: int, reply: Reply, has_replica: bool) -> Verdict:
-    """What one client met."""
+    """The verdict on what one client reached."""
     if reply.error:
         return Verdict(ERROR, reply.error)
     if port == WRITE:
@@ -191,12 +191,12 @@ def one_reply(port: int, reply: Reply, has_replica: bool) -> Verdict:
     if reply.replica:
         return Verdict(OK)
     if has_replica:
-        return Verdict(ERROR, "the primary answers, though there is a replica")
+        return Verdict(ERROR, "the primary answers, although there is a replica")
     return Verdict(WARN, "the primary answers, as there is no replica")
 
 
 def web(cluster: Cluster, facts: Facts) -> Finding:
-    """Webservers answer; before Airflow is there, none does."""
+    """Whether webservers answer; before Airflow is installed, none does."""
     title = "webservers answer"
     wanted = {host.name for host in webservers(cluster)}
     views = {name: view for name, view in facts.known(VIEW).items() if view.answers}
@@ -215,7 +215,7 @@ def web(cluster: Cluster, facts: Facts) -> Finding:
 
 
 def redundancy(cluster: Cluster, facts: Facts) -> Finding:
-    """Which of the servers that can hold the VIP may go."""
+    """Which of the servers that can hold the VIP may fail."""
     may_hold = [host.name for host in candidates(cluster)]
     known = facts.known(VIEW)
     fit = [
@@ -225,7 +225,7 @@ def redundancy(cluster: Cluster, facts: Facts) -> Finding:
     ]
     unfit = [name for name in may_hold if name not in fit]
     if not may_hold:
-        sentence = f"{cluster.file.name} names no VIP of role haproxy"
+        sentence = f"{cluster.file.name} has no VIP of role haproxy"
         return Finding.of_redundancy(WARN, f"none: {sentence}", cause=NO_SPARE, by_design=True)
     if not fit:
         sentence = "none: no server can hold the VIP"
@@ -245,7 +245,7 @@ def redundancy(cluster: Cluster, facts: Facts) -> Finding:
 
 @section.table(needs=[NETWORK, VIEW])
 def status(cluster: Cluster, facts: Facts) -> list[dict[str, Any]]:
-    """Show each proxy: the VIP, its sessions, which servers it takes for up."""
+    """Show each proxy: the VIP, its sessions, which servers it considers up."""
     rows = []
     for host in proxies(cluster):
         view: View | None = facts.known(VIEW).get(host.name)

@@ -1,4 +1,4 @@
-"""What the parts of the chapter have in common: ports, passwords, the VIP's service."""
+"""What the modules of this section share: ports, passwords, the VIP's service."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ CONFIG = "/etc/haproxy/haproxy.cfg"
 UNIT = "haproxy.service"
 WRITE, READ, WEB = 5000, 5001, 8081
 HEALTH = "http://127.0.0.1:8405"
-"""Where HAProxy answers on its own server only: /up for keepalived, /stats for `check`."""
+"""HAProxy's address on its own server only: /up for keepalived, /stats for `check`."""
 
 AWAY = "/run/keepalived-away"
-"""Where it exists, the VIP goes to the other server; a reboot removes it."""
+"""A file: where it exists, the VIP moves to the other server; a reboot removes it."""
 
 SERVICE = Service(
     "haproxy",
@@ -55,10 +55,10 @@ def candidates(cluster: Cluster) -> list[Host]:
 
 
 def databases(cluster: Cluster) -> list[Host]:
-    """What is behind the ports of the database."""
+    """The servers behind the ports of the database."""
     return cluster.group(POSTGRES)
 
 
 def webservers(cluster: Cluster) -> list[Host]:
-    """What is behind the port of the web UI."""
+    """The servers behind the port of the web UI."""
     return cluster.group(WEBSERVER)

@@ -1,4 +1,4 @@
-"""Day two: send the VIP to another server, and back. By name only."""
+"""Day-two operation: move the VIP to another server, and back. By name only."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from .view import VIEW, View
     help={"to": "the server that holds the VIP next (default: another one)"},
 )
 def failover(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, to: str = "") -> Procedure:
-    """Send the VIP to the other server, or --to HOST; clients connect anew.
+    """Move the VIP to the other server, or to --to HOST; clients connect again.
 
-    It stays there until `failover --to` the preferred server, or a reboot of that one. Should the
-    server fail meanwhile, the preferred one takes over all the same.
+    It stays there until `failover --to` the preferred server, or a reboot of that one. If the
+    server fails meanwhile, the preferred one takes over all the same.
     """
     vip, *more = keepalived.vips(cluster, "haproxy")
     if more:
@@ -60,10 +60,12 @@ def failover(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, to: str =
 
 
 def refuse_unfit(target: Host, vip: Vip, facts: Facts) -> None:
-    """The target's HAProxy and keepalived have to work."""
+    """Refuse if the target's HAProxy or keepalived does not work."""
     view: View | None = facts.known(VIEW).get(target.name)
     if not view or not view.answers or not view.keepalived:
-        lacks = "cannot be asked" if not view else "has no HAProxy that answers"
+        lacks = "does not answer" if not view else "has no HAProxy that answers"
         if view and view.answers:
             lacks = "does not run keepalived"
-        raise RunbookError(f"{target.name} {lacks}; {vip.name} stays. See fab haproxy.check")
+        raise RunbookError(
+            f"{target.name} {lacks}; {vip.name} was not moved. See fab haproxy.check"
+        )

@@ -17,7 +17,7 @@ from .common import NETWORK, UNIT, candidates, proxies, section
 
 @section.start(after=["postgres"])
 def start(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
-    """The proxies, then the address in front of them."""
+    """Start the proxies, then the address in front of them."""
     running = among(proxies(cluster), hosts)
     if running:
         yield stage("the proxies run", running, service(UNIT))
@@ -34,7 +34,7 @@ def start(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
 
 @section.stop()
 def stop(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
-    """The address of the web and the database, and the proxies behind it."""
+    """Stop the address of web UI and database, and the proxies behind it."""
     own = [*proxies(cluster), *candidates(cluster)]
     chosen = among({host.name: host for host in own}.values(), hosts)
     if chosen:

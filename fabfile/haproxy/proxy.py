@@ -12,22 +12,22 @@ from .settings import Haproxy
 
 
 def valid(file: str) -> str:
-    """A command: HAProxy accepts this file. Its unit reads conf.d too, if there is one (RHEL 9)."""
+    """A test that HAProxy accepts this file, with conf.d where its unit reads that (RHEL 9)."""
     more = "/etc/haproxy/conf.d"
     return f"if [[ -d {more} ]]; then haproxy -c -f {file} -f {more}; else haproxy -c -f {file}; fi"
 
 
 @section.task
 def install(host: Host, cluster: Cluster) -> Steps:
-    """Install HAProxy, the distribution's own."""
+    """Install the distribution's HAProxy."""
     yield steps.packages("haproxy")
 
 
 @section.task
 def configure(host: Host, cluster: Cluster) -> Steps:
-    """The ports of the database and of the web UI, the statistics page; HAProxy runs.
+    """Configure and start HAProxy: database, web UI and the statistics page.
 
-    A change is taken up without a restart, after HAProxy itself accepted it.
+    A change takes effect without a restart, after HAProxy itself has accepted it.
     """
     yield steps.drop_in(UNIT, "haproxy/haproxy-airflow.conf")
     if cluster.selinux != "disabled":
@@ -51,7 +51,7 @@ def configure(host: Host, cluster: Cluster) -> Steps:
 
 
 def asks_after_silent_clients() -> Steps:
-    """Locks of a client that lost its power are free after 45 seconds.
+    """Release the locks of a client that has lost power after 45 seconds.
 
     The kernel's own default is two hours, and HAProxy 1.8 has no setting for that (2.3 brought
     `clitcpka-idle`).
@@ -65,5 +65,5 @@ def asks_after_silent_clients() -> Steps:
 
 
 def may_connect() -> Step:
-    """SELinux knows HAProxy's own ports only: checks would succeed, and sessions fail."""
+    """Let SELinux allow all ports: otherwise HAProxy's checks would succeed, and sessions fail."""
     return steps.selinux_boolean("haproxy_connect_any")

@@ -14,6 +14,6 @@ class Haproxy(Settings, frozen=True):
     idle: Annotated[str, named("duration: `90s`, `30m`, `24h`, `2d`", "^[1-9][0-9]*(s|m|h|d)$")] = (
         "24h"
     )
-    """How long a pooled database connection may be silent."""
+    """How long a pooled database connection may be idle."""
     max_connections: Positive = 4000
-    """Clients of a server at a time; a third of them on each port."""
+    """Clients of one server at the same time; a third of them on each port."""

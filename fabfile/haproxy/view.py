@@ -1,4 +1,4 @@
-"""What the proxies say of what is behind them, and what clients find there."""
+"""What the proxies report about the servers behind them, and what clients reach there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .common import AWAY, HEALTH, READ, WRITE, proxies
 
 @dataclass(frozen=True)
 class View:
-    """One proxy: its version, whether keepalived runs, and what it says of its servers."""
+    """One proxy: its version, whether keepalived runs, and what it reports about its servers."""
 
     version: str
     keepalived: bool
@@ -25,11 +25,11 @@ class View:
     answers: bool
     sessions: int
     up: dict[str, frozenset[str]]
-    """Backend: the servers that it takes for up."""
+    """By backend: the servers that it considers up."""
 
 
 def parse(text: str) -> View:
-    """The answer of VIEW: version, keepalived's state, the mark, then HAProxy's statistics."""
+    """Parse the answer of VIEW: version, keepalived's state, the mark, HAProxy's statistics."""
     version, keepalived, away, *lines = text.splitlines()
     rows = list(csv.DictReader(line.lstrip("# ") for line in lines))
     servers = [row for row in rows if row["svname"] not in ("FRONTEND", "BACKEND")]
@@ -55,7 +55,7 @@ def parse(text: str) -> View:
 
 
 VIEW = Fact(
-    "what HAProxy says of its servers",
+    "what HAProxy reports about its servers",
     on=HAPROXY,
     command=lambda cluster, host: (
         f"""version=$(haproxy -v 2>/dev/null | head -1)
@@ -66,13 +66,13 @@ if [[ -e {AWAY} ]]; then echo away; else echo here; fi
 curl -sf -m 3 '{HEALTH}/stats;csv' || :"""
     ),
     parse=parse,
-    absent="it cannot be asked",
+    absent="it does not answer",
 )
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a client met at a port: a writable primary, a replica, or an error."""
+    """What a client reached at a port: a writable primary, a replica, or an error."""
 
     writable: bool = False
     replica: bool = False
@@ -83,7 +83,7 @@ Replies = dict[tuple[str, int], Reply]
 
 
 def doors(cluster: Cluster) -> list[str]:
-    """The addresses at which clients may knock: the VIPs, and each proxy for itself."""
+    """The addresses that clients may use: the VIPs, and each proxy's own."""
     addresses = [vip.address for vip in vips(cluster, "haproxy")]
     return [*addresses, *(host.address for host in proxies(cluster))]
 
@@ -110,7 +110,7 @@ def reason(answer: str) -> str:
 
 
 def heard(text: str) -> Replies:
-    """The answer of REPLIES: address, port, and what psql printed last."""
+    """Parse the answer of REPLIES: address, port, and what psql printed last."""
     replies: Replies = {}
     for line in text.splitlines():
         address, port, answer = line.split(" ", 2)
@@ -122,9 +122,9 @@ def heard(text: str) -> Replies:
 
 
 REPLIES = Fact(
-    "what clients meet behind the proxies",
+    "what clients reach through the proxies",
     on=POSTGRES,
     command=_knocks,
     parse=heard,
-    absent="it has no psql yet, or cannot be asked",
+    absent="it has no psql yet, or does not answer",
 )

@@ -17,7 +17,7 @@ def vip(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 
     The preferred one holds it whenever it can.
 
-    Refused as long as somebody else on the network has the address.
+    Refused as long as another machine on the network has the address.
     """
     yield steps.directory(keepalived.SCRIPTS)
     script = f"{keepalived.SCRIPTS}/{SERVICE.check}"

@@ -1,4 +1,4 @@
-"""Is the share as it should be on servers and clients, and what redundancy is left?"""
+"""Checks of the share: is it healthy on servers and clients, and what redundancy is left?"""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ RESCUED_FILES = section.cause("NFS_RESCUED", "files wait for a decision; nothing
 NO_SPARE = section.cause("NFS_NO_SPARE", "if the active server fails, the share is unavailable")
 
 TOO_LONG = 30
-"""Seconds after which a file that the standby lacks is no longer just on its way."""
+"""Seconds after which it is an error if the standby lacks a file."""
 
 
 @section.check
 def check(host: Host, cluster: Cluster) -> Probes:
-    """Say what is wrong: the VIP, exports, copying, mounts; redundancy."""
+    """Check the VIP, exports, copying, mounts and redundancy."""
     for tree in trees(cluster):
         if host in servers(cluster):
             yield probe(
@@ -91,14 +91,14 @@ def check(host: Host, cluster: Cluster) -> Probes:
 
 
 def room(answer: Answer) -> Verdict:
-    """df's percentage; a full standby takes nothing any more."""
+    """The file system is not nearly full; a full standby would accept no files."""
     used = int(answer.text.split()[-1].rstrip("%"))
     level = ERROR if used >= 95 else WARN if used >= 85 else OK
     return Verdict(level, f"{used} % used")
 
 
 def shown(answer: Answer) -> Verdict:
-    """The sentinel, read through the mount."""
+    """The sentinel is read through the mount."""
     if answer.code == 0:
         return Verdict(OK)
     if answer.code == 137:
@@ -112,7 +112,7 @@ def shown(answer: Answer) -> Verdict:
 
 @section.cluster_check(needs=[NETWORK, SERVER])
 def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
-    """What no host can say alone."""
+    """Checks that need the answers of several hosts."""
     known = facts.known(SERVER)
     yield from one_holder(cluster, "nfs", facts)
     yield exports_are_equal(cluster, known)
@@ -130,7 +130,7 @@ def exports_are_equal(cluster: Cluster, known: Mapping[str, Server]) -> Finding:
     way_out = "fab nfs.server"
     silent = [host.name for host in servers(cluster) if host.name not in known]
     if silent:
-        verdict = Verdict(WARN, f"{', '.join(silent)} cannot be asked")
+        verdict = Verdict(WARN, f"{', '.join(silent)} does not answer")
         return Finding(title, verdict, way_out, EXPORTS, tuple(silent))
     nothing = [name for name, server in known.items() if not server.exports]
     if nothing:
@@ -138,14 +138,14 @@ def exports_are_equal(cluster: Cluster, known: Mapping[str, Server]) -> Finding:
         return Finding(title, verdict, way_out, EXPORTS)
     one, *others = [known[host.name].exports for host in servers(cluster)]
     for other in [exported for exported in others if exported != one]:
-        sentence = f"they differ in {len(one ^ other)} lines, so clients would hold stale handles"
+        sentence = f"they differ in {len(one ^ other)} lines, so clients would get stale handles"
         return Finding(title, Verdict(ERROR, sentence), way_out, EXPORTS)
     return Finding(title, Verdict(OK, f"{len(one)} lines"))
 
 
 def who_copies(cluster: Cluster, facts: Facts) -> Finding:
     """lsyncd runs on the VIP's holder, and nowhere else."""
-    title = "the active server copies, and it alone"
+    title = "only the active server copies"
     holder = active(cluster, facts)
     known = facts.known(SERVER)
     wrong = [
@@ -154,45 +154,45 @@ def who_copies(cluster: Cluster, facts: Facts) -> Finding:
         if server.copying == "active" and holder and name != holder.name
     ]
     if wrong:
-        sentence = f"{', '.join(wrong)} copies and is not active"
+        sentence = f"{', '.join(wrong)} copies but is not active"
         fix = f"systemctl stop nfs-sync on {wrong[0]}"
         return Finding(title, Verdict(ERROR, sentence), fix, COPIES)
     heard = heard_holding(cluster, vip(cluster), facts)
     if not holder and heard:
-        return Finding(title, Verdict(UNKNOWN, f"{heard} cannot be asked"), about=(heard,))
+        return Finding(title, Verdict(UNKNOWN, f"{heard} does not answer"), about=(heard,))
     if not holder or holder.name not in known:
-        return Finding(title, Verdict(ERROR, "nobody is active"), "fab nfs.vip", NOBODY)
+        return Finding(title, Verdict(ERROR, "no server is active"), "fab nfs.vip", NOBODY)
     if known[holder.name].copying != "active":
-        sentence = f"{holder.name} does not: journalctl -u nfs-sync there says why"
+        sentence = f"{holder.name} does not: journalctl -u nfs-sync there shows why"
         away = tuple(host.name for host in servers(cluster) if host.name not in known)
         return Finding(title, Verdict(ERROR, sentence), "fab nfs.resync", NOT_COPYING, away)
     return Finding(title, Verdict(OK, holder.name))
 
 
 def up_to_date(cluster: Cluster, facts: Facts) -> Finding:
-    """The standby lacks nothing but what was written a moment ago."""
+    """The standby lacks nothing except what was written a moment ago."""
     title = "the standby is up to date"
     holder = active(cluster, facts)
     known = facts.known(SERVER)
     standby = next((host for host in servers(cluster) if host != holder), None)
     if not holder or not standby or holder.name not in known:
         heard = heard_holding(cluster, vip(cluster), facts)
-        sentence = f"{heard} cannot be asked" if heard else "nobody is active, so nobody can say"
+        sentence = f"{heard} does not answer" if heard else "unknown, because no server is active"
         level, about = (UNKNOWN, (heard,)) if heard else (ERROR, ())
         return Finding(title, Verdict(level, sentence), "fab nfs.vip", NOBODY, about)
     if standby.name not in known:
-        verdict = Verdict(ERROR, f"{standby.name} cannot be asked")
+        verdict = Verdict(ERROR, f"{standby.name} does not answer")
         return Finding(title, verdict, "fab nfs.resync", BEHIND, (standby.name,))
     behind = known[holder.name].behind
     if behind is None:
-        sentence = f"{holder.name} cannot compare: journalctl -u nfs-sync there says why"
+        sentence = f"{holder.name} cannot compare: journalctl -u nfs-sync there shows why"
         return Finding(title, Verdict(ERROR, sentence), "fab nfs.sync", BEHIND)
     oldest = known[holder.name].oldest
     lag = f"{standby.name} lacks {some(behind)}, the oldest for {oldest} s"
     if behind and oldest > TOO_LONG:
         return Finding(title, Verdict(ERROR, lag), "fab nfs.resync", BEHIND)
     if not known[standby.name].fit:
-        sentence = f"{standby.name} may not lead until it was brought up to date"
+        sentence = f"{standby.name} may not lead until it has been brought up to date"
         return Finding(title, Verdict(ERROR, sentence), "fab nfs.resync", BEHIND)
     return Finding(title, Verdict(OK, lag if behind else standby.name))
 
@@ -204,7 +204,7 @@ def some(paths: Sequence[str]) -> str:
 
 
 def uncounted(known: Mapping[str, Server]) -> Findings:
-    """Servers of which nobody can say how old their files are; these do not lead."""
+    """Servers for which it is unknown how old their files are; these do not lead."""
     for name, server in known.items():
         if server.generation is None:
             yield Finding(
@@ -216,20 +216,20 @@ def uncounted(known: Mapping[str, Server]) -> Findings:
 
 
 def rescued(known: Mapping[str, Server]) -> Findings:
-    """Files that a server had to give up, and that nobody has otherwise."""
+    """Files that a server had to give up, and that no other server has."""
     for name, server in known.items():
         if not server.rescued:
             continue
         yield Finding(
             f"nothing waits in {RESCUED} of {name}",
-            Verdict(WARN, f"newer or nowhere else: {some(server.rescued)}"),
-            fix="put back what is wanted, then remove them there",
+            Verdict(WARN, f"newer than elsewhere, or only here: {some(server.rescued)}"),
+            fix="copy back the files that you need, then remove them there",
             cause=RESCUED_FILES,
         )
 
 
 def redundancy(cluster: Cluster, facts: Facts) -> Finding:
-    """Whether the share outlives the loss of a server."""
+    """Whether the share survives the loss of a server."""
     known = facts.known(SERVER)
     places = facts.known(NETWORK)
     if alone(cluster):
@@ -273,7 +273,7 @@ def status(cluster: Cluster, facts: Facts) -> list[dict[str, Any]]:
 
 
 def standing(server: Optional[Server]) -> str:
-    """What a server is that is not active."""
+    """The state of a server that is not active."""
     if not server:
         return "does not answer"
     return "standby" if server.fit else "not up to date"

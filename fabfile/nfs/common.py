@@ -1,9 +1,9 @@
-"""What the parts of the chapter have in common: the trees, who serves and who mounts them.
+"""What the modules of this section share: the trees, and who serves and mounts them.
 
 One server is active: it holds the VIP, serves, and copies what changes to the standby. Each time a
 server becomes active a new *generation* begins. Its number is on both disks and decides: the server
-with the higher one keeps the VIP, takes nothing from the other, and brings it up to date.
-A server is *fit* to lead when it led last, or was brought up to date; a restart takes that away.
+with the higher one keeps the VIP, accepts nothing from the other, and brings it up to date.
+A server is *fit* to lead if it led last, or was brought up to date; after a restart it is not.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ SCRIPTS = "/usr/libexec/nfs-ha"
 SYNC = "nfs-sync.service"
 RETURN = "nfs-return.service"
 AS_USER = f"runuser -u {USER} --"
-"""How root works in folders of airflow's: with no more rights than airflow has there."""
+"""How root works in folders of the user airflow: with only the rights that airflow has there."""
 NUMBERS = f"{AS_USER} {SCRIPTS}/state"
 PEER = f"{AS_USER} ssh -F {SETTINGS}/ssh_config peer"
-"""How root on one server asks the other."""
+"""How root on one server runs commands on the other."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +91,13 @@ NETWORK = places("nfs")
 
 
 def trees(cluster: Cluster) -> list[Tree]:
-    """What is shared."""
+    """The directories that are shared."""
     logs = [Tree(airflow.LOGS, 2)] if cluster[Nfs].logs else []
     return [Tree(airflow.DAGS, 1), *logs]
 
 
 def alone(cluster: Cluster) -> bool:
-    """There is one server only: nobody follows it, and nobody takes over."""
+    """Whether there is only one server, so that no other follows it or takes over."""
     return len(servers(cluster)) == 1
 
 
@@ -107,8 +107,8 @@ def peer(host: Host, cluster: Cluster) -> Host:
     if len(others) != 1:
         names = ", ".join(server.name for server in servers(cluster))
         raise RunbookError(
-            f"The role nfs is {names}'s; active and passive are exactly two servers. Change "
-            f"{cluster.file.name}."
+            f"The role nfs has the servers {names}; it needs exactly two, an active one and a "
+            f"standby. Change {cluster.file.name}."
         )
     return others[0]
 
@@ -124,5 +124,5 @@ def vip(cluster: Cluster) -> Vip:
 
 
 def may_write(host: Host, tree: Tree, cluster: Cluster) -> bool:
-    """Logs are written by all clients, DAGs by those that hosts.yaml names."""
+    """Whether a host may write: all clients may write logs, and nfs.writers may write DAGs."""
     return tree.path == airflow.LOGS or host.name in cluster[Nfs].writers

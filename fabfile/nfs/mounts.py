@@ -1,4 +1,4 @@
-"""The clients: the share where Airflow looks for it, whichever server is active."""
+"""The clients: they mount the share at Airflow's paths, whichever server is active."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .common import vip as the_vip
 def mounts(host: Host, cluster: Cluster) -> Steps:
     """Mount the share through the VIP, on demand: a boot never waits for it.
 
-    The mount is hard: while no server answers, readers wait, and go on when one does.
+    The mount is hard: while no server answers, readers wait, and continue when one does.
     """
     yield from account(cluster)
     yield steps.packages("nfs-utils")
@@ -33,7 +33,7 @@ def mounts(host: Host, cluster: Cluster) -> Steps:
 
 
 def nothing_hidden(tree: Tree) -> Step:
-    """What lies in the directory would be out of sight under the mount."""
+    """Refuse if the directory has files, which the mount would hide."""
     return steps.precondition(
         f"{tree.path} hides no files",
         f"grep -q ' {tree.path} ' /proc/self/mounts || [[ ! $(ls -A {tree.path}) ]]",
@@ -44,9 +44,9 @@ echo "The share would hide them. Move them: mv {tree.path} {tree.path}.local\"""
 
 
 def answered(command: str) -> str:
-    """A test: the command succeeds, and within 5 seconds. It prints the first line; 137: no answer.
+    """A test: the command succeeds within 5 seconds. It prints the first line; 137: no answer.
 
-    Whoever asks a share without a server waits, and cannot always be killed: it is left behind.
+    A process that reads a share without a server waits, and cannot always be killed. It is left.
     """
     return f"""(read -r -t 5 word said < <(
   if text=$({command} 2>&1 </dev/null); then echo "yes $text"; else echo "no $text"; fi
@@ -56,7 +56,7 @@ echo "$said"
 
 
 def reads(tree: Tree) -> Step:
-    """The share answers here."""
+    """Wait until the share answers here."""
     return steps.wait_for(
         f"{tree.path} shows the share",
         answered(f"cat {tree.path}/{SENTINEL}"),

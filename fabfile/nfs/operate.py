@@ -1,4 +1,4 @@
-"""Day two: hand over, bring the standby up to date, let one lead by order. By name only."""
+"""Day-two operation: hand over, bring the standby up to date, appoint a leader. By name only."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ from .vip import may_lead
     needs=[NETWORK, SERVER], help={"to": "the server that serves next (default: the other one)"}
 )
 def failover(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, to: str = "") -> Procedure:
-    """Hand the share over to the other server: seconds of waiting, nothing lost.
+    """Hand the share over to the other server, without losing files.
 
-    Clients wait while the last changes are copied. --to HOST does nothing if that one is active.
+    Clients wait for seconds while the last changes are copied. --to HOST is refused if that server
+    is active already.
     """
     first = the_active(cluster, facts)
     other = peer(first, cluster)
@@ -52,9 +53,10 @@ def failover(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, to: str =
 
 
 def handover(first: Host, other: Host) -> Step:
-    """Nobody writes while the last changes are copied; then keepalived says goodbye.
+    """Block writes while the last changes are copied; then keepalived gives up the VIP.
 
-    However that ends, this server serves again: if the other one did not take over, it leads on.
+    However that ends, this server serves again: if the other one did not take over, it keeps
+    leading.
     """
     return action(
         f"{other.name} is active instead of {first.name}",
@@ -71,21 +73,21 @@ def handover(first: Host, other: Host) -> Step:
 
 @section.procedure(
     needs=[NETWORK, SERVER],
-    help={"max_delete": "let up to that many files go (default: nfs.max_delete)"},
+    help={"max_delete": "remove up to this many files (default: nfs.max_delete)"},
 )
 def resync(
     hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, max_delete: int = 0
 ) -> Procedure:
     """Bring the standby up to date; --plan lists the files. Asks first.
 
-    What the standby alone has, or has otherwise, is kept there in /app1/airflow/rescued. With
-    --max-delete N up to N files may go, instead of the number in hosts.yaml.
+    Files that only the standby has, or that differ there, are kept in its /app1/airflow/rescued.
+    With --max-delete N up to N files may be removed, instead of the number in hosts.yaml.
     """
     first = the_active(cluster, facts)
     standby = peer(first, cluster)
     behind = facts.of(SERVER, first).behind
     found = "" if behind is None else f" (files: {len(behind)})"
-    yield Question(f"{standby.name} takes over from {first.name} what it lacks{found}.")
+    yield Question(f"{standby.name} gets from {first.name} the files that it lacks{found}.")
     limit = f" {max_delete}" if max_delete else ""
     show = f"runuser -u {USER} -- {SCRIPTS}/push --show"
     yield stage(
@@ -104,25 +106,25 @@ def resync(
 
 
 LEAP = 10
-"""Generations that the other server may have begun unseen: a leader by order is newer."""
+"""Generations that the other server may have begun unseen: an appointed leader is newer."""
 
 
 @section.procedure(
     needs=[NETWORK],
     help={
         "host": "the server that is to lead",
-        "i_know": "agree to lose what the other one may have that is newer",
+        "i_know": "accept the loss of newer files that the other server may have",
     },
 )
 def lead(
     hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str, i_know: bool = False
 ) -> Procedure:
-    """Let a server lead although the other cannot be asked for newer files.
+    """Let a server lead although the other one may have newer files.
 
-    Takes --i-know.
+    Needs --i-know.
 
-    For the day on which the server that led last is gone. If it comes back, what it alone has is
-    kept in its /app1/airflow/rescued.
+    For use when the server that led last is lost. If it comes back, files that only it has are kept
+    in its /app1/airflow/rescued.
     """
     chosen = host_named(host, servers(cluster), "NFS server")
     holder = active(cluster, facts)
@@ -131,7 +133,7 @@ def lead(
     if not i_know:
         raise UsageError(
             f"{peer(chosen, cluster).name} may have files that {host} lacks; clients would see the "
-            "older ones. If that is meant: --i-know"
+            "older ones. If that is intended, add --i-know."
         )
     yield Question(f"{host} leads with the files that it has.")
     yield stage(

@@ -23,7 +23,7 @@ from .vip import answers, asked, may_lead
 
 @section.start(needs=[SERVER])
 def start(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
-    """The server that led last, the other one, the clients."""
+    """Start the server that led last, then the other one, then mount on the clients."""
     known = facts.known(SERVER)
     own = among(servers(cluster), hosts)
     own.sort(key=lambda host: not (host.name in known and known[host.name].led))
@@ -40,7 +40,7 @@ def start(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
 
 
 def _mounted(cluster: Cluster) -> Steps:
-    """The share is where Airflow looks for it."""
+    """The share is mounted at Airflow's paths."""
     for tree in trees(cluster):
         yield service(f"{tree.unit}.automount")
         yield reads(tree)
@@ -48,7 +48,7 @@ def _mounted(cluster: Cluster) -> Steps:
 
 @section.stop(needs=[NETWORK, SERVER])
 def stop(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
-    """The standby, after it has everything; then the active server, which leads again later."""
+    """Stop the standby once it has everything, then the active server, which leads again later."""
     own = among(servers(cluster), hosts)
     holder = active(cluster, facts) if own else None
     standbys = [host for host in own if host != holder]

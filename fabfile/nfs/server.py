@@ -30,8 +30,8 @@ NOT_FOR_V4 = ("rpcbind.service", "rpcbind.socket", "rpc-statd.service")
 def server(host: Host, cluster: Cluster) -> Steps:
     """Export the DAGs' directory by NFSv4 to the servers that run a part of Airflow.
 
-    Both servers name the same `fsid`, or clients would hold stale handles after a failover. Every
-    writer becomes the user airflow; root on a client is nobody special.
+    Both servers use the same `fsid`; otherwise clients would get stale handles after a failover.
+    Every writer becomes the user airflow; root on a client has no special rights.
     """
     yield from account(cluster)
     yield steps.packages("nfs-utils", "rsync")
@@ -51,28 +51,28 @@ def server(host: Host, cluster: Cluster) -> Steps:
 
 
 NFS_CONF = ("[nfsd]", "vers3=n", "grace-time=10", "lease-time=10")
-"""After a restart clients wait for the grace period; 90 seconds, if nothing is said (nfsd(8))."""
+"""After a restart clients wait for the grace period; the default is 90 seconds (nfsd(8))."""
 
 
 def its_own(tree: Tree, cluster: Cluster) -> Steps:
-    """The tree with a sentinel in it, which is made once: without it nothing is copied or served.
+    """The tree with a sentinel, which is created once: without it nothing is copied or served.
 
-    An empty directory, as a disk leaves that is not mounted, must not look like the tree.
+    The empty mount point of a disk that is not mounted must not be taken for the tree.
     """
     sentinel = f"{tree.path}/{SENTINEL}"
     made = f"{STATE}/made-{tree.unit}"
     yield steps.precondition(
         f"{tree.path} is the tree that was made here",
         f"[[ ! -e {quote(made)} || -s {sentinel} ]]",
-        f"echo '{tree.path} has lost {SENTINEL}: is its disk mounted? Nothing was changed.'\n"
-        f"echo 'If the tree is to begin anew, empty: rm {quote(made)}'",
+        f"echo '{tree.path} has no {SENTINEL}: is its disk mounted? Nothing was changed.'\n"
+        f"echo 'To start again with an empty tree: rm {quote(made)}'",
     )
     yield steps.directory(tree.path, "0755", USER, USER)
     yield in_place(tree, cluster, sentinel, made)
 
 
 def in_place(tree: Tree, cluster: Cluster, sentinel: str, made: str) -> Step:
-    """The sentinel, and the note that it was made."""
+    """The sentinel, and the note that it was created."""
     return steps.command(
         f"{tree.path} has its sentinel",
         f"{AS_USER} tee {sentinel} <<<'shared by {cluster.name}' >/dev/null\n"

@@ -14,14 +14,14 @@ class Nfs(Settings, frozen=True):
     """Settings of the section `nfs`."""
 
     writers: list[str] = msgspec.field(default_factory=list)
-    """Hosts that may change DAGs through the share; all others read."""
+    """Hosts that may change DAGs through the share; all others only read."""
     logs: bool = False
     """Whether /app1/airflow_logs is shared, too."""
     max_delete: Positive = 500
-    """The standby is not brought up to date if more of its files would go."""
+    """The standby is not brought up to date if more of its files than this would be removed."""
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
-        """Writers that are no hosts."""
+        """Writers that are not hosts."""
         for writer in self.writers:
             if writer not in inventory.hosts:
                 yield Objection(

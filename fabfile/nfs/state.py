@@ -1,4 +1,4 @@
-"""What the servers know of themselves and of each other."""
+"""What the servers know about themselves and about each other."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .common import RESCUED, RUN, SCRIPTS, STATE, SYNC, USER, trees, vip
 
 @dataclass(frozen=True)
 class Server:
-    """One server: its generation, whether it led it, whether it may lead, what it copies.
+    """One server: its generation, whether it led in it, whether it may lead, what it copies.
 
-    `generation`: None where its file holds no number.
-    `behind`: what the standby lacks, as the active server compares; None where that cannot be said.
+    `generation`: None if its file does not contain a number.
+    `behind`: what the standby lacks, according to the active server; None if that is unknown.
     `oldest`: seconds since the oldest of these files was changed. `rescued`: files that were kept
     here and exist nowhere else, or are newer than those that clients see.
     """
@@ -50,7 +50,7 @@ def _questions(cluster: Cluster, host: Host) -> str:
 
 
 def parse(text: str) -> Server:
-    """The answer of SERVER: lines of a word and its value."""
+    """Parse the answer of SERVER: lines of a word and its value."""
     told: dict[str, list[str]] = {}
     for line in text.splitlines():
         word, _, value = line.partition(" ")
@@ -80,13 +80,13 @@ SERVER = Fact(
 
 
 def active(cluster: Cluster, facts: Facts) -> Optional[Host]:
-    """The server that holds the VIP; None if nobody does, or both."""
+    """The server that holds the VIP; None if neither does, or both."""
     found = holders(cluster, vip(cluster), facts)
     return found[0] if len(found) == 1 else None
 
 
 def the_active(cluster: Cluster, facts: Facts) -> Host:
-    """The server that holds the VIP; MissingFact if it is nobody, or cannot be said."""
+    """The server that holds the VIP; MissingFact if neither does, or both."""
     holder = active(cluster, facts)
     if not holder:
         raise MissingFact("No server holds the VIP of the share, or both do. See fab nfs.check.")

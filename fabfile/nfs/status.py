@@ -1,4 +1,4 @@
-"""What a status, its drawing and a bug report say of the share."""
+"""The share in a status, its drawing and a support bundle."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ section.collect(
 
 @section.status_line
 def line(cluster: Cluster, facts: Facts, findings: Sequence[Finding]) -> str:
-    """Who is active, and what the standby lacks."""
+    """Which server is active, and what the standby lacks."""
     holder = active(cluster, facts)
     known = facts.known(SERVER)
-    said = [f"{holder.name} is active" if holder else "nobody is active"]
+    said = [f"{holder.name} is active" if holder else "no server is active"]
     for host in servers(cluster):
         if host == holder:
             continue
@@ -44,7 +44,7 @@ def line(cluster: Cluster, facts: Facts, findings: Sequence[Finding]) -> str:
 
 @section.drawn
 def marks(cluster: Cluster, facts: Facts) -> Marks:
-    """Who holds the VIP, who follows, and which way files are copied."""
+    """Which server holds the VIP, which follows, and in which direction files are copied."""
     held = vip_marks(cluster, NFS, facts)
     known = facts.known(SERVER)
     leading = [name for name, server in known.items() if server.copying == "active"]

@@ -1,4 +1,4 @@
-"""The standby follows: lsyncd copies what changes, over SSH, as a user that is nobody special."""
+"""Keeping the standby up to date: lsyncd copies changes over SSH as an unprivileged user."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ KEYS = Fact(
     on=NFS,
     command=lambda cluster, host: f"cat {KEY}.pub /etc/ssh/ssh_host_*_key.pub",
     parse=lambda text: [" ".join(line.split()[:2]) for line in text.splitlines()],
-    absent="fab nfs.sync-keys makes them",
+    absent="fab nfs.sync-keys creates them",
 )
 
 
 @section.task
 def sync_keys(host: Host, cluster: Cluster) -> Steps:
-    """Make a key for each server, by which it asks the other to take what changed."""
+    """Create a key on each server, with which it copies changes to the other one."""
     if alone(cluster):
         return
     yield steps.directory(SETTINGS, "0750", "root", USER)
@@ -60,12 +60,12 @@ def sync_keys(host: Host, cluster: Cluster) -> Steps:
 
 @section.task(needs=[KEYS])
 def sync(host: Host, cluster: Cluster, facts: Facts) -> Steps:
-    """lsyncd and what decides who copies to whom. It runs on the VIP's holder only.
+    """Set up lsyncd, which copies changes from the VIP's holder to the standby.
 
-    The key opens one script on the other server: that takes files into the shared trees, and only
+    The key runs one script on the other server: it accepts files for the shared trees, and only
     from a server whose files are not older than its own. Copying is asynchronous: what was written
     in the last second or two before the loss of the active server may be missing afterwards.
-    A server that is the only one copies nothing, and may always lead.
+    A single server copies nothing, and may always lead.
     """
     other = None if alone(cluster) else peer(host, cluster)
     yield steps.directory(SETTINGS, "0750", "root", USER)
@@ -91,7 +91,7 @@ def sync(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 
 
 def numbers() -> Step:
-    """What reads and writes a server's generation."""
+    """The script that reads and writes a server's generation."""
     return steps.template(f"{SCRIPTS}/state", "nfs/state", {}, mode="0755")
 
 
@@ -99,7 +99,7 @@ RESTART = steps.restarted_if_running(SYNC)
 
 
 def context(other: Optional[Host], cluster: Cluster) -> dict[str, object]:
-    """What the settings of both sides are made of."""
+    """The values for the templates of both sides."""
     return {
         "peer": other,
         "port": cluster.ssh_port(other) if other else None,
@@ -116,7 +116,7 @@ def context(other: Optional[Host], cluster: Cluster) -> dict[str, object]:
 
 
 def copying(other: Host, cluster: Cluster, facts: Facts) -> Steps:
-    """lsyncd, and what either server may ask of the other."""
+    """lsyncd, and what each server may do on the other."""
     yield from epel(cluster)
     yield steps.packages("lsyncd", "rsync")
     for name in ("ssh_config", "lsyncd.conf"):

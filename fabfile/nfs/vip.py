@@ -1,4 +1,4 @@
-"""The VIP, which goes where the newest files are."""
+"""The VIP, which moves to the server with the newest files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def asked(host: Host) -> Step:
 
 
 def answers(cluster: Cluster, timeout: int = 120) -> Step:
-    """The share's address has a server behind it."""
+    """Wait until a server answers at the share's address."""
     share = the_vip(cluster)
     test = steps.answers(share.address, 2049, seconds=2)
     return steps.wait_for(f"{share.name} answers", test, timeout=timeout)

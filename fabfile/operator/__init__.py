@@ -1,1 +1,1 @@
-"""The tasks of `inv`: the cluster as one thing that a person operates."""
+"""The tasks of `inv`: operating the cluster as a whole."""

@@ -1,6 +1,6 @@
-"""What a bug report needs to know of a server: what the sections collect, without passwords.
+"""The part of a support bundle that comes from servers: what the sections collect.
 
-A fact's name ends up as a file of the bundle; the commands change nothing.
+A fact's name becomes the name of a file in the bundle; the commands change nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from runbook.inventory.cluster import Cluster, Host
 from runbook.secrets.vault import MASK
 
 SHORT, LONG = 100_000, 1_000_000
-"""Bytes that are kept of a command's output, and of logs: the last ones."""
+"""The last bytes that are kept of a command's output, and of logs."""
 
 
 def collected(contents: Contents, host: Host, cluster: Cluster) -> Evidence:
@@ -61,38 +61,38 @@ def files(contents: Contents, hours: int) -> list[Fact[str]]:
 
 
 def state(evidence: Evidence) -> str:
-    """What the sections' commands say."""
+    """Commands that print the output of the sections' commands."""
     return "\n".join(f"echo {quote(f'== {one}')}\n{one}\necho" for one in evidence.commands)
 
 
 def services(evidence: Evidence) -> str:
-    """The state of the sections' units."""
+    """A command that prints the state of the sections' units."""
     names = " ".join(quote(unit) for unit in evidence.units)
     return f"systemctl status --no-pager -n 0 {names}"
 
 
 def configuration(evidence: Evidence) -> str:
-    """The sections' configuration files."""
+    """A command that prints the sections' configuration files."""
     names = " ".join(evidence.files)
     return f'for file in {names}; do echo "== $file"; cat "$file"; echo; done'
 
 
 def journal(evidence: Evidence, hours: int) -> str:
-    """The units' journal, and the kernel's warnings."""
+    """Commands that print the units' journal, and the kernel's warnings."""
     units = " ".join(f"-u {quote(unit)}" for unit in evidence.units)
     when = f"journalctl --no-pager -o short-iso --since '-{hours} hours'"
     return f"{when} {units}; echo; {when} -k -p warning"
 
 
 def logs(evidence: Evidence, hours: int) -> str:
-    """Log files that were written to lately."""
+    """Commands that print log files that were written to lately."""
     names = " ".join(evidence.logs) or "/nonexistent"
     found = f"find {names} -type f -mmin -{hours * 60} 2>/dev/null"
     return f'{found} | while read -r log; do echo "== $log"; cat "$log"; done'
 
 
 def limited(commands: str, size: int) -> str:
-    """The end of what commands print, on both streams; they may fail."""
+    """Commands limited to the end of their output, on both streams; they may fail."""
     return f"{{\n{commands}\n}} 2>&1 </dev/null | tail -c {size}\ntrue"
 
 
@@ -108,7 +108,7 @@ PATTERNS = (
         r"[\"']?\s*[:=]\s*)(?!\s)[^\n]+()"
     ),
 )
-"""What looks like a password wherever it comes from; around it stays what says so."""
+"""Patterns of what looks like a password, wherever it comes from; the text around it is kept."""
 
 
 def without_passwords(text: str) -> str:

@@ -1,4 +1,4 @@
-"""`inv cluster.check`, `.plan`, `.diff`: how the whole stands, and what would change."""
+"""`inv cluster.check`, `.plan`, `.diff`: the state of the whole cluster, and what would change."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ LEVELS = ("ok", "warn", "differs", "unknown", "error", "unreachable")
 @task(help={"json": "one JSON document instead of text"})
 @in_sentences
 def check(c: Context, json: bool = False) -> None:
-    """Run every section's check over one connection per host; one verdict.
+    """Run the checks of all sections, and give one verdict.
 
-    Exit code 0 if all is as it should be, 1 if anything is not, 3 if only a host was unreachable.
+    It uses one connection per host. Exit code 0 if everything is OK, 1 if anything is not, 3 if the
+    only problem is an unreachable host.
     """
     from runbook.execute.run import Options
     from runbook.operate.checks import check as check_all
@@ -54,7 +55,7 @@ def check(c: Context, json: bool = False) -> None:
 
 
 def overall(results: Sequence[HostResult]) -> str:
-    """One word for the whole, and why."""
+    """One word for the whole cluster, and the reason."""
     from runbook.operate.checks import tally
 
     counted = sum(tally(results).values(), Counter[str]())
@@ -74,7 +75,7 @@ def overall(results: Sequence[HostResult]) -> str:
 def plan(c: Context, json: bool = False) -> None:
     """Show what cluster.deploy would change in all sections, and change nothing.
 
-    What depends on something that is not there yet is unknown, and said so.
+    What depends on something that does not exist yet is shown as unknown.
     """
     from runbook.execute.run import Options
 
@@ -87,7 +88,7 @@ def plan(c: Context, json: bool = False) -> None:
 
 
 def planned(run: Run) -> None:
-    """Every part of the runbook, as a plan."""
+    """Plan every part of the runbook."""
     from runbook.operate.checks import perform_named
 
     shown = {part.name for part in run.contents.parts if part.planned}
@@ -99,9 +100,9 @@ def planned(run: Run) -> None:
 @task
 @in_sentences
 def diff(c: Context) -> None:
-    """Print what differs now from what hosts.yaml wants, as diffs, and nothing else.
+    """Print only diffs between the servers and what hosts.yaml asks for.
 
-    Exit code 0 if nothing differs, 1 if something does, as of diff. What could not be compared is
+    Exit codes as for diff: 0 if nothing differs, 1 if something does. What could not be compared is
     named on standard error.
     """
     from runbook.execute.run import Options
@@ -119,7 +120,7 @@ def diff(c: Context) -> None:
 
 
 def differences(results: Sequence[HostResult]) -> list[str]:
-    """A heading for each step that would change something, hosts alike together, and its diff."""
+    """A heading for each step that would change something, equal hosts together, and its diff."""
     groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for result in results:
         for part in result.parts:

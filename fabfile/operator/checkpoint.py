@@ -1,4 +1,4 @@
-"""What a long task has got done, kept in the state folder so that the next call goes on there."""
+"""The progress of a long task, kept in the state folder so that the next call can continue it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Kept = TypeVar("Kept", bound=msgspec.Struct)
 
 
 def digest(cluster: Cluster) -> str:
-    """A number that changes when anything in hosts.yaml does that is more than a comment."""
+    """A hash that changes when anything in hosts.yaml changes, except comments."""
     return hashlib.sha256(msgspec.json.encode(cluster.plain())).hexdigest()[:16]
 
 
 def recall(file: Path, kind: type[Kept]) -> Kept:
-    """What was kept; as new if there is nothing, or nothing that can be understood."""
+    """The saved progress; new if there is none, or if it cannot be parsed."""
     try:
         return msgspec.json.decode(file.read_bytes(), type=kind)
     except FileNotFoundError:
@@ -33,10 +33,10 @@ def recall(file: Path, kind: type[Kept]) -> Kept:
 
 
 def keep(file: Path, what: msgspec.Struct) -> None:
-    """Write it in one instant, or not at all."""
+    """Save the progress atomically."""
     write_private(file, msgspec.json.encode(what))
 
 
 def forget(file: Path) -> None:
-    """Nothing is left to go on with."""
+    """Remove the saved progress."""
     file.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""`inv cluster.*`: the cluster as one thing."""
+"""`inv cluster.*`: the cluster as a whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`inv cluster.deploy`: the whole runbook, from servers that nobody has logged in to."""
+"""`inv cluster.deploy`: the whole runbook, starting from servers without any setup."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Done(msgspec.Struct):
 
 @dataclass
 class Deployment:
-    """One call of cluster.deploy: what is left to do, and what is remembered of it."""
+    """One call of cluster.deploy: what is left to do, and the saved progress."""
 
     run: Run
     file: Path
@@ -57,7 +57,7 @@ class Deployment:
         return carry_out
 
     def ended(self, name: str, fine: bool) -> None:
-        """Remember what succeeded before anything else is started."""
+        """Save that a part succeeded, before any other one is started."""
         seconds = time.monotonic() - self.began[name]
         self.run.report.say(f"{name}: {'done' if fine else 'failed'} after {seconds:.0f} s\n")
         if fine:
@@ -67,10 +67,10 @@ class Deployment:
 
 @task(
     help={
-        "yes": "answer yes to every question, such as whether host keys are the servers' own",
-        "from": "begin at this part (postgres, say) and take for done what comes before it",
-        "afresh": "do all of it, whatever an earlier call got done",
-        "update": "bring all packages up to date first (dnf upgrade), which may restart services",
+        "yes": "answer yes to every question, such as whether to pin the servers' host keys",
+        "from": "begin at this part, such as postgres, and skip the parts before it",
+        "afresh": "do all of it again, even if an earlier call has done it",
+        "update": "update all packages first (dnf upgrade), which may restart services",
         "json": "one JSON document instead of text",
     }
 )
@@ -83,12 +83,12 @@ def deploy(
     update: bool = False,
     json: bool = False,
 ) -> None:
-    """Carry out the whole runbook, from first contact to the checks; resumes.
+    """Carry out the whole runbook, from first contact to the checks; can be resumed.
 
-    Sections that touch different servers run at the same time. The first section that fails is the
-    last: what is under way comes to its end. After the fix, the same command continues there.
-    A section that succeeded under another hosts.yaml runs again. On a cluster that is as it should
-    be, nothing changes.
+    Sections on different servers run at the same time. After a failure no further section starts,
+    and those in progress are finished. After the fix, the same command continues there.
+    A section that succeeded with another hosts.yaml runs again. On a cluster in the wanted state,
+    nothing changes.
     """
     from runbook.execute.concurrent import run_concurrently
     from runbook.execute.run import Options
@@ -115,7 +115,7 @@ def deploy(
 
 
 def begun(run: Run, afresh: bool) -> Deployment:
-    """This call, with what an earlier one has got done."""
+    """This call, with the progress of an earlier one."""
     file = run.cluster.state / "deploy.json"
     done = Done() if afresh else recall(file, Done)
     return Deployment(run, file, digest(run.cluster), done, {})
@@ -140,12 +140,12 @@ def left_to_do(parts: Sequence[str], done: Done, inventory: str, begin_at: str) 
     if not begin_at:
         return [name for name in parts if done.parts.get(name) != inventory]
     if begin_at not in parts:
-        raise no_such(f"--from {begin_at}: there is no such part", begin_at, parts)
+        raise no_such(f"--from {begin_at} is not a part of the deployment", begin_at, parts)
     return list(parts[parts.index(begin_at) :])
 
 
 def nearest(needs: Mapping[str, Sequence[str]], parts: Sequence[str]) -> dict[str, set[str]]:
-    """What each part needs of these; what one needs that is left out, it needs instead of that."""
+    """The parts of these that each one needs; one that is left out is replaced by its own needs."""
 
     def of(name: str) -> set[str]:
         found: set[str] = set()
@@ -157,7 +157,7 @@ def nearest(needs: Mapping[str, Sequence[str]], parts: Sequence[str]) -> dict[st
 
 
 def way_on(failed: str, left: Sequence[str]) -> str:
-    """What to type."""
+    """The message after a failure: what was not done, and the command to continue."""
     return (
         f"\n{failed} failed. Not done: {', '.join(left)}.\n"
         "After the fix, continue with: inv cluster.deploy"

@@ -50,7 +50,7 @@ def show(c: Context, json: bool = False) -> None:
 @task
 @in_sentences
 def check(c: Context) -> None:
-    """Judge hosts.yaml without connecting anywhere."""
+    """Validate hosts.yaml, without connecting to any host."""
     cluster = configured()
     for warning in cluster.warnings:
         print(f"warning: {warning}")

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from runbook.inventory.cluster import Cluster, Host
 
 BOOTING = 600
-"""Seconds that servers get to answer after somebody has switched them on."""
+"""Seconds that servers have to answer after they were switched on."""
 
 HELP = {
-    "without": "servers that are left out, such as one that is broken: mq2,sql3",
+    "without": "servers to leave out, such as broken ones: mq2,sql3",
     "plan": "connect, change nothing, show what would be done",
 }
 
@@ -40,9 +40,9 @@ def stop(
 ) -> None:
     """Stop everything in the right order, for a planned power cycle. Asks first.
 
-    Airflow, schedulers first; workers end their tasks before they stop. Then the share is left, the
-    addresses go down, the database stops (replicas, leader, etcd), the message queue, the share.
-    What starts at boot still does. A second call changes nothing.
+    Airflow stops first: schedulers, then workers when their tasks have ended. Then the clients
+    unmount the share, the VIPs go down, and the database (replicas, leader, etcd), the message
+    queue and the share stop. What starts at boot still does. A second call changes nothing.
     """
     from runbook.execute.run import Options
     from runbook.operate.phases import carry_out
@@ -51,9 +51,9 @@ def stop(
     with session(Options(plan=plan, yes=yes)) as run:
         hosts = answering(run, chosen(run.cluster, without), patience=0)
         run.report.say(
-            f"Airflow and all that it needs stops on {len(hosts)} servers"
-            f"{', which then switch themselves off' if power_off else ''}. "
-            "Tasks that are running end first, however long they take."
+            f"Airflow and everything it needs stops on {len(hosts)} servers"
+            f"{', which are then switched off' if power_off else ''}. "
+            "Running tasks end first, however long they take."
         )
         if not plan and not run.agreed():
             raise RunbookError("Nothing was done.")
@@ -63,20 +63,20 @@ def stop(
             fine = carry_out(run, "cluster.stop", Phase("power", switch_off), hosts)
         run.report.recap(run.results, run.exit_code)
         if fine and not plan:
-            run.report.say("\nWhat brings it back: inv cluster.start")
+            run.report.say("\nTo start it again: inv cluster.start")
         code = run.exit_code
     if code:
         raise Exit(code=code)
 
 
-@task(help={**HELP, "wait": f"seconds that servers get to answer (default: {BOOTING})"})
+@task(help={**HELP, "wait": f"seconds that servers have to answer (default: {BOOTING})"})
 @in_sentences
 def start(c: Context, without: str = "", wait: int = BOOTING, plan: bool = False) -> None:
     """Start everything in the right order, after cluster.stop or a power failure.
 
-    Waits for the servers, then brings up the share, the message queue, the database (the server
-    that led last goes first), the addresses and Airflow, each when the checks of the one before
-    find nothing wrong. Ends with every check. A second call changes nothing.
+    Waits for the servers, then starts the share, the message queue, the database (first the server
+    that led last), the VIPs and Airflow, each when the checks of the one before find nothing wrong.
+    At the end it runs all checks. A second call changes nothing.
     """
     from runbook.execute.run import Options
     from runbook.operate.checks import settled

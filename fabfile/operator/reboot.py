@@ -1,4 +1,4 @@
-"""`inv cluster.reboot`: every server, a few at a time, without an outage where there is a spare."""
+"""`inv cluster.reboot`: reboots servers a few at a time, with no outage of what is redundant."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ fi"""
     parse=lambda text: "" if text.strip() == "it need not" else text.strip(),
     absent="it does not answer",
 )
-"""Empty if nothing asks for it."""
+"""Empty if it does not have to."""
 
 
 class Begun(msgspec.Struct):
-    """A call that has not come to its end: the boot that each server was in when it began."""
+    """A call that has not finished: the boot that each server was in when it began."""
 
     boots: dict[str, str] = {}
 
 
 @task(
     help={
-        "only-pending": "only servers that wait for it: a new kernel, or a change that asks for it",
-        "afresh": "begin again, also with servers that an earlier call has rebooted",
+        "only-pending": "only servers that need it: for a new kernel, or to complete a change",
+        "afresh": "begin again, including servers that an earlier call has rebooted",
         "plan": "connect, change nothing, show what would be done",
         "yes": "answer yes to every question",
     }
@@ -59,11 +59,12 @@ def reboot(
     plan: bool = False,
     yes: bool = False,
 ) -> None:
-    """Reboot the servers, never two with a role in common, leaders last. Asks.
+    """Reboot the servers, never two with a role in common, leaders last. Asks first.
 
-    Refuses while a check finds something wrong or redundancy is gone, and goes on to the next
-    servers only when all is whole again. Stopped half-way, the same command goes on with those that
-    have not rebooted. What has no second server is away meanwhile: the question says what.
+    It refuses while a check finds something wrong or redundancy is lost, and continues with the
+    next servers only when the cluster is healthy again. If it is interrupted, the same command
+    continues with the servers that have not rebooted. A service without a second server is
+    unavailable meanwhile; the question names it.
     """
     from runbook.execute.run import Options
 
@@ -92,8 +93,8 @@ def due_now(run: Run, only_pending: bool, afresh: bool, plan: bool) -> list[Host
     silent = [host.name for host in hosts if host.name not in boots]
     if silent:
         raise UnreachableError(
-            f"{', '.join(silent)} does not answer, so another one must not be away; bring it back "
-            "first. Nothing was done."
+            f"{', '.join(silent)} does not answer, so no other server may be rebooted. Bring it "
+            "back first. Nothing was done."
         )
     if only_pending:
         for name, reason in facts.known(PENDING).items():
@@ -111,12 +112,12 @@ def due_now(run: Run, only_pending: bool, afresh: bool, plan: bool) -> list[Host
 
 
 def not_yet(hosts: Sequence[Host], begun: Begun, boots: Mapping[str, str]) -> list[Host]:
-    """Those that are still in the boot in which the call found them."""
+    """The servers that have not rebooted since the call began."""
     return [host for host in hosts if begun.boots.get(host.name) in (None, boots[host.name])]
 
 
 def in_batches(run: Run, due: Sequence[Host]) -> bool:
-    """Batch after batch, each when all is whole again after the one before."""
+    """Reboot batch after batch, each when the cluster is healthy again after the one before."""
     from runbook.operate import rolling
     from runbook.operate.checks import settled
     from runbook.operate.phases import carry_out
@@ -140,7 +141,7 @@ def in_batches(run: Run, due: Sequence[Host]) -> bool:
 
 
 def question(order: Sequence[Sequence[Host]], cluster: Cluster) -> str:
-    """Who reboots in which order, and what is away meanwhile."""
+    """Which servers reboot in which order, and what is unavailable meanwhile."""
     rounds = "; ".join(f"{number}. {names(batch)}" for number, batch in enumerate(order, 1))
     text = f"{sum(map(len, order))} servers reboot, in {len(order)} rounds: {rounds}."
     due = {host.name for batch in order for host in batch}
@@ -151,9 +152,9 @@ def question(order: Sequence[Sequence[Host]], cluster: Cluster) -> str:
     ]
     if not away:
         return text
-    return f"{text}\nWithout a second server, and away meanwhile: {', '.join(away)}."
+    return f"{text}\nUnavailable meanwhile, without a second server: {', '.join(away)}."
 
 
 def names(hosts: Iterable[Host]) -> str:
-    """Names of hosts, as one reads them."""
+    """The names of hosts, separated by commas."""
     return ", ".join(host.name for host in hosts)

@@ -1,4 +1,4 @@
-"""What the operator's tasks work on: this runbook, its inventory, a run of it."""
+"""What the tasks of `inv` work on: this runbook, its inventory, a run of it."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from runbook.inventory.cluster import Cluster
 
 JOURNAL = 1_000_000
-"""Bytes of the controller's own journal that go along: the last ones."""
+"""The last bytes of the controller's own journal that are included."""
 
 
 @task(
@@ -43,17 +43,18 @@ JOURNAL = 1_000_000
 def support(c: Context, hours: int = 24, to: str = "") -> None:
     """Gather logs, states, settings and checks in one file, without passwords.
 
-    Known passwords are replaced, and what looks like one. A server that does not answer is named in
-    it and left out (exit code 3). At most three megabytes of text per server, before compression.
+    Known passwords are replaced, as is what looks like one. A server that does not answer is named
+    in it and left out (exit code 3). At most three megabytes of text per server are included,
+    before compression.
     """
     from runbook.execute.run import Options
 
     if hours < 1:
-        raise UsageError(f"--hours {hours}: at least 1.")
+        raise UsageError(f"--hours must be at least 1, not {hours}.")
     with session(Options()) as run:
         folder = Path(to).expanduser() if to else run.cluster.state
         if not folder.is_dir():
-            raise UsageError(f"--to {to}: there is no such folder.")
+            raise UsageError(f"--to {to} is not a folder.")
         hosts = list(run.cluster.hosts.values())
         run.report.say(f"asking {len(hosts)} servers")
         wanted = files(run.contents, hours)
@@ -119,7 +120,7 @@ def of_the_controller(run: Run) -> dict[str, str]:
 
 
 def tail(file: Path) -> str:
-    """The end of a file of this machine; empty if there is none."""
+    """The end of a file on this machine; empty if there is none."""
     try:
         return file.read_bytes()[-JOURNAL:].decode(errors="replace")
     except OSError:
@@ -127,7 +128,7 @@ def tail(file: Path) -> str:
 
 
 def scrubbed(answers: Mapping[str, str], contents: Contents, cluster: Cluster) -> dict[str, str]:
-    """The files without the cluster's passwords, those of the environment, and what looks alike."""
+    """The files without passwords of the cluster, of the environment, and what looks like one."""
     mask = Mask()
     for value in passwords(contents, cluster):
         mask.add(value)

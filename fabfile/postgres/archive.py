@@ -10,7 +10,7 @@ from .common import SCRIPTS
 from .settings import Postgres
 
 SCRIPT = f"{SCRIPTS}/pgbackrest-wal"
-"""pgBackRest's own check wants its name in archive_command."""
+"""Its name contains pgbackrest, which pgBackRest's own check wants to see in archive_command."""
 
 
 def script() -> Steps:

@@ -39,13 +39,13 @@ CERTIFICATE = Fact(
     on=participants,
     command=lambda cluster, host: f"cat {TLS}/host.crt",
     parse=str.strip,
-    absent="fab postgres.backup-keys makes it",
+    absent="fab postgres.backup-keys creates it",
 )
 
 
 @section.task(on=participants)
 def backup_keys(host: Host, cluster: Cluster) -> Steps:
-    """pgBackRest, a key and a certificate on every server that takes part in backups."""
+    """Install pgBackRest, a key and a certificate on every server involved in backups."""
     yield steps.packages("pgbackrest")
     yield steps.directory("/etc/pgbackrest", "0755")
     yield steps.directory(TLS, "0700", "postgres", "postgres")

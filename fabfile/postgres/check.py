@@ -1,4 +1,4 @@
-"""Is the database as it should be, and which failure would cause no outage?"""
+"""Checks of the database: is it healthy, and which failure would cause no outage?"""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from .repository import BACKUPS
 from .settings import Postgres
 
 TOO_OLD = 8 * 24 * 3600
-"""Seconds after which the newest backup is worth a warning: a week, and a day to notice."""
+"""Seconds after which the newest backup causes a warning: a week, and a day to notice."""
 
 FAR_BEHIND = 16 * 1024 * 1024
-"""Bytes of lag that are worth a warning: one WAL segment."""
+"""Bytes of lag that cause a warning: one WAL segment."""
 
 NO_LEADER = section.cause("PG_NO_LEADER", "writes fail: tasks neither start nor finish")
 TWO_LEADERS = section.cause(
     "PG_TWO_LEADERS", "clients write to both; the rows of one side will be lost"
 )
-REPLICA = section.cause("PG_REPLICA_DOWN", "one copy of the database less; writes continue")
+REPLICA = section.cause("PG_REPLICA_DOWN", "one copy of the database fewer; writes continue")
 BEHIND = section.cause("PG_REPLICA_BEHIND", "the replica should not take over now")
 PAUSED = section.cause("PG_PAUSED", "no replica takes over if the leader fails")
 RESTART = section.cause("PG_RESTART_DUE", "changed settings are not active yet")
@@ -55,14 +55,14 @@ NO_SPARE = section.cause("PG_NO_SPARE", "the next server failure stops writes")
 
 @section.check
 def check(host: Host, cluster: Cluster) -> Probes:
-    """Say what is wrong: etcd, leader, replicas, roles, disks; what may fail."""
+    """Check etcd, leader, replicas, roles, disks and redundancy."""
     if host not in members(cluster):
         return
     yield probe(
         "room for data",
         f"df --output=pcent,avail -BM {data(cluster)} 2>/dev/null | tail -1",
         enough_room,
-        fix="a larger disk, or less to keep: look at du -xsh /var/lib/pgsql/*/* there",
+        fix="use a larger disk, or keep less: look at du -xsh /var/lib/pgsql/*/* there",
         cause=DISK,
     )
     yield probe(
@@ -76,7 +76,10 @@ def check(host: Host, cluster: Cluster) -> Probes:
 
 
 def enough_room(answer: Answer) -> Verdict:
-    """df's line: ` 42% 1234M`; a data directory that is not there yet has no line."""
+    """The file system is less than 80 % full.
+
+    df prints ` 42% 1234M`, or nothing if the data directory does not exist yet.
+    """
     if not answer.words:
         return Verdict(UNKNOWN, "there is no data directory")
     used, left = int(answer.words[0].rstrip("%")), answer.words[1]
@@ -86,7 +89,7 @@ def enough_room(answer: Answer) -> Verdict:
 
 
 def etcd_answers(answer: Answer) -> Verdict:
-    """`endpoint health` commits a proposal: it needs the member and a quorum."""
+    """The endpoint is healthy, for which etcd needs this member and a quorum."""
     if answer.text.strip() == "inactive" or "connection refused" in answer.text:
         return Verdict(ERROR, "etcd does not run here")
     if answer.code == 0:
@@ -96,7 +99,7 @@ def etcd_answers(answer: Answer) -> Verdict:
 
 @section.cluster_check(needs=[MEMBER, ETCD, BACKUPS])
 def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
-    """What no server can say alone."""
+    """Checks that need the answers of several servers."""
     yield from etcd_is_one(cluster, facts)
     yield one_leader(cluster, facts)
     yield from followers(cluster, facts)
@@ -109,7 +112,7 @@ def backed_up(cluster: Cluster, facts: Facts) -> Findings:
     """There is a backup, and it is not too old."""
     title, way_out = "the database is backed up", "fab postgres.backup"
     if not repository_hosts(cluster):
-        sentence = f"{cluster.file.name} names no postgres.backup.host"
+        sentence = f"{cluster.file.name} has no postgres.backup.host"
         yield Finding(title, Verdict(WARN, sentence), cause=BACKUP)
         return
     [keeper, *_] = repository_hosts(cluster)
@@ -139,7 +142,7 @@ def etcd_is_one(cluster: Cluster, facts: Facts) -> Findings:
         yield Finding(title, verdict, fix="fab postgres.etcd", cause=ETCD_DOWN)
         return
     if len(ids) > 1:
-        sentence = "the members disagree on who belongs to it; look at etcdctl member list"
+        sentence = "the members disagree about who belongs to it; see etcdctl member list"
         yield Finding(title, Verdict(ERROR, sentence), cause=ETCD_MEMBERS)
         return
     wrong = list(etcd_differs(cluster, facts))
@@ -152,7 +155,7 @@ def etcd_differs(cluster: Cluster, facts: Facts) -> Findings:
     wanted = {peer(member): member.name for member in members(cluster)}
     found = {member.peer: member.name or member.peer for member in listed(facts)}
     for name in (found[address] for address in found if address not in wanted):
-        verdict = Verdict(ERROR, f"{name} is a member, and not in hosts.yaml")
+        verdict = Verdict(ERROR, f"{name} is a member, but not in hosts.yaml")
         yield Finding(title, verdict, fix=f"fab postgres.remove {name}", cause=ETCD_MEMBERS)
     for address in sorted(set(wanted) - set(found)):
         verdict = Verdict(ERROR, f"{wanted[address]} is not a member")
@@ -169,11 +172,11 @@ def one_leader(cluster: Cluster, facts: Facts) -> Finding:
         return Finding("one leader", Verdict(ERROR, sentence), cause=TWO_LEADERS)
     elsewhere = seen_leading(cluster, facts)
     if elsewhere:
-        sentence = f"{elsewhere}, as the others see it; it cannot be asked"
+        sentence = f"{elsewhere}, according to the others; it does not answer itself"
         return Finding("one leader", Verdict(UNKNOWN, sentence), about=(elsewhere,))
     return Finding(
         "one leader",
-        Verdict(ERROR, "nobody leads: the database is read-only or down"),
+        Verdict(ERROR, "no server leads: the database is read-only or down"),
         fix="wait half a minute if a server has just failed; else, once a majority of them is up: "
         "fab postgres.etcd postgres.patroni",
         cause=NO_LEADER,
@@ -202,20 +205,20 @@ def followers(cluster: Cluster, facts: Facts) -> Findings:
 
 
 def _following(host: Host, member: Member | None, first: Member | None, unasked: str) -> Verdict:
-    """As the leader sees it; or the member itself, if the leader cannot be asked."""
+    """According to the leader; or to the member itself, if the leader does not answer."""
     if not member:
         return Verdict(ERROR, "Patroni does not answer there")
     if not member.healthy:
         return Verdict(ERROR, f"PostgreSQL is not ready: {member.state}")
     if not first and not unasked:
-        return Verdict(WARN, "it runs, and there is no leader to follow")
+        return Verdict(WARN, "it runs, but there is no leader to follow")
     view = first or member
     seen: dict[str, Any] = view.cluster.get(host.name, {})
     timeline = first.timeline if first else view.cluster[unasked].get("timeline")
     if seen.get("state") == "in archive recovery":
-        return Verdict(WARN, "it catches up from the archive")
+        return Verdict(WARN, "it is catching up from the archive")
     if seen.get("state") != "streaming":
-        return Verdict(ERROR, f"it does not stream from the leader: {seen.get('state', 'unseen')}")
+        return Verdict(ERROR, f"it does not stream from the leader: {seen.get('state', 'unknown')}")
     if seen.get("timeline") != timeline:
         return Verdict(ERROR, f"it is on timeline {seen.get('timeline')}, the leader on {timeline}")
     lag = seen.get("lag", 0)
@@ -246,7 +249,7 @@ def due(cluster: Cluster, facts: Facts) -> Findings:
     if first and first.archiving_failed:
         yield Finding(
             "WAL reaches the archive",
-            Verdict(ERROR, "the last attempt failed; WAL piles up on the leader until it succeeds"),
+            Verdict(ERROR, "the last attempt failed; WAL stays on the leader until it succeeds"),
             fix="fab postgres.backup-repository",
             cause=ARCHIVE,
             about=tuple(host.name for host in repository_hosts(cluster)),
@@ -254,20 +257,20 @@ def due(cluster: Cluster, facts: Facts) -> Findings:
 
 
 def redundancy(cluster: Cluster, facts: Facts) -> Finding:
-    """Which server's loss would cost writes, given what is up now."""
+    """Which server's loss would stop writes, given what is up now."""
     everybody = members(cluster)
     majority = len(everybody) // 2 + 1
     etcd_up = [name for name, known in facts.known(ETCD).items() if known.listed]
     first, unasked = leading(cluster, facts), seen_leading(cluster, facts)
     if not first and unasked:
-        return Finding.of_redundancy(UNKNOWN, "the leader cannot be asked", about=(unasked,))
+        return Finding.of_redundancy(UNKNOWN, "the leader does not answer", about=(unasked,))
     if not first:
         sentence = "none: writes are not possible now"
         return Finding.of_redundancy(ERROR, sentence, cause=NO_LEADER)
     if len(etcd_up) < majority:
         sentence = (
             f"none: etcd has lost its quorum ({len(etcd_up)} of {len(everybody)} answer); "
-            "writes go on as long as every PostgreSQL answers, and no leader can be elected"
+            "writes continue as long as every PostgreSQL answers, but no leader can be elected"
         )
         return Finding.of_redundancy(ERROR, sentence, fix="fab postgres.etcd", cause=ETCD_DOWN)
     standbys = [name for name, one in first.cluster.items() if _may_lead(cluster, first, one)]

@@ -1,4 +1,4 @@
-"""What the parts of the chapter have in common: names, paths, passwords."""
+"""What the modules of this section share: names, paths, passwords."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def with_repository(cluster: Cluster) -> list[Host]:
 
 
 def backup_and_member(one: Host, other: Host, cluster: Cluster) -> bool:
-    """The backup server is never away together with a server of the database."""
+    """The backup server is never down at the same time as a server of the database."""
     return one.name == cluster[Postgres].backup.host and POSTGRES in {*one.roles, *other.roles}
 
 
@@ -42,11 +42,11 @@ section = Section(
 
 SUPERUSER = section.secret("postgres_superuser", "PostgreSQL's superuser postgres")
 REPLICATION = section.secret(
-    "postgres_replication", "the role replicator, by which replicas follow"
+    "postgres_replication", "the role replicator, with which replicas follow"
 )
-REWIND = section.secret("postgres_rewind", "the role rewinder, by which an old leader rejoins")
+REWIND = section.secret("postgres_rewind", "the role rewinder, with which an old leader rejoins")
 AIRFLOW = section.secret("postgres_airflow", "the role airflow, the owner of the database")
-REST_API = section.secret("patroni_restapi", "Patroni's REST API, for what changes something")
+REST_API = section.secret("patroni_restapi", "Patroni's REST API, for changes")
 
 ROLES = {
     "postgres": SUPERUSER,
@@ -68,7 +68,7 @@ CONFIGURED = Fact(
     on=POSTGRES,
     command=lambda cluster, host: f"[[ -e {PATRONI} ]] && echo yes || echo no",
     parse=lambda text: text.strip() == "yes",
-    absent="it cannot be asked",
+    absent="it does not answer",
 )
 
 
@@ -87,29 +87,29 @@ MAJOR = Fact(
         f"grep '^ *bin_dir: ' {PATRONI} 2>/dev/null || :"
     ),
     parse=_major,
-    absent="it cannot be asked",
+    absent="it does not answer",
 )
-"""As it runs, else as Patroni is set up; empty where there is no cluster yet."""
+"""Of the running server, else of Patroni's settings; empty if there is no cluster yet."""
 
 
 def refuse_another_major(cluster: Cluster, facts: Facts) -> None:
-    """A server that was restarted with another major version could not use its data."""
+    """Refuse another major version, with which a restarted server could not use its data."""
     wanted = cluster[Versions].postgresql
     for name, major in facts.known(MAJOR).items():
         if major and major != wanted:
             raise RunbookError(
-                f"The database cluster runs PostgreSQL {major} (on {name}), and "
+                f"The database cluster runs PostgreSQL {major} (on {name}), but "
                 f"{cluster.file.name} asks for {wanted}, which cannot use its data. Set "
                 f'versions.postgresql to "{major}"; no task upgrades to another major version.'
             )
 
 
 def refuse_new_passwords(cluster: Cluster, facts: Facts) -> None:
-    """Without secrets.yaml a run would give a database that exists new passwords."""
+    """Refuse to run without secrets.yaml: a database that exists would get new passwords."""
     if any(facts.known(CONFIGURED).values()) and not cluster.vault.knows(SUPERUSER):
         raise RunbookError(
-            f"The database has passwords, and {cluster.vault.file} has none of them: bring that "
-            "file here from where the cluster was set up. New ones would lock Airflow out."
+            f"The database has passwords, but {cluster.vault.file} has none of them. Copy that "
+            "file here from the machine that set up the cluster. New ones would lock Airflow out."
         )
 
 
@@ -129,7 +129,7 @@ def members(cluster: Cluster) -> list[Host]:
 
 
 def endpoints(cluster: Cluster) -> str:
-    """Where etcd's clients find it."""
+    """The addresses at which clients reach etcd."""
     return ",".join(f"http://{member.address}:2379" for member in members(cluster))
 
 

@@ -13,7 +13,7 @@ from .members import MEMBER, leader
 
 @section.task(needs=[MEMBER, CONFIGURED])
 def database(host: Host, cluster: Cluster, facts: Facts) -> Steps:
-    """Role and database `airflow`, and passwords as in secrets.yaml; on the leader."""
+    """Create role and database `airflow` on the leader, and set passwords."""
     refuse_new_passwords(cluster, facts)
     if host != leader(cluster, facts):
         return

@@ -43,12 +43,12 @@ def data(cluster: Cluster) -> str:
 
 
 def peer(host: Host) -> str:
-    """Where the other members find this one."""
+    """The address at which the other members reach this one."""
     return f"http://{host.address}:2380"
 
 
 def parse(text: str) -> Etcd:
-    """The answer of ETCD: `data` or `empty`, then a line for each member."""
+    """Parse the answer of ETCD: `data` or `empty`, then a line for each member."""
     first, *lines = text.splitlines()
     fields = [line.split(", ") for line in lines]
     listed = tuple(EtcdMember(one[0], one[2], one[3]) for one in fields if len(one) > 3)
@@ -64,15 +64,15 @@ ETCD = Fact(
         "member list 2>/dev/null || :"
     ),
     parse=parse,
-    absent="a new etcd cluster is founded only when every member could be asked whether it holds "
-    "data already; make it reachable, or take it out of hosts.yaml",
+    absent="a new etcd cluster is created only when every member can be asked whether it already "
+    "holds data; make the member reachable, or remove it from hosts.yaml",
 )
 
 
 def founding(cluster: Cluster, facts: Facts) -> bool:
-    """Nobody holds data, or nobody has ever used what some hold: the cluster is new.
+    """Whether the cluster is new: no server holds data, or the data was never used.
 
-    MissingFact if somebody cannot be asked.
+    MissingFact if a server does not answer.
     """
     if any(known.has_data for known in facts.known(ETCD).values()):
         return cut_off(cluster, facts)
@@ -80,9 +80,9 @@ def founding(cluster: Cluster, facts: Facts) -> bool:
 
 
 def cut_off(cluster: Cluster, facts: Facts) -> bool:
-    """An earlier founding did not get to its quorum: nobody lists members, nobody has a database.
+    """Whether creating it never reached a quorum: no server lists members or has a database.
 
-    A founder that starts later has the identity that the others gave it (etcd, "Clustering Guide").
+    A member that starts later has the identity that the others gave it (etcd, "Clustering Guide").
     """
     states, databases = facts.known(ETCD), facts.known(CONFIGURED)
     asked = all(one.name in states and one.name in databases for one in members(cluster))
@@ -97,7 +97,7 @@ def listed(facts: Facts) -> tuple[EtcdMember, ...]:
 
 @section.task(needs=[ETCD, CONFIGURED])
 def etcd(host: Host, cluster: Cluster, facts: Facts) -> Steps:
-    """Found the etcd cluster, all members at once; start those that have data."""
+    """Create the etcd cluster, all members at once; start those that have data."""
     yield from private_ports(host, cluster)
     own = {"host": host, "data": data(cluster)}
     yield steps.template("/etc/etcd/etcd.conf", "postgres/etcd.conf.j2", own).then(RESTART)
@@ -126,7 +126,7 @@ def etcd_members(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     here = facts.of(ETCD, host)
     cluster_lists = listed(facts)
     if founding(cluster, facts):
-        raise MissingFact("etcd has not been founded yet: fab postgres.etcd does it.")
+        raise MissingFact("the etcd cluster does not exist yet; fab postgres.etcd creates it.")
     if not cluster_lists:
         raise MissingFact(f"no etcd member answers; start one of {endpoints(cluster)} first.")
     own = [member for member in cluster_lists if member.peer == peer(host)]
@@ -141,7 +141,7 @@ def etcd_members(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 
 
 def aside(cluster: Cluster) -> Step:
-    """Data of a member that the cluster has removed is kept, but not used: etcd would not start."""
+    """Move aside the data of a removed member, with which etcd would not start."""
     path = data(cluster)
     return steps.command(
         "data of the member that was removed is moved aside",
@@ -151,9 +151,9 @@ def aside(cluster: Cluster) -> Step:
 
 
 def joined(host: Host, cluster: Cluster, own: Sequence[EtcdMember]) -> Steps:
-    """The cluster knows the new member first; then it starts, and is told who the others are.
+    """Add the new member to the cluster, then start it with the list of the other members.
 
-    A second `member add` right after another is refused for some seconds: it is repeated.
+    `member add` is refused for some seconds after another one, so it is repeated.
     """
     others = ",".join(
         f"http://{member.address}:2379" for member in members(cluster) if member != host

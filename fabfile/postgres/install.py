@@ -15,9 +15,9 @@ from .common import MAJOR, refuse_another_major, section, with_repository
 
 @section.task(on=with_repository, needs=[MAJOR])
 def repo(host: Host, cluster: Cluster, facts: Facts) -> Steps:
-    """Add PGDG's repository, instead of the distribution's module; etcd's, too.
+    """Add PGDG's repositories, also for etcd, and disable the distribution's module.
 
-    The extras carry a newer haproxy as well, which must not replace the distribution's. Patroni's
+    PGDG's extras also have a newer haproxy, which must not replace the distribution's. Patroni's
     and pgBackRest's libraries are in EPEL.
     """
     refuse_another_major(cluster, facts)
@@ -49,7 +49,7 @@ def repositories(cluster: Cluster) -> dict[str, dict[str, str]]:
 
 @section.task(needs=[MAJOR])
 def install(host: Host, cluster: Cluster, facts: Facts) -> Steps:
-    """PostgreSQL, etcd and Patroni; PGDG's own unit stays off, as Patroni starts it."""
+    """Install PostgreSQL (which Patroni starts, not its own unit), etcd and Patroni."""
     yield from repo(host, cluster, facts)
     major = cluster[Versions].postgresql
     yield steps.packages(

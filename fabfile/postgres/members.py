@@ -1,4 +1,4 @@
-"""What Patroni's members say about themselves and each other."""
+"""What Patroni's members report about themselves and each other."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _lowers(reasons: dict[str, dict[str, str]]) -> bool:
 
 
 def parse(text: str) -> Member:
-    """The answer of MEMBER: two status codes, /patroni, /cluster, failed archiving."""
+    """Parse the answer of MEMBER: two status codes, /patroni, /cluster, failed archiving."""
     codes, own, together, *archiver = text.splitlines()
     primary, replica = codes.split()
     state = json.loads(own)
@@ -97,7 +97,7 @@ MEMBER = Fact(
     on=POSTGRES,
     command=_questions,
     parse=parse,
-    absent="Patroni does not answer there; fab postgres.check says more",
+    absent="Patroni does not answer there; see fab postgres.check",
 )
 
 
@@ -130,7 +130,7 @@ def replicas(cluster: Cluster, facts: Facts) -> list[Host]:
 
 
 def leading(cluster: Cluster, facts: Facts) -> Optional[Member]:
-    """What the leader says of itself; None if no server leads."""
+    """The state of the leader, from itself; None if no server leads."""
     try:
         return facts.known(MEMBER)[leader(cluster, facts).name]
     except MissingFact:
@@ -138,7 +138,7 @@ def leading(cluster: Cluster, facts: Facts) -> Optional[Member]:
 
 
 def seen_leading(cluster: Cluster, facts: Facts) -> str:
-    """A server that cannot be asked, and leads as the others see it; empty if there is none."""
+    """A server that does not answer, but leads according to others; empty if there is none."""
     known = facts.known(MEMBER)
     silent = {host.name for host in members(cluster)} - set(known) - facts.gone
     seen = {

@@ -1,4 +1,4 @@
-"""Day two: switch over, restart, rebuild, take a member out. By name only."""
+"""Day-two operation: switch over, restart, rebuild, remove a member. By name only."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ MEMBER_OF = "member of the database cluster"
 def switchover(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, to: str = "") -> Procedure:
     """Hand leadership to another server: about two seconds without writes.
 
-    With --to HOST it is that one; with synchronous replication it has to be the synchronous
-    standby. Without, Patroni chooses.
+    --to HOST names the server; with synchronous replication it has to be the synchronous standby.
+    Without --to, Patroni chooses.
     """
     first = leader(cluster, facts)
     known: Member = facts.of(MEMBER, first)
     if to and host_named(to, members(cluster), MEMBER_OF) == first:
-        raise UsageError(f"{to} leads already.")
+        raise UsageError(f"{to} already leads.")
     if not any(one.get("state") == "streaming" for one in known.cluster.values()):
         raise RunbookError(
             "No replica is streaming, so none can take over. See fab postgres.check."
@@ -43,18 +43,19 @@ def switchover(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, to: str
         if one.get("role") in ("sync_standby", "quorum_standby")
     ]
     if to and cluster[Postgres].synchronous_mode and to not in standbys:
+        able = f"only {' or '.join(standbys)} can" if standbys else "no server can now"
         raise RunbookError(
-            f"{to} is not the synchronous standby; only {' or '.join(standbys) or 'nobody'} "
-            "can take over without losing rows. Without --to, Patroni chooses."
+            f"{to} is not the synchronous standby; {able} take over without losing rows. "
+            "Without --to, Patroni chooses."
         )
     yield stage(f"hand over from {first.name}", first, handover(first, cluster, to))
 
 
 def handover(first: Host, cluster: Cluster, to: str = "") -> Step:
-    """Another server leads, and this one follows it.
+    """Let another server lead, and this one follow it.
 
-    Patroni refuses while no standby is synchronous, which lasts a loop or two after the replicas
-    restarted: so it is asked again.
+    Patroni refuses while no standby is synchronous, which takes a loop or two after the replicas
+    have restarted, so the request is repeated.
     """
     candidate = f" --candidate {to}" if to else ""
     follows = f"! curl -sf -o /dev/null http://{first.address}:8008/primary"
@@ -71,21 +72,22 @@ until {serves(first)}; do sleep 0.5; done""",
     )
 
 
-@section.procedure(needs=[MEMBER], help={"force": "restart also where no setting waits for it"})
+@section.procedure(needs=[MEMBER], help={"force": "also restart where no setting waits for it"})
 def restart(
     hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, force: bool = False
 ) -> Procedure:
-    """Restart PostgreSQL where a setting waits for it: the leader last.
+    """Restart PostgreSQL where a setting waits for it, the leader last.
 
-    With --force also where nothing is pending. The leader hands over before its turn; but where
-    max_connections or its like gets lower, the leader is first, in place: no replica may have less.
+    With --force also where nothing is pending. The leader hands over before its turn. But if
+    max_connections or a similar setting is lowered, the leader restarts first and without a
+    handover, because no replica may have a lower value.
     """
     first = leader(cluster, facts)
     missing = [member.name for member in members(cluster) if member.name not in facts.known(MEMBER)]
     if missing:
         raise RunbookError(
-            f"{', '.join(missing)} does not answer; a restart now could cost the last replica. "
-            "Look at fab postgres.check."
+            f"{', '.join(missing)} does not answer; a restart now could stop the last replica. "
+            "See fab postgres.check."
         )
     chosen = [host for host in [*replicas(cluster, facts), first] if host in hosts]
     if facts.of(MEMBER, first).lowers:
@@ -118,17 +120,17 @@ until {serves(host)}; do sleep 0.5; done""",
 
 @section.procedure(needs=[MEMBER], help={"host": "the replica"})
 def reinit(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str) -> Procedure:
-    """Copy a replica anew from the leader, if it cannot catch up. Asks first.
+    """Copy a replica again from the leader, if it cannot catch up. Asks first.
 
-    The replica's own data directory is removed by Patroni; the leader is refused.
+    Patroni removes the replica's data directory. The leader is refused.
     """
     replica = host_named(host, members(cluster), MEMBER_OF)
     first = leader(cluster, facts)
     if replica == first:
-        raise UsageError(f"{host} leads; only a replica can be copied anew.")
+        raise UsageError(f"{host} leads; only a replica can be copied again.")
     yield Question(
-        f"{host}'s copy of the database is removed and copied anew from {first.name}. "
-        "Until that is done the cluster has one replica less."
+        f"{host}'s copy of the database is removed and copied again from {first.name}. "
+        "Until that is done the cluster has one replica fewer."
     )
     yield stage(
         f"copy {host} anew",
@@ -145,21 +147,21 @@ until {serves(replica)}; do sleep 1; done""",
 
 @section.procedure(needs=[MEMBER, ETCD], help={"host": "the server to take out"})
 def remove(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str) -> Procedure:
-    """Take a server out of Patroni and etcd. Its data stay on it.
+    """Remove a server from Patroni and etcd. Its data stays on it. Asks first.
 
-    Works for a server that is gone for good, and for one that hosts.yaml no longer has. Afterwards
-    take it out of hosts.yaml and run `fab postgres`. Refuses what would cost the quorum.
+    Works also for a server that is lost for good, or that hosts.yaml no longer has. Afterwards,
+    remove it from hosts.yaml and run `fab postgres`. Refused if the quorum would be lost.
     """
     gone = cluster.hosts.get(host)
     listing = listed(facts)
     own = [one for one in listing if one.name == host or (gone and one.peer == peer(gone))]
     first = leader(cluster, facts)
     if gone == first:
-        raise RunbookError(f"{host} leads now; first: fab postgres.switchover")
+        raise RunbookError(f"{host} leads now. First run: fab postgres.switchover")
     if not gone and not own:
-        raise no_such(f"{host} is no member", host, [one.name for one in listing])
+        raise no_such(f"{host} is not a member", host, [one.name for one in listing])
     refuse_loss_of_quorum(host, listing, own, facts)
-    yield Question(f"{host} leaves the database cluster; its data stay on it, unused.")
+    yield Question(f"{host} leaves the database cluster; its data stays on it, unused.")
     if gone and gone.name in facts.known(ETCD):
         yield stage(
             f"stop PostgreSQL on {host}",
@@ -202,6 +204,6 @@ def refuse_loss_of_quorum(
     up = [name for name in staying if name in answering]
     if len(up) < len(staying) // 2 + 1:
         raise RunbookError(
-            f"Without {host}, {len(up)} of etcd's {len(staying)} members would answer, which is no "
-            "quorum. Bring the others back first: fab postgres.check"
+            f"Without {host}, {len(up)} of etcd's {len(staying)} members would answer, which is "
+            "not a quorum. Bring the others back first: fab postgres.check"
         )

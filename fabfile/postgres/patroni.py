@@ -43,7 +43,7 @@ Parameters = dict[str, Union[str, int, float, bool]]
 
 @section.task(needs=[CONFIGURED, MAJOR])
 def patroni(host: Host, cluster: Cluster, facts: Facts) -> Steps:
-    """Start Patroni: the first member makes the cluster, the others copy it."""
+    """Start Patroni: the first member creates the cluster, the others copy it."""
     refuse_another_major(cluster, facts)
     refuse_new_passwords(cluster, facts)
     yield steps.directory("/etc/patroni", "0750", "postgres", "postgres")
@@ -57,10 +57,10 @@ def patroni(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 
 
 def apart() -> Steps:
-    """etcd's leader keeps off the server that leads the database.
+    """Keep etcd's leader away from the server that leads the database.
 
-    A new leader of etcd begins every lease anew (etcd, "--experimental-enable-lease-checkpoint"):
-    the loss of both at once cost 25 to 27 seconds without writes, of one 19 to 23.
+    A new leader of etcd renews every lease (etcd, "--experimental-enable-lease-checkpoint"): the
+    loss of both at once took 25 to 27 seconds without writes, the loss of one 19 to 23.
     """
     again = steps.restarted(APART)
     script = f"{SCRIPTS}/etcd-apart"
@@ -71,7 +71,7 @@ def apart() -> Steps:
 
 
 def configuration(host: Host, cluster: Cluster) -> Step:
-    """patroni.yml, accepted by Patroni before it takes the old one's place."""
+    """patroni.yml, which Patroni validates before it replaces the old one."""
     return steps.template(
         PATRONI,
         "postgres/patroni.yml.j2",
@@ -91,7 +91,7 @@ complaints=$(patroni --validate-config --ignore-listen-port "$1" 2>&1 | grep -v 
 
 
 def no_half_copy(cluster: Cluster) -> Step:
-    """A copy of the leader that was cut off is moved aside; Patroni would wait before it for ever.
+    """Move aside an interrupted copy of the leader, for which Patroni would wait for ever.
 
     pg_control is copied last, and nothing starts without it (PostgreSQL 15, "pg_basebackup").
     """
@@ -118,13 +118,13 @@ def no_foreign_cluster(host: Host, cluster: Cluster) -> Step:
         f"[[ ! -e {data(cluster)}/PG_VERSION || {here} == {known} ]]",
         f"""known={known} || {{ echo "etcd does not answer: fab postgres.etcd"; exit; }}
 echo "{data(cluster)} on {host.name} holds the PostgreSQL cluster {here},"
-echo "and etcd knows ${{known:-none}}. Nothing was touched. If those data may be put away:"
+echo "but etcd knows ${{known:-none}}. Nothing was changed. To put that data away:"
 echo "mv {data(cluster)} {data(cluster)}.old\"""",
     )
 
 
 def context(host: Host, cluster: Cluster) -> dict[str, object]:
-    """What patroni.yml is made of."""
+    """The values for the template of patroni.yml."""
     return {
         "host": host,
         "cluster": cluster,
@@ -145,7 +145,7 @@ def context(host: Host, cluster: Cluster) -> dict[str, object]:
 
 
 def clients(cluster: Cluster) -> Iterable[str]:
-    """Who may reach the database: the cluster's servers and VIPs, and networks of hosts.yaml."""
+    """The addresses that may reach the database: servers, VIPs, and networks of hosts.yaml."""
     addresses = [host.address for host in cluster.hosts.values()]
     vips = [vip.address for vip in cluster.vips.values()]
     return [*(f"{address}/32" for address in addresses + vips), *cluster[Postgres].clients]
@@ -183,10 +183,10 @@ SHARED: Parameters = {
     "tcp_keepalives_count": 3,
     "tcp_user_timeout": "25s",
 }
-"""Parameters of the whole cluster; postgres.parameters of hosts.yaml goes over them.
+"""Parameters of the whole cluster; postgres.parameters of hosts.yaml overrides them.
 
-wal_sender_timeout decides how long commits wait for a synchronous standby that lost its power, the
-tcp_ ones how long clients keep their locks that lost their power, or went with their proxy.
+wal_sender_timeout limits how long commits wait for a synchronous standby that has lost power. The
+tcp_ parameters limit how long locks are kept for clients that have lost power or their proxy.
 """
 
 
@@ -205,12 +205,12 @@ def shared(cluster: Cluster) -> str:
 
 @section.task(needs=[MEMBER, CONFIGURED, MAJOR])
 def settings(host: Host, cluster: Cluster, facts: Facts) -> Steps:
-    """Bring what Patroni keeps in etcd to what hosts.yaml says.
+    """Update the settings that Patroni keeps in etcd to those of hosts.yaml.
 
-    Settings found there alone go.
+    Settings that are only in etcd are removed.
 
-    patroni.yml's `bootstrap` counts only once, when the cluster is made. Some parameters take
-    effect with a restart: --plan names them, postgres.restart carries it out.
+    patroni.yml's `bootstrap` is used only once, when the cluster is created. Some parameters take
+    effect with a restart: --plan names them, and fab postgres.restart restarts.
     """
     refuse_another_major(cluster, facts)
     refuse_new_passwords(cluster, facts)
@@ -225,7 +225,7 @@ def settings(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         f"""if {asked}; then
   echo 'Patroni is paused for maintenance; end that first: {PATRONICTL} resume'
 else
-  echo 'Patroni does not reach etcd: fab postgres.etcd starts what does not run.'
+  echo 'Patroni does not reach etcd. To start etcd: fab postgres.etcd'
 fi""",
     )
     edit = f"{PATRONICTL} edit-config {quote(cluster.name)} --replace -"
@@ -240,7 +240,7 @@ fi""",
 
 
 def seen_by_all(cluster: Cluster) -> Handler:
-    """Each member looks at the settings once in its loop; then it knows whether to restart."""
+    """Wait for one loop, in which each member reads the settings, and sees whether to restart."""
     wait = cluster[Postgres].loop_wait + 1
     return Handler("patroni-loop", "every member has seen the settings", f"sleep {wait}")
 

@@ -37,7 +37,7 @@ LED = Fact(
 
 @section.start(needs=[MEMBER, LED], after=["rabbitmq"])
 def start(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
-    """etcd, then the server that led last, then those that follow it."""
+    """Start etcd, then the server that led last, then those that follow it."""
     everybody = among(members(cluster), hosts)
     if not everybody:
         return
@@ -55,7 +55,7 @@ def start(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
 
 
 def _leads(facts: Facts) -> bool:
-    """A server accepts writes already."""
+    """Whether a server already accepts writes."""
     return any(member.primary for member in facts.known(MEMBER).values())
 
 
@@ -66,10 +66,10 @@ def _in_its_place(host: Host) -> Step:
 
 @section.stop(needs=[MEMBER])
 def stop(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
-    """Replicas, the leader, etcd: a server that has stopped cannot be promoted.
+    """Stop replicas, the leader, then etcd: a server that has stopped cannot be promoted.
 
-    Patroni is not paused for that. Its pause lets PostgreSQL run on when Patroni stops, and
-    outlives the power cycle: the database would stay down until somebody ends it.
+    Patroni is not paused for that. A pause keeps PostgreSQL running when Patroni stops, and
+    survives the power cycle: the database would stay down until the pause is ended.
     """
     known = facts.known(MEMBER)
     everybody = among(members(cluster), hosts)
@@ -84,7 +84,7 @@ def stop(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
 
 
 def _not_paused() -> Step:
-    """A paused Patroni would leave PostgreSQL to the power switch."""
+    """Refuse if Patroni is paused: PostgreSQL would run until the power is switched off."""
     return precondition(
         "Patroni is not paused",
         f"! systemctl is-active -q {PATRONI} || "

@@ -49,7 +49,7 @@ class Repository:
 
 
 def parse(text: str) -> Repository:
-    """The answer of BACKUPS: the time, and what `pgbackrest info` says of the one stanza."""
+    """Parse the answer of BACKUPS: the time, and `pgbackrest info` of the only stanza."""
     now, _, info = text.partition("\n")
     stanzas: list[dict[str, Any]] = json.loads(info)
     backups = [
@@ -119,7 +119,7 @@ def backup(
     diff: what changed since the last full one; incr: since the last one of any kind.
     """
     if type not in TYPES:
-        raise UsageError(f"--type {type}: there are {', '.join(TYPES)}.")
+        raise UsageError(f"--type {type} is not a type of backup; allowed: {', '.join(TYPES)}.")
     yield stage(f"a {type} backup", the_repository(cluster), take(cluster, type))
 
 
@@ -136,9 +136,7 @@ def the_repository(cluster: Cluster) -> Host:
     """The server that keeps the backups; an error if hosts.yaml names none."""
     for host in repository_hosts(cluster):
         return host
-    raise RunbookError(
-        f"{cluster.file.name} names no postgres.backup.host, so there are no backups."
-    )
+    raise RunbookError(f"{cluster.file.name} has no postgres.backup.host, so there are no backups.")
 
 
 @section.table(needs=[BACKUPS])

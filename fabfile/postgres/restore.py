@@ -1,4 +1,4 @@
-"""Back to a point in time. What is replaced is moved aside on each server, never deleted."""
+"""Point-in-time restore. Replaced data is moved aside on each server, never deleted."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ MOMENT = re.compile(r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}(:\d{2}(\.\d+)?)?[+-]\d{2}(:?
 @section.procedure(
     needs=[MEMBER, ETCD, BACKUPS, MAJOR],
     help={
-        "to": "the moment, such as '2026-11-22 09:30:00+00', or latest",
-        "i_know": "agree to lose what was written after that moment",
+        "to": "the point in time, such as '2026-11-22 09:30:00+00', or latest",
+        "i_know": "accept the loss of what was written after that time",
     },
 )
 def restore(
     hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, to: str, i_know: bool = False
 ) -> Procedure:
-    """Put the database back to a moment: 'YYYY-MM-DD HH:MM:SS+00'. Asks first.
+    """Restore the database to a point in time: 'YYYY-MM-DD HH:MM:SS+00'. Asks first.
 
-    Everything written after that moment leaves the database, so it takes --i-know. Stop what
-    writes (Airflow) before. The present data directories stay on the servers, under another name.
+    What was written after that time is lost, so it needs --i-know. Stop Airflow first, because it
+    writes. The present data directories stay on the servers under another name.
     """
     refuse_restore(cluster, facts, to, i_know)
     first = restored_on(cluster, facts)
     others = [host for host in members(cluster) if host != first]
     yield Question(
-        f"The database goes back to {to}, on {first.name} first. It is down until that is done."
+        f"The database is restored to {to}, first on {first.name}. It is down until that is done."
     )
     if facts.known(MEMBER).get(first.name):
         yield stage("the last WAL reaches the archive", first, archived())
@@ -71,10 +71,12 @@ def restore(
 
 
 def refuse_restore(cluster: Cluster, facts: Facts, to: str, i_know: bool) -> None:
-    """A moment, a backup, every member within reach, and consent to lose what came after."""
+    """Refuse without a point in time, a backup, all members, and consent to lose later writes."""
     refuse_another_major(cluster, facts)
     if to != "latest" and not MOMENT.fullmatch(to):
-        raise UsageError(f"{to!r} is no moment; write 'YYYY-MM-DD HH:MM:SS+00', with the zone.")
+        raise UsageError(
+            f"{to!r} is not a point in time; write 'YYYY-MM-DD HH:MM:SS+00', with the time zone."
+        )
     if facts.of(BACKUPS, the_repository(cluster)).age is None:
         raise RunbookError("There is no backup to restore from.")
     away = [host.name for host in members(cluster) if host.name not in facts.known(ETCD)]
@@ -85,12 +87,12 @@ def refuse_restore(cluster: Cluster, facts: Facts, to: str, i_know: bool) -> Non
         )
     if not i_know:
         raise UsageError(
-            f"What was written after {to} leaves the database. If that is meant, add --i-know."
+            f"What was written after {to} will be lost. If that is intended, add --i-know."
         )
 
 
 def restored_on(cluster: Cluster, facts: Facts) -> Host:
-    """The leader, or the first server if nobody leads."""
+    """The leader, or the first server if none leads."""
     try:
         return leader(cluster, facts)
     except MissingFact:
@@ -109,7 +111,7 @@ do sleep 1; done""",
 
 
 def stopped() -> Step:
-    """Neither Patroni nor a PostgreSQL runs, not even one of a restore that was cut off."""
+    """Neither Patroni nor PostgreSQL runs, not even that of an interrupted restore."""
     return command(
         "Patroni and PostgreSQL are stopped",
         f"""systemctl stop patroni
@@ -143,9 +145,9 @@ def fetched(cluster: Cluster, to: str) -> Step:
 
 
 def recovered(cluster: Cluster) -> Step:
-    """WAL is replayed up to the moment, where nobody can connect.
+    """WAL is replayed up to that time, by a PostgreSQL to which no client can connect.
 
-    Not as a hot standby: that stops for ever at a time when max_connections was higher than now.
+    Not as a hot standby, which would stop for ever if max_connections was higher then than now.
     """
     return action(
         "WAL is replayed",
@@ -179,10 +181,10 @@ def no_recovery_left(cluster: Cluster) -> Step:
 
 
 def forgotten(cluster: Cluster) -> Step:
-    """etcd forgets who led and how far they were; settings and identifier stay."""
+    """Delete the leader and positions from etcd; settings and identifier stay."""
     keys = ("leader", "status", "sync", "failover", "failsafe", "history")
     return action(
-        "etcd knows no leader of before",
+        "etcd has no previous leader",
         "\n".join(f"etcdctl del {key(cluster, name)}" for name in keys),
     )
 

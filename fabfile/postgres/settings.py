@@ -41,20 +41,20 @@ PATRONI_PARAMETERS = {
     "wal_level",
     "wal_log_hints",
 }
-"""Parameters that are not the user's to set in postgres.parameters."""
+"""Parameters that must not be set in postgres.parameters."""
 
 
 class Backup(Entry, frozen=True):
     """pgBackRest: where the repository lives, when it is filled, how much is kept."""
 
     host: Optional[str] = None
-    """The server that keeps WAL and backups, none of the database's own; null: no backups."""
+    """The server that keeps WAL and backups, not a database server; null: no backups."""
     path: AbsolutePath = "/var/lib/pgbackrest"
     """The repository's folder on it."""
     full: Text = "Sun 01:30"
     """When a full backup is made: a calendar expression of systemd."""
     differential: Text = "Mon..Sat 01:30"
-    """When what has changed since is backed up."""
+    """When what has changed since then is backed up."""
     keep_full: Positive = 2
     """How many full backups are kept, with the backups that depend on them."""
 
@@ -69,20 +69,20 @@ class Postgres(Settings, frozen=True):
     loop_wait + 2 × retry_timeout.
     """
     loop_wait: Positive = 5
-    """Seconds between two looks of Patroni."""
+    """Seconds between two loops of Patroni."""
     retry_timeout: Annotated[int, msgspec.Meta(ge=3)] = 5
     """Seconds that Patroni waits for etcd or PostgreSQL before it gives up."""
     parameters: dict[ParameterName, Union[str, int, float, bool]] = msgspec.field(
         default_factory=dict
     )
-    """postgresql.conf, for all servers; memory settings follow each server's RAM otherwise."""
+    """Settings of postgresql.conf on all servers; by default, memory settings depend on the RAM."""
     clients: list[Network] = msgspec.field(default_factory=list)
-    """Networks that may log in to the database `airflow`, beside the cluster's own hosts."""
+    """Networks that may log in to the database `airflow`, besides the cluster's own hosts."""
     backup: Backup = msgspec.field(default_factory=Backup)
     """Backups and the archive of WAL."""
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
-        """Times that Patroni refuses, parameters that are not the user's; the backup server."""
+        """Times that Patroni refuses, parameters that must not be set, a wrong backup server."""
         shortest = self.loop_wait + 2 * self.retry_timeout
         if self.ttl < shortest:
             yield Objection(
@@ -93,7 +93,7 @@ class Postgres(Settings, frozen=True):
         for name in self.parameters:
             if name in PATRONI_PARAMETERS:
                 yield Objection(
-                    "is what Patroni or this project sets; leave it out",
+                    "is set by Patroni or by this project; leave it out",
                     ("postgres", "parameters", name),
                 )
         hosts, backup = inventory.hosts, self.backup.host

@@ -1,4 +1,4 @@
-"""What a status, its drawing and a bug report say of the database."""
+"""The database in a status, its drawing and a support bundle."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def line(cluster: Cluster, facts: Facts, findings: Sequence[Finding]) -> str:
     unasked = seen_leading(cluster, facts)
     leader = first.name if first else unasked
     said = [
-        f"{leader} leads{'' if first else ', as the others see it'}" if leader else "nobody leads"
+        f"{leader} leads{'' if first else ', according to others'}" if leader else "no server leads"
     ]
     for host in members(cluster):
         if host.name != leader:
@@ -81,7 +81,7 @@ def _follower(name: str, known: Mapping[str, Member], view: Optional[Member]) ->
     seen = view.cluster.get(name, {})
     role = "sync" if str(seen.get("role", "")).startswith(("sync", "quorum")) else "async"
     if seen.get("state") != "streaming":
-        return f"{name} is {seen.get('state', 'unseen')}"
+        return f"{name} is {seen.get('state', 'unknown')}"
     return f"{name} ({role}) {size(seen.get('lag', 0))} behind"
 
 

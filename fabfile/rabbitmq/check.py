@@ -1,4 +1,4 @@
-"""Is the message queue as it should be, and which failure would cause no outage?"""
+"""Checks of the message queue: is it healthy, and which failure would cause no outage?"""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .settings import erlang_for
 
 LISTENERS = {5672: "AMQP", 15672: "management", 15692: "prometheus"}
 
-NODE_DOWN = section.cause("MQ_NODE_DOWN", "one node less; queues with a majority continue")
+NODE_DOWN = section.cause("MQ_NODE_DOWN", "one node fewer; queues with a majority continue")
 LISTENER = section.cause("MQ_LISTENER_DOWN", "clients connect to the other nodes")
 APART = section.cause("MQ_NODE_APART", "the node exchanges no messages with the others")
 VIEWS = section.cause("MQ_VIEWS_DIFFER", "nodes disagree about the members; queues may stop")
@@ -46,7 +46,7 @@ SILENT = section.cause("MQ_UNKNOWN", "unknown; the state of the queues cannot be
 
 @section.check
 def check(host: Host, cluster: Cluster) -> Probes:
-    """Say what is wrong: nodes, partitions, alarms, users, queues; what may fail."""
+    """Check nodes, partitions, alarms, users, queues and redundancy."""
     for port, name in LISTENERS.items():
         yield probe(
             f"{name} listens on {port}",
@@ -58,15 +58,15 @@ def check(host: Host, cluster: Cluster) -> Probes:
 
 
 def listens(answer: Answer) -> Verdict:
-    """The connection was taken, refused, or nobody said either (timeout's 124)."""
+    """The port accepts connections."""
     if answer.code == 0:
         return Verdict(OK)
-    return Verdict(ERROR, "no answer within 3 seconds" if answer.code == 124 else "nobody does")
+    return Verdict(ERROR, "no answer within 3 seconds" if answer.code == 124 else "nothing does")
 
 
 @section.cluster_check(needs=[NODE, STATE])
 def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
-    """What no node can say alone."""
+    """Checks that need the answers of several nodes."""
     states = facts.known(STATE)
     yield one_cluster(cluster, states, facts)
     yield from nodes_are_well(states)
@@ -81,12 +81,12 @@ def one_cluster(cluster: Cluster, states: Mapping[str, State], facts: Facts) -> 
     asked = [member for member in members(cluster) if member.name in facts.known(NODE)]
     apart = [member.name for member in asked if stranger(member, facts)]
     if apart:
-        sentence = f"{', '.join(apart)} remembers another one than the others"
-        way_out = f"fab rabbitmq.join {apart[0]} --i-know, which gives up what it holds"
+        sentence = f"{', '.join(apart)} belongs to a different cluster from the others"
+        way_out = f"fab rabbitmq.join {apart[0]} --i-know, which discards what it holds"
         return Finding(title, Verdict(ERROR, sentence), fix=way_out, cause=APART)
     silent = [member.name for member in members(cluster) if member.name not in states]
     if silent:
-        sentence = f"{', '.join(silent)}: its management does not answer the user admin"
+        sentence = f"{', '.join(silent)}: its management API does not answer the user admin"
         way_out = "fab rabbitmq.cluster rabbitmq.users"
         return Finding(
             title, Verdict(ERROR, sentence), fix=way_out, cause=NODE_DOWN, about=tuple(silent)
@@ -102,7 +102,7 @@ def one_cluster(cluster: Cluster, states: Mapping[str, State], facts: Facts) -> 
         one.partition("@")[2] for one in running - {node(member) for member in members(cluster)}
     )
     if strangers:
-        sentence = f"{', '.join(strangers)} is a node, and not in hosts.yaml"
+        sentence = f"{', '.join(strangers)} is a node, but not in hosts.yaml"
         way_out = f"fab rabbitmq.shrink {strangers[0]}"
         return Finding(title, Verdict(ERROR, sentence), fix=way_out, cause=STRANGER)
     return Finding(title, Verdict(OK, f"{len(running)} nodes"))
@@ -118,8 +118,8 @@ def nodes_are_well(states: Mapping[str, State]) -> Findings:
             cut = ", ".join(one.partition("@")[2] for one in own["partitions"])
             yield Finding(
                 f"{name} is not cut off",
-                Verdict(ERROR, f"it is parted from {cut}"),
-                fix="fab rabbitmq.cluster, once the network is whole",
+                Verdict(ERROR, f"it is partitioned from {cut}"),
+                fix="fab rabbitmq.cluster, once the network works again",
                 cause=PARTED,
                 about=tuple(one.partition("@")[2] for one in own["partitions"]),
             )
@@ -145,15 +145,15 @@ def versions(cluster: Cluster, states: Mapping[str, State]) -> Finding:
         )
         wanted = (cluster[Versions].rabbitmq, cluster[Versions].erlang)
         odd = [n for n, state in states.items() if (state.rabbitmq, state.erlang) != wanted]
-        way_out = f"fab -H {','.join(odd)} rabbitmq.restart, once the packages are hosts.yaml's"
+        way_out = f"fab -H {','.join(odd)} rabbitmq.restart, once the packages match hosts.yaml"
         return Finding("versions are equal", Verdict(ERROR, said), fix=way_out, cause=VERSIONS)
     if not found:
-        verdict = Verdict(WARN, "no node could be asked")
+        verdict = Verdict(WARN, "no node answered")
         return Finding("versions are equal", verdict, cause=SILENT, about=everybody(cluster))
     [(rabbitmq, erlang)] = found
     known = erlang_for(rabbitmq)
     if known and not within(erlang, known):
-        sentence = f"RabbitMQ {rabbitmq} needs Erlang {known[0]} to {known[1]}, and has {erlang}"
+        sentence = f"RabbitMQ {rabbitmq} needs Erlang {known[0]} to {known[1]}, but has {erlang}"
         install = f"dnf install erlang-{cluster[Versions].erlang} on each server"
         way_out = f"{install}, then fab rabbitmq.restart"
         verdict = Verdict(ERROR, sentence)
@@ -171,7 +171,7 @@ def queues(cluster: Cluster, states: Mapping[str, State]) -> Finding:
     title = "quorum queues are whole"
     state = next(iter(states.values()), None)
     if not state:
-        verdict = Verdict(WARN, "no node could be asked")
+        verdict = Verdict(WARN, "no node answered")
         return Finding(title, verdict, cause=SILENT, about=everybody(cluster))
     short = [
         queue["name"]
@@ -195,11 +195,11 @@ def queues(cluster: Cluster, states: Mapping[str, State]) -> Finding:
 
 
 def redundancy(cluster: Cluster, states: Mapping[str, State]) -> Finding:
-    """Which node's loss would stop queues, as the nodes themselves judge it."""
+    """Which node's loss would stop queues, according to the nodes themselves."""
     total = len(members(cluster))
     running = max((len(state.running) for state in states.values()), default=0)
     if running < total // 2 + 1:
-        sentence = f"none: {running} of {total} nodes run, which is no majority"
+        sentence = f"none: {running} of {total} nodes run, which is not a majority"
         return Finding.of_redundancy(ERROR, sentence, "fab rabbitmq.cluster", NO_MAJORITY)
     if total == 1:
         sentence = f"none: {next(iter(states))} is the only node"

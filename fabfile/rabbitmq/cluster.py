@@ -21,9 +21,9 @@ from .nodes import NODE, founding, the_cluster
 def cluster(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Start the nodes, all at the same time, and wait until they are one cluster.
 
-    New nodes join by themselves. A node that stood alone before keeps what it has: it is refused,
-    with the command that gives it up. After a power failure all nodes start, in any order: each
-    waits for the others.
+    New nodes join by themselves. A node that was a cluster of its own keeps its data: it is
+    refused, with the command that discards the data. After a power failure all nodes start, in any
+    order: each waits for the others.
     """
     here = facts.of(NODE, host)
     if stranger(host, facts):
@@ -50,7 +50,7 @@ def cluster(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 
 
 def stranger(host: Host, facts: Facts) -> bool:
-    """The node remembers another cluster than the others do."""
+    """Whether the node belongs to a different cluster from the others."""
     here = facts.of(NODE, host)
     return here.has_data and node(host) not in the_cluster(facts)
 
@@ -60,36 +60,36 @@ def stands_alone(host: Host, remembers: frozenset[str]) -> str:
     others = ", ".join(sorted(remembers - {node(host)}))
     holds = f"a cluster with {others}" if others else "a cluster of its own"
     return (
-        f"{host.name} has been started before and remembers {holds}, in {DATA}. Nothing was "
-        f"touched. To give up its queues, users and messages: fab rabbitmq.join {host.name} "
+        f"{host.name} has been started before and belongs to {holds}, in {DATA}. Nothing was "
+        f"changed. To discard its queues, users and messages: fab rabbitmq.join {host.name} "
         "--i-know"
     )
 
 
 def somebody_answers(host: Host, cluster: Cluster) -> Step:
-    """A new node that finds no other node would found a cluster of its own."""
+    """Refuse a new node that finds no other node: it would create a cluster of its own."""
     asked = " || ".join(
         steps.answers(other.address, 25672) for other in members(cluster) if other != host
     )
     return steps.precondition(
         "a node of the cluster answers",
         asked,
-        f"echo 'no other node answers, and {host.name} must not found a second cluster: "
+        f"echo 'no other node answers, and {host.name} must not create a second cluster: "
         "start the others first'",
     )
 
 
 def with_the_majority(host: Host, cluster: Cluster) -> Step:
-    """A node that woke up too early after a partition stays parted until it restarts.
+    """Restart a node that came back too early after a partition, and stays partitioned until then.
 
-    It is the one that is parted from the greater part; the others forget the partition then
-    (RabbitMQ, "Clustering and Network Partitions").
+    It is the one that is partitioned from the majority; after its restart the others forget the
+    partition (RabbitMQ, "Clustering and Network Partitions").
     """
     parted = (
         f"$({api(cluster, f'nodes/{node(host)}?columns=partitions')} | grep -o rabbit@ | wc -l)"
     )
     return steps.command(
-        f"{host.name} is not parted from the greater part",
+        f"{host.name} is not partitioned from the majority",
         f"systemctl restart {SERVICE}\nrabbitmqctl await_startup --timeout 300",
         unless=f"(( {parted} * 2 < {len(members(cluster))} ))",
         timeout=700,
@@ -97,9 +97,9 @@ def with_the_majority(host: Host, cluster: Cluster) -> Step:
 
 
 def lets_clients_in(host: Host, cluster: Cluster) -> Step:
-    """A node may run with its application stopped, drained, or stuck on its way out of a pause.
+    """Let a node accept clients whose application is stopped, drained, or stuck after a pause.
 
-    One that sees the smaller part only is left alone: it comes back when the network does.
+    A node that sees only a minority is left alone: it comes back when the network does.
     """
     listens = steps.answers(host.address, 5672)
     seen = "$(rabbitmqctl eval 'length(nodes()).') + 1"
@@ -120,7 +120,7 @@ fi""",
 
 
 def all_run(hosts: Sequence[Host], cluster: Cluster) -> Step:
-    """This node sees the nodes of all these servers running.
+    """Wait until this node sees that the nodes of all these servers run.
 
     The management API is asked, and rabbitmqctl only where the API does not answer: rabbitmqctl
     starts Erlang, which takes a second of CPU.
@@ -142,7 +142,7 @@ def all_run(hosts: Sequence[Host], cluster: Cluster) -> Step:
 
 @section.task(batches=one_by_one)
 def settle(host: Host, cluster: Cluster) -> Steps:
-    """One node after the other: restart those whose settings have changed."""
+    """Restart the nodes whose settings have changed, one after the other."""
     yield steps.restarted_if_noted(SERVICE, RESTART, restart_commands(cluster), timeout=900)
 
 
@@ -157,7 +157,7 @@ def enough_replicas(cluster: Cluster) -> str:
 
 
 def restart_commands(cluster: Cluster) -> str:
-    """Restart a node so that no queue loses its majority and clients are sent away in order."""
+    """Restart a node so that no queue loses its majority, and clients are disconnected in order."""
     in_order = f"{enough_replicas(cluster)}\nrabbitmq-upgrade drain\n"
     return (
         f"{in_order if len(members(cluster)) > 1 else ''}"

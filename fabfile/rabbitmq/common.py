@@ -1,4 +1,4 @@
-"""What the parts of the chapter have in common: names, passwords, how a node is asked."""
+"""What the modules of this section share: names, passwords, how a node is asked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ section = Section(
 
 COOKIE = section.secret("rabbitmq_cookie", "the Erlang cookie that RabbitMQ's nodes share")
 ADMIN = section.secret("rabbitmq_admin", "the user admin of RabbitMQ's management")
-AIRFLOW = section.secret("rabbitmq_airflow", "the user airflow, Airflow's own on RabbitMQ")
+AIRFLOW = section.secret("rabbitmq_airflow", "the user airflow on RabbitMQ, which Airflow uses")
 
 VHOST = "airflow"
 DATA = "/var/lib/rabbitmq/mnesia"
@@ -40,7 +40,7 @@ def node(host: Host) -> str:
 
 
 def api(cluster: Cluster, path: str) -> str:
-    """A question to this node's management API; the password goes through a descriptor."""
+    """A command that asks this node's management API; it reads the password from a descriptor."""
     password = cluster.secret(ADMIN).replace("\\", "\\\\").replace('"', '\\"')
     login = quote(f'user = "admin:{password}"')
     return f"curl -sf -m 10 -K <(printf '%s\\n' {login}) http://127.0.0.1:15672/api/{path}"

@@ -1,4 +1,4 @@
-"""What a node has to have before its first start: cookie, settings, plugins, ports."""
+"""What a node needs before its first start: cookie, settings, plugins, ports."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COOKIES = Fact(
 
 @section.task(needs=[NODE, COOKIES])
 def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
-    """Write cookie, settings, plugins, ports; `rabbitmq.settle` puts them in force."""
+    """Write cookie, settings, plugins, ports; `rabbitmq.settle` applies them."""
     refuse_another_cookie(cluster, facts)
     yield names_resolve(cluster)
     yield from private_ports(host, cluster)
@@ -67,22 +67,22 @@ def cookie_file(cluster: Cluster) -> Step:
 
 
 def refuse_another_cookie(cluster: Cluster, facts: Facts) -> None:
-    """A running cluster's cookie cannot be replaced file by file: its nodes would part."""
+    """Refuse to replace a running cluster's cookie file by file: its nodes would be separated."""
     wanted = hashlib.sha256(cluster.secret(COOKIE).encode()).hexdigest()
     present = set(facts.known(COOKIES).values())
     runs = any(known.running for known in facts.known(NODE).values())
     if runs and present and wanted not in present:
         raise RunbookError(
-            "The running nodes share another cookie than secrets.yaml has. Put theirs there as "
+            "The cookie of the running nodes is not the one in secrets.yaml. Write theirs there as "
             f"{COOKIE.name} (it is in {COOKIE_FILE}), then: fab rabbitmq.rotate --cookie"
         )
 
 
 def names_resolve(cluster: Cluster) -> Step:
-    """Nodes know each other by short names; one that does not resolve never joins."""
+    """Nodes know each other by short names; a node whose name does not resolve never joins."""
     wrong = "\n".join(
         f"[[ $(getent ahostsv4 {member.name} | head -1) == '{member.address} '* ]] || "
-        f"echo 'the name {member.name} does not lead to {member.address} here: fab hosts'"
+        f"echo 'the name {member.name} does not resolve to {member.address} here: fab hosts'"
         for member in members(cluster)
     )
     return steps.precondition("the nodes' names resolve", f"[[ ! $({wrong}) ]]", wrong)

@@ -13,7 +13,7 @@ from .common import section
 
 @section.task
 def repo(host: Host, cluster: Cluster) -> Steps:
-    """RabbitMQ's own repositories: one for Erlang, one for the server."""
+    """Add RabbitMQ's own repositories: one for Erlang, one for the server."""
     source = cluster[Sources].rabbitmq
     signed = steps.signed(*source.keys)
     yield steps.release_variable()
@@ -28,10 +28,10 @@ def repo(host: Host, cluster: Cluster) -> Steps:
 
 @section.task
 def install(host: Host, cluster: Cluster) -> Steps:
-    """Install RabbitMQ and Erlang, held at the versions that hosts.yaml says.
+    """Install RabbitMQ and Erlang, held at the versions in hosts.yaml.
 
-    RabbitMQ runs with certain Erlangs only, and its RPM accepts more than these ("Erlang Version
-    Requirements"). Another version that is installed is refused: nodes are upgraded one at a time.
+    RabbitMQ runs only with certain versions of Erlang, and its RPM accepts more than these ("Erlang
+    Version Requirements"). Another installed version is refused: nodes are upgraded one at a time.
     """
     yield from repo(host, cluster)
     wanted = {
@@ -45,11 +45,11 @@ def install(host: Host, cluster: Cluster) -> Steps:
 
 
 def no_other_version(name: str, version: str) -> Step:
-    """The package is absent, or there in this version."""
+    """The package is not installed, or is installed in this version."""
     present = f"$(rpm -q --qf '%{{VERSION}}' {name})"
     return steps.precondition(
-        f"{name} is not there in another version",
+        f"{name} is not installed in another version",
         f"! rpm -q {name} || [[ {present} == {version} ]]",
-        f'echo "{name} {present} is installed, and hosts.yaml wants {version}."\n'
-        'echo "Upgrade one node at a time by hand, or name the version that is there."',
+        f'echo "{name} {present} is installed, but hosts.yaml wants {version}."\n'
+        'echo "Upgrade one node at a time by hand, or name the installed version in hosts.yaml."',
     )

@@ -1,4 +1,4 @@
-"""What RabbitMQ's nodes know of each other."""
+"""What RabbitMQ's nodes know about each other."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ NODE_NAME = re.compile(r"rabbit@[A-Za-z0-9._-]+")
 
 @dataclass(frozen=True)
 class Node:
-    """A server's node: whether it runs, and the cluster that its disk remembers."""
+    """A server's node: whether it runs, and the cluster to which its data belongs."""
 
     running: bool
     remembers: frozenset[str]
 
     @property
     def has_data(self) -> bool:
-        """It has been started before."""
+        """Whether it has been started before."""
         return bool(self.remembers)
 
 
 def parse(text: str) -> Node:
-    """The answer of NODE: systemd's word, then cluster_nodes.config: {[all nodes],[disc nodes]}."""
+    """Parse the answer of NODE: systemd's word, cluster_nodes.config: {[all nodes],[disc]}."""
     state, _, config = text.partition("\n")
     return Node(state.strip() == "active", frozenset(NODE_NAME.findall(config)))
 
@@ -44,8 +44,8 @@ NODE = Fact(
         f"cat {DATA}/{node(host)}/cluster_nodes.config 2>/dev/null || :"
     ),
     parse=parse,
-    absent="a new cluster is made only when every server could be asked whether it holds one "
-    "already; make it reachable, or take it out of hosts.yaml",
+    absent="a new cluster is created only when every server can be asked whether it already holds "
+    "one; make the server reachable, or remove it from hosts.yaml",
 )
 
 
@@ -72,7 +72,7 @@ class State:
 
 
 def seen(text: str) -> State:
-    """The answer of STATE, a line for each question."""
+    """Parse the answer of STATE: a line for each question."""
     overview, nodes, queues, users, critical = text.splitlines()
     about = json.loads(overview)
     return State(
@@ -101,23 +101,23 @@ def _questions(cluster: Cluster, host: Host) -> str:
 
 
 STATE = Fact(
-    "what RabbitMQ says of itself",
+    "what RabbitMQ reports about itself",
     on=RABBITMQ,
     command=_questions,
     parse=seen,
-    absent="its management does not answer; fab rabbitmq.check says more",
+    absent="its management API does not answer; see fab rabbitmq.check",
 )
 
 
 def founding(cluster: Cluster, facts: Facts) -> bool:
-    """No server holds a node yet. MissingFact if one cannot be asked and none is known to."""
+    """Whether no server has a node yet. MissingFact if one does not answer and no other has one."""
     if any(known.has_data for known in facts.known(NODE).values()):
         return False
     return not any(facts.of(NODE, member).has_data for member in members(cluster))
 
 
 def the_cluster(facts: Facts) -> frozenset[str]:
-    """The cluster that most nodes remember; of several, one that runs, then the largest."""
+    """The cluster to which most nodes belong; of several, one that runs, then the largest."""
     known = [node for node in facts.known(NODE).values() if node.has_data]
 
     def weight(remembers: frozenset[str]) -> tuple[int, int, int]:
@@ -128,7 +128,7 @@ def the_cluster(facts: Facts) -> frozenset[str]:
 
 
 def first_running(cluster: Cluster, facts: Facts, but: str = "") -> Host:
-    """A node that runs, another one than `but`; MissingFact if none does."""
+    """A node that runs, other than `but`; MissingFact if none does."""
     for member in members(cluster):
         known = facts.known(NODE).get(member.name)
         if known and known.running and member.name != but:

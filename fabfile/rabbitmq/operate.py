@@ -1,4 +1,4 @@
-"""Day two: restart, take a node out, give a stray one up, new passwords. By name only."""
+"""Day-two operation: restart, remove a node, join a stray one, passwords. By name only."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ from .users import account
 def restart(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
     """Restart every node, one by one; stop at the first that does not return.
 
-    Each waits until no queue depends on it, sends its clients away, restarts, and takes them again.
+    Each waits until no queue depends on it, disconnects its clients, restarts, and accepts clients
+    again.
     """
-    refuse_without(members(cluster), facts, "restarting another one could cost the majority")
+    refuse_without(members(cluster), facts, "restarting another one could stop the queues")
     for host in hosts:
         step = action(f"{host.name} has restarted", restart_commands(cluster), timeout=900)
         yield stage(
@@ -46,29 +47,31 @@ def running_nodes(facts: Facts) -> set[str]:
 
 
 def refuse_without(nodes: Sequence[Host], facts: Facts, why: str) -> None:
-    """All these nodes have to run."""
+    """Refuse unless all these nodes run."""
     running = running_nodes(facts)
     away = [host.name for host in nodes if host.name not in running]
     if away:
-        raise RunbookError(f"{', '.join(away)} does not run; {why}. First: fab rabbitmq.cluster")
+        raise RunbookError(
+            f"{', '.join(away)} does not run; {why}. First run: fab rabbitmq.cluster"
+        )
 
 
 @section.procedure(needs=[NODE, STATE], help={"host": "the node to take out"})
 def shrink(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str) -> Procedure:
-    """Take a node out of the cluster and out of its queues. Asks first.
+    """Remove a node from the cluster and from its queues. Asks first.
 
-    Works for a node that is gone for good, too. Its data stay on it, moved aside. Afterwards take
-    it out of hosts.yaml and run `fab rabbitmq`.
+    Works also for a node that is lost for good. Its data stays on it, moved aside. Afterwards,
+    remove it from hosts.yaml and run `fab rabbitmq`.
     """
     ours = the_cluster(facts)
     name = f"rabbit@{host}"
     if name not in ours:
         known = sorted(one.partition("@")[2] for one in ours)
-        raise no_such(f"{host} is no node", host, known)
+        raise no_such(f"{host} is not a node", host, known)
     peer = running_majority(host, len(ours) - 1, cluster, facts)[0]
     gone = cluster.hosts.get(host)
-    stays_enabled = "" if gone else " hosts.yaml does not have it: disable its service there."
-    yield Question(f"{host} leaves the message queue; its data stay on it, unused.{stays_enabled}")
+    stays_enabled = "" if gone else " It is not in hosts.yaml, so disable its service there."
+    yield Question(f"{host} leaves the message queue; its data stays on it, unused.{stays_enabled}")
     yield from without_replicas(host, peer, cluster)
     if gone and gone.name in facts.known(NODE):
         yield stage(f"stop RabbitMQ on {host}", gone, service_off(SERVICE), aside())
@@ -83,7 +86,7 @@ def running_majority(host: str, left: int, cluster: Cluster, facts: Facts) -> li
     up = [one for one in members(cluster) if one.name in running - {host}]
     if len(up) < left // 2 + 1:
         raise RunbookError(
-            f"Without {host}, {len(up)} of {left} nodes would run, which is no majority. "
+            f"Without {host}, {len(up)} of {left} nodes would run, which is not a majority. "
             "Bring the others back first: fab rabbitmq.cluster"
         )
     return up
@@ -117,7 +120,7 @@ def without_replicas(host: str, peer: Host, cluster: Cluster) -> Procedure:
 
 
 def aside() -> Step:
-    """What the node held is kept, but no longer used."""
+    """The node's data is kept, but no longer used."""
     return command(
         "its data are moved aside",
         f"{moved_aside(DATA, 'before')}\ninstall -d -m 0750 -o rabbitmq -g rabbitmq {DATA}",
@@ -127,14 +130,14 @@ def aside() -> Step:
 
 @section.procedure(
     needs=[NODE, STATE],
-    help={"host": "the node that is to join", "i_know": "agree to lose what that node holds"},
+    help={"host": "the node that is to join", "i_know": "accept the loss of what that node holds"},
 )
 def join(
     hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str, i_know: bool = False
 ) -> Procedure:
-    """Let a node that stood alone join; what it holds is lost. Takes --i-know.
+    """Let a node that was a cluster of its own join, without its data. Needs --i-know.
 
-    Its data are moved aside, not deleted.
+    Its data is moved aside, not deleted.
     """
     joining = host_named(host, members(cluster), "node")
     if node(joining) in the_cluster(facts) and len(the_cluster(facts)) > 1:
@@ -147,10 +150,11 @@ def join(
         holds += f"users: {', '.join(sorted(state.users))}."
     if not i_know:
         raise UsageError(
-            f"What {host} holds leaves the message queue.{holds} If that is meant: --i-know"
+            f"The data of {host} leaves the message queue.{holds} "
+            "If that is intended, add --i-know."
         )
     peer = first_running(cluster, facts, but=host)
-    yield Question(f"{host} gives up what it holds and joins the others.{holds}")
+    yield Question(f"{host} discards its data and joins the others.{holds}")
     yield from without_replicas(host, peer, cluster)
     yield stage(
         f"stop RabbitMQ on {host}",
@@ -170,16 +174,16 @@ def join(
         yield stage(f"every queue has a replica on {host}", peer, step)
 
 
-@section.procedure(needs=[NODE], help={"cookie": "exchange the Erlang cookie instead"})
+@section.procedure(needs=[NODE], help={"cookie": "replace the Erlang cookie instead"})
 def rotate(
     hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, cookie: bool = False
 ) -> Procedure:
-    """Make a new password for Airflow's user; with --cookie a new Erlang cookie.
+    """Set a new password for Airflow's user; with --cookie a new Erlang cookie.
 
     Nothing restarts.
 
-    Connections that are open stay open; Airflow needs the new password for its next one. The
-    cookie is exchanged in the running nodes, all at the same time, and then on disk.
+    Open connections stay open; Airflow needs the new password for its next one. The cookie is
+    replaced in the running nodes, all at the same time, and then on disk.
     """
     first = first_running(cluster, facts)
     if not cookie:

@@ -16,7 +16,7 @@ from .common import SERVICE, members, section
 
 @section.start(after=["nfs"])
 def start(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
-    """The node that stopped last, and then all of them: each waits for the others."""
+    """Start the node that stopped last, then all of them: each waits for the others."""
     nodes = among(members(cluster), hosts)
     if not nodes:
         return
@@ -32,14 +32,14 @@ def start(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
 
 @section.stop()
 def stop(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
-    """One node after the other; the last to stop is the first to start."""
+    """Stop one node after the other; the last to stop is the first to start."""
     for host in reversed(among(members(cluster), hosts)):
         yield stage(f"stop RabbitMQ on {host.name}", host, stopped(SERVICE))
 
 
 @section.free(after=["systemd"])
 def free(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
-    """Every queue keeps its majority without these nodes."""
+    """Wait until every queue keeps its majority without these nodes."""
     nodes = among(members(cluster), hosts)
     if nodes and len(members(cluster)) > 1:
         wait = action("every queue does without it", enough_replicas(cluster))

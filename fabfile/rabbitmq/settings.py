@@ -25,7 +25,7 @@ class Rabbitmq(Settings, frozen=True):
     """Settings of the section `rabbitmq`."""
 
     longest_task: Positive = 24 * 3600
-    """Seconds; a task that runs longer would be handed out again."""
+    """Seconds that a task may take; one that runs longer would be handed out again."""
     memory_share: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.4
     """The share of the server's RAM above which publishers wait."""
     disk_free_limit: Annotated[str, named("size: `1GB`, `512MB`", "^[1-9][0-9]*(MB|GB)$")] = "1GB"
@@ -33,7 +33,7 @@ class Rabbitmq(Settings, frozen=True):
     settings: dict[ParameterName, Union[str, int, float, bool]] = msgspec.field(
         default_factory=dict
     )
-    """rabbitmq.conf, for all nodes."""
+    """Settings of rabbitmq.conf on all nodes."""
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
         """An Erlang that does not fit RabbitMQ."""
@@ -45,7 +45,7 @@ class Rabbitmq(Settings, frozen=True):
             known = ", ".join(ERLANG_FOR_RABBITMQ)
             yield Objection(
                 f"versions.rabbitmq {versions.rabbitmq}: not one of the series {known}, "
-                "so its Erlang is not judged.",
+                "so its Erlang is not checked.",
                 ("versions", "rabbitmq"),
                 grave=False,
             )

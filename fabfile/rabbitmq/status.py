@@ -1,4 +1,4 @@
-"""What a status, its drawing and a bug report say of the message queue."""
+"""The message queue in a status, its drawing and a support bundle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Airflow's vhost and user, an administrator, and nobody else."""
+"""Airflow's vhost and user, an administrator, and no other user."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .nodes import NODE, STATE, first_running
 
 @section.task(needs=[NODE])
 def users(host: Host, cluster: Cluster, facts: Facts) -> Steps:
-    """Make the vhost airflow, its user, the administrator; remove guest."""
+    """Create the vhost airflow, its user, the administrator; remove guest."""
     first = first_running(cluster, facts)
     if not cluster.vault.knows(COOKIE):
         raise RunbookError(
-            f"{cluster.vault.file} does not have the nodes' cookie, so it is not this cluster's; "
-            "bring that file here. Nothing was changed."
+            f"{cluster.vault.file} does not have the nodes' cookie, so it is not this cluster's. "
+            "Copy the cluster's file here. Nothing was changed."
         )
     if host != first:
         return
@@ -52,7 +52,7 @@ def vhost(cluster: Cluster) -> Step:
     """Airflow's vhost, whose queues are of the type that this Airflow can use."""
     kind = "quorum" if cluster[Versions].quorum_queues else "classic"
     too_old = (
-        "RabbitMQ before 3.11.14 cannot change that of a vhost that exists. To do without its "
+        "RabbitMQ before 3.11.14 cannot change that of a vhost that exists. To delete it with its "
         f"queues: rabbitmqctl delete_vhost {VHOST}"
     )
     return steps.command(
@@ -87,7 +87,7 @@ rabbitmqctl "$change" {name}""",
 
 @section.task(needs=[NODE])
 def policies(host: Host, cluster: Cluster, facts: Facts) -> Steps:
-    """Mirror queues for Airflow 2.7.3; with later ones they replicate themselves."""
+    """Mirror queues for Airflow 2.7.3; later versions use quorum queues instead."""
     if host != first_running(cluster, facts):
         return
     present = f"{api(cluster, f'policies/{VHOST}/mirrored')}"
@@ -108,7 +108,7 @@ def policies(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 
 @section.task(needs=[NODE, STATE])
 def queues(host: Host, cluster: Cluster, facts: Facts) -> Steps:
-    """Every quorum queue has a replica on every node, also on those that joined later."""
+    """Give every quorum queue a replica on every node, including new nodes."""
     if host.name not in facts.known(STATE):
         return
     lacking = f'$1 == "quorum" && !/{node(host)}[^0-9a-z-]/ {{ found = 1 }} END {{ exit !found }}'

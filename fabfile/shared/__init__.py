@@ -1,1 +1,1 @@
-"""What several sections stand on: roles, versions, sources, ids and paths, VIPs, vitals."""
+"""What several sections use: roles, versions, sources, ids and paths, VIPs, vitals."""

@@ -1,4 +1,4 @@
-"""Airflow's user, ids and paths: Python, the share and the services are laid out by them."""
+"""Airflow's user, ids and paths, which Python, the share and the services use."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Ids(Settings, frozen=True):
     """The numbers of the user and group airflow."""
 
     uid: Annotated[int, msgspec.Meta(ge=100, le=60000)] = 50000
-    """Of the user airflow, the same on all servers: NFS knows owners by number only. The default
-    is that of Airflow's container image.
+    """The uid of the user airflow, the same on all servers, because NFS knows owners only by
+    number. The default is that of Airflow's container image.
     """
     gid: Annotated[int, msgspec.Meta(ge=100, le=60000)] = 50000
-    """Of the group airflow, likewise."""
+    """The gid of the group airflow, likewise."""
 
 
 def hosts(cluster: Cluster) -> list[Host]:

@@ -1,4 +1,4 @@
-"""keepalived: an address that is always on one of its members. Both VIPs are built here."""
+"""keepalived: an address that is always on one of its members. Both VIPs use it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runbook.inventory.cluster import Cluster, Host, Vip
 from runbook.secrets.vault import Secret
 
 SCRIPTS = "/usr/libexec/keepalived"
-"""Where keepalived's scripts belong: root's alone, and SELinux lets them do their work there."""
+"""The folder of keepalived's scripts: only root may write there, and SELinux lets them work."""
 
 SERVICE = "keepalived.service"
 
@@ -36,7 +36,7 @@ keepalived -t -f "$main"' -"""
 
 @dataclass(frozen=True)
 class Service:
-    """What an address stands for: who checks its health, and who is told when it moves.
+    """The service behind an address: what checks its health, and what is run when it moves.
 
     `check` and `notify` are names of scripts in SCRIPTS. `preempt`: the preferred member takes the
     address back when it returns. `away`: a file; the member where it exists is the last to be
@@ -55,7 +55,7 @@ class Service:
 
 @dataclass(frozen=True)
 class Place:
-    """A member's network: its interface, the VIPs that it holds, and who answers for addresses."""
+    """A member's network: its interface, the VIPs that it holds, and what answers for addresses."""
 
     interface: str
     prefix: int
@@ -66,7 +66,7 @@ class Place:
 
 
 def vips(cluster: Cluster, role: str) -> list[Vip]:
-    """The addresses that stand for a role."""
+    """The addresses of a role."""
     return [vip for vip in cluster.vips.values() if vip.role == role]
 
 
@@ -84,7 +84,7 @@ def candidates(cluster: Cluster, role: str) -> list[Host]:
 
 @cache
 def places(role: str) -> Fact[Place]:
-    """Where the members of a role's addresses are, and what they see there."""
+    """The network of the members of a role's addresses, and what they see in it."""
 
     def asked(cluster: Cluster, host: Host) -> str:
         others = [member.address for member in candidates(cluster, role) if member != host]
@@ -105,12 +105,12 @@ wait"""
         on=lambda cluster: candidates(cluster, role),
         command=asked,
         parse=parse,
-        absent="without it nobody knows whether the address is taken",
+        absent="without it, it is not known whether the address is in use",
     )
 
 
 def parse(text: str) -> Place:
-    """The answer of `places`: the interface's line of `ip`, MACs, a line for each address."""
+    """Parse the answer of `places`: the interface's line of `ip`, MACs, a line for each address."""
     own, macs, *lines = text.splitlines()
     words = own.split()
     seen = [line.split() for line in lines]
@@ -134,27 +134,27 @@ def holders(cluster: Cluster, vip: Vip, facts: Facts) -> list[Host]:
 
 
 def holding(cluster: Cluster, vip: Vip, facts: Facts) -> list[str]:
-    """Who holds the address, as far as that is known."""
+    """The names of those that hold the address, as far as that is known."""
     found = [host.name for host in holders(cluster, vip, facts)]
     unseen = heard_holding(cluster, vip, facts)
     return found or [name for name in [unseen] if name]
 
 
 def all_holding(cluster: Cluster, role: str, facts: Facts) -> list[str]:
-    """Who holds an address of a role."""
+    """The names of those that hold an address of a role."""
     return [name for vip in vips(cluster, role) for name in holding(cluster, vip, facts)]
 
 
 def told(cluster: Cluster, role: str, facts: Facts) -> list[str]:
     """Where the addresses of a role are, in words."""
     return [
-        f"{vip.address} on {' and '.join(holding(cluster, vip, facts)) or 'nobody'}"
+        f"{vip.address} on {' and '.join(holding(cluster, vip, facts)) or 'no server'}"
         for vip in vips(cluster, role)
     ]
 
 
 def vip_marks(cluster: Cluster, role: str, facts: Facts) -> Marks:
-    """For the drawing: who holds the addresses of a role, and who may."""
+    """For the drawing: which hosts hold the addresses of a role, and which may."""
     badges: dict[str, list[str]] = {}
     arrows = []
     for vip in vips(cluster, role):
@@ -168,9 +168,9 @@ def vip_marks(cluster: Cluster, role: str, facts: Facts) -> Marks:
 
 
 def stranger(cluster: Cluster, vip: Vip, facts: Facts) -> str:
-    """The MAC address of somebody else who answers for the address; empty if nobody does.
+    """The MAC address of a foreign machine that answers for the address; empty if there is none.
 
-    A member that cannot be asked is known by the MAC that answers for its own address.
+    A member that does not answer questions is known by the MAC that answers for its own address.
     """
     known = facts.known(places(vip.role))
     ours: set[str] = set()
@@ -184,7 +184,7 @@ def stranger(cluster: Cluster, vip: Vip, facts: Facts) -> str:
 
 
 def heard_holding(cluster: Cluster, vip: Vip, facts: Facts) -> str:
-    """A member that cannot be asked, and whose MAC answers for the VIP; empty if there is none."""
+    """A member that does not answer questions, but whose MAC answers for the VIP; else empty."""
     known = facts.known(places(vip.role))
     nothing: frozenset[str] = frozenset()
     for member in members(cluster, vip):
@@ -197,7 +197,7 @@ def heard_holding(cluster: Cluster, vip: Vip, facts: Facts) -> str:
 
 
 def refuse_stranger(cluster: Cluster, vip: Vip, facts: Facts) -> None:
-    """Nothing is started as long as somebody else has the address."""
+    """Refuse to start anything as long as a foreign machine has the address."""
     mac = stranger(cluster, vip, facts)
     if mac:
         raise RunbookError(
@@ -244,18 +244,18 @@ def address(host: Host, cluster: Cluster, service: Service, facts: Facts) -> Ste
 
 
 def password(service: Service, cluster: Cluster) -> str:
-    """What members know each other by; VRRP has room for eight characters."""
+    """The password that members share; VRRP has room for eight characters."""
     value = cluster.secret(service.password)
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,8}", value):
         raise SettingsError(
-            f"{service.password.name} has to be one to eight letters, digits, or of _ . - "
+            f"{service.password.name} must be one to eight letters, digits, _, . or - "
             f"({cluster.vault.file} or {service.password.variable})."
         )
     return value
 
 
 def one_holder(cluster: Cluster, role: str, facts: Facts) -> Findings:
-    """Each address of a role is on exactly one member, and nobody else answers for it."""
+    """Each address of a role is on exactly one member, and nothing else answers for it."""
     for vip in vips(cluster, role):
         title = f"{vip.name} ({vip.address}) is on one host"
         heard = heard_holding(cluster, vip, facts)
@@ -268,9 +268,9 @@ def one_holder(cluster: Cluster, role: str, facts: Facts) -> Findings:
             sentence = f"{' and '.join(names)} hold it: they do not hear each other"
             yield Finding(title, Verdict(ERROR, sentence), f"fab {role}.vip", TWICE)
         elif not names and heard:
-            sentence = f"{heard} answers for it, and cannot be asked"
+            sentence = f"{heard} answers for it, but not to questions"
             yield Finding(title, Verdict(UNKNOWN, sentence), about=(heard,))
         elif not names:
-            yield Finding(title, Verdict(ERROR, "nobody holds it"), f"fab {role}.vip", NOBODY)
+            yield Finding(title, Verdict(ERROR, "no server holds it"), f"fab {role}.vip", NOBODY)
         else:
             yield Finding(title, Verdict(OK, names[0]))

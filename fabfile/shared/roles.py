@@ -10,7 +10,7 @@ QUEUE = Tier(2, "message queue and targets")
 DATABASE = Tier(3, "database")
 
 # Without VRRP let in, both members would hold the VIP.
-VRRP = Port("vrrp", "VRRP, IP protocol 112: keepalived among its members, with a password")
+VRRP = Port("vrrp", "VRRP, IP protocol 112: keepalived between its members, with a password")
 
 POSTGRES = Role(
     "postgres",
@@ -20,9 +20,9 @@ POSTGRES = Role(
     majority=True,
     ports=(
         Port("5432/tcp", "PostgreSQL: scram-sha-256, from the addresses in pg_hba.conf only"),
-        Port("8008/tcp", "Patroni's REST API: who leads; what changes something takes a password"),
-        Port("2379/tcp", "etcd: Patroni asks and writes who leads", callers="postgres"),
-        Port("2380/tcp", "etcd: its members among each other", callers="postgres"),
+        Port("8008/tcp", "Patroni's REST API: who leads; changes need a password"),
+        Port("2379/tcp", "etcd: Patroni reads and writes who leads", callers="postgres"),
+        Port("2380/tcp", "etcd: between its members", callers="postgres"),
     ),
     tier=DATABASE,
 )
@@ -35,7 +35,7 @@ RABBITMQ = Role(
     ports=(
         Port("5672/tcp", "RabbitMQ: AMQP, with a password"),
         Port("15672/tcp", "RabbitMQ's management, with a password"),
-        Port("15692/tcp", "RabbitMQ's figures for Prometheus"),
+        Port("15692/tcp", "RabbitMQ's metrics for Prometheus"),
         Port("4369/tcp", "epmd: where Erlang's nodes find each other", callers="rabbitmq"),
         Port("25672/tcp", "Erlang distribution, with the cookie", callers="rabbitmq"),
         Port(
@@ -58,7 +58,7 @@ HAPROXY = Role(
     "haproxy",
     label="HAProxy server",
     service="the address of database and web",
-    loss="nobody reaches database and web UI",
+    loss="database and web UI cannot be reached",
     ports=(
         Port("5000/tcp", "HAProxy: the database's primary"),
         Port("5001/tcp", "HAProxy: a replica of the database"),
@@ -85,18 +85,18 @@ WEBSERVER = Role(
     "webserver",
     service="the web UI",
     loss="there is no web UI",
-    ports=(Port("8080/tcp", "Airflow's webserver; HAProxy asks it"),),
+    ports=(Port("8080/tcp", "Airflow's webserver, behind HAProxy"),),
     tier=ENTRY,
 )
 FLOWER = Role(
     "flower",
     label="Flower",
-    loss="nobody can watch the workers there",
+    loss="workers cannot be watched there",
     ports=(Port("5555/tcp", "Flower, with a password"),),
     tier=ENTRY,
 )
 DAG_PROCESSOR = Role(
-    "dag-processor", label="DAG processor", loss="changed DAGs are not taken up", tier=WORK
+    "dag-processor", label="DAG processor", loss="changed DAGs are not picked up", tier=WORK
 )
 WORKER = Role(
     "worker",

@@ -11,7 +11,7 @@ from runbook.inventory.entry import AtLeastOne, Entry, Text, named
 from runbook.inventory.schema import Objection, Settings, Understood
 
 Mirrors = Union[Text, AtLeastOne]
-"""A repository's URL, or several of the same content: dnf takes the next one if one fails.
+"""A repository's URL, or several of the same content: dnf uses the next one if one fails.
 
 dnf fills in $basearch, and $elmajor: 8 or 9, the major release of the host itself.
 """
@@ -34,11 +34,11 @@ class Pgdg(Entry, frozen=True):
     """
 
     postgresql: Optional[Mirrors] = None
-    """Of PostgreSQL itself; null: PGDG's for versions.postgresql."""
+    """The repository of PostgreSQL itself; null: PGDG's for versions.postgresql."""
     common: Mirrors = f"{PGDG}/common/redhat/rhel-$elmajor-$basearch"
-    """Of Patroni, pgBackRest and what they need."""
+    """The repository of Patroni, pgBackRest and what they need."""
     extras: Mirrors = f"{PGDG}/extras/redhat/rhel-$elmajor-$basearch"
-    """Of etcd; nothing else is taken from it."""
+    """The repository of etcd; nothing else is installed from it."""
     key: Optional[Text] = f"{PGDG}/keys/PGDG-RPM-GPG-KEY-RHEL"
     """The key that signs them; null: they are not signed."""
 
@@ -59,13 +59,13 @@ class RabbitmqSource(Entry, frozen=True):
             f"https://yum{number}.rabbitmq.com/erlang/el/$elmajor/$basearch" for number in (1, 2)
         ]
     )
-    """Of Erlang."""
+    """The repository of Erlang."""
     server: Mirrors = msgspec.field(
         default_factory=lambda: [
             f"https://yum{number}.rabbitmq.com/rabbitmq/el/$elmajor/noarch" for number in (1, 2)
         ]
     )
-    """Of RabbitMQ."""
+    """The repository of RabbitMQ."""
     keys: list[Text] = msgspec.field(
         default_factory=lambda: [
             f"https://github.com/rabbitmq/signing-keys/releases/download/3.0/{name}"
@@ -92,25 +92,25 @@ class Epel(Entry, frozen=True):
 
 
 class PythonSource(Entry, frozen=True):
-    """Python's source, if not python.org's: its tarball (.tgz, .tar.xz) and what that hashes to."""
+    """Python's source, if not python.org's: its tarball (.tgz, .tar.xz) and that file's SHA-256."""
 
     url: Optional[Text] = None
     """The tarball (.tgz, .tar.xz); null: python.org's."""
     sha256: Optional[Annotated[str, named("64 hexadecimal digits", "^[0-9a-f]{64}$")]] = None
-    """What it hashes to; null: python.org's, where that is known."""
+    """The tarball's SHA-256; null: python.org's, where that is known."""
 
 
 class Pypi(Entry, frozen=True):
     """Where Python packages come from; what is downloaded must have the hash of the lock.
 
-    `index` is a mirror's URL; null asks PyPI itself. `wheelhouse` is a folder of this machine, for
-    servers that reach no index: then nothing is downloaded.
+    `index` is a mirror's URL; null asks PyPI itself. `wheelhouse` is a folder on this machine, for
+    servers that cannot reach an index: then nothing is downloaded.
     """
 
     index: Optional[Text] = None
     """A mirror of PyPI; null: PyPI itself."""
     wheelhouse: Optional[Text] = None
-    """A folder of this machine with all wheels, if VM1 reaches no index: then nothing is
+    """A folder on this machine with all wheels, if VM1 cannot reach an index: then nothing is
     downloaded.
     """
 
@@ -135,6 +135,6 @@ class Sources(Settings, frozen=True):
             url = getattr(getattr(self, path[0]), path[1]) or ""
             if "@" in url.partition("://")[2].partition("/")[0]:
                 sentence = (
-                    "holds a password; put that into /root/.netrc of VM1, which curl and uv read"
+                    "contains a password; put it into /root/.netrc on VM1, which curl and uv read"
                 )
                 yield Objection(sentence, ("sources", *path))

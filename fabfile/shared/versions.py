@@ -1,4 +1,4 @@
-"""What gets installed, of all sections."""
+"""The versions that are installed, for all sections."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from runbook.inventory.schema import Settings
 
 
 class Versions(Settings, frozen=True):
-    """What gets installed."""
+    """The versions that are installed."""
 
     airflow: str = "2.9.0"
     """2.9.0 or 2.7.3."""
     python: str = "3.9.16"
-    """Built from source on VM1, for Airflow alone; the system's own stays."""
+    """Built from source on VM1, for Airflow only; the system's Python is not changed."""
     postgresql: Annotated[str, named('major version: `"15"`', "^[1-9][0-9]$")] = "15"
-    """The major version; its minor one is the repository's newest. A cluster that exists stays at
-    its own.
+    """The major version; the minor version is the newest of the repository. A cluster that exists
+    keeps its own.
     """
     rabbitmq: str = "3.12.10"
-    """Installed exactly, and held there."""
+    """Installed in exactly this version, and held at it."""
     erlang: str = "26.1.2"
-    """Installed exactly; it has to fit RabbitMQ."""
+    """Installed in exactly this version, which must fit RabbitMQ."""
 
     @property
     def python_series(self) -> str:
-        """Such as 3.9."""
+        """Python's series, such as 3.9."""
         return ".".join(self.python.split(".")[:2])
 
     @property
     def quorum_queues(self) -> bool:
-        """Airflow 2.7.3 brings a Celery that cannot use quorum queues: its queues are mirrored."""
+        """Whether queues are quorum queues; Airflow 2.7.3 cannot use these, and mirrors its own."""
         return not self.airflow.startswith("2.7")
 
 

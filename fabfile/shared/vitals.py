@@ -1,4 +1,4 @@
-"""What every server says of itself: load, memory, disks, clock, services that failed, reboots."""
+"""What every server reports: load, memory, disks, clock, failed services, pending reboots."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ FAILED = Cause("HOST_UNIT_FAILED", "the unit does not do its work")
 CAUSES = (DISK, MEMORY, CLOCK, NO_TIME_SOURCE, REBOOT, FAILED)
 
 DISK_WARN, DISK_ERROR = 85, 95
-"""Per cent of a disk, or of its inodes."""
+"""Percentage of a disk, or of its inodes, that is used."""
 MEMORY_WARN, MEMORY_ERROR = 8, 3
-"""Per cent that is left."""
+"""Percentage of the memory that is left."""
 APART = 1.0
 """Seconds by which clocks may differ."""
 
@@ -41,7 +41,7 @@ class Disk:
 class Vitals:
     """One server. `load` is that of the last five minutes; memory is in MiB, `uptime` in seconds.
 
-    `reboot`: why it has to reboot; empty if it has not.
+    `reboot`: why it has to reboot; empty if it does not have to.
     """
 
     load: float
@@ -56,7 +56,7 @@ class Vitals:
 
     @property
     def fullest(self) -> Disk:
-        """The disk with the least room."""
+        """The disk with the least space."""
         return max(self.disks, key=lambda disk: disk.used, default=Disk("/", 0))
 
     @property
@@ -66,7 +66,7 @@ class Vitals:
 
 
 def parse(text: str) -> Vitals:
-    """The answer of VITALS: lines of a word and its values."""
+    """Parse the answer of VITALS: lines of a word and its values."""
     told: dict[str, list[list[str]]] = {}
     for line in text.splitlines():
         word, *values = line.split()
@@ -102,31 +102,31 @@ elif [[ -d /lib/modules ]]; then
     echo "kernel ${{newest#* }} is installed, $runs runs"
   fi
 fi"""
-"""Prints why the server has to reboot, if it has."""
+"""Prints why the server has to reboot, if it has to."""
 
 QUESTIONS = f"""{script("shared/vitals.sh")}
 while read -r why; do echo "reboot $why"; done < <({WHY_REBOOT})
 exit 0"""
 
 VITALS = Fact(
-    "how the server is",
+    "the state of the server",
     on="all",
     command=lambda cluster, host: QUESTIONS,
     parse=parse,
-    absent="it cannot be asked",
+    absent="it does not answer",
 )
 
 
 @dataclass(frozen=True)
 class Clock:
-    """Seconds that a server's clock is ahead of the controller's, give or take `within`."""
+    """Seconds that a server's clock is ahead of the controller's, plus or minus `within`."""
 
     ahead: float
     within: float
 
 
 def compared(text: str, before: float, after: float) -> Clock:
-    """The server's time, asked between two moments of the controller's."""
+    """The server's clock from its time, which was asked between two times of the controller."""
     return Clock(float(text) - (before + after) / 2, (after - before) / 2)
 
 
@@ -135,13 +135,13 @@ TIME = Fact(
     on="all",
     command=lambda cluster, host: "date +%s.%N",
     parse=compared,
-    absent="it cannot be asked",
+    absent="it does not answer",
     timed=True,
 )
 
 
 def middle(clocks: Collection[Clock]) -> Clock:
-    """The middle of the best measured clocks: an answer that took long is no witness."""
+    """The middle of the clocks that were measured best; answers that took long do not count."""
     best = sorted(clocks, key=lambda clock: clock.within)[: max(3, len(clocks) // 2 + 1)]
     return Clock(median(clock.ahead for clock in best), max(clock.within for clock in best))
 
@@ -159,7 +159,7 @@ def apart(facts: Facts) -> dict[str, float]:
 
 
 def widest(facts: Facts) -> float:
-    """How many seconds a clock may be away from the middle one, at most: a slow answer adds."""
+    """How many seconds a clock may be away from the middle one, at most; slow answers add to it."""
     clocks = facts.known(TIME)
     if not clocks:
         return 0.0
@@ -170,7 +170,7 @@ def widest(facts: Facts) -> float:
 
 
 def findings_of(cluster: Cluster, facts: Facts) -> Findings:
-    """What is wrong with which server; one line each for what is well with all."""
+    """What is wrong with which server; one line for each thing that is OK on all."""
     known = facts.known(VITALS)
     yield from clocks_agree(facts)
     yield from each(known, "disks have room", room, DISK, largest)
@@ -201,7 +201,7 @@ def each(
     cause: Cause,
     fix: Callable[[str, Vitals], str],
 ) -> Findings:
-    """One finding for each server that is not well, else one for all."""
+    """One finding for each server that is not OK, else one for all."""
     wrong = {name: verdict for name, one in known.items() if (verdict := judge(one))}
     for name, verdict in wrong.items():
         sentence = f"{name}: {verdict.sentence}"
@@ -221,7 +221,7 @@ def room(vitals: Vitals) -> Optional[Verdict]:
 
 
 def largest(name: str, vitals: Vitals) -> str:
-    """Shows what takes the room."""
+    """A command that shows what takes up the space."""
     path = vitals.fullest.path
     return f"fab -H {name} -- 'sudo du -xh --max-depth=3 {path} | sort -h | tail', then make room"
 
@@ -235,28 +235,28 @@ def memory(vitals: Vitals) -> Optional[Verdict]:
 
 
 def who_uses(name: str, vitals: Vitals) -> str:
-    """Shows which processes use it."""
+    """A command that shows which processes use the memory."""
     return f"fab -H {name} -- 'ps axo rss,args --sort=-rss | head'"
 
 
 def reboot(vitals: Vitals) -> Optional[Verdict]:
-    """It runs what is installed."""
+    """No reboot is pending."""
     return Verdict(WARN, vitals.reboot) if vitals.reboot else None
 
 
 def rebooting(name: str, vitals: Vitals) -> str:
-    """By the runbook, if the change was its own; else after a handover, as others may wait too."""
+    """The command to reboot: the runbook's, for its own changes; else cluster.reboot."""
     ours = "kernel" not in vitals.reboot
     return f"fab -H {name} hostnames.reboot" if ours else "inv cluster.reboot --only-pending"
 
 
 def failed(vitals: Vitals) -> Optional[Verdict]:
-    """systemd has nothing to complain of."""
+    """No unit has failed."""
     return Verdict(WARN, ", ".join(vitals.failed)) if vitals.failed else None
 
 
 def why_failed(name: str, vitals: Vitals) -> str:
-    """Shows what the unit said last, and starts it again."""
+    """Commands that show what the unit printed last, and start it again."""
     return f"fab -H {name} -- sudo systemctl status {vitals.failed[0]}; then restart it there"
 
 

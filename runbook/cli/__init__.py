@@ -1,1 +1,1 @@
-"""The commands fab and inv: what is typed, completed and listed."""
+"""The commands `fab` and `inv`: parsing, completion and lists."""

@@ -1,4 +1,4 @@
-"""A program works on the checkout that it belongs to, and on no other."""
+"""Makes sure that a program is used only in the checkout that it belongs to."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from runbook.errors import UsageError
 
 
 class OwnLoader(FilesystemLoader):
-    """Finds the tasks of the checkout that one is in, if it is the program's own.
+    """Loads the tasks of the current checkout, and refuses one that the program does not belong to.
 
-    The `activate` of a copied checkout puts the original's programs first in PATH, and these read
-    the original's hosts.yaml: what is meant for the copy's cluster would be done to the original's.
+    The `activate` of a copied checkout still puts the original's programs first in PATH. They read
+    the original's hosts.yaml: a command meant for the copy's cluster would change the original's.
     """
 
     def find(self, name: str) -> Optional[ModuleSpec]:
-        """Where the tasks are."""
+        """The module of the tasks."""
         program, here = Path(sys.argv[0]).name, _checkout(Path(self.start))
         if not here:
             raise UsageError(f"Run {program} in its checkout: cd {PROJECT}")
@@ -35,7 +35,7 @@ class OwnLoader(FilesystemLoader):
 
 
 def _checkout(start: Path) -> Optional[Path]:
-    """The checkout that a folder is in; links in it are not followed, as they may leave it."""
+    """The checkout that contains a folder; links are not followed, as they may lead out of it."""
     start = start.absolute()
     for folder in (start, *start.parents):
         if (folder / "fabfile").is_dir() and (folder / "tasks.py").exists():

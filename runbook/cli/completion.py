@@ -14,16 +14,16 @@ TAKES_HOST = re.compile(r"\s(--host|--to)[\s=]+(?P<typed>\S*)$")
 
 
 def script(shell: str, program: str) -> str:
-    """What a shell reads to complete the arguments of `fab` or `inv`; UsageError if none is."""
+    """The script with which a shell completes `fab` or `inv`; UsageError for an unknown shell."""
     folder = Path(__file__).parent
     known = {file.suffix[1:]: file for file in sorted(folder.glob("completion.*sh"))}
     if shell not in known:
-        raise UsageError(f"There is no completion for {shell}; supported: {', '.join(known)}.")
+        raise UsageError(f"{shell} is not a supported shell; allowed: {', '.join(known)}.")
     return known[shell].read_text(encoding="utf-8").replace("PROGRAM", program)
 
 
 def hosts(line: str, contents: Contents) -> Optional[list[str]]:
-    """What may stand at the end of a command line where a host is wanted; None anywhere else."""
+    """Completions of a command line that ends where hosts are expected; None for any other."""
     several, one = TAKES_HOSTS.search(line), TAKES_HOST.search(line)
     if not several and not one:
         return None

@@ -1,4 +1,4 @@
-"""The command `fab`: Fabric's, with hosts and groups of hosts.yaml, in parallel."""
+"""The command `fab`: Fabric's, with the hosts and groups of hosts.yaml, and in parallel."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from runbook.errors import USAGE, RunbookError
 
 HELP = {
     "hosts": "Hosts and groups of hosts.yaml, such as sql1,@rabbitmq.",
-    "dry": "Print the commands, for typing them by hand; connect nowhere.",
+    "dry": "Print the commands for typing by hand, without connecting.",
 }
-"""What Fabric's options mean here."""
+"""Help texts that replace Fabric's own."""
 
 
 class Executor(FabricExecutor):
-    """Runs section tasks on hosts.yaml's hosts in parallel; nothing falls back to this machine."""
+    """Runs tasks of sections in parallel on the hosts of hosts.yaml, and never on this machine."""
 
     def execute(self, *tasks: Any) -> dict[Any, Any]:
         """Run the tasks in the order given, then the command after `--`, if any."""
@@ -40,7 +40,7 @@ class Executor(FabricExecutor):
         from runbook.execute.session import session
 
         if not calls and not self._flag("hosts"):
-            raise invoke.Exit("Which hosts? For example: fab -H @postgres -- uptime", USAGE)
+            raise invoke.Exit("No hosts are given. For example: fab -H @postgres -- uptime", USAGE)
         options = Options(
             hosts=self._flag("hosts") or "",
             plan=bool(self._flag("plan")),
@@ -60,7 +60,7 @@ class Executor(FabricExecutor):
 
         for call in calls:
             if not isinstance(call.task, SectionTask):
-                raise RunbookError(f"{call.called_as} is not a task of this project's sections.")
+                raise RunbookError(f"{call.called_as} is not a task of any section.")
             run.hosts_for(call.task.work)
         for number, call in enumerate(calls, 1):
             if not perform(run, call.task.work, dict(call.kwargs)):
@@ -81,10 +81,10 @@ class Executor(FabricExecutor):
 
 
 class RunbookFab(Program, Fab):
-    """Fabric's program plus the options that hold for a whole run."""
+    """Fabric's program, plus options that apply to a whole run."""
 
     def core_args(self) -> list[Argument]:
-        """Fabric's options and ours; like Fabric's, they may stand before or after task names."""
+        """Fabric's options and ours; all of them may come before or after task names."""
         inherited = super().core_args()
         for argument in inherited:
             ours = next((HELP[name] for name in argument.names if name in HELP), None)
@@ -110,7 +110,7 @@ class RunbookFab(Program, Fab):
         invoke.Program.load_collection(self)
 
     def list_tasks(self) -> None:
-        """The sections in the runbook's order; `fab --list SECTION` shows one."""
+        """Print the sections in the runbook's order; `fab --list SECTION` prints one."""
         if self.list_format != "flat" or not hasattr(self.scoped_collection, "tasks"):
             super().list_tasks()
             return

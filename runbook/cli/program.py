@@ -1,4 +1,4 @@
-"""The command `inv`, and what it has in common with `fab`: how a wrong command line ends."""
+"""The command `inv`, and what it shares with `fab`: how usage errors are reported."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from runbook.errors import FAILED, USAGE, RunbookError
 
 
 class Program(invoke.Program):
-    """Invoke's program; what is wrong with a command line ends in one sentence, and exit code 2."""
+    """Invoke's program; a usage error ends with one sentence and exit code 2."""
 
     def parse_core(self, argv: list[str] | None) -> None:
-        """Invoke's parsing, with completion scripts of our own."""
+        """Invoke's parsing, with our own completion scripts."""
         with _usage_errors():
             shell = _shell_to_complete(argv or sys.argv)
             if shell:
@@ -43,7 +43,7 @@ class Program(invoke.Program):
             super().parse_tasks()
 
     def parse_cleanup(self) -> None:
-        """What is done instead of a task: lists, help, completion."""
+        """Handle lists, help and completion, which run no task."""
         with _usage_errors():
             if self.args.complete.value:
                 from runbook.cli.completion import hosts
@@ -58,17 +58,18 @@ class Program(invoke.Program):
 
 
 class RunbookInv(Program):
-    """Invoke's program, whose tasks may take words that one can leave out."""
+    """Invoke's program, with tasks that may have optional positional arguments."""
 
     def parse_tasks(self) -> None:
-        """Parse task names and options, those words among them."""
+        """Parse task names, options and optional positional arguments."""
         self.core.unparsed[:] = self._with_flags(self.core.unparsed)
         super().parse_tasks()
 
     def _with_flags(self, words: list[str]) -> list[str]:
-        """`runbook.show hosts` as `runbook.show --section hosts`: Invoke knows no optional words.
+        """`runbook.show hosts` as `runbook.show --section hosts`, which Invoke can parse.
 
-        They follow their task at once; it declares them as positional, with a default.
+        An optional argument directly follows its task, which declares it as positional, with an
+        empty default.
         """
         names = self.collection.task_names
         flagged: list[str] = []
@@ -87,7 +88,7 @@ class RunbookInv(Program):
 
 
 def contents_of(collection: invoke.Collection) -> Contents:
-    """The table of contents that a program's tasks are from."""
+    """The table of contents that a program's tasks come from."""
     tasks = (task for section in collection.collections.values() for task in section.tasks.values())
     return next(task.contents for task in tasks if isinstance(task, SectionTask))
 
@@ -97,7 +98,7 @@ def _long(flags: Iterable[str]) -> list[str]:
 
 
 def _shell_to_complete(argv: list[str]) -> str:
-    """The shell of --print-completion-script, if that is there."""
+    """The value of --print-completion-script; empty if the option is not given."""
     option = "--print-completion-script"
     for word, following in zip(argv[1:], [*argv[2:], ""]):
         if word == option:
@@ -132,7 +133,7 @@ def main() -> None:
 
 
 def start(name: str, program: invoke.Program) -> None:
-    """Whatever happens, the user reads a sentence and not a traceback."""
+    """Run a program; an unexpected error is reported as one sentence, not as a traceback."""
     try:
         program.run()
     except BrokenPipeError:

@@ -1,1 +1,1 @@
-"""What a section declares with: steps, probes, facts, tasks."""
+"""What sections are declared with: steps, probes, facts, tasks."""

@@ -1,4 +1,4 @@
-"""Steps for a person who types them as root: a run's commands, fit for a shell of one's own."""
+"""Steps by hand: the commands of a run in the form in which a person types them as root."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from runbook.declare.probes import Probe
 from runbook.declare.step import Handler, Step
 
 SHELL = f"set +H; unset HISTFILE; {ENVIRONMENT}"
-"""What such a shell is told first: `!` is a character, passwords stay out of its history."""
+"""First commands in such a shell: `!` is an ordinary character, and no history is kept."""
 
 RUNS_OWN = re.compile(r"\$\{?(text|runtime|noted|carried_out|current)\b")
-"""Variables that only a run has."""
+"""Variables that exist only in the script of a run."""
 
 STATES = {
     "active": "ActiveState=active",
@@ -25,12 +25,12 @@ STATES = {
     "disabled": "UnitFileState=disabled",
     "read": "NeedDaemonReload=no",
 }
-"""What `unit_is` asks for, as systemctl show says it."""
+"""The words of `unit_is`, as `systemctl show` prints them."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """A command by which a person sees how it is, and what it should say."""
+    """A command that shows the current state, and what it should print."""
 
     command: str
     expected: str
@@ -39,7 +39,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Typed:
-    """A step by hand: commands, when they are needed, what they entail, how to see the result."""
+    """A step by hand: commands, when they are needed, what follows, how to verify the result."""
 
     title: str
     commands: str
@@ -49,7 +49,7 @@ class Typed:
 
 
 def typed(steps: Iterable[Step]) -> list[Typed]:
-    """The steps in order, then the restarts that they ask for."""
+    """The steps in order, then the restarts that they require."""
     steps = list(steps)
     handlers = {handler.name: handler for step in steps for handler in step.notify}
     return [
@@ -59,12 +59,12 @@ def typed(steps: Iterable[Step]) -> list[Typed]:
 
 
 def asked(probes: Iterable[Probe]) -> list[Look]:
-    """Probes as questions of a person."""
+    """Probes in the form in which a person carries them out."""
     return [Look(alone(one.command), one.expected, one.title) for one in probes]
 
 
 def alone(commands: str) -> str:
-    """Commands that a person's shell outlives, and that leave it what is pasted after them."""
+    """Commands that neither end the person's shell nor read what is pasted after them."""
     return _aside(commands, "")
 
 
@@ -93,9 +93,9 @@ def _commands(step: Step) -> str:
 
 
 def _aside(commands: str, options: str, always: bool = False) -> str:
-    """Several commands in a shell of their own, so that `exit` ends that one alone.
+    """Several commands in a shell of their own, so that `exit` ends only that shell.
 
-    It reads nothing of what is pasted after them, and a run stops at the first that fails, too.
+    It does not read what is pasted after them and, as in a run, stops at the first failure.
     """
     simple = "\n" not in commands and not re.search(r"(?<![\w./-])(ssh|exit)(\s|$)", commands)
     replaced = commands.startswith("(set -euo pipefail\n") and commands.endswith("fi)")
@@ -126,12 +126,12 @@ def _due(handler: Handler) -> str:
 
 
 def is_plain(test: str) -> bool:
-    """Whether a person's shell understands the test, which has no library."""
+    """Whether the test works in a person's shell, which does not have the library."""
     return not _library_call().search(test) and not RUNS_OWN.search(test)
 
 
 def looks(test: str) -> Iterator[Look]:
-    """The questions of a test, for a shell without the library."""
+    """What a test checks, as commands for a shell without the library."""
     if is_plain(test):
         yield Look(alone(test), "exit code 0")
         return
@@ -174,7 +174,7 @@ QUESTIONS = {
     "unit_is": _unit,
     "firewall_has": _firewall,
 }
-"""What the library's functions ask, in commands that every server has."""
+"""What the library's functions check, as commands that every server has."""
 
 
 @lru_cache(maxsize=1)

@@ -20,7 +20,7 @@ from runbook.secrets.vault import Mask
 
 @dataclass(frozen=True)
 class Contents:
-    """All sections, in the runbook's order. `shared`: settings that are no section's own."""
+    """All sections, in the runbook's order. `shared`: settings that belong to no single section."""
 
     sections: tuple[Section, ...]
     shared: Mapping[str, type[Settings]] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Contents:
         state: Optional[Path] = None,
         mask: Optional[Mask] = None,
     ) -> Cluster:
-        """An inventory, read and judged: see runbook.inventory.read.load."""
+        """Read and validate an inventory: see runbook.inventory.read.load."""
         return load(file, self.schema, override, state, mask)
 
     def configured(self, mask: Optional[Mask] = None) -> Cluster:
@@ -58,7 +58,7 @@ class Contents:
         return next(one for one in self.sections if one.name == name)
 
     def find(self, name: str) -> Work:
-        """A section, or a task of one, as `fab` would be told: postgres, airflow.smoke."""
+        """A section, or a task of one, by its name for `fab`: postgres, airflow.smoke."""
         section, _, task = name.partition(".")
         return self.section(section).find(task)
 
@@ -69,9 +69,9 @@ class Contents:
 
     @property
     def parts(self) -> list[Part]:
-        """What cluster.deploy carries out: all sections, tasks of their own, and the checks.
+        """What cluster.deploy carries out: all sections, some single tasks, and the checks.
 
-        A section that does not say what it comes after comes after the one before it.
+        A section without `after` follows the section before it.
         """
         found: list[Part] = []
         previous: tuple[str, ...] = ()
@@ -85,19 +85,19 @@ class Contents:
 
     @property
     def start_phases(self) -> list[Phase]:
-        """What starts after what."""
+        """The start phases, in order."""
         return _in_order(filter(None, (section.start_phase for section in self.sections)))
 
     @property
     def stop_phases(self) -> list[Phase]:
-        """What stops before what: the order of a start, reversed."""
+        """The stop phases: the order of a start, reversed."""
         order = [phase.name for phase in self.start_phases]
         stops = [one.stop_phase for one in self.sections if one.stop_phase]
         return sorted(stops, key=lambda phase: -order.index(phase.name))
 
     @property
     def free_phases(self) -> list[Phase]:
-        """What happens, in this order, before some hosts go away."""
+        """What is done, in this order, before some hosts are taken down."""
         return _in_order(filter(None, (section.free_phase for section in self.sections)))
 
 
@@ -110,14 +110,14 @@ class Ordered(Protocol):
 
     @property
     def after(self) -> tuple[str, ...]:
-        """What comes before it; names that nothing has do not count."""
+        """The names of what comes before it; unknown names are ignored."""
 
 
 Item = TypeVar("Item", bound=Ordered)
 
 
 def _in_order(given: Iterable[Item]) -> list[Item]:
-    """Each after what it names; what may come at the same time stays in its order."""
+    """The items, each after those in its `after`; otherwise the given order is kept."""
     left = list(given)
     done: list[Item] = []
     while left:

@@ -1,4 +1,4 @@
-"""Facts: what hosts know and a task needs, gathered before the task is rendered."""
+"""Facts: what a task needs to know about hosts, gathered before the task is rendered."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def hosts_on(on: On, cluster: Cluster) -> list[Host]:
 
 @dataclass(frozen=True)
 class Fact(Generic[T]):
-    """Something that hosts know and a task needs, gathered before the task is rendered.
+    """Something that a task needs to know about hosts, gathered before the task is rendered.
 
-    `command` gets the cluster and the host that is asked, and is run as root; `parse` turns what it
-    prints into the value.
-    `absent` is the sentence for the user if a host has no such thing. `used_by`: the hosts whose
-    steps ask for it, if not all; a run without them does not gather it. `thorough`: it takes long,
-    and a status does without it. `timed`: `parse` also gets the controller's time just before and
-    just after it was asked.
+    `command` gets the cluster and the host, and runs there as root; `parse` turns its output into
+    the value.
+    `absent` is the sentence for the user if a host has no value. `used_by`: the hosts whose steps
+    need it, if not all; a run without them does not gather it. `thorough`: gathering it takes long,
+    so a status leaves it out. `timed`: `parse` also gets the controller's time just before and just
+    after the command.
     """
 
     name: str
@@ -44,9 +44,9 @@ class Fact(Generic[T]):
 
 
 class Facts:
-    """The facts that a task asked for.
+    """The facts that were gathered for a task.
 
-    `gone`: hosts that nobody sees any more, whatever others remember of them.
+    `gone`: hosts that are down, although other hosts may still report something about them.
     """
 
     def __init__(
@@ -58,19 +58,19 @@ class Facts:
         self.gone = gone
 
     def without(self, gone: frozenset[str]) -> Facts:
-        """The same, where these hosts are gone."""
+        """These facts, with these hosts marked as gone."""
         return Facts(self._values, gone)
 
     def asked(self, fact: Fact[Any]) -> bool:
-        """Whether anybody was asked; a status leaves some facts out."""
+        """Whether the fact was gathered; a status leaves some out."""
         return fact in self._values
 
     def known(self, fact: Fact[T]) -> Mapping[str, T]:
-        """The fact of every host that has it, by the host's name."""
+        """The value of every host that has one, by the host's name."""
         return self._values.get(fact, {})
 
     def of(self, fact: Fact[T], host: Host) -> T:
-        """The fact of one host; MissingFact if it has none."""
+        """The value of one host; MissingFact if it has none."""
         try:
             return self.known(fact)[host.name]
         except KeyError:
@@ -78,4 +78,4 @@ class Facts:
 
 
 NOTHING_KNOWN = Facts()
-"""No host was asked."""
+"""No facts were gathered."""

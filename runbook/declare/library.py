@@ -6,12 +6,12 @@ from functools import lru_cache
 from pathlib import Path
 
 ENVIRONMENT = "cd /; export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin"
-"""What commands find around them on every host."""
+"""The environment of all commands on all hosts."""
 
 
 @lru_cache(maxsize=1)
 def library() -> str:
-    """What a root shell on a host is told once, before its first script."""
+    """What a root shell on a host reads once, before its first script."""
     lines = (Path(__file__).parent / "library.sh").read_text(encoding="utf-8").splitlines()
     code = [line for line in lines if line and not line.lstrip().startswith("#")]
     return "\n".join([ENVIRONMENT, *code, ""])

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class SectionTask(invoke.Task):
-    """What Invoke lists and parses; the executor hands its `work` to a run of its contents."""
+    """A task as Invoke lists and parses it; the executor passes its `work` to a run."""
 
     def __init__(self, work: Work, contents: Contents, name: str, **options: Any) -> None:
         help_texts = {option.replace("_", "-"): text for option, text in work.help.items()}
@@ -27,7 +27,7 @@ class SectionTask(invoke.Task):
 def _body(work: Work) -> Callable[..., None]:
     def body(context: Any, **options: Any) -> None:
         raise RunbookError(
-            f"{work.name} cannot be run by this program; use .venv/bin/fab, from make setup."
+            f"{work.name} cannot be run by this program; use .venv/bin/fab (created by make setup)."
         )
 
     parameters = [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)]

@@ -1,4 +1,4 @@
-"""How a section declares what it is to the cluster as a whole."""
+"""How a section declares its part in operating the whole cluster."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Operated:
-    """The part of a section that the operator's tasks iterate over."""
+    """What a section declares for the tasks that operate the whole cluster."""
 
     name: str
     on: On
@@ -39,7 +39,7 @@ class Operated:
         self.causes.extend(causes)
 
     def port(self, number: str, purpose: str) -> str:
-        """Declare a port that this section opens beside those of roles; returns its number."""
+        """Declare a port that this section opens besides those of roles; returns its number."""
         self.ports.append(Port(number, purpose))
         return number
 
@@ -58,7 +58,7 @@ class Operated:
         )
 
     def status_line(self, function: LineFunction) -> LineFunction:
-        """Declare a function (cluster, facts, findings) that says in a line how the section is."""
+        """Declare a function (cluster, facts, findings) that returns the line for a status."""
         self.line = function
         return function
 
@@ -79,7 +79,7 @@ class Operated:
     def start(self, needs: Sequence[Fact[Any]] = (), after: Sequence[str] = ()) -> Callable[[F], F]:
         """Declare a function (hosts, cluster, facts) that yields stages for cluster.start.
 
-        cluster.stop goes through the sections the other way round.
+        cluster.stop goes through the sections in reverse order.
         """
         return self._phase("start_phase", needs, after)
 
@@ -93,9 +93,9 @@ class Operated:
         after: Sequence[str] = (),
         reboot_only: bool = False,
     ) -> Callable[[F], F]:
-        """Declare a function (hosts, cluster, facts) that yields stages before hosts go away.
+        """Declare a function (hosts, cluster, facts) that yields stages before hosts go down.
 
-        It hands over what they lead, or waits until the others can do without them.
+        They hand over what these hosts lead, or wait until the others do not need them.
         """
         return self._phase("free_phase", needs, after, reboot_only)
 

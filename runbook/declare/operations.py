@@ -11,15 +11,15 @@ from runbook.declare.work import Procedure
 from runbook.inventory.cluster import Cluster, Host
 
 CHECKS = "checks"
-"""Stands for the checks of all sections among the parts of a deployment."""
+"""The name of the part of a deployment that runs the checks of all sections."""
 
 
 @dataclass(frozen=True)
 class Part:
     """What cluster.deploy carries out: a section, or one task of it.
 
-    `after`: parts that come before it. `on_request`: only with --update. `planned`: a plan of the
-    whole shows it, too.
+    `after`: parts that come before it. `on_request`: only with --update. `planned`:
+    whether it is part of a plan of the whole.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Phase:
     """A section's share in starting or stopping the cluster, or in freeing some hosts.
 
     `stages` gets (hosts, cluster, facts). `after`: sections whose phase comes before this one.
-    `reboot_only`: hosts whose services merely restart do without it.
+    `reboot_only`: not needed where services only restart.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Arrow:
-    """In the drawing of the cluster: from one host or VIP to another.
+    """An arrow in the drawing of the cluster, from one host or VIP to another.
 
     `kind` is holds, may-hold, writes, copies or tasks.
     """
@@ -87,4 +87,4 @@ class Leaders:
 
 
 Conflict = Callable[[Host, Host, Cluster], bool]
-"""Whether two hosts must not be away at the same time."""
+"""Whether two hosts must not be down at the same time."""

@@ -1,4 +1,4 @@
-"""Passwords in commands that are shown: for a person to fill in, and on no screen or page."""
+"""Placeholders for passwords in commands that are shown; the reader fills in the passwords."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ MARKED = re.compile(r"@([a-z0-9_]+)@")
 
 
 class Placeholders(Vault):
-    """Stands in for the vault; in `shown` text each password that it gave is `@name@`.
+    """Replaces the vault; in `shown` text each password that it returned becomes `@name@`.
 
-    Values are made up for the moment. Only where answers of hosts are compared with them do they
-    have to be those of `vault`.
+    Its values are random unless `vault` is given, whose values are needed where answers of hosts
+    are compared with them.
     """
 
     def __init__(self, vault: Optional[Vault] = None) -> None:
@@ -35,15 +35,15 @@ class Placeholders(Vault):
             return self._given[secret.name][1]
 
     def knows(self, secret: Secret) -> bool:
-        """What is shown is for a person who has secrets.yaml, and is not amid a rotation."""
+        """Without a vault, true unless the password exists only during a rotation."""
         return self._vault.knows(secret) if self._vault else not secret.passing
 
     def keep(self) -> list[str]:
-        """Nothing: what was generated here is no password of anything."""
+        """Save nothing: the generated values are not used as passwords."""
         return []
 
     def shown(self, text: str) -> str:
-        """`text` with `@name@` in the place of each password."""
+        """`text` with each password replaced by `@name@`."""
         for secret, _, mask in self._given.values():
             text = mask(text).replace(MASK, f"@{secret.name}@")
         return text

@@ -1,4 +1,4 @@
-"""Questions to a host: a command, and a pure function that judges its answer."""
+"""Probes: a command for a host, and a pure function that judges its answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Callable, Optional
 
 CLUSTER_WIDE = "cluster"
-"""Stands where a host's name does, for what takes the answers of several hosts."""
+"""Used in place of a host's name for what concerns several hosts."""
 
 REDUNDANCY = "redundancy"
 """The title of a finding that says which failure would cause no outage now."""
@@ -31,7 +31,7 @@ OK, WARN, ERROR, UNKNOWN = Level.OK, Level.WARN, Level.ERROR, Level.UNKNOWN
 
 @dataclass(frozen=True)
 class Cause:
-    """What is wrong when an answer is not fine: a code that stays the same, and its impact."""
+    """A kind of problem: a code that never changes, and its impact."""
 
     code: str
     impact: str
@@ -52,7 +52,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`ok`, `warn`, `error` or `unknown`, and the sentence that says why."""
+    """`ok`, `warn`, `error` or `unknown`, and a sentence that gives the reason."""
 
     level: Level
     sentence: str = ""
@@ -60,11 +60,11 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found: a title, how it is rated and why, the fix, the cause.
+    """What a check found: a title, the verdict, the fix, the cause.
 
-    `about`: hosts whose silence would explain it. `redundancy`: it says which failure would cause
-    no outage now; `by_design`: there is no spare because hosts.yaml names one server only. `host`
-    is `cluster` where it took the answers of several.
+    `about`: hosts that explain the finding if they do not answer. `redundancy`: it says which
+    failure would cause no outage now; `by_design`: there is no redundancy because hosts.yaml has
+    one server only. `host` is `cluster` if it concerns several hosts.
     """
 
     title: str
@@ -92,7 +92,7 @@ class Finding:
         about: Sequence[str] = (),
         by_design: bool = False,
     ) -> Finding:
-        """Which failure would cause no outage now."""
+        """A finding that says which failure would cause no outage now."""
         verdict = Verdict(level, sentence)
         return cls(REDUNDANCY, verdict, fix, cause, tuple(about), True, by_design)
 
@@ -102,9 +102,9 @@ Judge = Callable[[Answer], Verdict]
 
 @dataclass(frozen=True)
 class Probe:
-    """One question: title, command, judge, and what to type if the answer is not fine.
+    """One probe: title, command, judge, and the fix if the answer is not OK.
 
-    `thorough`: it takes long, or concerns how the host was set up; a status leaves it out.
+    `thorough`: it takes long, or checks how the host was set up; a status leaves it out.
     """
 
     title: str
@@ -116,12 +116,12 @@ class Probe:
 
     @property
     def expected(self) -> str:
-        """What the answer should be, in words: the judge's own."""
+        """What the answer should be: the first line of the judge's docstring."""
         judge = getattr(self.judge, "func", self.judge)  # of a functools.partial
         return (inspect.getdoc(judge) or "").partition("\n")[0].rstrip(".")
 
     def verdict(self, answer: Answer) -> Verdict:
-        """How the answer is rated; unknown if it makes no sense."""
+        """How the answer is rated; unknown if it cannot be interpreted."""
         try:
             return self.judge(answer)
         except (ValueError, IndexError, KeyError):
@@ -129,7 +129,7 @@ class Probe:
             return Verdict(UNKNOWN, f"unexpected answer: {said or 'none'}")
 
     def finding(self, answer: Answer, section: str, host: str) -> Finding:
-        """What the answer of a host means."""
+        """The finding that results from the answer of a host."""
         verdict = self.verdict(answer)
         return Finding(
             self.title, verdict, self.fix, self.cause, (host,), section=section, host=host
@@ -150,7 +150,7 @@ def probe(
     cause: Optional[Cause] = None,
     thorough: bool = False,
 ) -> Probe:
-    """A question to the host. `command` may be several lines; it must change nothing."""
+    """A probe of the host. `command` may have several lines; it must not change anything."""
     return Probe(title, command, judge, fix, cause, thorough)
 
 
@@ -176,7 +176,7 @@ def first_word_is(wanted: str) -> Judge:
 
 
 def says(wanted: str, otherwise: str) -> Judge:
-    """`wanted` occurs in what is printed; if not, `otherwise` is the sentence."""
+    """`wanted` occurs in the output; if not, `otherwise` is the sentence."""
 
     def judge(answer: Answer) -> Verdict:
         return Verdict(OK) if wanted in answer.text else Verdict(ERROR, otherwise)

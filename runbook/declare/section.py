@@ -1,6 +1,6 @@
-"""A chapter of the runbook as a namespace of tasks.
+"""A section of the runbook as a namespace of tasks.
 
-A section file declares; nothing here or there connects to a host. The engine carries it out.
+Sections only declare what is to be done, and connect to no host. The engine carries it out.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ TableFunction = Callable[[Cluster, Facts], "list[dict[str, Any]]"]
 
 @dataclass
 class Section(Operated):
-    """A chapter: its name, the hosts it is for, its place in the runbook, and one line about it.
+    """A section: its name, its hosts, its place in the runbook, and one line about it.
 
-    `whole`: all hosts that any of its tasks is for, if those are more. `roles`: those of hosts.yaml
-    that are this section's to serve. `settings`: its mapping there, under `key` or its own name.
-    `after`: what cluster.deploy carries out before it, if not the section above. `parts`: tasks
-    that cluster.deploy carries out by themselves. `part`: what a status calls it, if not by its
-    name. `restarts`: units that new packages may restart. `conflict`: beside a role in common, what
-    keeps two hosts from being away at the same time.
+    `whole`: the hosts of all its tasks, if those are more. `roles`: the roles that this section
+    serves. `settings`: its mapping in hosts.yaml, under `key` or its own name. `after`: what
+    cluster.deploy carries out before it, if not the previous section. `parts`: tasks that
+    cluster.deploy carries out separately. `part`: its name in a status, if that is a different
+    one. `restarts`: units that new packages may restart. `conflict`: besides a common role, a
+    reason why two hosts must not be down at the same time.
     """
 
     name: str
@@ -84,18 +84,18 @@ class Section(Operated):
     free_phase: Optional[Phase] = None
 
     def __post_init__(self) -> None:
-        """Name a role that is none at once."""
+        """Reject anything that is not a role at once."""
         _known(self.on, self.name)
         _known(self.everywhere, self.name)
 
     @property
     def label(self) -> str:
-        """What a status calls it."""
+        """Its name in a status."""
         return self.part or self.name
 
     @property
     def everywhere(self) -> On:
-        """All hosts that any of its tasks is for."""
+        """The hosts of all its tasks."""
         return self.whole or self.on
 
     def secret(
@@ -124,11 +124,11 @@ class Section(Operated):
     ) -> Any:
         """Declare a function (host, cluster[, facts]) that yields steps as a task of this section.
 
-        `on`: its hosts, if not the section's. `needs`: facts, then given as third argument.
-        `batches`: which hosts may be worked on at the same time. `bootstrap`: may enter new hosts
-        with a password. `alone`: not part of the section as a whole. `by`: hosts that take
-        the steps on behalf of those; the function then gets the latter as its last argument.
-        `rolling`: a function (run, hosts) that hands out the hosts batch by batch.
+        `on`: its hosts, if not the section's. `needs`: facts, passed as the third argument.
+        `batches`: which hosts may be worked on at the same time. `bootstrap`: may log in to new
+        hosts with a password. `alone`: not part of the section as a whole. `by`: hosts that carry
+        out the steps on behalf of the task's hosts, which are then passed as the last argument.
+        `rolling`: a function (run, hosts) that yields the hosts batch by batch.
         """
 
         def declare(function: StepFunction) -> StepFunction:
@@ -154,7 +154,7 @@ class Section(Operated):
         on: Optional[On] = None,
         help: Optional[Mapping[str, str]] = None,
     ) -> Any:
-        """Declare a function (run, hosts, *, options) that works on the controller as a task.
+        """Declare a function (run, hosts, *, options) as a task that runs on the controller.
 
         `help` has a line for each option.
         """
@@ -172,7 +172,7 @@ class Section(Operated):
         return function
 
     def cluster_check(self, needs: Sequence[Fact[Any]]) -> Callable[[ClusterCheck], ClusterCheck]:
-        """Declare a function (cluster, facts) that judges all hosts together, for `check`."""
+        """Declare a function (cluster, facts) that checks all hosts together, for `check`."""
 
         def declare(function: ClusterCheck) -> ClusterCheck:
             self.check_cluster, self.cluster_check_needs = function, tuple(needs)
@@ -186,7 +186,7 @@ class Section(Operated):
         on: Optional[On] = None,
         help: Optional[Mapping[str, str]] = None,
     ) -> Callable[[Callable[..., Procedure]], Callable[..., Procedure]]:
-        """Declare a function (hosts, cluster, facts, *, options) that yields stages; by name only.
+        """Declare a function (hosts, cluster, facts, *, options) that yields stages, run by name.
 
         It raises a RunbookError to refuse, with the sentence for the user. `help` has a line for
         each option.
@@ -226,7 +226,7 @@ class Section(Operated):
         return self.probes(host, cluster) if self.probes else ()
 
     def step_tasks(self) -> list[StepTask]:
-        """The tasks whose steps `check` judges: all but those that stand alone."""
+        """The tasks whose steps `check` tests: all but those that are run by name only."""
         return [work for work in self.work if isinstance(work, StepTask) and not work.alone]
 
     def in_order(self) -> list[Work]:
@@ -279,6 +279,6 @@ class Section(Operated):
 
 
 def _known(on: On, name: str) -> None:
-    """A role is declared with Role: a name as plain text would silently be for no host."""
+    """Reject a role that is given as plain text, which would silently match no host."""
     if on != "all" and isinstance(on, str) and not isinstance(on, Role):
         raise TypeError(f"{name} is for {on!r}, which is neither 'all', a Role nor a function")

@@ -1,4 +1,4 @@
-"""A step: one wanted state of a host, and the pieces of bash that steps are made of."""
+"""A step: one wanted state of a host, and the bash commands that it consists of."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Handler:
 class Step:
     """One wanted state of a host.
 
-    `test` says whether the host is so; `apply` makes it so, within `timeout` seconds. `text` and
-    `render` are what the library's functions compare with, `paths`, `packages` and `units` what
-    they ask about. `diff` shows in a plan what would change. `guard` refuses the host, `waits`
-    changes nothing, `shows_output` is for steps whose output the user wants to read, `masked`
-    stands for `apply` where that holds a secret.
+    `test` says whether the host is in this state; `apply` brings it there, within `timeout`
+    seconds. The library's functions compare with `text` and `render`, and inspect `paths`,
+    `packages` and `units`. `diff` shows in a plan what would change. `guard` refuses the host if
+    the test fails, `waits` changes nothing, `shows_output` shows the output to the user, `masked`
+    is shown in place of an `apply` that contains a secret.
     """
 
     title: str
@@ -54,7 +54,7 @@ class Step:
 
     @property
     def shown(self) -> str:
-        """The commands as they may be shown; the same, unless the step holds a secret."""
+        """The commands as they may be shown: without secrets."""
         return self.masked or self.apply
 
     def then(self, *handlers: Handler) -> Step:
@@ -66,11 +66,11 @@ class Step:
         return replace(self, diff=diff)
 
     def with_output(self) -> Step:
-        """This step, whose output the user gets to read."""
+        """This step, with its output shown to the user."""
         return replace(self, shows_output=True)
 
     def clearing(self, *handlers: Handler) -> Step:
-        """This step, which does what these handlers ask for when it changes something."""
+        """This step, which also does the work of these handlers when it changes something."""
         return replace(self, clears=(*self.clears, *handlers))
 
 
@@ -90,7 +90,7 @@ def path_test(path: str, kind: str, mode: str, owner: str, group: str) -> str:
 
 
 def replacement(path: str, fill: str, mode: str, owner: str, group: str, validate: str) -> str:
-    """Commands that put a new file in place of `path` in one instant, or not at all."""
+    """Commands that replace `path` by a new file atomically."""
     folder, _, name = path.rpartition("/")
     target = quote(path)
     commands = [

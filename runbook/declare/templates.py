@@ -1,4 +1,4 @@
-"""Files of `files/`: templates, where a name without a value is an error, and bash for steps."""
+"""Files of `files/`: templates, in which an undefined name is an error, and bash for steps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FILES = PROJECT / "files"
 def render(source: str, context: Mapping[str, Any]) -> str:
     """The text of `files/SOURCE`; only one that ends in .j2 is a template.
 
-    Filters beside Jinja2's own: `yaml` writes a value as one line of YAML.
+    Filters besides Jinja2's own: `yaml` writes a value as one line of YAML.
     """
     if not source.endswith(".j2"):
         return (FILES / source).read_text(encoding="utf-8")
@@ -53,10 +53,10 @@ _PARAMETERS = re.compile(r'(^: ("\$\{\w+:\?\}" ?)+\n)+', re.M)
 
 
 def script(source: str, **values: object) -> str:
-    """The bash of `files/SOURCE` as one command: a subshell that begins with its values.
+    """The bash of `files/SOURCE` as one command: a subshell that begins with assignments.
 
-    Its first line is for shellcheck. Then it may name parameters, `: "${name:?}" "${other:?}"`:
-    assignments take the place of these lines. ValueError if the values are not those.
+    Its first line is for shellcheck. Lines such as `: "${name:?}" "${other:?}"` name parameters;
+    the assignments replace them. ValueError if `values` are not exactly these parameters.
     """
     text = (FILES / source).read_text(encoding="utf-8").partition("\n")[2]
     found = _PARAMETERS.match(text)

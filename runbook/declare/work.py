@@ -50,7 +50,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Question:
-    """Part of a procedure: what the user has to agree to before it goes on."""
+    """Part of a procedure: what the user has to confirm before it continues."""
 
     text: str
 
@@ -63,9 +63,9 @@ def stage(
     hosts: Union[Host, Sequence[Host]],
     *steps: Taken,
 ) -> Stage:
-    """Steps that some hosts take together, before the procedure goes on to its next stage.
+    """Steps that some hosts carry out together before the next stage of a procedure.
 
-    What differs from host to host is a function of the host.
+    A step that differs from host to host is given as a function of the host.
     """
     return Stage(title, (hosts,) if isinstance(hosts, Host) else tuple(hosts), steps)
 
@@ -94,9 +94,9 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 class StepTask(Work, frozen=True, kw_only=True, eq=False):
     """A task that brings hosts into a state, step by step.
 
-    With `by`, other hosts take the steps, on behalf of those that the task is for. `rolling` hands
-    out the hosts batch by batch, and gets its turn after each batch that is fine: there it waits,
-    or raises a RunbookError that ends the task.
+    With `by`, other hosts carry out the steps on behalf of the task's hosts. `rolling` yields the
+    hosts batch by batch, and is resumed after each batch that succeeded: then it may wait, or raise
+    a RunbookError to end the task.
     """
 
     function: Callable[..., Steps]
@@ -107,11 +107,11 @@ class StepTask(Work, frozen=True, kw_only=True, eq=False):
     rolling: Optional[Rolling] = None
 
     def taken_by(self, hosts: Sequence[Host], cluster: Cluster) -> list[Host]:
-        """The hosts that take the steps: `hosts`, unless others do on their behalf."""
+        """The hosts that carry out the steps: `hosts`, unless others do so on their behalf."""
         return list(self.by(cluster) if self.by and hosts else hosts)
 
     def steps(self, host: Host, cluster: Cluster, facts: Facts, hosts: Sequence[Host]) -> Steps:
-        """The steps that `host` takes, in order; `hosts` are all that the task is for now."""
+        """The steps of `host`, in order; `hosts` are all hosts that the task is for now."""
         arguments = (host, cluster, facts) if self.needs else (host, cluster)
         return self.function(*arguments, hosts) if self.by else self.function(*arguments)
 
@@ -143,7 +143,7 @@ class ControllerTask(Work, frozen=True, kw_only=True, eq=False):
 
 
 class ProcedureTask(Work, frozen=True, kw_only=True, eq=False):
-    """A task in stages: some hosts first, then others, as the facts of the moment ask for."""
+    """A task in stages: some hosts first, then others, depending on the current facts."""
 
     function: Callable[..., Procedure]
     needs: tuple[Fact[Any], ...] = ()
@@ -151,7 +151,7 @@ class ProcedureTask(Work, frozen=True, kw_only=True, eq=False):
 
 
 class TableTask(Work, frozen=True, kw_only=True, eq=False):
-    """A task that shows what hosts say, and changes nothing."""
+    """A task that shows facts about hosts as a table, and changes nothing."""
 
     function: Callable[[Cluster, Facts], list[dict[str, Any]]]
     needs: tuple[Fact[Any], ...] = ()

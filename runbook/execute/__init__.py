@@ -1,1 +1,1 @@
-"""One call: which task on which hosts, in which order, and what came of it."""
+"""Carrying out tasks: on which hosts, in which order, and with which results."""

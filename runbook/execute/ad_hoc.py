@@ -1,4 +1,4 @@
-"""`fab -H … -- command`: a command of the user's own, on all hosts side by side."""
+"""`fab -H … -- command`: any command of the user, on several hosts in parallel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def ad_hoc(run: Run, command: str) -> None:
-    """Run a command as the login user on every host of -H, side by side."""
+    """Run a command as the login user on every host of -H, in parallel."""
     hosts = run.cluster.select(run.options.hosts)
     if run.options.dry:
         run.report.commands("command", "", {host.name: [("", command)] for host in hosts})

@@ -1,6 +1,6 @@
 """Tasks that are carried out at the same time, over one connection to each host.
 
-Whoever wants a host that another one is using waits for its turn.
+A task that needs a host waits while another task is using it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from runbook.output.report import Report
 from runbook.secrets.vault import Passwords
 
 Job = Callable[[Run], bool]
-"""What is done with a run of its own; False if it went wrong."""
+"""A job with a run of its own; it returns False if it failed."""
 
 
 class SharedConnections:
-    """The connections of a run, for several runs: one at a time has a host."""
+    """The connections of a run, shared by several runs; one at a time uses a host."""
 
     def __init__(self, connections: Any, hosts: Iterable[str]) -> None:
         self._connections = connections
@@ -33,7 +33,7 @@ class SharedConnections:
         self._ended = False
 
     def open(self, host: Host, bootstrap: bool = False) -> Any:
-        """The host's connection; one that did not answer somebody else is not tried again."""
+        """The host's connection; a host that did not answer another run is not tried again."""
         with self._alone_with(host):
             if host.name in self._silent:
                 raise UnreachableError(self._silent[host.name])
@@ -44,7 +44,7 @@ class SharedConnections:
                 raise
 
     def run(self, host: Host, *arguments: Any, **options: Any) -> Any:
-        """Run a script, when nobody else has one on this host."""
+        """Run a script, once no other run is using this host."""
         with self._alone_with(host):
             self._connections.open(host)
             return self._connections.run(host, *arguments, **options)
@@ -62,10 +62,10 @@ class SharedConnections:
             self._connections.drop(host)
 
     def close(self) -> None:
-        """Others still use them: the run that they came from closes them."""
+        """Do nothing: other runs still use them, and the run that opened them closes them."""
 
     def end(self) -> None:
-        """Nobody gets another turn, and what is under way is cut off."""
+        """Let no run use a host again, and cut off what is in progress."""
         self._ended = True
         self._connections.close()
 
@@ -76,7 +76,7 @@ class SharedConnections:
     def _alone_with(self, host: Host) -> Iterator[None]:
         with self._locks[host.name]:
             if self._ended:
-                raise UnreachableError(f"the run was ended before {host.name} was reached.")
+                raise UnreachableError(f"the run ended before {host.name} was reached.")
             yield
 
 
@@ -96,7 +96,7 @@ class Waiting(Passwords):
             self._passwords.answer()
 
     def give_up(self) -> None:
-        """Others may still get theirs."""
+        """Do nothing: other threads may still get their answers."""
 
 
 class Prefixed(TextIOBase):
@@ -108,18 +108,18 @@ class Prefixed(TextIOBase):
         self._rest = ""
 
     def write(self, text: str) -> int:
-        """Take in text; writes the lines that it completes."""
+        """Accept text; writes the lines that it completes."""
         *lines, self._rest = (self._rest + text).split("\n")
         for line in lines:
             self._stream.write(f"{self._name:<12} | {line}".rstrip() + "\n")
         return len(text)
 
     def flush(self) -> None:
-        """Hand on what is complete."""
+        """Pass on what is complete."""
         self._stream.flush()
 
     def isatty(self) -> bool:
-        """No place for a live line: there are several."""
+        """False, because several jobs share the terminal, so there is no live line."""
         return False
 
 
@@ -148,9 +148,9 @@ def run_concurrently(
 ) -> Optional[str]:
     """Carry out jobs, each as soon as those that it needs are done; returns the first that failed.
 
-    After a failure nothing more is started, and what is under way comes to its end. A job that is
-    alone has the terminal; the lines of several begin with their names, or go to the `reports` that
-    were made for them. `after` hears of each end.
+    After a failure no further job is started, and those in progress are finished. A single job
+    uses the terminal itself; the lines of several begin with their names, or go to the `reports`
+    made for them. `after` is called when a job has ended.
     """
     reports = reports or (
         lambda name: run.report.separate(cast(TextIO, Prefixed(run.report.stream, name)))
@@ -191,7 +191,7 @@ def run_concurrently(
 def _collect(
     run: Run, at_work: dict[Future[bool], tuple[str, Run]], end: Callable[[str, bool], None]
 ) -> None:
-    """Wait a moment, and take over what has come to its end."""
+    """Wait a moment, and collect the jobs that have ended."""
     finished, _ = wait(at_work, timeout=0.2, return_when=FIRST_COMPLETED)
     run.passwords.answer()
     for future in finished:

@@ -1,4 +1,4 @@
-"""One script to one host, and what its answer means."""
+"""Sends one script to one host, and interprets its answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from runbook.results import BROKEN, CHECK, DO, PLAN, HostResult, Mode, Status, S
 from runbook.script import Reader, Script, compile_script
 
 REBOOT_PATIENCE = 600
-"""Seconds that a rebooting host gets to come back."""
+"""Seconds that a rebooting host has to come back."""
 
 # systemd 239 has no `is-system-running --wait`.
 SETTLED = """cat /proc/sys/kernel/random/boot_id
@@ -34,7 +34,7 @@ def converse(
     probes: Sequence[Probe] = (),
     bootstrap: bool = False,
 ) -> HostResult:
-    """Steps and probes on one host, in the result's mode; what went wrong is in the result."""
+    """Carry out steps and probes on one host in the result's mode; errors are in the result."""
     if result.mode == DO:
         _keep_secrets(run)
     script = compile_script(steps, probes, result.mode, run.journal.who, run.noted(host))
@@ -77,7 +77,7 @@ def _send(run: Run, host: Host, script: Script, bootstrap: bool) -> Reader:
 
 
 def _tells(steps: Sequence[Step], index: int) -> bool:
-    """What is behind the steps are their handlers."""
+    """Whether the part's output is shown; parts after the steps are their handlers."""
     return index < len(steps) and steps[index].shows_output
 
 
@@ -87,7 +87,7 @@ def _judge(part: StepResult, question: Probe, section: str, host: Host) -> None:
 
 
 def _note(noted: set[str], reader: Reader, steps: Sequence[Step]) -> None:
-    """What a plan would leave for later tasks."""
+    """Note what a plan would leave for later tasks."""
     for part in reader.results:
         if part.status is Status.DIFFERS and part.index < len(steps):
             step = steps[part.index]
@@ -96,7 +96,7 @@ def _note(noted: set[str], reader: Reader, steps: Sequence[Step]) -> None:
 
 
 def _ending(run: Run, result: HostResult, host: Host, reader: Reader) -> None:
-    """How the script came to its end."""
+    """Set the result's status by the way the script ended."""
     if reader.rebooting and reader.current:
         _await_reboot(run, result, host, reader.current)
     elif reader.holder is not None:
@@ -112,7 +112,7 @@ def _ending(run: Run, result: HostResult, host: Host, reader: Reader) -> None:
 
 
 def _keep_secrets(run: Run) -> None:
-    """New passwords are on disk before a host gets them."""
+    """Save new passwords before a host gets them."""
     names = run.cluster.vault.keep()
     if names:
         run.report.say(f"  generated and kept in {run.cluster.vault.file}: {', '.join(names)}")
@@ -144,7 +144,7 @@ def _await_reboot(run: Run, result: HostResult, host: Host, part: StepResult) ->
 
 
 def ask(run: Run, host: Host, commands: Sequence[str]) -> list[Answer]:
-    """Questions over the host's open connection; as many answers as it gave."""
+    """Ask questions over the host's open connection; returns as many answers as it gave."""
     probes = [probe("", command, lambda answer: Verdict(OK)) for command in commands]
     reader = run.connections.run(host, compile_script([], probes, CHECK), lambda reader: None)
     return [Answer("\n".join(part.output), part.code) for part in reader.results]
@@ -153,5 +153,5 @@ def ask(run: Run, host: Host, commands: Sequence[str]) -> list[Answer]:
 def take(
     run: Run, task: str, host: Host, steps: Sequence[Step], mode: Mode, bootstrap: bool = False
 ) -> HostResult:
-    """Some steps of a task on one host, outside of the task as a whole."""
+    """Carry out some steps of a task on one host, apart from the whole task."""
     return converse(run, HostResult(task, host.name, mode), host, steps, bootstrap=bootstrap)

@@ -22,7 +22,7 @@ class Journal:
         self._mask = mask
         self._who = f"{_user()}@{socket.gethostname()}"
         self.run = f"{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-        """What tells this run's entries from those of others."""
+        """The id of this run, which is in each of its entries."""
 
     @property
     def who(self) -> str:

@@ -1,4 +1,4 @@
-"""One call of `fab` or `inv`: its hosts, over one connection each, and what became of its tasks."""
+"""One call of `fab` or `inv`: its hosts, over one connection each, and the results of its tasks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line said for the whole run."""
+    """The options of the command line that apply to the whole run."""
 
     hosts: str = ""
     plan: bool = False
@@ -80,7 +80,7 @@ class Run:
 
     @property
     def lost(self) -> dict[str, str]:
-        """Hosts that were unreachable, and how."""
+        """Hosts that were unreachable, and why."""
         return dict(self._lost)
 
     @property
@@ -98,7 +98,7 @@ class Run:
         return hosts_on(on, self.cluster)
 
     def hosts_for(self, work: Work, within: Optional[Section] = None) -> list[Host]:
-        """The hosts of -H that a task is for, or all that it is for; UsageError for an outsider."""
+        """The hosts of -H, or all hosts, that a task is for; UsageError for any other host."""
         allowed = self.on(work.on)
         if not allowed and within:
             return []
@@ -124,12 +124,12 @@ class Run:
         return confirmed(question, otherwise)
 
     def begin(self, task: str, doc: str, hosts: Sequence[Host], mode: Mode) -> None:
-        """A task starts on these hosts."""
+        """Report that a task starts on these hosts."""
         self.task, self.mode = task, mode
         self.report.task_begins(task, doc, hosts, mode)
 
     def lose(self, host: Host, error: UnreachableError) -> None:
-        """A host is not tried again in this run."""
+        """Note that a host is unreachable; it is not tried again in this run."""
         self._lost[host.name] = str(error)
 
     def noted(self, host: Host) -> set[str]:
@@ -137,7 +137,7 @@ class Run:
         return self._noted.setdefault(host.name, set())
 
     def gather(self, facts: Iterable[Fact[Any]], hosts: Sequence[Host]) -> Facts:
-        """Ask the hosts that know, all in one go; one without an answer has no such fact."""
+        """Gather facts from all hosts at once; a host without an answer has no value."""
         from runbook.execute.conversation import ask as put
 
         wanted: dict[str, list[Fact[Any]]] = {}
@@ -173,7 +173,7 @@ class Run:
     def each(
         self, hosts: Sequence[Host], function: Callable[[Host], HostResult]
     ) -> list[HostResult]:
-        """Results of all hosts; one that was lost earlier in this run is not tried again."""
+        """The results of all hosts; a host that was lost earlier in this run is not tried again."""
 
         def guarded(host: Host) -> HostResult:
             result = self._of_lost(host) if host.name in self._lost else function(host)
@@ -201,7 +201,7 @@ class Run:
         self.journal.write(**about, result=str(result.status), seconds=seconds, **why)
 
     def take_over(self, other: Run) -> None:
-        """What a run of its own has done belongs to this one, too."""
+        """Add the results of a separate run to this one."""
         self.results += other.results
         self.report.take(other.report)
 

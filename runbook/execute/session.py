@@ -55,7 +55,7 @@ def session(
     except KeyboardInterrupt:
         report.task_ends()
         print(
-            "\nInterrupted. Each host finishes the step it is at; rerunning is safe.",
+            "\nInterrupted. Each host finishes its current step; rerunning is safe.",
             file=sys.stderr,
         )
         raise invoke.Exit(code=INTERRUPTED) from None

@@ -1,4 +1,4 @@
-"""What the checks of several sections ask, put to all hosts at once: no steps, no waiting."""
+"""The probes of several sections' checks, on all hosts at once, without testing steps."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from runbook.execute.run import Run
 
 PATIENCE = 20
-"""Seconds that a question of a survey gets, from a host that answers at all."""
+"""Seconds that a probe of a survey may take on a host that answers."""
 
 
 @dataclass
 class Survey:
-    """What all hosts said; `silent`: why a host could not be asked."""
+    """The answers of all hosts; `silent`: why a host did not answer."""
 
     facts: Facts
     findings: list[Finding] = field(default_factory=list)
@@ -39,7 +39,7 @@ Ask = Callable[[Host, Sequence[str]], list[Answer]]
 def answered(
     cluster: Cluster, host: Host, facts: Sequence[Fact[Any]], ask: Ask
 ) -> dict[Fact[Any], Any]:
-    """The facts that a host has; what is timed is asked by itself, before the others."""
+    """The facts of a host; timed ones are gathered separately, before the others."""
     found = timed(cluster, host, facts, ask)
     rest = [fact for fact in facts if not fact.timed]
     if rest:
@@ -50,7 +50,7 @@ def answered(
 def timed(
     cluster: Cluster, host: Host, facts: Sequence[Fact[Any]], ask: Ask
 ) -> dict[Fact[Any], Any]:
-    """The facts whose moment counts, each asked by itself."""
+    """The timed facts, each gathered separately."""
     found: dict[Fact[Any], Any] = {}
     for fact in facts:
         if fact.timed:
@@ -63,7 +63,7 @@ def timed(
 def known(
     facts: Sequence[Fact[Any]], answers: Sequence[Answer], *moment: float
 ) -> dict[Fact[Any], Any]:
-    """The facts that can be read from the answers; what is not understood is not known."""
+    """The facts that can be parsed from the answers; others are left out."""
     found: dict[Fact[Any], Any] = {}
     for fact, answer in zip(facts, answers):
         if answer.code == 0 and answer.text.strip():
@@ -73,12 +73,12 @@ def known(
 
 
 def plain(commands: Sequence[str]) -> list[Probe]:
-    """Commands as questions whose answers somebody else judges."""
+    """Commands as probes whose answers are judged elsewhere."""
     return [probe("", command, lambda answer: Verdict(OK)) for command in commands]
 
 
 def questions(run: Run, host: Host, asked: Sequence[Probe]) -> list[Answer]:
-    """Put questions to a host, all at the same time; UnreachableError if it falls silent."""
+    """Run probes on a host, all at the same time; UnreachableError if it stops answering."""
     run.connections.open(host)
     script = compile_script([], asked, CHECK, at_once=PATIENCE)
     reader = run.connections.run(host, script, lambda reader: None, prompt=True)
@@ -88,9 +88,9 @@ def questions(run: Run, host: Host, asked: Sequence[Probe]) -> list[Answer]:
 
 
 def survey(run: Run, sections: Sequence[Section], thorough: bool = False) -> Survey:
-    """Ask all hosts what the checks of these sections ask, each host in one go.
+    """Run the probes of these sections' checks on all hosts, each host in one go.
 
-    Without `thorough`, what takes long is left out. What takes several hosts is for
+    Without `thorough`, those that take long are left out. Checks of several hosts together are in
     `cluster_checks`.
     """
     began = time.monotonic()
@@ -132,7 +132,7 @@ def survey(run: Run, sections: Sequence[Section], thorough: bool = False) -> Sur
 def _put(
     run: Run, host: Host, facts: Sequence[Fact[Any]], probes: Sequence[tuple[str, Probe]]
 ) -> tuple[dict[Fact[Any], Any], list[Finding]]:
-    """All questions to one host: what it knows, and what its answers are worth."""
+    """Put all questions to one host; returns its facts and its findings."""
 
     def ask(host: Host, commands: Sequence[str]) -> list[Answer]:
         return questions(run, host, plain(commands))
@@ -152,7 +152,7 @@ def _put(
 def probes_for(
     host: Host, cluster: Cluster, sections: Sequence[Section], thorough: bool
 ) -> list[tuple[str, Probe]]:
-    """The questions of the checks that are for this host, with their sections' names."""
+    """The probes for this host, with their sections' names."""
     return [
         (section.name, question)
         for section in sections
@@ -163,14 +163,14 @@ def probes_for(
 
 
 def used(sections: Sequence[Section], cluster: Cluster) -> list[Section]:
-    """The sections that some host is for."""
+    """The sections that have hosts in this inventory."""
     return [section for section in sections if hosts_on(section.on, cluster)]
 
 
 def cluster_checks(
     cluster: Cluster, sections: Sequence[Section], facts: Facts
 ) -> Iterator[Finding]:
-    """What takes the answers of several hosts."""
+    """The findings that concern several hosts together."""
     for section in used(sections, cluster):
         if not section.check_cluster:
             continue

@@ -72,7 +72,7 @@ def _on_controller(
 
 
 def _proceed(run: Run, work: ProcedureTask, hosts: list[Host], options: dict[str, Any]) -> bool:
-    """Stage after stage; the first one that is not fine is the last."""
+    """Carry out the stages in order; stop at the first one that fails."""
     if run.options.dry:
         run.report.say(f"# {work.name} depends on the state of the hosts; use --plan")
         return True
@@ -137,7 +137,7 @@ def _bring(run: Run, work: StepTask, host: Host, facts: Facts, hosts: Sequence[H
 
 
 def _without_steps(run: Run, error: RunbookError) -> Status:
-    """The status of a host that a task has no steps for; what concerns the run is raised."""
+    """The status of a host whose steps are not known; usage errors are raised again."""
     if error.exit_code == USAGE:
         raise error
     only_looking = run.options.plan or run.mode == CHECK

@@ -1,4 +1,4 @@
-"""A folder of this machine, on a server: patchwork's rsync with the keys of the run."""
+"""Copies a folder of this machine to a server: patchwork's rsync with the keys of the run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def push(run: Run, host: Host, folder: Path, target: str) -> None:
-    """Make `target` on the server, root's, the same as `folder` here; a plan only compares.
+    """Make `target` on the server, owned by root, equal to `folder` here; a plan only compares.
 
     Raises SettingsError if the folder or rsync is missing here.
     """
@@ -70,7 +70,7 @@ def options(run: Run) -> str:
 
 
 def patchworks_rsync() -> Callable[..., Any]:
-    """patchwork 1.0.1 wants a part of Invoke 1 that Invoke 2 no longer has: one name of it."""
+    """patchwork's rsync; patchwork 1.0.1 imports a name that Invoke 2 no longer has."""
     six = ModuleType("invoke.vendor.six")
     six.string_types = (str,)  # type: ignore[attr-defined]
     sys.modules.setdefault("invoke.vendor.six", six)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shown:
-    """The key that a host shows, beside the ones pinned for it; or why there is none."""
+    """The key that a host shows, and the keys pinned for it; or why it shows none."""
 
     host: Host
     name: str = ""
@@ -28,12 +28,12 @@ class Shown:
 
     @property
     def new(self) -> bool:
-        """Nothing is pinned for the host yet."""
+        """Whether no key is pinned for the host yet."""
         return self.key is not None and not self.pinned
 
     @property
     def changed(self) -> bool:
-        """Another key is pinned for the host."""
+        """Whether another key is pinned for the host."""
         return bool(self.pinned) and self.key is not None and self.key not in self.pinned
 
 

@@ -1,1 +1,1 @@
-"""hosts.yaml: read, validated, and as sections see it."""
+"""hosts.yaml: reading it, validating it, and the cluster as sections see it."""

@@ -33,23 +33,23 @@ class Connection(Entry, frozen=True):
     """How the controller reaches a host."""
 
     user: Account = "rocky"
-    """Logs in with the key below, and has sudo; base.user makes it."""
+    """The account that logs in with the key below and has sudo; base.user creates it."""
     key: Text = "~/.ssh/id_ed25519"
-    """The controller's private key; its .pub lies beside it."""
+    """The controller's private key; the .pub file is beside it."""
     port: Port = 22
-    """sshd's."""
+    """The port of sshd."""
     gateway: Optional[Text] = None
-    """user@bastion.example.com: hop through it (ProxyJump)."""
+    """A jump host (ProxyJump), such as user@bastion.example.com."""
     known_hosts: AtLeastOne = msgspec.field(
         default_factory=lambda: ["known_hosts", "~/.ssh/known_hosts"]
     )
     """Files with host keys; the first is where `fab ssh.trust` pins them."""
     bootstrap_user: Account = "root"
-    """First contact: logs in with a password, for `fab ssh.bootstrap` only."""
+    """The account for first contact, with a password; only `fab ssh.bootstrap` uses it."""
     timeout: Positive = 10
-    """Seconds to connect."""
+    """Seconds to wait for a connection."""
     parallel: Positive = 32
-    """Hosts at a time."""
+    """How many hosts are worked on at the same time."""
 
 
 class Host(Entry, frozen=True):
@@ -57,23 +57,23 @@ class Host(Entry, frozen=True):
 
     name: str
     vm: Positive
-    """The runbook's number of the machine."""
+    """The number of the machine in the runbook."""
     address: Address
-    """IPv4; what the others reach it by."""
+    """Its IPv4 address, at which the other hosts reach it."""
     ram: Size
-    """Its memory; settings of PostgreSQL and Airflow follow it."""
+    """Its memory; settings of PostgreSQL and Airflow depend on it."""
     cpu: Positive
-    """Its processors."""
+    """How many processors it has."""
     disk: Size
-    """Its disk."""
+    """The size of its disk."""
     roles: list[str]
-    """What it is for."""
+    """What it is used for."""
     port: Optional[Port] = None
-    """sshd's, if not that of `connection`."""
+    """The port of sshd, if not that of `connection`."""
     user: Optional[Account] = None
     """The administrator's account, if not that of `connection`."""
     gateway: Optional[Text] = None
-    """The bastion, if not that of `connection`."""
+    """The jump host, if not that of `connection`."""
 
     @property
     def ram_mb(self) -> int:
@@ -87,7 +87,7 @@ class Host(Entry, frozen=True):
 
 
 def share_a_role(one: Host, other: Host) -> bool:
-    """Whether the two belong to a cluster that must not lose both at the same time."""
+    """Whether the two have a role in common, and so must not be down at the same time."""
     return bool(set(one.roles) & set(other.roles))
 
 
@@ -98,7 +98,7 @@ def among(wanted: Iterable[Host], hosts: Iterable[Host]) -> list[Host]:
 
 
 def host_named(name: str, known: Iterable[Host], what: str) -> Host:
-    """The host of this name; UsageError if none of `known`, each of which is `what`, has it."""
+    """The host of this name; UsageError if it is not one of `known`, each of which is a `what`."""
     by_name = {host.name: host for host in known}
     if name not in by_name:
         raise no_such(f"{name} is not a {what}", name, by_name)
@@ -108,18 +108,18 @@ def host_named(name: str, known: Iterable[Host], what: str) -> Host:
 class Vip(Entry, frozen=True):
     """An address that moves between its members; the highest priority is preferred.
 
-    `vrrp_id` tells VRRP's groups of one network apart: the address's last number, if not given.
+    `vrrp_id`: the id of the VRRP group in its network; default: the address's last number.
     """
 
     name: str
     address: Address
-    """IPv4; no host's own."""
+    """Its IPv4 address, which is not that of any host."""
     role: str
-    """What answers at it."""
+    """The role of the servers that answer at it."""
     members: dict[str, int]
     """Hosts between which it moves, with VRRP priorities of 1 to 254; the highest is preferred."""
     vrrp_id: Optional[Annotated[int, msgspec.Meta(ge=1, le=255)]] = None
-    """Tells VRRP's groups of one network apart; the address's last number, if nothing is said."""
+    """The id of the VRRP group in its network; null: the last number of the address."""
 
     @property
     def router_id(self) -> int:
@@ -132,7 +132,7 @@ OWN_KEYS = ("name", "hosts", "vips", "groups", "connection", "timezone", "selinu
 
 
 class Cluster(msgspec.Struct, frozen=True, kw_only=True):
-    """The judged inventory: what every task function gets to see."""
+    """The validated inventory, which every task function gets."""
 
     name: str
     hosts: dict[str, Host]
@@ -154,7 +154,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
         return next(one for one in self.settings.values() if isinstance(one, kind))
 
     def plain(self) -> dict[str, Any]:
-        """What hosts.yaml says, with the defaults of what it leaves out, as plain values."""
+        """The contents of hosts.yaml as plain values, including defaults."""
         said = {name: msgspec.to_builtins(getattr(self, name)) for name in OWN_KEYS}
         return {**said, **{key: msgspec.to_builtins(own) for key, own in self.settings.items()}}
 

@@ -1,4 +1,4 @@
-"""hosts.yaml as a document: its top level, and what is wrong with the shape of an entry."""
+"""hosts.yaml as a document: its top level, and messages for entries of the wrong shape."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from runbook.inventory.schema import Schema
 
 
 class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole of hosts.yaml, entry by entry still to be judged."""
+    """The whole of hosts.yaml; its entries are validated later, one by one."""
 
     cluster: str
-    """The cluster's name; Patroni's scope, too."""
+    """The cluster's name, which is also Patroni's scope."""
     hosts: dict[str, Any]
     """The servers, by name: a-z, 0-9 and -, at most 63 characters."""
     connection: dict[str, Any] = {}
-    """How the controller reaches them."""
+    """How the controller connects to the servers."""
     vips: dict[str, Any] = {}
     """Addresses that move between servers, by name."""
     groups: dict[str, Any] = {}
     """Groups of your own for -H @name, each a list of hosts."""
     timezone: str = "Asia/Tehran"
-    """Of all servers: Area/City."""
+    """The time zone of all servers: Area/City."""
     selinux: Literal["disabled", "permissive", "enforcing"] = "disabled"
     """SELinux's mode on all servers."""
 

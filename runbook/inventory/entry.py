@@ -1,4 +1,4 @@
-"""What a mapping of hosts.yaml may hold: the kinds of values, judged as they are read."""
+"""The kinds of values in hosts.yaml, which are validated as they are read."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def no_such(sentence: str, word: str, known: Iterable[str]) -> UsageError:
-    """The error for a word that names nothing: the sentence, what was meant, and what there is."""
+    """The error for an unknown name: the sentence, the most similar name, and all known names."""
     names = list(known)
     return UsageError(f"{sentence}{perhaps(word, names)}; available: {', '.join(names)}.")
 

@@ -1,4 +1,4 @@
-"""hosts.yaml, read and judged before the first connection is made."""
+"""Reads and validates hosts.yaml, before the first connection is made."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def load(
     state: Optional[Path] = None,
     mask: Optional[Mask] = None,
 ) -> Cluster:
-    """Read and judge an inventory, which may name the roles and settings of `schema`.
+    """Read and validate an inventory, which may use the roles and settings of `schema`.
 
     `override` is merged over it, key by key (a rehearsal in a lab differs in a few settings).
-    `state` is where known_hosts, journal and secrets live; by default beside the inventory.
-    `mask` learns every secret that a task asks for.
-    Raises InventoryError, with every complaint in its text.
+    `state` is the folder of known_hosts, journal and secrets; by default the inventory's folder.
+    `mask` gets every secret that a task uses.
+    Raises InventoryError, whose text lists every problem.
     """
     sources = [Source(file)]
     data = sources[0].data
@@ -65,7 +65,7 @@ def load_configured(schema: Schema, mask: Optional[Mask] = None) -> Cluster:
 
 
 class _Judge:
-    """Turns data into a Cluster and gathers every complaint on the way."""
+    """Turns data into a Cluster, and collects every problem on the way."""
 
     def __init__(
         self, sources: list[Source], data: dict[str, Any], state: Path, schema: Schema
@@ -126,7 +126,7 @@ class _Judge:
             self._complain("is empty; the cluster needs at least one host", "hosts")
 
     def _objections(self, document: Document, settings: dict[str, Settings]) -> None:
-        """What the sections' settings object to in each other and in the hosts' entries."""
+        """Collect what the settings of sections find wrong with each other and with the hosts."""
         understood = Understood(document.hosts, tuple(settings.values()))
         for entry in settings.values():
             for objection in entry.objections(understood):
@@ -185,7 +185,7 @@ class _Judge:
         return f"{role} is not known{perhaps(role, known)}; allowed: {', '.join(known)}"
 
     def _weak_quorums(self, hosts: dict[str, Host]) -> Iterator[str]:
-        """A sentence for each role of a majority with one member, or with an even number."""
+        """A sentence for each role that needs a majority and has one member, or an even number."""
         for role in self.schema.roles:
             members = [host.name for host in hosts.values() if role.majority and role in host.roles]
             if len(members) == 1:

@@ -1,4 +1,4 @@
-"""What sections bring to hosts.yaml: roles, and mappings with settings of their own."""
+"""What sections add to hosts.yaml: roles, and mappings with their settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Tier:
 class Port:
     """A port or protocol that is open on hosts, such as 5432/tcp or vrrp, and what it is for.
 
-    `callers`: the role whose hosts alone may reach it; everybody, if empty.
+    `callers`: the role whose hosts may reach it; empty: anyone may.
     """
 
     number: str
@@ -30,11 +30,11 @@ class Port:
 
 
 class Role(str):
-    """What a host is for, as hosts.yaml spells it.
+    """A role of hosts.yaml: what a host is used for.
 
-    `label`: what one of its hosts is called. `service`: what it provides, which is away while its
-    only host is. `loss`: what it means if none of its hosts is left. `majority`: its hosts decide
-    by majority. `ports`: what they open. `tier`: where they are drawn.
+    `label`: the word for one of its hosts. `service`: what it provides, which is unavailable while
+    its only host is down. `loss`: the impact if none of its hosts is left. `majority`: its hosts
+    decide by majority. `ports`: the ports that they open. `tier`: their row in the drawing.
     """
 
     label: str
@@ -64,7 +64,7 @@ class Role(str):
 
 @dataclass(frozen=True)
 class Objection:
-    """What is wrong with a setting, and under which key; a warning only, if `grave` is false."""
+    """What is wrong with a setting, and its key; only a warning if `grave` is false."""
 
     sentence: str
     path: tuple[str, ...]
@@ -75,7 +75,7 @@ class Settings(Entry, frozen=True):
     """A mapping of hosts.yaml that belongs to a section, or to several."""
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
-        """What does not go together in these settings, with others, or with the hosts."""
+        """Conflicts within these settings, with other settings, or with the hosts."""
         return iter(())
 
 
@@ -84,7 +84,7 @@ S = TypeVar("S", bound=Settings)
 
 @dataclass(frozen=True)
 class Understood:
-    """What could be understood of an inventory: its hosts as they are written, and settings."""
+    """The parts of an inventory that could be read: its hosts as they are written, and settings."""
 
     hosts: Mapping[str, Any]
     settings: tuple[Settings, ...]

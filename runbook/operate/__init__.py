@@ -1,1 +1,1 @@
-"""The cluster as a whole: all sections' checks, their order, and servers that go away in turn."""
+"""Operating the whole cluster: checks, the order of sections, and taking servers down in turn."""

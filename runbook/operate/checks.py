@@ -20,13 +20,13 @@ from runbook.inventory.cluster import Cluster
 from runbook.results import CHECK, HostResult, Status
 
 PATIENCE = 180
-"""Seconds that a cluster gets to become what its checks want: heartbeats, replicas, copies."""
+"""Seconds to wait until checks find nothing wrong: heartbeats, replicas, copies."""
 
 NOT_FINE = {Status.ERROR, Status.UNKNOWN, Status.DIFFERS, Status.FAILED}
 
 
 def has_hosts(contents: Contents, cluster: Cluster, name: str) -> bool:
-    """Whether any host of the inventory has to do with a section, or with a task of one."""
+    """Whether a section, or a task of one, has a host in the inventory."""
     return name == CHECKS or bool(hosts_on(contents.find(name).on, cluster))
 
 
@@ -36,14 +36,14 @@ def perform_named(run: Run, name: str, **options: Any) -> bool:
 
 
 def refused(run: Run, task: str, error: RunbookError) -> None:
-    """The task's end, in the results, for what concerns no single host."""
+    """Add to the results that a task was refused for a reason that concerns no single host."""
     run.report.say(f"  {error}")
     mode = CHECK if task.endswith(".check") else run.options.mode
     run.results.append(HostResult(task, CLUSTER_WIDE, mode, Status.REFUSED, str(error)))
 
 
 def check(run: Run, sections: Optional[Sequence[str]] = None) -> None:
-    """The checks of some sections, or of all, at the same time; told one after the other."""
+    """Run the checks of some sections, or of all, at the same time; report them one by one."""
     names = sections or run.contents.names
     chosen = [
         name
@@ -73,7 +73,7 @@ def _check_of(section: str) -> Job:
 
 
 def green(results: Sequence[HostResult]) -> bool:
-    """Nothing is in error, differs, or could not be asked."""
+    """Whether no result is in error, differs or is unreachable."""
     return not any(result.exit_code for result in results)
 
 
@@ -83,7 +83,7 @@ def settled(
     patience: int = PATIENCE,
     until: Callable[[Sequence[HostResult]], bool] = green,
 ) -> bool:
-    """Wait until these sections' checks find nothing wrong; what they still find is told."""
+    """Wait until these sections' checks find nothing wrong; reports what they still find."""
     deadline, waited = time.monotonic() + patience, ""
     while True:
         text = io.StringIO()
@@ -102,7 +102,7 @@ def settled(
 
 
 def nothing_wrong(results: Sequence[HostResult]) -> str:
-    """One line for checks that are fine, and one for each thing that they warn of."""
+    """One line for checks that found no errors, and one for each warning."""
     counted = tally(results)
     fine = sum(levels["ok"] for levels in counted.values())
     warnings = sum(levels["warn"] for levels in counted.values())
@@ -121,7 +121,7 @@ def nothing_wrong(results: Sequence[HostResult]) -> str:
 
 
 def waiting_for(results: Sequence[HostResult]) -> str:
-    """What is not fine yet, in few words."""
+    """What is not OK yet, in a few words."""
     parts = [part.said for result in results for part in result.parts if part.status in NOT_FINE]
     unreachable = [result.host for result in results if result.status is Status.UNREACHABLE]
     if unreachable:

@@ -20,11 +20,11 @@ BOOT = Fact(
     parse=str.strip,
     absent="it does not answer",
 )
-"""The id of a host's present boot, which changes with the next one."""
+"""The id of a host's current boot, which changes with every boot."""
 
 
 def carry_out(run: Run, task: str, phase: Phase, hosts: Sequence[Host]) -> bool:
-    """Its stages on these hosts; False after the first that went wrong."""
+    """Carry out the phase's stages on these hosts; False if one fails."""
 
     def chosen(cluster: Cluster) -> Sequence[Host]:
         return hosts
@@ -64,6 +64,6 @@ def _freeing(contents: Contents, reboot: bool) -> Phase:
 
 
 def power_off(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
-    """All servers, three seconds after they have said so."""
+    """Switch off all servers, three seconds after they have confirmed it."""
     switch = "systemd-run --quiet --on-active=3 systemctl poweroff"
     yield stage("switch the servers off", hosts, steps.action("it powers off", switch))

@@ -1,4 +1,4 @@
-"""Servers that go away a few at a time: none before everything is whole again."""
+"""Takes servers down a few at a time, the next ones only when the cluster is healthy again."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from runbook.operate.phases import before_restarts, carry_out
 from runbook.results import HostResult, Status
 
 WRONG = NOT_FINE - {Status.DIFFERS}
-"""A change that waits, such as a reboot, is no reason not to begin."""
+"""What prevents a start; a pending change, such as a reboot, does not."""
 
 PATIENCE = 600
-"""Seconds that the cluster gets to become whole again after a batch."""
+"""Seconds that the cluster has to become healthy again after a batch."""
 
 
 def leaders(contents: Contents, cluster: Cluster, facts: Facts) -> set[str]:
@@ -35,7 +35,7 @@ def leaders(contents: Contents, cluster: Cluster, facts: Facts) -> set[str]:
 
 
 def leader_facts(contents: Contents) -> list[Fact[Any]]:
-    """What has to be known to say who leads."""
+    """The facts that show which hosts lead."""
     needed = (section.leads.needs for section in contents.sections if section.leads)
     return list(dict.fromkeys(fact for needs in needed for fact in needs))
 
@@ -43,7 +43,7 @@ def leader_facts(contents: Contents) -> list[Fact[Any]]:
 def batches(
     contents: Contents, hosts: Sequence[Host], cluster: Cluster, facts: Facts
 ) -> list[list[Host]]:
-    """Servers that may be away at the same time: no two of a role, and leaders last."""
+    """Batches of servers that may be down at the same time: no two of a role, and leaders last."""
     last = leaders(contents, cluster, facts)
     conflicts = [section.conflict for section in contents.sections if section.conflict]
 
@@ -56,7 +56,7 @@ def batches(
 
 
 def broken(results: Sequence[HostResult]) -> list[str]:
-    """What is wrong, and what could not lose a server although it has several."""
+    """What is wrong, and what has lost its redundancy although it has several servers."""
     found = []
     for result in results:
         if result.status in {Status.UNREACHABLE, Status.REFUSED}:
@@ -68,17 +68,17 @@ def broken(results: Sequence[HostResult]) -> list[str]:
 
 
 def _no_spare(finding: Finding) -> bool:
-    """Redundancy is gone that hosts.yaml has servers for."""
+    """Whether redundancy is lost although hosts.yaml has servers for it."""
     return finding.redundancy and finding.level != OK and not finding.by_design
 
 
 def whole(results: Sequence[HostResult]) -> bool:
-    """The checks find nothing wrong, and everything can lose a server that has two."""
+    """Whether checks find nothing wrong, and redundancy is left where there are two servers."""
     return not broken(results)
 
 
 def refuse_if_broken(run: Run, sections: Optional[Sequence[str]] = None) -> None:
-    """Nothing is begun that would take away what is left of these sections, or of all."""
+    """Refuse to start if these sections, or any section, are not healthy."""
     before = len(run.results)
     if settled(run, sections, patience=0, until=whole):
         return
@@ -90,7 +90,7 @@ def refuse_if_broken(run: Run, sections: Optional[Sequence[str]] = None) -> None
 
 
 def names(hosts: Iterable[Host]) -> str:
-    """Names of hosts, as one reads them."""
+    """The names of hosts, separated by commas."""
     return ", ".join(host.name for host in hosts)
 
 
@@ -104,7 +104,7 @@ OUTDATED = Fact(
 
 
 def serving(contents: Contents) -> Fact[frozenset[str]]:
-    """The sections of which a service runs on a host that new packages may restart."""
+    """The sections that have a service on a host which new packages may restart."""
     services = {section.name: section.restarts for section in contents.sections if section.restarts}
     return Fact(
         "which services run",
@@ -119,10 +119,11 @@ def serving(contents: Contents) -> Fact[frozenset[str]]:
 
 
 def updates(run: Run, hosts: Sequence[Host]) -> Iterator[Sequence[Host]]:
-    """Batches: first, all at once, the servers on which new packages restart nothing.
+    """Yield batches: first, all at once, the servers on which new packages restart nothing.
 
-    The others go as in a reboot: no two with a role in common, and leaders last, which hand over
-    before their turn. After each batch, the checks of all sections at work find nothing wrong.
+    The others follow as in a reboot: no two with a role in common, and leaders last, which hand
+    over first. After each batch, it waits until the checks of all these sections find nothing
+    wrong.
     """
     contents = run.contents
     everywhere = replace(run, options=replace(run.options, hosts=""))

@@ -1,1 +1,1 @@
-"""What came out, on the screen and as JSON."""
+"""Output on the screen and as JSON."""

@@ -8,7 +8,7 @@ from typing import Any
 from runbook.results import HostResult, Status, StepResult, gravest
 
 FORMAT = 2
-"""Of the JSON document; raised when something that is there goes or changes its meaning."""
+"""The version of the JSON document; raised when a key is removed or changes its meaning."""
 
 
 def document(

@@ -1,4 +1,4 @@
-"""The one question that a program asks: yes or no."""
+"""Questions that are answered with yes or no."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""Sizes and durations in few words."""
+"""Sizes and durations in a few words."""
 
 from __future__ import annotations
 
 
 def size(lag: object) -> str:
-    """Bytes, as a replica lags behind."""
+    """The lag of a replica, in bytes."""
     if not isinstance(lag, int):
-        return "an unknown way"
+        return "an unknown amount"
     return f"{lag} B" if lag < 10_000 else f"{lag / 1_000_000:.1f} MB"
 
 

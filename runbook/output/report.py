@@ -26,14 +26,14 @@ COUNTED = {
     PLAN: ("would change", (Status.DIFFERS,)),
     CHECK: ("not fine", (Status.DIFFERS, Status.ERROR, Status.WARN)),
 }
-"""What the recap counts of the tasks of a mode, and the heading above it."""
+"""For each mode: what the recap counts of its tasks, and the heading above it."""
 
 COMMAND = "command"
 """The task name of `fab -H … -- command`."""
 
 
 UNREMARKABLE = {Status.OK, Status.RAN, Status.CHANGED, Status.DIFFERS}
-"""What the recap needs no word for."""
+"""Statuses that the recap does not name."""
 
 
 class Report:
@@ -64,14 +64,14 @@ class Report:
     def separate(self, stream: TextIO, later: bool = False) -> Report:
         """A report of tasks that run at the same time as others, on a stream of its own.
 
-        `later`: what is written there is read when all is over, so that progress is no news.
+        `later`: its output is read after the run, so that it shows no progress.
         """
         report = Report(self._mask, self._as_json, list(self._order), stream)
         report._patience = float("inf") if later else PATIENCE
         return report
 
     def take(self, other: Report) -> None:
-        """Messages and tables of another report belong to this one, too."""
+        """Add the messages and tables of another report to this one."""
         self._messages += other._messages
         self._tables.update(other._tables)
 
@@ -88,7 +88,7 @@ class Report:
         return self._mask.all(value)
 
     def task_begins(self, name: str, doc: str, hosts: Sequence[Host], mode: Mode) -> None:
-        """A task starts on these hosts."""
+        """Show that a task starts on these hosts."""
         self._task, self._mode = name, mode
         self._of_task = []
         self._task_began = time.monotonic()
@@ -96,7 +96,7 @@ class Report:
         self.say(f"{'plan of ' if mode == PLAN else ''}{name} on {on}: {_first_line(doc)}")
 
     def progress(self, host: Host, step: str, done: int, total: int) -> None:
-        """A host is at a step."""
+        """Show which step a host is at."""
         if self._as_json or not self.stream.isatty():
             return
         with self._lock:
@@ -104,7 +104,7 @@ class Report:
             self._show_progress()
 
     def host_done(self, result: HostResult) -> None:
-        """A host has finished the task, one way or another."""
+        """Show that a host has finished the task, whether it succeeded or not."""
         with self._lock:
             self._of_task.append(result)
             self._at_work.pop(result.host, None)
@@ -117,20 +117,20 @@ class Report:
         return time.monotonic() - self._task_began > self._patience
 
     def close(self) -> None:
-        """Give the terminal back, and forget who was at work."""
+        """Release the terminal, and forget which hosts were at work."""
         self._at_work.clear()
         if self._live:
             self._live.stop()
             self._live = None
 
     def ask(self, question: str) -> str:
-        """A password typed on the terminal, which shows nothing of it, nor of the progress."""
+        """Ask for a password on the terminal, without echo; no progress is shown meanwhile."""
         with self._lock:
             self.close()
             return getpass.getpass(question)
 
     def task_ends(self) -> None:
-        """All hosts have finished the task."""
+        """Show that all hosts have finished the task."""
         self.close()
         self._of_task.sort(key=self._position)
         if self._task == COMMAND:
@@ -143,7 +143,7 @@ class Report:
             self.say(f"  {self._tally(self._of_task)} · {seconds:.1f} s")
 
     def commands(self, name: str, doc: str, shown: dict[str, list[tuple[str, str]]]) -> None:
-        """The commands of a task, as a person would type them as root; alike hosts together."""
+        """Show the commands of a task as a person would type them as root, equal hosts together."""
         groups: dict[str, list[str]] = {}
         for host, commands in shown.items():
             lines = [f"# {title}\n{command}".strip() for title, command in commands]
@@ -154,7 +154,7 @@ class Report:
             self.say(f"{text or '# nothing to do'}\n")
 
     def table(self, name: str, rows: list[dict[str, Any]]) -> None:
-        """Rows with the same keys; with --json they go to `tables`."""
+        """Show rows with the same keys; with --json they go to `tables`."""
         if self._as_json:
             self._tables[name] = rows
             return
@@ -163,7 +163,7 @@ class Report:
         self.say(tabulate(rows, headers="keys"))
 
     def recap(self, results: Sequence[HostResult], exit_code: int) -> None:
-        """Failures in full, and a line per host."""
+        """Show failures in full, and a line per host."""
         if self._as_json:
             self._print_json(results, exit_code)
             return
@@ -183,7 +183,7 @@ class Report:
         self.say(f"\n{self._tally(ran)} · {seconds:.1f} s in all")
 
     def _findings(self) -> None:
-        """What is worth a line: everything but ok; the same on several hosts once."""
+        """Show everything but ok, each only once if it is the same on several hosts."""
         groups: dict[tuple[Optional[Status], str, tuple[str, ...]], list[str]] = {}
         for result in self._of_task:
             for part in result.parts:
@@ -220,7 +220,7 @@ class Report:
             self.say(f"[{result.host}] {result.status}: {result.sentence}")
 
     def failures(self, results: list[HostResult]) -> None:
-        """What failed of these, in full; the same on several hosts once."""
+        """Show failures in full, each only once if it is the same on several hosts."""
         groups: dict[Any, list[tuple[HostResult, StepResult]]] = {}
         for result in results:
             for part in result.parts:
@@ -297,7 +297,7 @@ def _recap_row(host: str, results: list[HostResult], modes: list[Mode]) -> list[
 
 
 def _without_tracebacks(output: list[str]) -> list[str]:
-    """What a program said, and of Python's tracebacks only the exceptions that they end in."""
+    """A program's output, with Python tracebacks reduced to the exceptions that they end in."""
     kept, inside = [], False
     for line in output:
         if line.startswith("Traceback (most recent call last):"):

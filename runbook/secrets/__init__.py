@@ -1,1 +1,1 @@
-"""Passwords: where they are kept, and how they are kept out of sight."""
+"""Passwords: where they are stored, and how they are kept out of output."""

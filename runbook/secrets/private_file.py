@@ -1,4 +1,4 @@
-"""Files that only their owner may read: written in one instant or not at all."""
+"""Files that only their owner may read, written atomically."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runbook.errors import SettingsError
 
 
 def read_private(file: Path) -> bytes:
-    """What is in a file; SettingsError if it is not there, or if others may read it."""
+    """The content of a file; SettingsError if it does not exist, or if others may read it."""
     try:
         found = file.stat()
         content = file.read_bytes()
@@ -25,7 +25,7 @@ def read_private(file: Path) -> bytes:
 
 
 def write_private(file: Path, content: bytes, mode: int = 0o600) -> None:
-    """Put `content` in the place of a file, with mode 0600 or `mode`; SettingsError if it fails."""
+    """Replace a file by `content`, with mode 0600 or `mode`; SettingsError if that fails."""
     temporary = None
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -22,14 +22,14 @@ SHORTEST_PASSPHRASE = 12
 
 @dataclass(frozen=True)
 class Passphrase:
-    """A passphrase; scrypt makes each guess expensive, and opening the file take a second."""
+    """A passphrase; scrypt makes each guess expensive, so that opening the file takes a second."""
 
     text: str
     kind = "passphrase"
     about = "passphrase"
 
     def encrypt(self, content: bytes) -> bytes:
-        """The file."""
+        """The encrypted file."""
         from pyrage import passphrase
 
         return bytes(passphrase.encrypt(content, self.text, armored=True))
@@ -43,14 +43,14 @@ class Passphrase:
 
 @dataclass(frozen=True)
 class KeyFile:
-    """A file with an identity of age, as age-keygen makes it, for its owner only."""
+    """A file with an age identity, as age-keygen writes it, which only its owner may read."""
 
     file: Path
     kind = "key"
     about = "key file"
 
     def encrypt(self, content: bytes) -> bytes:
-        """The file."""
+        """The encrypted file."""
         import pyrage
 
         return bytes(pyrage.encrypt(content, [self._identity().to_public()], armored=True))
@@ -76,7 +76,7 @@ class KeyFile:
             ) from None
 
     def make(self) -> None:
-        """A new key file; SettingsError if there is one already."""
+        """Create the key file; SettingsError if it exists already."""
         from pyrage import x25519
 
         if self.file.exists():
@@ -89,7 +89,7 @@ Opener = Union[Passphrase, KeyFile]
 
 
 def kind(content: bytes) -> str:
-    """What opens a file's content: `passphrase`, `key`, or nothing if it is not sealed."""
+    """What decrypts a file's content: `passphrase`, `key`, or empty if it is not encrypted."""
     if not content.startswith(BEGIN):
         return ""
     try:
@@ -105,7 +105,7 @@ def seal(content: bytes, opener: Opener) -> bytes:
 
 
 def unseal(sealed: bytes, opener: Opener, name: str) -> bytes:
-    """What `seal` was given; SettingsError that names the file if it cannot be had."""
+    """The decrypted content; SettingsError that names the file if it cannot be decrypted."""
     from pyrage import DecryptError
 
     try:

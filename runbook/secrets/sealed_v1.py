@@ -1,7 +1,7 @@
 """The encrypted format of the first release, which is only read: `inv secrets.encrypt` converts it.
 
-The first line says how the key is made; the rest, in base64, is a nonce of 12 bytes and what
-AES-256-GCM made of the content. The first line is authenticated, too.
+The first line says how the key is derived; the rest, in base64, is a nonce of 12 bytes and the
+content encrypted with AES-256-GCM. The first line is authenticated, too.
 
     runbook-sealed/1 passphrase scrypt:17:8:1 SALT     the key is scrypt's, of the passphrase
     runbook-sealed/1 key hkdf-sha256 SALT              the key is HKDF's, of the key file's bytes
@@ -21,17 +21,17 @@ MAGIC = b"runbook-sealed/1"
 KEY_BYTES, NONCE_BYTES = 32, 12
 
 HIGHEST_SCRYPT = (20, 16, 4)
-"""A header that asks for more would only eat the machine's memory."""
+"""The largest accepted parameters of scrypt; more would only use up the machine's memory."""
 
 
 def kind(content: bytes) -> str:
-    """What opens a file of this format: `passphrase` or `key`; empty if it is of another one."""
+    """What decrypts a file of this format: `passphrase` or `key`; empty for another format."""
     words = content.split(b"\n", 1)[0].split(b" ")
     return words[1].decode("ascii", "replace") if words[0] == MAGIC and words[1:] else ""
 
 
 def unseal(sealed: bytes, secret: bytes, name: str) -> bytes:
-    """The content; SettingsError that names the file if it cannot be had.
+    """The content; SettingsError that names the file if it cannot be decrypted.
 
     `secret` is the passphrase, or what the key file holds.
     """
@@ -68,13 +68,13 @@ def _key(method: str, salt: bytes, secret: bytes) -> bytes:
 
 
 def secret_of(passphrase: str) -> bytes:
-    """What a passphrase is to `unseal`."""
+    """The `secret` of `unseal` that belongs to a passphrase."""
     return os.fsencode(passphrase)
 
 
 def secret_in(key_file: Path) -> bytes:
-    """What a key file is to `unseal`."""
+    """The `secret` of `unseal` that belongs to a key file."""
     try:
         return b64decode(read_private(key_file).strip(), validate=True)
     except ValueError:
-        raise SettingsError(f"{key_file} is not the key file of {MAGIC.decode()}.") from None
+        raise SettingsError(f"{key_file} is not a key file of {MAGIC.decode()}.") from None

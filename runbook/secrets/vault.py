@@ -1,4 +1,4 @@
-"""Passwords that the controller knows, and the mask that keeps them off every screen and file."""
+"""The controller's passwords, and the mask that keeps them out of all output and files."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ KEY_VARIABLE = "RUNBOOK_SECRETS_KEY"
 class Secret:
     """A password that the cluster needs: its key in secrets.yaml, what it is for, and its length.
 
-    `passing`: it is there for a time only, and never generated ahead. `family`: its name begins
-    those of several.
+    `passing`: it exists only for a time, and is never generated in advance. `family`: it stands for
+    several passwords, whose names begin with its name.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Mask:
         return text
 
     def all(self, value: Any) -> Any:
-        """`value` with every string in it masked, as deep as lists and mappings go."""
+        """`value` with every string in it masked, including those in lists and mappings."""
         if isinstance(value, str):
             return self(value)
         if isinstance(value, list):
@@ -83,9 +83,9 @@ class Mask:
 class Vault:
     """The cluster's passwords: from the environment, else secrets.yaml, else generated and kept.
 
-    What is generated, or changed, reaches the file in `keep`, before the first host hears of it; a
-    run that changes nothing never calls it. `ask` is how to get the passphrase of a file that is
-    encrypted; `sealed_by` is what opened it.
+    `keep` writes what is generated or changed to the file, before any host gets it; a run that
+    changes nothing never calls it. `ask` gets the passphrase of an encrypted file; `sealed_by` is
+    what decrypted it.
     """
 
     def __init__(self, file: Path, mask: Mask) -> None:
@@ -102,7 +102,7 @@ class Vault:
         self._lock = threading.Lock()
 
     def get(self, secret: Secret) -> str:
-        """The value of a secret; SettingsError if secrets.yaml is unsafe or not understood."""
+        """The value of a secret; SettingsError if secrets.yaml is unsafe or invalid."""
         value = os.environ.get(secret.variable)
         if value:
             return self._mask.add(_sayable(value, secret.variable))
@@ -122,13 +122,13 @@ class Vault:
             return secret.name in self._kept or secret.name in self._changed
 
     def renew(self, secret: Secret) -> str:
-        """Another value for a secret; SettingsError if the environment says what it is."""
+        """Generate a new value for a secret; SettingsError if the environment sets it."""
         value = self.put(secret, _made_up(secret))
         self._made_up.append(secret.name)
         return value
 
     def put(self, secret: Secret, value: str) -> str:
-        """This value for a secret; SettingsError if the environment says what it is."""
+        """Set a secret to this value; SettingsError if the environment sets it."""
         self.refuse_overridden(secret)
         self._mask.add(value)
         if self.knows(secret):
@@ -141,7 +141,7 @@ class Vault:
         return value
 
     def forget(self, secret: Secret) -> None:
-        """A secret leaves the file; what it was stays masked."""
+        """Remove a secret from the file; its value stays masked."""
         if not self.knows(secret):
             return
         self.get(secret)
@@ -152,7 +152,7 @@ class Vault:
             self._forgotten.add(secret.name)
 
     def refuse_overridden(self, secret: Secret) -> None:
-        """SettingsError if the environment says what the secret is, so that it cannot change."""
+        """Raise SettingsError if the environment sets the secret, so that it cannot be changed."""
         if os.environ.get(secret.variable):
             raise SettingsError(
                 f"{secret.variable} is set and overrides {self.file}; "
@@ -160,7 +160,7 @@ class Vault:
             )
 
     def keep(self) -> list[str]:
-        """Write what is new to secrets.yaml, for its owner only; returns what was generated."""
+        """Write new values to secrets.yaml, for its owner only; returns the generated names."""
         with self._lock:
             if not self._new and not self._forgotten:
                 return []
@@ -176,7 +176,7 @@ class Vault:
             return names
 
     def everything(self) -> dict[str, str]:
-        """What the file says, by name."""
+        """All passwords in the file, by name."""
         with self._lock:
             self._read_once()
             for value in self._kept.values():
@@ -189,9 +189,9 @@ class Vault:
             return self._plain(read_private(self.file))
 
     def replace(self, text: bytes, before: bytes) -> None:
-        """Another text for the file, encrypted as it is; SettingsError if it is not understood.
+        """Replace the file's text, encrypted as before; SettingsError if the new text is invalid.
 
-        `before` is what the file said when the change began: a run may have written meanwhile.
+        `before` is the file's text when the change began: a run may have written meanwhile.
         """
         parse_passwords(text, self.file)
         if self.text() != before:
@@ -232,7 +232,7 @@ class Vault:
         return parse_passwords(self._plain(read_private(self.file)), self.file)
 
     def _plain(self, content: bytes) -> bytes:
-        """A file's content, opened if it is sealed; what opened it seals what is written later."""
+        """A file's content, decrypted if necessary; later writes are encrypted in the same way."""
         if sealed_v1.kind(content):
             raise SettingsError(
                 f"{self.file} is encrypted in the format of an older release. Convert it: "
@@ -268,7 +268,7 @@ class Vault:
 
 
 def parse_passwords(content: bytes, file: Path) -> dict[str, str]:
-    """The passwords in the text of secrets.yaml; SettingsError if it is not what it should be."""
+    """The passwords in the text of secrets.yaml; SettingsError if it is invalid."""
     from runbook.yaml_source import Source
 
     data = Source(file, content).data
@@ -284,7 +284,7 @@ def _made_up(secret: Secret) -> str:
 
 
 def _sayable(value: str, where: str) -> str:
-    """Configuration files and SCRAM agree on printable ASCII only."""
+    """`value` if it is printable ASCII: configuration files and SCRAM agree on nothing else."""
     if not value.isascii() or not value.isprintable():
         raise SettingsError(f"{where} must be printable ASCII.")
     return value
@@ -320,7 +320,7 @@ class Passwords:
             return self._known[variable]
 
     def answer(self) -> None:
-        """Ask the user what workers wait for; SettingsError if stdin is no terminal."""
+        """Ask the user what workers wait for; SettingsError if stdin is not a terminal."""
         for variable, question in list(self._wanted.items()):
             if not sys.stdin.isatty():
                 raise SettingsError(

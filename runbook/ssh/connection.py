@@ -1,4 +1,4 @@
-"""A connection of Fabric's, with a socket of our own."""
+"""Fabric's connection, with a socket of our own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SILENCE = 20
 
 
 class HostConnection(fabric.Connection):
-    """Fabric's connection over our own socket: no Nagle delays, and a death that is noticed."""
+    """Fabric's connection over our own socket: no Nagle delays, and lost peers are noticed."""
 
     def open(self) -> Any:
         """Connect and log in; host keys must be known."""

@@ -12,7 +12,7 @@ from runbook.inventory.cluster import Cluster, Host
 
 
 class UnknownHostKey(Exception):
-    """The host showed a key that nobody pinned."""
+    """The host showed a key that is not pinned."""
 
     def __init__(self, key: paramiko.PKey) -> None:
         super().__init__(key.fingerprint)
@@ -20,7 +20,7 @@ class UnknownHostKey(Exception):
 
 
 class RefuseUnknown(paramiko.MissingHostKeyPolicy):
-    """Never trust on first use: that is `fab ssh.trust`'s business."""
+    """Rejects unknown keys; only `fab ssh.trust` pins new ones."""
 
     def missing_host_key(
         self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
@@ -58,7 +58,7 @@ class KnownHosts:
             raise SettingsError(f"{file} has an invalid line: {error}.") from None
 
     def keys(self, name: str) -> list[paramiko.PKey]:
-        """Keys pinned for a name; see `lookup_name`."""
+        """The keys pinned for a name; see `lookup_name`."""
         found = self._keys.lookup(name)
         return list(found.values()) if found else []
 

@@ -39,7 +39,7 @@ from runbook.ssh.troubles import (
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 ATTEMPTS = 4
-"""Connection attempts when sshd hangs up before it has said who it is (MaxStartups)."""
+"""Connection attempts if sshd closes the connection before its greeting (MaxStartups)."""
 GRACE = 20
 """Seconds added to a step's limit before the controller stops waiting for its end."""
 
@@ -80,10 +80,10 @@ class Connections:
             connection.close()
 
     def open(self, host: Host, bootstrap: bool = False) -> HostConnection:
-        """The host's connection, opened if it is not.
+        """The host's connection, opened if necessary.
 
-        With `bootstrap`, a host that does not let the user in is entered as the bootstrap user,
-        with a password. Raises UnreachableError or AccessError.
+        With `bootstrap`, a host that refuses the user is entered as the bootstrap user, with a
+        password. Raises UnreachableError or AccessError.
         """
         connection = self._open.get(host.name)
         if connection and connection.is_connected:
@@ -106,7 +106,7 @@ class Connections:
         return connection
 
     def host_key(self, host: Host) -> tuple[str, paramiko.PKey]:
-        """The name in known_hosts, and the key that the host shows now, verified by nobody."""
+        """The name in known_hosts, and the key that the host shows now, which is not verified."""
         connection = self._by_user[host.name]
         name = lookup_name(connection.host, connection.port)
         try:
@@ -130,7 +130,7 @@ class Connections:
     ) -> Reader:
         """Run a script in the host's root shell, which stays open for the next one.
 
-        `prompt`: a host that does not begin within the time for a connection counts as silent.
+        `prompt`: a host that does not begin within the time for a connection is unreachable.
         Raises UnreachableError if the connection breaks, AccessError if sudo refuses.
         """
         connection = self._open[host.name]
@@ -188,7 +188,7 @@ class Connections:
     ) -> paramiko.Channel:
         """A shell that takes scripts on its standard input, where no process list shows them.
 
-        The password is sent only after sudo has asked for it, once: bash never gets to see it.
+        The password is sent only once, after sudo has asked for it: bash never gets it.
         """
         prompt, ready = f"[password {secrets.token_hex(8)}]", f"[ready {secrets.token_hex(8)}]"
         command = f"sh -c 'echo \"{ready}\"; exec bash -s'"

@@ -1,4 +1,4 @@
-"""What goes wrong with a connection, as sentences for the user."""
+"""Messages for the user about problems with connections."""
 
 from __future__ import annotations
 

@@ -140,8 +140,8 @@ def test_the_page_is_fit_to_be_read_in_a_browser(page, tmp_path):
     ("command", "sentence"),
     [
         ("status --wait soon", "--wait 'soon' is not a number of seconds; for example: --wait 300"),
-        ("status --watch --wait 5", "--watch and --wait exclude each other."),
-        ("report --html /none/status.html", "/none is no folder; make it first: mkdir -p /none"),
+        ("status --watch --wait 5", "--watch and --wait cannot be used together."),
+        ("report --html /none/status.html", "/none is not a folder; create it: mkdir -p /none"),
         ("report --html /proc/status.html", "/proc/status.html cannot be written: "),
     ],
 )

@@ -255,7 +255,7 @@ def test_haproxy_that_does_not_answer_loses_the_vip(
         try:
             seconds = takes_over("haproxy2")
             said = told(proxies("haproxy.check"), "error", "warn")
-            assert "[airflow] HAProxy answers: it is down, or hangs" in said
+            assert "[airflow] HAProxy answers: it is down or hangs" in said
             assert "none until airflow is back" in said
         finally:
             on("airflow", mending or ":")
@@ -276,7 +276,7 @@ def test_keepalived_that_is_stopped_is_told_and_started(proxies, on, takes_over)
     assert "none until haproxy2 is back" in told(answer, "warn")
     on("airflow", "systemctl stop keepalived")
     said = told(proxies("haproxy.check"), "error")
-    assert f"{ON_ONE_HOST}: nobody holds it" in said
+    assert f"{ON_ONE_HOST}: no server holds it" in said
     assert "redundancy: none: no server can hold the VIP" in said
     assert proxies("haproxy").code == 0
     calm(proxies)
@@ -416,10 +416,10 @@ def test_a_proxy_that_does_not_reach_the_database_is_told(database, proxies, on)
     leader = database.leader()
     gone = [ADDRESSES[leader]]
     for wanted, words in (
-        (gone, "airflow knows the primary: it sends to nobody, and Patroni says " + leader),
+        (gone, "airflow knows the primary: it sends to no server, but Patroni says " + leader),
         (
             [address for address in ADDRESSES.values() if address not in gone],
-            f"{VIP}:5001 leads to a replica: the primary answers, though there is a replica",
+            f"{VIP}:5001 leads to a replica: the primary answers, although there is a replica",
         ),
     ):
         on("airflow", "; ".join(f"ip route add blackhole {address}/32" for address in wanted))
@@ -427,7 +427,7 @@ def test_a_proxy_that_does_not_reach_the_database_is_told(database, proxies, on)
             said = told_until(proxies, words)
             assert "haproxy2 knows" not in said
             if wanted != gone:
-                assert "airflow knows the replicas: it sends to nobody" in said
+                assert "airflow knows the replicas: it sends to no server" in said
             else:
                 assert f"[cluster] {VIP}:5000 leads to the primary: " in said
                 assert "[cluster] airflow:5000 leads to the primary: " in said
@@ -442,14 +442,14 @@ def test_a_database_that_cannot_be_asked_is_told(database, proxies, on, healed):
         for name in SQL:
             on(name, "mv /usr/bin/psql /usr/bin/psql.away")
         said = told(proxies("haproxy.check"), "error")
-        assert f"{WRITE} leads to the primary: no database server could be asked" in said
+        assert f"{WRITE} leads to the primary: no database server answered" in said
     finally:
         for name in SQL:
             on(name, "mv /usr/bin/psql.away /usr/bin/psql")
     for name in SQL:
         healed(name, "partition")
     said = told(proxies("haproxy.check"), "error")
-    assert "the ports lead to the database: none of its servers can be asked" in said
+    assert "the ports lead to the database: none of its servers answers" in said
 
 
 def test_webservers_are_found_and_missed(proxies, on):

@@ -98,7 +98,7 @@ def test_hosts_that_are_not_needed_are_left_off(named, tmp_path):
     two.restore("saved-two", only=["sql1"])
     two.heal("sql2")
     assert output(two, "sql2", "cat /root/file") == "1"
-    with pytest.raises(LabError, match="the lab has no host sql9; it has sql1, sql2"):
+    with pytest.raises(LabError, match="the lab has no host sql9; available: sql1, sql2"):
         two.restore("saved-two", only=["sql9"])
     assert state(two, "sql2") == "running"
 
@@ -135,7 +135,7 @@ def test_up_begins_with_a_state(one, named):
     again = inv(*begin)
     assert again.returncode == 2
     assert again.stderr == (
-        f"the lab {two.name} is up; to give it up for saved-one: inv lab.restore saved-one\n"
+        f"the lab {two.name} is up; to replace its state: inv lab.restore saved-one\n"
     )
     assert two.up() == []
 
@@ -151,14 +151,14 @@ def test_the_lab_keeps_to_the_hosts_file_of_the_state(one):
 
 def test_a_lab_with_a_fault_is_not_saved(one):
     one.fault("sql1", "unplug")
-    with pytest.raises(LabError, match=r"sql1 is unplugged, .* first: inv lab\.heal sql1"):
+    with pytest.raises(LabError, match=r"sql1 is unplugged; .* First run: inv lab\.heal sql1"):
         one.save("saved-one")
     one.heal("sql1")
 
 
 def test_a_name_is_taken_once(one):
     one.save("saved-one")
-    with pytest.raises(LabError, match=r"drop that first: inv lab\.forget saved-one"):
+    with pytest.raises(LabError, match=r"to delete it: inv lab\.forget saved-one"):
         one.save("saved-one")
 
 
@@ -194,9 +194,9 @@ def test_the_table_shows_what_is_saved(one):
 @pytest.mark.parametrize(
     ("argv", "sentence"),
     [
-        (("lab.restore", "nothing"), "no state nothing is saved here; there is "),
-        (("lab.forget", "nothing"), "no state nothing is saved here; there is "),
-        (("lab.save", "a/b"), "a saved state's name is made of letters, digits, - and _"),
+        (("lab.restore", "nothing"), "no state nothing is saved here; available: "),
+        (("lab.forget", "nothing"), "no state nothing is saved here; available: "),
+        (("lab.save", "a/b"), "is not valid as a saved state's name"),
     ],
 )
 def test_wrong_words(argv, sentence):

@@ -89,7 +89,7 @@ def test_an_address_that_is_taken_is_told_before_it_is_claimed(share, fab, on):
         assert on("ftp", "systemctl is-active keepalived || :") == "inactive"
     finally:
         on("mq1", f"ip addr del {VIP}/32 {device}")
-    assert told(fab, "nobody holds it")
+    assert told(fab, "no server holds it")
     assert fab("nfs").code == 0
     fab.settled("nfs")
 
@@ -178,7 +178,7 @@ def test_too_many_deletions_are_not_carried_out(share, fab, on):
     first, second = share.active(), share.standby()
     on(second, f"runuser -u airflow -- touch {DAGS}/{{1..600}}.py")
     on(first, "systemctl restart --no-block nfs-sync")
-    tell(fab, "may not lead until it was brought up to date")
+    tell(fab, "may not lead until it has been brought up to date")
     assert "more than 500 files would go" in on(first, "journalctl -u nfs-sync -n 30 -o cat")
     answer = fab("--yes", "nfs.resync", "--max-delete", "600")
     assert answer.code == 0, answer.text
@@ -189,7 +189,7 @@ def test_too_many_deletions_are_not_carried_out(share, fab, on):
 def test_exports_that_differ(share, fab, on):
     standby = share.standby()
     on(standby, "sed -i s/fsid=1/fsid=9/g /etc/exports.d/airflow.exports; exportfs -ra")
-    assert told(fab, "clients would hold stale handles")
+    assert told(fab, "clients would get stale handles")
     assert fab("nfs").code == 0
     fab.settled("nfs")
 
@@ -203,7 +203,7 @@ def test_lsyncd_on_both_servers(share, fab, on):
         f"ExecStart=/usr/bin/sleep 600\\n' >{override}/x.conf; systemctl daemon-reload; "
         "systemctl start nfs-sync",
     )
-    assert told(fab, f"{standby} copies and is not active")
+    assert told(fab, f"{standby} copies but is not active")
     on(standby, f"systemctl stop nfs-sync; rm -r {override}; systemctl daemon-reload")
     fab.settled("nfs")
 

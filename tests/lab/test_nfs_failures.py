@@ -139,7 +139,7 @@ def test_a_server_with_older_files_never_leads_by_itself(share, fab, lab, on, le
     try:
         time.sleep(15)
         assert not share.holds(first)
-        assert told(fab, "nobody holds it")
+        assert told(fab, "no server holds it")
         assert fab("nfs.lead", first).code == 2
         if let_lead:
             answer = fab("--yes", "nfs.lead", first, "--i-know")
@@ -171,7 +171,7 @@ def test_the_primary_returns_and_nothing_older_wins(share, fab, lab, on):
     share.wait_until_fit(first)
     assert share.active() == second
     assert [on(server, f"cat {DAGS}/both.py") for server in SERVERS] == ["of-after"] * 2
-    assert told(fab, "newer or nowhere else: ", "warn")
+    assert told(fab, "newer than elsewhere, or only here: ", "warn")
     assert f"only-{first}.py" in fab("nfs.check").text
     assert on(first, f"cat {RESCUED}/*/dags/only-{first}.py") == "unique"
     on(first, f"rm -r {RESCUED}/*")
@@ -209,7 +209,7 @@ def test_an_active_server_whose_disk_is_gone_copies_nothing(share, fab, on):
         assert on(second, f"cat {DAGS}/precious.py") == "precious"
         answer = fab("nfs.server")
         assert answer.code == 1
-        assert f"{DAGS} has lost .nfs-ha: is its disk mounted?" in answer.text
+        assert f"{DAGS} has no .nfs-ha: is its disk mounted?" in answer.text
     finally:
         on(first, f"umount -l {DAGS}")
     on(first, "systemctl restart nfs-server")

@@ -43,7 +43,7 @@ def test_no_cluster_is_founded_while_a_server_is_away(postgres, lab, on):
         assert answer.hosts("unreachable") == {"sql3"}
         kept_going = postgres("-H", "sql1,sql2", "postgres.etcd")
         assert kept_going.code == 1
-        assert "a new etcd cluster is founded only when every member could be asked" in (
+        assert "a new etcd cluster is created only when every member can be asked" in (
             kept_going.text
         )
         assert on("sql1", "systemctl is-active etcd || :") == "inactive"

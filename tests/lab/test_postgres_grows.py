@@ -116,7 +116,7 @@ def test_never_below_the_quorum(run, servers):
     servers.lab.fault(down, "power-loss")
     answer = run(FIVE[:3], "--yes", "postgres.remove", up)
     assert answer.code == 1
-    assert "which is no quorum" in answer.text
+    assert "which is not a quorum" in answer.text
     servers.lab.heal(down)
 
 

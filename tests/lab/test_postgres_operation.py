@@ -160,7 +160,7 @@ def test_a_foreign_data_directory_is_refused_and_told(database, postgres, on):
             answer = postgres("-H", replica, "postgres.patroni", *mode)
             assert answer.code == 1
             assert f"{data} on {replica} holds the PostgreSQL cluster" in str(answer.data)
-            assert "Nothing was touched" in str(answer.data)
+            assert "Nothing was changed" in str(answer.data)
         assert on(replica, "systemctl is-active patroni || :") == "inactive"
         assert on(replica, f"cat {data}/PG_VERSION") == "15"
     finally:

@@ -46,7 +46,7 @@ def test_names_that_do_not_resolve_are_told(plan, fab, on):
     try:
         answer = fab("rabbitmq")
         assert answer.code == 1
-        assert "the name mq3 does not lead to 192.168.83.137 here: fab hosts" in answer.text
+        assert "the name mq3 does not resolve to 192.168.83.137 here: fab hosts" in answer.text
         assert on("mq2", "systemctl is-active rabbitmq-server || :") == "inactive"
     finally:
         on("mq2", "cat /root/hosts.kept >/etc/hosts")
@@ -161,7 +161,7 @@ def test_a_node_that_stood_alone_is_refused_then_joins(queue, fab, on):
     on("mq3", "rm /etc/rabbitmq/rabbitmq.conf.kept")
     answer = fab("rabbitmq")
     assert answer.code == 1
-    assert "mq3 has been started before and remembers a cluster of its own" in answer.text
+    assert "mq3 has been started before and belongs to a cluster of its own" in answer.text
     assert "precious" in on("mq3", "rabbitmqctl -q list_vhosts")
     assert fab("rabbitmq.join", "mq3").code == 2
     joined = fab("--yes", "rabbitmq.join", "mq3", "--i-know")

@@ -64,12 +64,12 @@ def queues(on):
     [
         (
             "systemctl stop rabbitmq-server",
-            "mq2: its management does not answer",
+            "mq2: its management API does not answer",
             "fab rabbitmq.cluster rabbitmq.users",
         ),
         (
             "rabbitmqctl -q stop_app",
-            "mq2: its management does not answer",
+            "mq2: its management API does not answer",
             "fab rabbitmq.cluster rabbitmq.users",
         ),
         ("rabbitmqctl -q suspend_listeners", "AMQP listens on 5672", "fab -H mq2 rabbitmq"),
@@ -95,7 +95,7 @@ def test_versions_that_differ_are_told_and_mended(fab, on):
     on("mq3", "systemctl restart rabbitmq-server")
     try:
         fix = fix_for(fab, "mq3 has 3.10.99")
-        assert fix == "fab -H mq3 rabbitmq.restart, once the packages are hosts.yaml's"
+        assert fix == "fab -H mq3 rabbitmq.restart, once the packages match hosts.yaml"
     finally:
         on("mq3", f"app=$(echo {APP}); mv $app.kept $app")
     carry_out(fab, fix)
@@ -105,7 +105,7 @@ def test_an_erlang_that_does_not_fit_is_told(fab, on):
     for name in MQ:
         on(name, f"otp=$(echo {OTP}); cp $otp /root/otp.kept; echo 26.2.5.16 >$otp")
     try:
-        fix = fix_for(fab, "needs Erlang 23.2 to 25.3, and has 26.2.5.16")
+        fix = fix_for(fab, "needs Erlang 23.2 to 25.3, but has 26.2.5.16")
         assert fix == "dnf install erlang-25.2.3 on each server, then fab rabbitmq.restart"
     finally:
         for name in MQ:
@@ -128,15 +128,15 @@ def test_alarms_are_told(fab, on):
 def test_a_node_that_hosts_yaml_does_not_have_is_taken_out_and_joins_again(fab, on, tmp_path):
     without = some_hosts(tmp_path, MQ[:2], {}, postgres={})
     two = fab.given(RUNBOOK_INVENTORY=str(without))
-    fix = fix_for(two, "mq3 is a node, and not in hosts.yaml")
+    fix = fix_for(two, "mq3 is a node, but not in hosts.yaml")
     assert fix == "fab rabbitmq.shrink mq3"
     taken_out = two("--yes", "rabbitmq.shrink", "mq3")
     assert taken_out.code == 0, taken_out.text
     assert "disable its service there" in taken_out.text
     assert on("mq3", "systemctl is-active rabbitmq-server || :") == "inactive"
     assert told(two, "RabbitMQ is one cluster: 2 nodes", "ok")
-    fix = fix_for(fab, "mq3 remembers another one than the others")
-    assert fix == "fab rabbitmq.join mq3 --i-know, which gives up what it holds"
+    fix = fix_for(fab, "mq3 belongs to a different cluster from the others")
+    assert fix == "fab rabbitmq.join mq3 --i-know, which discards what it holds"
     assert fab("rabbitmq.cluster").hosts("refused") == {"mq3"}
     carry_out(fab, fix)
 
@@ -165,7 +165,7 @@ def test_queues_that_one_node_leads_are_told_and_spread(fab, queues):
 
 def test_an_administrator_who_is_not_let_in_is_told_and_mended(fab, on):
     on("mq1", "rabbitmqctl -q change_password admin other; rabbitmqctl -q set_user_tags admin")
-    fix = fix_for(fab, "mq1, mq2, mq3: its management does not answer the user admin")
+    fix = fix_for(fab, "mq1, mq2, mq3: its management API does not answer the user admin")
     assert fix == "fab rabbitmq.cluster rabbitmq.users"
     carry_out(fab, fix)
 

@@ -108,7 +108,7 @@ def test_the_first_one_off_is_on_alone_for_a_while(queue, fab, lab, on, report):
         lab.fault(name, "power-loss")
     lab.heal("mq3")
     time.sleep(40)
-    assert "mq3: its management does not answer" in fab("-H", "mq3", "rabbitmq.check").text
+    assert "mq3: its management API does not answer" in fab("-H", "mq3", "rabbitmq.check").text
     for name in ("mq1", "mq2"):
         lab.heal(name)
     began = time.monotonic()

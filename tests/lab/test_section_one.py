@@ -81,7 +81,7 @@ def test_plan_says_what_it_cannot_know(reachable, first_run):
     """VM1 has no key before ssh.keygen, so nobody can say which line the others will get."""
     answer = reachable("--plan", "ssh.keygen", "ssh.distribute")
     assert answer.data["tasks"]["ssh.distribute"]["hosts"]["sql1"]["status"] == "unknown"
-    assert "fab ssh.keygen makes it" in answer.text
+    assert "fab ssh.keygen creates it" in answer.text
     assert answer.code == 0
 
 

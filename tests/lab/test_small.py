@@ -92,7 +92,7 @@ def test_a_rolling_reboot_goes_on_where_it_was_stopped(small, deployed):
     code, said = small("cluster.reboot", "--yes")
     assert code == 0, said
     assert "rebooted already: worker" in said
-    assert "away meanwhile: the database (database)" in said
+    assert "without a second server: the database (database)" in said
     now = {host: small.on(host, "cat /proc/sys/kernel/random/boot_id") for host in HOSTS}
     assert {host for host in HOSTS if now[host] != boots[host]} == HOSTS - {"worker"}
     assert not (small.state / "reboot.json").exists()

@@ -96,9 +96,9 @@ def test_a_walk_shows_asks_and_mends_and_the_journal_tells(prepared_by_hand):
     assert "-192.168.83.29 airflow" in asked.text
     done = person.inv("runbook.walk", "hosts", feed="r\n")
     assert done.code == 0, done.text
-    assert "Going on at hosts.names" in done.text
-    assert "All is as wanted." in done.text
-    assert person.inv("runbook.walk", "hosts").text.endswith("All is as wanted.\n")
+    assert "Continuing at hosts.names" in done.text
+    assert "Everything is in the wanted state." in done.text
+    assert person.inv("runbook.walk", "hosts").text.endswith("Everything is in the wanted state.\n")
     lines = person.inv("runbook.log", "--task", "hosts", "--last", "4", "--json").text.splitlines()
     entries = [json.loads(line) for line in lines]
     assert {entry["host"] for entry in entries if entry.get("step")} == {"mq1", "mq2"}

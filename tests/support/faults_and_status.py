@@ -90,7 +90,7 @@ class Operator:
                     return host
             except LabError:  # it has no power
                 continue
-        raise AssertionError("nobody leads")
+        raise AssertionError("no server leads")
 
     def holder(self, address: str, hosts: tuple[str, ...]) -> str:
         """Who holds an address."""
@@ -265,7 +265,7 @@ FAULTS = (
         "MQ_NODE_DOWN",
         root("mq1", "rabbitmqctl stop_app </dev/null"),
         as_told("MQ_NODE_DOWN"),
-        "one node less",
+        "one node fewer",
     ),
     Fault(
         "the database's leader loses its power",

@@ -56,7 +56,7 @@ def test_a_mirror_is_a_setting(hosts_yaml):
         ("python: 3.9.16", "python: 3.9.2", "known for 3.9.16"),
         ("sources: {}", "sources: {python: {url: http://m/Python-3.9.15.tgz}}", "does not name"),
         ("sources: {}", "sources: {python: {sha256: 12}}", "sha256"),
-        ("sources: {}", "sources: {pypi: {index: https://u:p@m/simple}}", "/root/.netrc of VM1"),
+        ("sources: {}", "sources: {pypi: {index: https://u:p@m/simple}}", "/root/.netrc on VM1"),
     ],
 )
 def test_a_python_that_cannot_be_is_refused(hosts_yaml, old, new, words):
@@ -239,7 +239,7 @@ def test_the_dag_folder_is_read_but_what_python_compiled(cluster, folder):
 def test_a_dag_folder_that_cannot_be_read_is_told(cluster, folder, what):
     (folder / "data.bin").write_bytes(b"\xff\xfe")
     wrong = folder / "nowhere" if what == "missing" else folder
-    with pytest.raises(SettingsError, match="is no folder" if what == "missing" else "data.bin"):
+    with pytest.raises(SettingsError, match="is not a folder" if what == "missing" else "data.bin"):
         dags.project_files(with_dags(cluster, wrong))
 
 
@@ -317,7 +317,7 @@ def test_all_is_well(cluster):
             {"holder": Holder(75, 4711, "192.168.83.129", "idle in transaction")},
             "no session of the database waits for another",
             "warn",
-            "one has waited 75 s for session 4711 (idle in transaction), which came from 192",
+            "one session has waited 75 s for session 4711 (idle in transaction)",
         ),
     ],
 )
@@ -344,7 +344,7 @@ def test_an_installation_that_differs_is_named(cluster):
     names = [host.name for host in hosts(cluster)]
     content = {**dict.fromkeys(names, "1"), "worker1": "9"}
     title = "the installation is the same everywhere"
-    assert found(cluster, alive(), content)[title] == ("error", "worker1 has another one")
+    assert found(cluster, alive(), content)[title] == ("error", "it differs on worker1")
     again = "-- sudo rm /opt/airflow/2.9.0/.airflow-runbook; then fab airflow.install airflow.ship"
     assert check.once_more(cluster, Facts({check.CONTENT: content})) == f"fab -H worker1 {again}"
     content = {**dict.fromkeys(names, "1"), "airflow": "9"}

@@ -156,7 +156,7 @@ def test_a_server_of_another_version_gets_no_settings_of_this_one(
     assert bash(guard.test).returncode == (1 if refused else 0)
     if refused:
         said = bash(guard.apply).stdout
-        assert "It is set up for Airflow 2.7.3, and hosts.yaml says 2.9.0." in said
+        assert "It is set up for Airflow 2.7.3, but hosts.yaml says 2.9.0." in said
         assert "fab airflow.install airflow.ship airflow.upgrade" in said
 
 
@@ -185,7 +185,7 @@ def with_users(cluster, *names: str) -> Facts:
 def test_users_are_shown_as_the_leader_knows_them(here):
     rows = users.users(here, with_users(here, "jane"))
     assert rows[1] == {"user": "jane", "roles": "Viewer", "active": "yes", "last login": "never"}
-    with pytest.raises(RunbookError, match="makes the first user"):
+    with pytest.raises(RunbookError, match="creates the first user"):
         users.users(here, Facts({users.USERS: {"sql1": None}}))
 
 
@@ -207,15 +207,15 @@ def test_a_new_users_password_is_made_up_and_on_no_command_line(here, mask):
 @pytest.mark.parametrize(
     ("name", "role", "words"),
     [
-        ("Jane Doe", "Viewer", "Jane Doe is no name for a user"),
-        ("x; reboot", "Viewer", "is no name for a user"),
+        ("Jane Doe", "Viewer", "Jane Doe is not a valid user name"),
+        ("x; reboot", "Viewer", "is not a valid user name"),
         (
             "jane",
             "Veiwer",
-            r"There is no role Veiwer \(did you mean Viewer\?\); available: Admin, Op, User",
+            r"Veiwer is not a role \(did you mean Viewer\?\); available: Admin, Op, User",
         ),
-        ("admin", "Viewer", "admin is the administrator of hosts.yaml, and stays Admin"),
-        ("john", "Viewer", "john is there already, with a password of its own"),
+        ("admin", "Viewer", "admin is the administrator in hosts.yaml and stays Admin"),
+        ("john", "Viewer", "john exists already, with a password of its own"),
     ],
 )
 def test_a_user_who_cannot_be_is_refused(here, name, role, words):
@@ -245,7 +245,7 @@ def test_a_removed_users_password_is_forgotten(kept):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("admin", "admin is the administrator of hosts.yaml, and stays"),
+        ("admin", "admin is the administrator in hosts.yaml and cannot be removed"),
         ("jan", r"There is no user jan \(did you mean jane\?\); available: admin, jane"),
     ],
 )
@@ -288,7 +288,7 @@ def test_a_password_changes_when_nothing_runs(here, mask):
     assert after in change.text
     written = [step for step in walked.steps if step.title.endswith("airflow.cfg")]
     assert all(after in step.text and before not in step.text for step in written)
-    assert "the web UI is away" in walked.questions[0]
+    assert "there is no web UI" in walked.questions[0]
 
 
 def test_a_cut_off_change_of_the_password_can_be_repeated(here, mask):
@@ -392,8 +392,8 @@ def test_settings_follow_how_far_the_rotation_is(kept, more, keys):
 @pytest.mark.parametrize(
     ("what", "silent", "error", "words"),
     [
-        ("databse", (), UsageError, r"no databse to rotate \(did you mean database\?\)"),
-        ("", ("worker1",), RunbookError, "worker1 does not answer, and would be left behind"),
+        ("databse", (), UsageError, r"databse cannot be rotated \(did you mean database\?\)"),
+        ("", ("worker1",), RunbookError, "worker1 does not answer and would miss the change"),
     ],
 )
 def test_a_rotation_that_cannot_end_well_does_not_begin(here, mask, what, silent, error, words):
@@ -403,13 +403,13 @@ def test_a_rotation_that_cannot_end_well_does_not_begin(here, mask, what, silent
 
 def test_a_rotation_is_for_all_servers_or_for_none(here):
     some = [here.hosts["worker1"]]
-    with pytest.raises(UsageError, match="works on all servers of Airflow; -H leaves out airflow"):
+    with pytest.raises(UsageError, match="must run on all Airflow servers, but -H leaves"):
         walk(rotate.secrets_rotate(some, here, facts(here)))
 
 
 def test_without_the_clusters_secrets_no_server_gets_new_settings(hosts_yaml):
     cluster = CONTENTS.load(hosts_yaml())
-    with pytest.raises(RunbookError, match=r"does not have airflow_fernet, .*bring that file here"):
+    with pytest.raises(RunbookError, match=r"does not have airflow_fernet, .*Copy that file here"):
         walk(rotate.secrets_rotate(hosts(cluster), cluster, facts(cluster)))
     assert not cluster.vault.file.exists()
 
@@ -436,7 +436,7 @@ SETTLED = [
     "start on airflow, ftp, nfs2, worker1",
     "the DAG smoke runs",
     "start on scheduler2, haproxy2",
-    "the way back: versions.airflow: 2.7.3 in hosts.yaml, then airflow.upgrade "
+    "to go back: versions.airflow: 2.7.3 in hosts.yaml, then airflow.upgrade "
     "(dumps: /var/lib/pgsql/airflow-dumps)",
 ]
 
@@ -461,8 +461,8 @@ def test_the_order_of_an_upgrade(here, mask):
         *SETTLED,
     ]
     [question] = walked.questions
-    assert question.startswith("Airflow goes from 2.7.3 to 2.9.0. No task begins until the end.")
-    assert "run (3) or are deferred" in question
+    assert question.startswith("Airflow changes from 2.7.3 to 2.9.0. No task begins until")
+    assert "Running tasks (3) and deferred ones" in question
     text = "\n".join(step.apply for step in walked.steps)
     assert "/opt/airflow/2.9.0/bin/airflow db migrate" in text
     assert "db check-migrations -t 60" in text
@@ -491,7 +491,7 @@ def test_the_way_back_is_gone_by_the_newer_binaries(kept, mask):
 def test_what_was_cut_off_after_the_schema_is_completed_and_stops_nothing(here, mask):
     walked = upgraded(here, facts(here, schema=SCHEMA["2.9.0"]), mask)
     assert walked.stages == ["every server gets settings and units of 2.9.0", *SETTLED]
-    assert walked.questions[0].startswith("The schema is that of Airflow 2.9.0")
+    assert walked.questions[0].startswith("The schema is already that of Airflow 2.9.0")
 
 
 def test_a_migration_that_stopped_half_way_goes_on(here):
@@ -512,11 +512,11 @@ def test_settings_of_the_wanted_version_are_not_refused_by_their_own_guard(here)
             {"version": "none"},
             {},
             RunbookError,
-            "airflow, .*first fab airflow.install airflow.ship",
+            "airflow, .*First run: fab airflow.install airflow.ship",
         ),
         ({"silent": ("nfs2",)}, {}, RunbookError, "nfs2 does not answer"),
-        ({"schema": None}, {}, RunbookError, "fab airflow.database makes the schema"),
-        ({"schema": "bff083ad727d"}, {}, RunbookError, "which is none of Airflow 2.9.0 or 2.7.3"),
+        ({"schema": None}, {}, RunbookError, "fab airflow.database creates the schema"),
+        ({"schema": "bff083ad727d"}, {}, RunbookError, "to neither Airflow 2.9.0 nor 2.7.3"),
     ],
 )
 def test_an_upgrade_that_cannot_end_well_does_not_begin(here, known, options, error, words):
@@ -592,7 +592,7 @@ def test_only_an_empty_queue_is_deleted(here, stand_in, tmp_path, messages, code
     ("answers", "code", "words"),
     [
         ("case $* in *trigger*) echo 0 ;; esac", 0, ""),
-        ("case $* in *trigger*) echo 1 ;; esac", 1, "or their triggers do"),
+        ("case $* in *trigger*) echo 1 ;; esac", 1, "or their triggers, are not done"),
         ("case $* in *trigger*) echo 0 ;; *) echo 'etl load: running' ;; esac", 1, "etl load"),
         ("exit 2", 1, ""),
     ],
@@ -607,7 +607,7 @@ def test_tasks_that_do_not_end_stop_the_upgrade(stand_in, answers, code, words):
     assert (ended.returncode != 0) == bool(code)
     assert words in ended.stdout
     if words:
-        assert "fab systemd.start lets everything go on as before" in ended.stdout
+        assert "To let everything continue as before until then: fab systemd.start" in ended.stdout
 
 
 def test_a_dump_is_complete_or_not_there_and_nobody_elses(here, stand_in, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ import pytest
         (["-H", "@sql", "hosts"], 2, "no group @sql; available: @all"),
         (["-H", "sql1", "ssh.keygen"], 2, "does not apply to sql1; it applies to airflow"),
         (["hosst"], 2, "No idea what 'hosst' is!"),
-        (["--", "uptime"], 2, "Which hosts?"),
+        (["--", "uptime"], 2, "No hosts are given."),
         (["hosts"], 2, "ssh-keygen -t ed25519"),
     ],
 )

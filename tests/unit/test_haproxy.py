@@ -214,7 +214,7 @@ def test_all_is_well(cluster):
 @pytest.mark.parametrize(
     ("known", "title", "level", "words"),
     [
-        ({"holding": ()}, f"airflow-vip ({VIP}) is on one host", "error", "nobody"),
+        ({"holding": ()}, f"airflow-vip ({VIP}) is on one host", "error", "no server"),
         ({"holding": PROXIES}, f"airflow-vip ({VIP}) is on one host", "error", "do not hear"),
         (
             {"views": {"airflow": replace(VIEWED, away=True), "haproxy2": VIEWED}},
@@ -226,25 +226,25 @@ def test_all_is_well(cluster):
             {"views": {"airflow": seen(primary=set()), "haproxy2": VIEWED}},
             "airflow knows the primary",
             "error",
-            "it sends to nobody, and Patroni says sql1",
+            "it sends to no server, but Patroni says sql1",
         ),
         (
             {"views": {"airflow": VIEWED, "haproxy2": seen(primary={"sql1", "sql2"})}},
             "haproxy2 knows the primary",
             "error",
-            "it sends to sql1, sql2, and Patroni says sql1",
+            "it sends to sql1, sql2, but Patroni says sql1",
         ),
         (
             {"views": {"airflow": seen(replicas={"sql2"}), "haproxy2": VIEWED}},
             "airflow knows the replicas",
             "error",
-            "it sends to sql2, and Patroni says sql2, sql3",
+            "it sends to sql2, but Patroni says sql2, sql3",
         ),
         (
             {"members": {name: member(name, leads="") for name in SQL}},
             "airflow knows the primary",
             "error",
-            "it sends to sql1, and Patroni says there is none",
+            "it sends to sql1, but Patroni says there is none",
         ),
         (
             {
@@ -255,7 +255,7 @@ def test_all_is_well(cluster):
             "error",
             "there is none",
         ),
-        ({"met": {}}, f"{VIP}:5000 leads to the primary", "error", "no database server could"),
+        ({"met": {}}, f"{VIP}:5000 leads to the primary", "error", "no database server answered"),
         ({"configured": ()}, "the ports lead to the database", "warn", "not set up yet"),
         (
             {"views": {name: seen(webservers=set()) for name in PROXIES}},
@@ -294,7 +294,7 @@ def test_what_is_wrong_is_named(cluster, known, title, level, words):
             {"read": Reply(writable=True)},
             "5001 leads to a replica",
             "error",
-            "the primary answers, though there is a replica",
+            "the primary answers, although there is a replica",
         ),
     ],
 )
@@ -329,7 +329,7 @@ def test_no_server_of_the_database_answers(cluster):
     known = Facts({**known._values, CONFIGURED: {}})
     findings = {one.title: one.verdict for one in check.check_cluster(cluster, known)}
     verdict = findings["the ports lead to the database"]
-    assert (verdict.level, verdict.sentence) == ("error", "none of its servers can be asked")
+    assert (verdict.level, verdict.sentence) == ("error", "none of its servers answers")
 
 
 # Day two
@@ -375,7 +375,7 @@ def test_the_vip_goes_nowhere_where_it_could_not_stay(cluster):
         (replace(VIEWED, answers=False), "has no HAProxy that answers"),
         (replace(VIEWED, keepalived=False), "does not run keepalived"),
     ):
-        with pytest.raises(RunbookError, match=f"haproxy2 {words}; airflow-vip stays"):
+        with pytest.raises(RunbookError, match=f"haproxy2 {words}; airflow-vip was not moved"):
             stages(cluster, views={"airflow": VIEWED, "haproxy2": target})
-    with pytest.raises(RunbookError, match="haproxy2 cannot be asked"):
+    with pytest.raises(RunbookError, match="haproxy2 does not answer"):
         stages(cluster, views={"airflow": VIEWED})

@@ -165,7 +165,7 @@ def test_without_its_own_network_a_member_is_not_set_up(files):
     ("holding", "level", "sentence"),
     [
         ({"airflow"}, "ok", "airflow"),
-        (set(), "error", "nobody holds it"),
+        (set(), "error", "no server holds it"),
         ({"airflow", "haproxy2"}, "error", "airflow and haproxy2 hold it"),
     ],
 )

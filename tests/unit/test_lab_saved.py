@@ -63,10 +63,10 @@ def test_states_are_listed_and_an_unfinished_one_is_none(store, save):
 
 
 def test_an_unknown_state_is_told_beside_the_known_ones(store, save):
-    with pytest.raises(LabError, match="no state one is saved here; there is none at all"):
+    with pytest.raises(LabError, match="no state one is saved here; available: none"):
         store.read("one")
     save("two", "x")
-    with pytest.raises(LabError, match="there is two") as told:
+    with pytest.raises(LabError, match="available: two") as told:
         store.read("one")
     assert told.value.exit_code == 2
 
@@ -117,7 +117,7 @@ def test_the_cache_of_a_saved_state_stays_unless_both_are_to_go(store, save, tmp
     save("one", "x")
     cache = Cache(tmp_path / "cache")
     entry = cache.build("base", "1", lambda folder: None)
-    with pytest.raises(LabError, match=r"saved states are made from it: one; .* --saved"):
+    with pytest.raises(LabError, match=r"saved states are made from the cache: one; .* --saved"):
         clean(cache, store)
     assert clean(cache, store, saved=True) == [entry]
     assert store.names() == list(store.layers.iterdir()) == []

@@ -106,7 +106,7 @@ def test_the_other_servers_key_opens_one_script(cluster):
 def test_a_third_server_is_refused(hosts_yaml):
     cluster = CONTENTS.load(hosts_yaml("roles: [worker]", "roles: [worker, nfs]"))
     known = Facts({sync.KEYS: {}})
-    with pytest.raises(RunbookError, match="active and passive are exactly two"):
+    with pytest.raises(RunbookError, match="needs exactly two, an active one and a standby"):
         list(sync.sync(cluster.hosts["ftp"], cluster, known))
 
 
@@ -122,7 +122,7 @@ def test_all_is_well(cluster):
 @pytest.mark.parametrize(
     ("known", "title", "level", "words"),
     [
-        ({"active": ()}, "nfs-vip (192.168.83.220) is on one host", "error", "nobody holds it"),
+        ({"active": ()}, "nfs-vip (192.168.83.220) is on one host", "error", "no server holds it"),
         (
             {"active": ("ftp", "nfs2")},
             "nfs-vip (192.168.83.220) is on one host",
@@ -147,16 +147,16 @@ def test_all_is_well(cluster):
             "error",
             "nfs2 exports nothing",
         ),
-        ({"silent": ("nfs2",)}, "both servers export the same", "warn", "nfs2 cannot be asked"),
+        ({"silent": ("nfs2",)}, "both servers export the same", "warn", "nfs2 does not answer"),
         (
             {"nfs2": {"copying": "active"}},
-            "the active server copies, and it alone",
+            "only the active server copies",
             "error",
-            "nfs2 copies and is not active",
+            "nfs2 copies but is not active",
         ),
         (
             {"ftp": {"copying": "activating"}},
-            "the active server copies, and it alone",
+            "only the active server copies",
             "error",
             "ftp does not",
         ),
@@ -178,7 +178,7 @@ def test_all_is_well(cluster):
             {"nfs2": {"rescued": ("t/dags/a.py",)}},
             "nothing waits in /app1/airflow/rescued of nfs2",
             "warn",
-            "newer or nowhere else: t/dags/a.py",
+            "newer than elsewhere, or only here: t/dags/a.py",
         ),
         ({"silent": ("nfs2",)}, "redundancy", "warn", "none until nfs2"),
     ],

@@ -151,7 +151,7 @@ def test_a_database_that_exists_gets_no_new_passwords(hosts_yaml):
     known = Facts({CONFIGURED: {"sql1": True, "sql2": False}, **facts(cluster)._values})
     host = cluster.hosts["sql1"]
     for task in (patroni.patroni, patroni.settings, database.database):
-        with pytest.raises(RunbookError, match="bring that file here"):
+        with pytest.raises(RunbookError, match="Copy that file here"):
             list(task(host, cluster, known))
     assert not cluster.vault.file.exists()
     cluster.secret(SUPERUSER)
@@ -223,12 +223,12 @@ def test_a_healthy_cluster_may_lose_any_one_server(cluster):
 @pytest.mark.parametrize(
     ("known", "title", "level", "words"),
     [
-        ({"sql1": {"primary": False}}, "one leader", "error", "nobody leads"),
+        ({"sql1": {"primary": False}}, "one leader", "error", "no server leads"),
         ({"sql2": {"primary": True}}, "one leader", "error", "sql1 and sql2 both"),
         ({"sql3": None}, "sql3 follows", "error", "does not answer"),
         ({"sql3": {"healthy": False, "state": "starting"}}, "sql3 follows", "error", "starting"),
         ({"sql2": {"pending_restart": True}}, "no restart is pending", "warn", "sql2"),
-        ({"sql1": {"archiving_failed": True}}, "WAL reaches the archive", "error", "piles up"),
+        ({"sql1": {"archiving_failed": True}}, "WAL reaches the archive", "error", "WAL stays"),
     ],
 )
 def test_what_is_wrong_with_a_member_is_named(cluster, known, title, level, words):
@@ -246,7 +246,7 @@ def test_what_is_wrong_with_a_member_is_named(cluster, known, title, level, word
     ("change", "words"),
     [
         ({"state": "running"}, "does not stream"),
-        ({"state": "in archive recovery"}, "catches up from the archive"),
+        ({"state": "in archive recovery"}, "catching up from the archive"),
         ({"timeline": 2}, "timeline 2, the leader on 3"),
         ({"lag": 50_000_000}, "50000000 bytes behind"),
         ({"lag": "unknown"}, "unknown bytes behind"),
@@ -264,7 +264,7 @@ def test_etcd_without_a_quorum_is_told_with_what_it_means(cluster):
     level, sentence = findings(cluster, known)["redundancy"]
     assert level == "error"
     assert "1 of 3 answer" in sentence
-    assert "writes go on" in sentence
+    assert "writes continue" in sentence
 
 
 def test_with_one_etcd_member_down_no_redundancy_is_left(cluster):
@@ -283,7 +283,7 @@ def test_members_that_hosts_yaml_does_not_know_and_the_other_way_round(cluster):
         (one.verdict.sentence, one.fix) for one in check.etcd_is_one(cluster, Facts({ETCD: states}))
     ]
     assert complaints == [
-        ("sql9 is a member, and not in hosts.yaml", "fab postgres.remove sql9"),
+        ("sql9 is a member, but not in hosts.yaml", "fab postgres.remove sql9"),
         ("sql3 is not a member", "fab postgres"),
     ]
 
@@ -362,7 +362,7 @@ def test_no_restart_while_a_member_is_away(cluster):
 def test_switching_over_to_an_asynchronous_standby_is_refused(cluster):
     with pytest.raises(RunbookError, match="only sql2 can take over"):
         list(operate.switchover([], cluster, facts(cluster), to="sql3"))
-    with pytest.raises(UsageError, match="sql1 leads already"):
+    with pytest.raises(UsageError, match="sql1 already leads"):
         list(operate.switchover([], cluster, facts(cluster), to="sql1"))
     with pytest.raises(UsageError, match="did you mean sql2"):
         list(operate.switchover([], cluster, facts(cluster), to="slq2"))
@@ -408,7 +408,7 @@ def test_a_member_that_is_gone_for_good_is_taken_out_by_another(cluster):
 
 def test_a_restore_says_what_it_takes(cluster):
     known = facts(cluster)
-    with pytest.raises(UsageError, match="is no moment"):
+    with pytest.raises(UsageError, match="is not a point in time"):
         list(restore.restore([], cluster, known, to="yesterday"))
     with pytest.raises(UsageError, match="--i-know"):
         list(restore.restore([], cluster, known, to="latest"))

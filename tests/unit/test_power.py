@@ -217,7 +217,7 @@ def test_a_change_that_waits_does_not_keep_it_from_beginning():
 
 def test_what_has_no_second_server_is_asked_about(cluster):
     [worker] = cluster.group("worker")
-    assert "away meanwhile: the worker (worker1)" in question([[worker]], cluster)
+    assert "without a second server: the worker (worker1)" in question([[worker]], cluster)
     assert "away" not in question([[cluster.hosts["sql2"]]], cluster)
 
 

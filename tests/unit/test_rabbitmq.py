@@ -65,7 +65,7 @@ def queue(name="q", leader="mq1", members=MQ, online=MQ) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("code", "sentence"), [(0, ""), (1, "nobody does"), (124, "no answer within 3 seconds")]
+    ("code", "sentence"), [(0, ""), (1, "nothing does"), (124, "no answer within 3 seconds")]
 )
 def test_a_port_that_does_not_answer_is_not_one_where_nobody_listens(code, sentence):
     assert check.listens(Answer("", code)).sentence == sentence
@@ -187,7 +187,7 @@ def test_the_cookie_of_a_running_cluster_is_not_replaced_file_by_file(cluster, m
         return Facts({NODE: known, COOKIES: cookies})
 
     other = with_cookies(nodes(), mq1="x", mq2="x", mq3="x")
-    with pytest.raises(RunbookError, match="share another cookie"):
+    with pytest.raises(RunbookError, match="is not the one in secrets"):
         list(configure.configure(host, cluster, other))
     one_differs = with_cookies(nodes(), mq1="x", mq2=wanted, mq3=wanted)
     assert list(configure.configure(host, cluster, one_differs))
@@ -225,7 +225,7 @@ def test_users_are_made_on_one_node_only(cluster):
 def test_without_the_clusters_cookie_no_user_gets_a_new_password(hosts_yaml, monkeypatch):
     monkeypatch.delenv("RUNBOOK_SECRET_RABBITMQ_COOKIE")
     cluster = CONTENTS.load(hosts_yaml())
-    with pytest.raises(RunbookError, match="bring that file here"):
+    with pytest.raises(RunbookError, match="Copy the cluster's file here"):
         list(users.users(cluster.hosts["mq1"], cluster, facts()))
     assert not cluster.vault.file.exists()
 
@@ -276,7 +276,7 @@ def test_a_healthy_cluster_may_lose_any_one_node(cluster):
             {"mq2": state("mq2", own={"partitions": ["rabbit@mq1"]})},
             "mq2 is not cut off",
             "error",
-            "parted from mq1",
+            "partitioned from mq1",
         ),
         (
             {"mq2": state("mq2", own={"disk_free_alarm": True})},
@@ -311,21 +311,21 @@ def test_what_is_wrong_is_named(cluster, states, title, level, words):
 def test_a_node_that_the_others_forgot_is_named_with_the_way_out(cluster):
     two = {name: state(name, running=ALL - {"rabbit@mq3"}) for name in MQ[:2]}
     first, *_ = check.check_cluster(cluster, facts(forgotten("mq1", "mq2"), **two))
-    assert first.verdict.sentence == "mq3 remembers another one than the others"
+    assert first.verdict.sentence == "mq3 belongs to a different cluster from the others"
     assert first.fix.startswith("fab rabbitmq.join mq3 --i-know, ")
 
 
 def test_a_node_that_hosts_yaml_does_not_have_is_named(cluster):
     four = ALL | {"rabbit@mq4"}
     result = found(cluster, **{name: state(name, running=four) for name in MQ})
-    assert result["RabbitMQ is one cluster"] == ("error", "mq4 is a node, and not in hosts.yaml")
+    assert result["RabbitMQ is one cluster"] == ("error", "mq4 is a node, but not in hosts.yaml")
 
 
 def test_an_erlang_that_does_not_fit_is_named(cluster):
     result = found(cluster, **{name: state(name, erlang="27.0") for name in MQ})
     assert result["versions are equal"] == (
         "error",
-        "RabbitMQ 3.12.10 needs Erlang 25.0 to 26.1, and has 27.0",
+        "RabbitMQ 3.12.10 needs Erlang 25.0 to 26.1, but has 27.0",
     )
 
 
@@ -365,10 +365,10 @@ def test_shrinking_keeps_the_majority(cluster):
         "stop RabbitMQ on mq3",
         "forget mq3",
     ]
-    with pytest.raises(UsageError, match="mq9 is no node"):
+    with pytest.raises(UsageError, match="mq9 is not a node"):
         list(operate.shrink([], cluster, facts(), host="mq9"))
     alone = facts(nodes(down=["mq2"]))
-    with pytest.raises(RunbookError, match="no majority"):
+    with pytest.raises(RunbookError, match="not a majority"):
         list(operate.shrink([], cluster, alone, host="mq3"))
 
 

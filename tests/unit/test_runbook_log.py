@@ -81,8 +81,8 @@ def test_filters_narrow_each_other(wanted, found):
         (Filter(task="bsae"), "no task bsae .did you mean base"),
         (Filter(run="x"), "no run x"),
         (Filter(run="a"), "Several runs begin with a: a1, a2"),
-        (Filter(since="yesterday"), "is no moment; say 90m"),
-        (Filter(since="99999999m"), "is no moment"),
+        (Filter(since="yesterday"), "is not a point in time; write 90m"),
+        (Filter(since="99999999m"), "is not a point in time"),
     ],
 )
 def test_what_the_journal_does_not_know_is_said(wanted, sentence):
@@ -172,7 +172,7 @@ def test_log_shows_the_last_and_json_all_of_a_run(inv, kept):
     assert inv("runbook.log", "--last", "3").text.count("step ") == 3
     lines = inv("runbook.log", "--run", "a", "--json").text.splitlines()
     assert [json.loads(line)["step"] for line in lines] == [f"step {i}" for i in range(30)]
-    assert inv("runbook.log", "--failed").text == "Nothing of that is in the journal.\n"
+    assert inv("runbook.log", "--failed").text == "The journal has no such entries.\n"
     assert inv("runbook.log", "--last", "-3").code == 2
     assert inv("runbook.log", "--host", "mq7").code == 2
 
@@ -207,12 +207,12 @@ def test_diff_of_two_runs_and_of_the_last_with_the_one_like_it(inv, kept):
     assert "base.user" in inv("runbook.diff", "2", "3").text
     data = json.loads(inv("runbook.diff", "1", "3", "--json").text)
     assert [one["a"] for one in data["differences"]] == ["changed"]
-    assert inv("runbook.diff", "3", "3").text.endswith("They did the same.\n")
+    assert inv("runbook.diff", "3", "3").text.endswith("The two runs did the same.\n")
     assert inv("runbook.diff", "9").code == 2
 
 
 def test_diff_without_two_runs_is_one_sentence(inv, kept):
     kept(run_of("1", {**NAMES, "result": "changed"}))
     answer = inv("runbook.diff")
-    assert "no two runs yet" in answer.text
+    assert "does not have two runs to compare yet" in answer.text
     assert answer.code == 2

@@ -125,7 +125,7 @@ def test_only_what_is_not_as_wanted_is_asked_about(section, walk, folder):
     assert names(folder) == ["a", "b", "c"]
     assert "a is there" not in ended.said
     assert len(ended.person.offered) == 2
-    assert ended.said.rstrip().endswith("All is as wanted.")
+    assert ended.said.rstrip().endswith("Everything is in the wanted state.")
     assert ended.code == 0
 
 
@@ -134,14 +134,14 @@ def test_a_walk_where_all_is_well_asks_nothing(section, walk, folder):
         (folder / name).touch()
     ended = walk(section, "")
     assert ended.person.offered == []
-    assert ended.said == "All is as wanted.\n"
+    assert ended.said == "Everything is in the wanted state.\n"
 
 
 def test_the_commands_are_shown_before_anything_is_done(section, walk, folder):
     ended = walk(section, "q")
     assert f"touch {folder}/a" in ended.said
     assert names(folder) == []
-    assert "Left here" in ended.said
+    assert "Stopped here" in ended.said
 
 
 def test_what_was_skipped_is_not_asked_again_and_named_at_the_end(section, walk, folder):
@@ -154,7 +154,7 @@ def test_what_was_skipped_is_not_asked_again_and_named_at_the_end(section, walk,
 def test_the_next_walk_goes_on_where_the_last_one_was_left(section, walk, folder):
     walk(section, "srq")
     ended = walk(section, "r", who="you@there")
-    assert "Going on at s.second, where me@here was" in ended.said
+    assert "Continuing at s.second, where me@here was" in ended.said
     assert names(folder) == ["b", "c"]
     assert walk(section, "r").said.count("is there\n") >= 1  # a new walk asks about `a` again
     assert names(folder) == ["a", "b", "c"]
@@ -299,7 +299,7 @@ def test_an_unreachable_host_is_left_out_and_the_others_go_on(section, walk, fol
     ended = walk(section, "rrr", hosts="mq1,mq2", off=["mq2"])
     assert names(folder) == ["a", "b", "c"]
     assert ended.said.count("mq2 is unreachable: no route to host.") == 1
-    assert "All is as wanted" not in ended.said
+    assert "Everything is in the wanted state" not in ended.said
     assert "unreachable: mq2\n" in ended.said
     assert ended.code == 3
 
@@ -314,7 +314,7 @@ def test_what_hangs_on_an_answer_that_nobody_gave_is_named(walk, folder):
         yield made(folder, facts.of(fact, host))
 
     ended = walk(section, "")
-    assert "s.first on mq1: cannot be said yet: the leader on mq1 is unknown" in ended.said
+    assert "s.first on mq1: not known yet: the leader on mq1 is unknown" in ended.said
     assert "not known yet: s.first on mq1" in ended.said
     assert ended.code == 0
 
@@ -359,7 +359,7 @@ def test_who_finds_that_another_went_on_looks_again_and_does_nothing_twice(
         theirs.move(lambda walk: msgspec.structs.replace(walk, at=place))
 
     ended = walk(section, "rrr", meanwhile={1: other})
-    assert "you@there went on meanwhile to s.first" in ended.said
+    assert "you@there has continued meanwhile to s.first" in ended.said
     assert names(folder) == ["a", "b", "c"]
     assert len([one for one in ended.journal if one.get("step") == "a is there"]) == 0
 
@@ -370,7 +370,7 @@ def test_two_people_at_the_same_step_may_both_look_and_one_acts(section, walk, f
     theirs.open()
     theirs.move(lambda walk: msgspec.structs.replace(walk, at=place))
     ended = walk(section, "drrr")
-    assert "went on meanwhile" not in ended.said
+    assert "has continued meanwhile" not in ended.said
     with pytest.raises(Moved):
         theirs.move(lambda walk: walk)
 
@@ -398,7 +398,7 @@ def test_a_bookmark_that_somebody_moved_is_not_moved_over(tmp_path):
 
 def test_a_damaged_bookmark_is_one_sentence(tmp_path):
     (tmp_path / "walk.json").write_text("{")
-    with pytest.raises(SettingsError, match="remove it, and the walk begins"):
+    with pytest.raises(SettingsError, match="Remove it; the walk then begins"):
         Bookmark(tmp_path, "all", "me").open()
 
 

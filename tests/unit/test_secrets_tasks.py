@@ -85,7 +85,7 @@ def test_generate_makes_up_what_is_missing_and_says_names_only(inv, write):
     assert not any(value in answer.text for value in kept.values())
     assert file.stat().st_mode & 0o777 == 0o600
     before = file.read_bytes()
-    assert "lacks nothing" in inv("secrets.generate").text
+    assert "has all passwords" in inv("secrets.generate").text
     assert file.read_bytes() == before
 
 
@@ -116,7 +116,7 @@ def test_generate_refuses_a_cluster_that_had_passwords_before(inv, file, state):
     )
     answer = inv("secrets.generate")
     assert answer.code == 2
-    assert "is gone, and this cluster was set up with it" in answer.text
+    assert "is missing, but this cluster was set up with it" in answer.text
     assert not file.exists()
     assert inv("secrets.generate", "--i-know").code == 0
 
@@ -186,16 +186,16 @@ def test_check_of_generated_passwords_finds_nothing(inv):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("postgres_airflow: airflow\n", "is what a guesser tries first"),
-        ("rabbitmq_admin: guest\n", "is what a guesser tries first"),
-        ("postgres_airflow: S3cr3t!\n", "is short: 7 characters"),
-        ("vrrp_airflow_vip: abc1\n", "is short: 4 characters, and 8 are wanted"),
+        ("postgres_airflow: airflow\n", "is easy to guess"),
+        ("rabbitmq_admin: guest\n", "is easy to guess"),
+        ("postgres_airflow: S3cr3t!\n", "is too short: 7 characters"),
+        ("vrrp_airflow_vip: abc1\n", "is too short: 4 characters instead of 8"),
         ("postgres_airflow: aaaaaaaaaaaaaaaa\n", "is weak"),
         (
             "postgres_airflow: one-and-the-same\nrabbitmq_admin: one-and-the-same\n",
             "rabbitmq_admin: is the same as postgres_airflow",
         ),
-        ("postgres_airfow: long-enough-to-be-fine\n", "is used by no section"),
+        ("postgres_airfow: long-enough-to-be-fine\n", "is not used by any section"),
     ],
 )
 def test_check_finds_what_is_weak_shared_or_unused(inv, write, text, sentence):
@@ -214,7 +214,7 @@ def test_check_knows_users_and_keys_that_come_and_go(inv, write):
 def test_check_of_a_file_that_others_can_read(inv, write):
     write("postgres_airflow: the-value-itself\n").chmod(0o644)
     answer = inv("secrets.check")
-    assert "is open to others (mode 0644)" in answer.text
+    assert "is readable by others (mode 0644)" in answer.text
     assert "chmod 600" in answer.text
     assert answer.code == 1
 
@@ -282,7 +282,7 @@ def test_the_draft_is_private_and_goes(inv, write, editor, tmp_path):
     editor(f'stat -c "%a %n" "$1" "$(dirname "$1")" >{tmp_path}/seen; exit 3')
     answer = inv("secrets.edit")
     assert answer.code == 2
-    assert "ended with 3; nothing was changed" in answer.text
+    assert "ended with exit code 3. Nothing was changed" in answer.text
     draft, folder = [line.split(" ") for line in (tmp_path / "seen").read_text().splitlines()]
     assert (draft[0], folder[0]) == ("600", "700")
     assert not Path(folder[1]).exists()
@@ -404,7 +404,7 @@ def test_an_encrypted_file_is_edited_without_ever_being_plain_beside_itself(
 @pytest.mark.parametrize(
     ("environment", "sentence"),
     [
-        ({}, "no terminal to ask"),
+        ({}, "stdin is not a terminal"),
         ({PASSPHRASE_VARIABLE: "short"}, "at least 12 characters"),
         ({KEY_VARIABLE: "/proc/nowhere/key"}, "cannot be written"),
     ],

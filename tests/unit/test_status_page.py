@@ -146,7 +146,7 @@ def test_the_file_is_there_whole_or_not_at_all(tmp_path):
 
 
 def test_a_file_that_cannot_be_written_is_told(tmp_path):
-    with pytest.raises(UsageError, match="is no folder; make it first: mkdir -p"):
+    with pytest.raises(UsageError, match="is not a folder; create it: mkdir -p"):
         writable(tmp_path / "none" / "status.html")
     with pytest.raises(UsageError, match="is a folder; name a file"):
         writable(tmp_path)

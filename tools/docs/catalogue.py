@@ -23,9 +23,9 @@ from .markdown import MADE, code, table
 INTRODUCTION = (
     f"{MADE}\n\n# Tasks\n\n"
     "All tasks of `fab`, in the runbook's order, and of `inv`. Hosts are those of the "
-    "shipped `hosts.yaml`; `-H` narrows them. `fab --help TASK` says the same on a "
+    "shipped `hosts.yaml`; `-H` limits them. `fab --help TASK` prints the same on a "
     "terminal.\n\n"
-    "Every task of `fab` that takes steps can be planned (`--plan`), and shown as commands "
+    "Every task of `fab` that consists of steps can be planned (`--plan`), and shown as commands "
     "(`--dry`). The name of a section alone runs its tasks in order, without those that are "
     "marked *by name only*."
 )
@@ -92,7 +92,7 @@ def options(arguments: Sequence[Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def _name(argument: Any) -> str:
-    """As it is typed."""
+    """The option as it is typed."""
     return str(argument.names[0]).replace("_", "-")
 
 
@@ -103,7 +103,7 @@ def on(hosts: On, cluster: Cluster) -> str:
         return f"{code('@' + hosts)}: {_names(chosen)}"
     if len(chosen) == len(cluster.hosts):
         return "all hosts"
-    return _names(chosen) or "no host, as hosts.yaml is now"
+    return _names(chosen) or "no host of the shipped hosts.yaml"
 
 
 def _names(hosts: Sequence[Host]) -> str:

@@ -8,8 +8,8 @@ from runbook.declare.probes import Cause
 
 from .markdown import code, table
 
-OF_HOSTS = "which of its kind are left"
-"""The impact of a host that is gone depends on the others."""
+OF_HOSTS = "depends on which hosts of its roles are left"
+"""The impact of a host that is down."""
 
 
 def codes(contents: Contents) -> str:

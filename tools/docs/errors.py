@@ -1,4 +1,4 @@
-"""docs/errors.md: exit codes, what a host may end in, and every sentence an error may say."""
+"""docs/errors.md: exit codes, the statuses of a host, and the text of every error."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ from .markdown import MADE, code, table
 
 INTRODUCTION = (
     f"{MADE}\n\n# When something goes wrong\n\n"
-    "Whatever goes wrong ends in a sentence that names the thing and the way out, and in "
-    "one of these exit codes. (`inv cluster.status` alone has codes of its own: "
-    "[status.md](status.md).) What each finding of a `check` means is in the page of its "
+    "Every error ends in a message that names the problem and what to do, and in one of "
+    "these exit codes. (Only `inv cluster.status` has exit codes of its own: "
+    "[status.md](status.md).) What each finding of a `check` means is on the page of its "
     "subsystem: [postgres.md](postgres.md), [rabbitmq.md](rabbitmq.md), [nfs.md](nfs.md), "
     "[haproxy.md](haproxy.md), [airflow.md](airflow.md).\n\n"
-    "A traceback is a fault of this software: it goes to a file, which the last line names. "
-    "The hosts are safe to rerun on then, too."
+    "A traceback is a bug in this software. It is saved to a file, which the last line names. "
+    "Rerunning the command is safe then, too."
 )
 
 MEANING = {
     "unreachable": (
-        "no usable connection; the others went on",
+        "no usable connection; the other hosts continued",
         "look at the host, then rerun",
     ),
     "failed": (
-        "a step or a command on it failed; its later steps were not begun",
+        "a step or a command on it failed; its later steps were not started",
         "read the command and its last lines, fix the cause, rerun",
     ),
     "refused": (
-        "nothing was done there, because something that is there must not be overwritten or lost",
-        "the sentence says what was found, and who decides",
+        "nothing was done there, because it could overwrite or lose something",
+        "read the message: it says what was found, and what to do",
     ),
-    "error": ("a check found a fault", "the line below it says what to type"),
+    "error": ("a check found a fault", "run the command in the line below it"),
     "unknown": (
-        "could not be judged, or planned, as something is not there yet",
-        "run what makes it first, or bring that host up",
+        "could not be checked or planned, because something does not exist yet",
+        "first run the task that creates it, or bring that host up",
     ),
     "differs": (
-        "a check or a plan found another state than hosts.yaml asks for",
+        "a check or a plan found a state that differs from hosts.yaml",
         "`fab SECTION --plan` shows how; `fab SECTION` changes it",
     ),
-    "warn": ("a check found what may become a fault; exit code 0", "read it by daylight"),
-    "changed": ("it was not as wanted, and is now", "nothing"),
-    "ran": ("a command that runs each time did", "nothing"),
-    "ok": ("all is as wanted", "nothing"),
+    "warn": ("a check found what may become a fault; exit code 0", "look at it when there is time"),
+    "changed": ("it differed from the wanted state, and was changed", "nothing"),
+    "ran": ("a command that always runs has run", "nothing"),
+    "ok": ("everything is in the wanted state", "nothing"),
 }
-"""What a host may end in, the gravest first, and what to do."""
+"""The statuses of a host, the most serious first, and what to do."""
 
 
 def page() -> str:
@@ -64,7 +64,7 @@ def page() -> str:
     parts = [
         INTRODUCTION,
         f"## Exit codes\n\n{table(('code', 'meaning'), exit_codes())}",
-        "## What a host may end in\n\n"
+        "## Statuses of a host\n\n"
         + table(
             ("word", "meaning", "what to do"),
             [(str(word), *MEANING[word]) for word in Status if word in MEANING],
@@ -74,8 +74,8 @@ def page() -> str:
             ("kind", "code", "meaning", "what to do"),
             [kind_row(kind) for kind in kinds if kind is not errors.RunbookError],
         ),
-        "## Every sentence\n\n`…` stands for what differs from case to case. What is in "
-        "brackets after the heading is the exit code.",
+        "## Every message\n\n`…` stands for the parts that vary. The number in brackets after a "
+        "heading is the exit code.",
     ]
     said = sentences()
     for kind in kinds:
@@ -86,7 +86,7 @@ def page() -> str:
 
 
 def exit_codes() -> Iterator[tuple[str, str]]:
-    """A row for each exit code, from what is written under its name."""
+    """A row for each exit code, from the text under its name."""
     yield code("0"), "All is well."
     body = ast.parse(inspect.getsource(errors)).body
     for assignment, text in zip(body, body[1:]):
@@ -100,13 +100,13 @@ def exit_codes() -> Iterator[tuple[str, str]]:
 
 
 def kind_row(kind: type[errors.RunbookError]) -> tuple[str, str, str, str]:
-    """A kind of error: its class says what it means, and what to do."""
+    """A row for a kind of error: meaning and advice are its class's docstring."""
     meaning, _, remedy = (inspect.getdoc(kind) or "").partition("\n\n")
     return code(kind.__name__), code(str(kind.exit_code)), meaning, remedy
 
 
 def sentences() -> dict[str, set[str]]:
-    """What is raised anywhere in the product, by the kind of error."""
+    """All messages that are raised anywhere in the product, by the kind of error."""
     said: dict[str, set[str]] = {}
     for file in sorted((*PROJECT.glob("runbook/**/*.py"), *PROJECT.glob("fabfile/**/*.py"))):
         for kind, sentence in _raised(file):
@@ -124,7 +124,7 @@ def _raised(file: Path) -> Iterator[tuple[str, str]]:
 
 
 def _said(node: ast.expr) -> str:
-    """A text of the source with `…` in the place of what is filled in."""
+    """A text of the source with `…` in place of what is filled in."""
     if isinstance(node, ast.Constant):
         return str(node.value)
     if isinstance(node, ast.JoinedStr):

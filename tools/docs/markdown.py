@@ -14,7 +14,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def code(text: str) -> str:
-    """Text as it is typed."""
+    """Text as code."""
     return f"`{text}`" if text else ""
 
 
@@ -23,7 +23,7 @@ def _cell(text: str) -> str:
 
 
 def within(page: str, part: str, made: str) -> str:
-    """A page that is written by hand, with one part of it made anew."""
+    """A page that is written by hand, with one part of it replaced."""
     begin = f"<!-- {part}: made from the code by `make docs` -->"
     end = f"<!-- /{part} -->"
     before, found, rest = page.partition(begin)

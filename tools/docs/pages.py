@@ -1,4 +1,4 @@
-"""Which pages are made from the code, wholly or in part, and what they should say."""
+"""The pages that are made from the code, wholly or in part."""
 
 from __future__ import annotations
 

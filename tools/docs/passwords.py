@@ -23,4 +23,4 @@ def _name(secret: Secret) -> str:
 
 
 def _when(secret: Secret) -> str:
-    return " (during a rotation only)" if secret.passing else ""
+    return " (set by a rotation)" if secret.passing else ""

@@ -32,7 +32,7 @@ def matrix(contents: Contents) -> str:
 
 
 def opened(contents: Contents, cluster: Cluster) -> Iterator[tuple[str, str, str, str]]:
-    """A row for each port: on which servers, for whom, and why."""
+    """A row for each port: on which servers, for which hosts, and its purpose."""
     found: dict[str, dict[str, set[str]]] = {}
     for host in cluster.hosts.values():
         for step in _steps(contents, host, cluster):
@@ -51,7 +51,7 @@ def opened(contents: Contents, cluster: Cluster) -> Iterator[tuple[str, str, str
 
 
 def _steps(contents: Contents, host: Host, cluster: Cluster) -> Iterator[Step]:
-    """All steps of a host that can be known without asking one."""
+    """All steps of a host that are known without asking any host."""
     for section in contents.sections:
         for task in section.step_tasks():
             on = hosts_on(task.on, cluster)
@@ -64,7 +64,7 @@ def _steps(contents: Contents, host: Host, cluster: Cluster) -> Iterator[Step]:
 
 
 def _let_in(step: Step) -> Iterator[tuple[str, str]]:
-    """(port, who may reach it) for what a step opens in the firewall."""
+    """(port, hosts that may reach it) for each port that a step opens in the firewall."""
     words = shlex.split(step.apply) if step.apply.startswith("firewall-cmd ") else []
     for word in words:
         option, _, value = word.partition("=")
@@ -81,7 +81,7 @@ def _named(addresses: Iterable[str], cluster: Cluster) -> set[str]:
 
 
 def _group(names: Iterable[str], cluster: Cluster, preferred: Sequence[str] = ()) -> str:
-    """Names as the role that they all have and nobody else has, if there is one."""
+    """The role that exactly these hosts have, if there is one; else their names."""
     wanted = set(names)
     for group in ("all", *preferred, *cluster.roles):
         members = {host.name for host in cluster.group(group)}

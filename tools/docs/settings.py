@@ -20,10 +20,10 @@ from .markdown import MADE, code, table
 
 INTRODUCTION = (
     f"{MADE}\n\n# Settings\n\n"
-    "Every key of `hosts.yaml`. `inv inventory.check` judges the file without a connection: "
-    "an unknown key, a value that is not allowed, and what does not go together are named "
-    "with file and line. A key that is left out has the default given here. Passwords are "
-    "never in it: they are in `secrets.yaml` ([security.md](security.md))."
+    "Every key of `hosts.yaml`. `inv inventory.check` validates the file without a connection: "
+    "it reports unknown keys, values that are not allowed, and conflicts, with file and line. "
+    "A key that is left out has the default given here. Passwords are not part of it: they "
+    "are in `secrets.yaml` ([security.md](security.md))."
 )
 
 
@@ -43,7 +43,7 @@ def page(contents: Contents) -> str:
     return "\n\n".join([INTRODUCTION, *tops]) + "\n"
 
 
-HEADERS = ("key", "what may be there", "default", "meaning")
+HEADERS = ("key", "allowed values", "default", "meaning")
 
 
 def chapter(
@@ -82,7 +82,7 @@ def rows(
 
 
 def documented(kind: type[msgspec.Struct]) -> dict[str, str]:
-    """What is written under each field of a class and of those above it, by the field's name."""
+    """The text under each field of a class and its base classes, by the field's name."""
     found: dict[str, str] = {}
     for one in reversed(kind.__mro__):
         if issubclass(one, msgspec.Struct) and one is not msgspec.Struct:
@@ -112,7 +112,7 @@ def _mapping(field: kinds.Field) -> bool:
 
 
 def shape(kind: kinds.Type) -> str:
-    """What may be there, in words."""
+    """The allowed values, in words."""
     if isinstance(kind, kinds.Metadata):
         described = (kind.extra_json_schema or {}).get("description")
         return str(described) if described else shape(kind.type)
@@ -132,13 +132,13 @@ def shape(kind: kinds.Type) -> str:
 
 
 def _plain(kind: kinds.Type) -> str:
-    """A kind within a list; alternatives are bracketed."""
+    """A kind within a list; alternatives are in brackets."""
     text = shape(kind)
     return f"({text})" if isinstance(kind, (kinds.UnionType, kinds.LiteralType)) else text
 
 
 def _one_of(texts: list[str]) -> str:
-    """Alternatives; a text that could be any of them says enough."""
+    """Alternatives; texts that are equal appear once."""
     return ", ".join(dict.fromkeys(texts))
 
 
@@ -150,7 +150,7 @@ def _bounds(kind: Any) -> str:
 
 def _default(field: kinds.Field) -> str:
     if field.required:
-        return "has to be there"
+        return "required"
     given = field.default
     if given is msgspec.NODEFAULT:
         given = field.default_factory()

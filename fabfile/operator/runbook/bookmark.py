@@ -1,4 +1,4 @@
-"""Where a walk through the runbook was left, for whoever goes on with it."""
+"""Where a walk through the runbook was interrupted, so that anyone can continue it."""
 
 from __future__ import annotations
 
@@ -25,10 +25,9 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Walk(msgspec.Struct, frozen=True):
-    """Where a walk is, who moved it there and when, what was skipped, what needs no second time.
+    """Where a walk is, who moved it there and when, what was skipped, and what is done.
 
-    `turn` goes up with each move: whoever finds another one than their own knows that somebody
-    else went on.
+    `turn` increases with each move: if it has changed, somebody else has continued the walk.
     """
 
     turn: int = 0
@@ -40,7 +39,7 @@ class Walk(msgspec.Struct, frozen=True):
 
 
 class Moved(Exception):
-    """Somebody else went on meanwhile."""
+    """Somebody else has continued the walk meanwhile."""
 
     def __init__(self, walk: Walk) -> None:
         super().__init__(walk.who)
@@ -62,7 +61,7 @@ class Bookmark:
         return self.walk
 
     def move(self, change: Callable[[Walk], Walk]) -> None:
-        """Go on, and say so to others; Moved if somebody else did since."""
+        """Move the walk, and save that; Moved if somebody else has moved it since."""
         with self._alone():
             walks = self._read()
             found = walks.get(self._part, Walk())
@@ -84,7 +83,7 @@ class Bookmark:
             return {}
         except msgspec.DecodeError:
             raise SettingsError(
-                f"{self.file} is damaged; remove it, and the walk begins at the first step."
+                f"{self.file} is damaged. Remove it; the walk then begins at the first step."
             ) from None
         except OSError as error:
             raise SettingsError(f"{self.file} cannot be read: {error.strerror}.") from None
@@ -94,7 +93,7 @@ class Bookmark:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Nobody else moves a walk at the same time."""
+        """A lock: one person at a time moves a walk."""
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             lock = os.open(self.file.with_name(".walk.lock"), os.O_CREAT | os.O_RDWR, 0o600)

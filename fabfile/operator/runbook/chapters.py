@@ -1,4 +1,4 @@
-"""The runbook as a text: chapters, what to type on which servers, and how to see the result."""
+"""The runbook as a text: chapters, what to type on which servers, and how to verify the result."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True)
 class Lookup:
-    """What has to be known of servers first, and the command that says it there.
+    """What has to be known about servers first, and the command that shows it there.
 
-    Without a command it is one that the chapter has named before.
+    Without a command, the chapter has named it before.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Lookup:
 
 @dataclass(frozen=True)
 class Passage:
-    """What alike servers type; or why that cannot be said yet."""
+    """What is typed on servers that are alike; or why that is not known yet."""
 
     hosts: tuple[str, ...]
     steps: tuple[Typed, ...]
@@ -43,7 +43,7 @@ class Passage:
 
 @dataclass(frozen=True)
 class Part:
-    """A task: what it is for, in which order its servers come, what to know, what to type."""
+    """A task: its purpose, the order of its servers, what has to be known, what to type."""
 
     name: str
     doc: str
@@ -54,7 +54,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Checks:
-    """Questions whose answers tell alike servers whether all is well."""
+    """Checks of servers that are alike."""
 
     hosts: tuple[str, ...]
     looks: tuple[Look, ...]
@@ -102,7 +102,7 @@ DEPENDS = (
 class Author:
     """Writes the chapters of one cluster, for some of its hosts.
 
-    `gather` asks the hosts for what tasks need to know; without it that stays open.
+    `gather` gets the facts that tasks need from the hosts; without it they are unknown.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class Author:
         yield Part(work.name, work.doc, tuple(notes), lookups, tuple(passages))
 
     def _elsewhere(self, work: StepTask, on: Sequence[Host]) -> Iterator[Part]:
-        """What another server does on behalf of ours."""
+        """What other servers do on behalf of these hosts."""
         if work.by and any(host in self._hosts for host in on):
             deputies = ",".join(host.name for host in work.taken_by(on, self._cluster))
             note = f"Typed on {deputies}: inv runbook.show {work.name} --host {deputies}"
@@ -246,7 +246,7 @@ def wanted(sections: Sequence[Section], name: str) -> list[tuple[Section, str]]:
     tasks = [work.name for section in sections for work in section.work]
     known = [section.name for section in sections]
     close = perhaps(name, [*known, *tasks])
-    raise UsageError(f"The runbook has no section {name}{close}; there are {', '.join(known)}.")
+    raise UsageError(f"The runbook has no section {name}{close}; available: {', '.join(known)}.")
 
 
 def written(
@@ -264,7 +264,7 @@ def written(
     some = [chapter for chapter in chapters if chapter.parts or chapter.checks or chapter.refused]
     if not some:
         names = ", ".join(host.name for host in hosts)
-        raise UsageError(f"{name} has nothing to type on {names}.")
+        raise UsageError(f"{name} has no commands for {names}.")
     return some
 
 

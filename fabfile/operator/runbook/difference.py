@@ -10,10 +10,10 @@ from runbook.results import Status, gravest
 from .entries import RunEntries
 
 FAR = 2.0
-"""One run took at least so many times as long as the other on a host …"""
+"""A difference in time: one run took at least this many times as long as the other on a host …"""
 
 SECONDS = 1.0
-"""… and at least so many seconds more: then that is a difference."""
+"""… and at least this many seconds more."""
 
 STATUSES = {status.value for status in Status}
 
@@ -36,14 +36,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A task on a host: its result, its seconds, and the steps that were not simply fine."""
+    """A task on a host: its result, its seconds, and the steps that were not OK."""
 
     result: str
     seconds: float
     steps: dict[str, str]
 
     def of_step(self, step: str) -> str:
-        """What became of a step; one that the journal does not name was fine, or not reached."""
+        """The result of a step; one that the journal does not name was OK, or was not reached."""
         return self.steps.get(step) or (NOT_REACHED if self.result in STOPPED else FINE)
 
 
@@ -51,7 +51,7 @@ Outcomes = dict[tuple[str, str], Outcome]
 
 
 def outcomes(run: RunEntries) -> Outcomes:
-    """(task, host): what became of it. Stages of one procedure count together."""
+    """The outcome of each (task, host). Stages of one procedure count together."""
     found: Outcomes = {}
     for entry in run.entries:
         key = entry.text("task"), entry.text("host")
@@ -96,7 +96,7 @@ def _far_apart(a: float, b: float) -> bool:
 
 
 def _together(found: Iterator[Difference]) -> list[Difference]:
-    """The same difference on several hosts is one."""
+    """Combine differences that are the same on several hosts."""
     hosts: dict[tuple[str, str, str, str], list[str]] = {}
     for one in found:
         hosts.setdefault((one.task, one.step, one.a, one.b), []).extend(one.hosts)

@@ -23,12 +23,12 @@ MOMENTS = ("%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the journal. Lines from before runs had ids have none."""
+    """One line of the journal. Lines from before runs had ids have no id."""
 
     data: dict[str, Any] = field(repr=False)
 
     def text(self, key: str) -> str:
-        """What it says under a key; empty if nothing."""
+        """The value of a key; empty if it has none."""
         return str(self.data.get(key) or "")
 
     @property
@@ -44,7 +44,7 @@ class Entry:
 
     @property
     def of_a_step(self) -> bool:
-        """It is about a step, and not about its host as a whole."""
+        """Whether it concerns a step, and not its host as a whole."""
         return bool(self.text("step"))
 
 
@@ -70,7 +70,7 @@ def _understood(line: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Filter:
-    """Which entries somebody wants to see; what is empty does not matter."""
+    """Which entries to show; empty fields do not filter."""
 
     host: str = ""
     task: str = ""
@@ -102,7 +102,7 @@ class Filter:
 def _known(what: str, word: str, known: Iterable[str]) -> None:
     words = sorted(filter(None, known))
     if word and word not in words:
-        raise UsageError(f"The journal knows no {what} {word}{perhaps(word, words)}.")
+        raise UsageError(f"The journal has no {what} {word}{perhaps(word, words)}.")
 
 
 def found_run(name: str, entries: Sequence[Entry]) -> str:
@@ -129,7 +129,7 @@ def since_moment(text: str) -> datetime:
     found = _moment(text, MOMENTS)
     if not found:
         raise UsageError(
-            f"--since {text!r} is no moment; say 90m, 2h, 3d, 14:30, 2026-11-22 or "
+            f"--since {text!r} is not a point in time; write 90m, 2h, 3d, 14:30, 2026-11-22 or "
             "'2026-11-22 14:30'."
         )
     return found if found.tzinfo else found.astimezone()
@@ -169,7 +169,7 @@ class RunEntries:
 
     @property
     def seconds(self) -> float:
-        """From when the first host began to when the last one ended; the journal knows seconds."""
+        """Seconds from the start of the first host to the end of the last one, in whole seconds."""
         spans = [
             (one.moment - timedelta(seconds=one.seconds), one.moment)
             for one in self.entries
@@ -180,7 +180,7 @@ class RunEntries:
         return (max(end for _, end in spans) - min(begin for begin, _ in spans)).total_seconds()
 
     def count(self, *results: str) -> int:
-        """How many steps, or hosts that no step speaks for, had one of these results."""
+        """How many steps, or hosts without entries of steps, had one of these results."""
         steps = [one for one in self.entries if one.of_a_step]
         spoken_for = {(one.text("task"), one.text("host")) for one in steps}
         rest = [

@@ -22,7 +22,7 @@ LOG_HELP = {
     "last": f"how many entries (default: {LAST}, or all of --run and --since)",
     "host": "only this host",
     "task": "only this task, or a section's tasks",
-    "run": "only this run; the beginning of its id will do",
+    "run": "only this run; the beginning of its id is enough",
     "failed": "only what failed, was refused, unreachable or in error",
     "since": "only later than: 90m, 2h, 3d, 14:30, 2026-11-22, '2026-11-22 14:30'",
     "json": "as JSON lines",
@@ -51,7 +51,7 @@ def log(
             print(dumps(entry.data, ensure_ascii=False))
         return
     if not shown:
-        print("Nothing of that is in the journal.")
+        print("The journal has no such entries.")
         return
     _table([_row(entry) for entry in shown], [*COLUMNS, "step, or why"])
 
@@ -138,7 +138,7 @@ def diff(c: Context, a: str = "", b: str = "", json: bool = False) -> None:
         about = _about(run)
         print(f"{name}: {run.id}, {about['when']}, {about['who']}, {_shortened(run.tasks)}")
     if not found:
-        print("They did the same.")
+        print("The two runs did the same.")
         return
     print()
     _table(
@@ -153,14 +153,16 @@ def _pair(entries: list[Entry], a: str, b: str) -> tuple[RunEntries, RunEntries]
 
     known = {run.id: run for run in put_together(entries) if run.id}
     if len(known) < 2:
-        raise UsageError("The journal has no two runs yet that could be compared.")
+        raise UsageError("The journal does not have two runs to compare yet.")
     last = known[found_run(b, entries)] if b else list(known.values())[-1]
     if a:
         return known[found_run(a, entries)], last
     earlier = list(known.values())[: list(known).index(last.id)]
     alike = [one for one in earlier if (one.tasks, one.modes) == (last.tasks, last.modes)]
     if not alike:
-        raise UsageError(f"No run before {last.id} had the same tasks; name two: inv runbook.runs")
+        raise UsageError(
+            f"No run before {last.id} had the same tasks. Name two runs; see inv runbook.runs"
+        )
     return alike[-1], last
 
 

@@ -1,4 +1,4 @@
-"""What a walk leaves behind: what failed, who was not reached, what is not known yet."""
+"""The outcome of a walk: what failed, which hosts were not reached, what is not known yet."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Outcome:
         (self.failed.discard if fine else self.failed.add)((task, host))
 
     def sentences(self, skipped: Iterable[Place]) -> Iterator[str]:
-        """A line for each thing that is left, and a last one that says whether there was any."""
+        """A line for each thing that is left to do, and a last one that sums up."""
         left = [f"skipped: {place.task} on {place.host}: {place.step}" for place in skipped]
         left += [f"not known yet: {task} on {host}" for task, host in sorted(self.unknown)]
         left += [
@@ -31,7 +31,7 @@ class Outcome:
         ]
         left += [f"unreachable: {host}" for host in sorted(self.unreachable)]
         yield from left
-        yield "Done, except for the lines above." if left else "All is as wanted."
+        yield "Done, except for the lines above." if left else "Everything is in the wanted state."
 
     @property
     def exit_code(self) -> int:

@@ -1,4 +1,4 @@
-"""The person who walks: on a terminal, or answers that are piped in."""
+"""The person who walks through the runbook: on a terminal, or by piped answers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _bracketed(word: str, letter: str) -> str:
 
 
 def _piped() -> bool:
-    """A pipe, a file or a socket; what a job in the background has is none of these."""
+    """Whether stdin is a pipe, a file or a socket; that of a background job is none of these."""
     try:
         mode = os.fstat(sys.stdin.fileno()).st_mode
     except (OSError, ValueError):

@@ -15,10 +15,10 @@ from ..session import session
 
 FORMATS = ("text", "markdown", "html")
 HELP = {
-    "section": "a section, or one task of it; may stand alone (default: the whole runbook)",
-    "host": "only what is typed there: sql1,@rabbitmq",
-    "format": "text, which a root shell takes as it is; markdown; or html, one file",
-    "ask": "connect, and write what depends on other servers' answers as they are now",
+    "section": "a section, or one task of it; --section is optional (default: the whole runbook)",
+    "host": "only what is typed on these hosts: sql1,@rabbitmq",
+    "format": "text, which can be pasted into a root shell; markdown; or html, a single file",
+    "ask": "connect, and fill in what depends on the current state of the servers",
 }
 
 
@@ -27,12 +27,13 @@ HELP = {
 def show(
     c: Context, section: str = "", host: str = "", format: str = "text", ask: bool = False
 ) -> None:
-    """Print the runbook from its steps, with real addresses, for a person who types.
+    """Print the runbook with real addresses, as commands to type by hand.
 
-    Connects nowhere, unless --ask is given. Passwords are placeholders such as @rabbitmq_admin@.
+    It connects to no host, unless --ask is given. Passwords are placeholders such as
+    @rabbitmq_admin@.
     """
     if format not in FORMATS:
-        raise UsageError(f"There is no format {format}; there are {', '.join(FORMATS)}.")
+        raise UsageError(f"{format} is not a format; available: {', '.join(FORMATS)}.")
     from runbook.execute.run import Options
 
     from ..session import configured

@@ -9,19 +9,20 @@ from runbook.execute.session import in_sentences
 from ..session import session
 
 HELP = {
-    "section": "a section, or one task of it; may stand alone (default: the whole runbook)",
+    "section": "a section, or one task of it; --section is optional (default: the whole runbook)",
     "host": "only on these hosts: sql1,@rabbitmq",
-    "afresh": "from the first step, and ask again about what was skipped",
+    "afresh": "begin at the first step, and ask again about skipped steps",
 }
 
 
 @task(positional=["section"], help=HELP)
 @in_sentences
 def walk(c: Context, section: str = "", host: str = "", afresh: bool = False) -> None:
-    """Walk through the runbook: what is not as wanted is shown, and you decide.
+    """Walk through the runbook, and decide about each step that differs.
 
-    For each such step, a letter: r runs it, s skips it, d shows what would change, h opens a root
-    shell there, q leaves. The next walk goes on at that place, also another person's.
+    For each step that differs from the wanted state, type a letter: r runs it, s skips it, d shows
+    what would change, h opens a root shell there, q quits. The next walk continues there, also if
+    another person starts it.
     """
     from runbook.execute.run import Options
 

@@ -1,4 +1,4 @@
-"""A walk through the runbook: the next step that is not as wanted, one decision at a time."""
+"""A walk through the runbook: the next step that differs, one decision at a time."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from .outcome import Outcome
 from .person import QUIT, Person
 
 PENDING = {Status.DIFFERS, Status.REFUSED, *BROKEN}
-"""What a step is when it still has to be taken."""
+"""The statuses of a step that still has to be carried out."""
 
 
 SHOWN = 60
-"""Lines of a step's commands that fit the person's patience."""
+"""The number of lines of a step's commands that are shown."""
 
 
 class Quit(Exception):
-    """The person has had enough."""
+    """The person quits the walk."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Pending:
 
 
 def one_by_one(steps: Iterable[Step]) -> list[Step]:
-    """The steps so that each can be taken alone: restarts are noted, and come as steps at the end.
+    """The steps, so that each can be run alone: restarts are noted, and become steps at the end.
 
     A run does the same in one go.
     """
@@ -87,7 +87,7 @@ class Walker:
         self._outcome = Outcome()
 
     def walk(self, sections: Sequence[tuple[Section, str]]) -> int:
-        """Through these sections, or tasks of them, to the end or to where the person quits."""
+        """Walk through these sections, or tasks of them, to the end or until the person quits."""
         works = [(section, work) for section, task in sections for work in _works(section, task)]
         if not any(self._run.hosts_for(work, within=section) for section, work in works):
             raise UsageError(f"{self._again}: there is nothing to do on these hosts.")
@@ -95,7 +95,7 @@ class Walker:
             for section, work in self._from_bookmark(works):
                 self._task(section, work)
         except Quit:
-            self._say(f"Left here; the next {self._again} goes on at this place.")
+            self._say(f"Stopped here; the next {self._again} continues at this step.")
         else:
             self._ends()
         return self._outcome.exit_code
@@ -106,8 +106,8 @@ class Walker:
         if not walk.at or walk.at.task not in names:
             return works
         self._say(
-            f"Going on at {walk.at.task}, where {walk.who} was at {walk.when}. "
-            "From the first step: --afresh"
+            f"Continuing at {walk.at.task}, where {walk.who} was at {walk.when}. "
+            "To begin at the first step: --afresh"
         )
         return works[names.index(walk.at.task) :]
 
@@ -130,7 +130,7 @@ class Walker:
                 self._batch(work, batch, facts, hosts)
 
     def _here(self, work: ControllerTask) -> None:
-        """A task that works on this machine; nothing says whether it is needed."""
+        """A task that runs on this machine; whether it is needed is not known."""
         while work.name not in self._bookmark.walk.done:
             self._say(f"\n{work.name}, on this machine: {work.summary}")
             answer = self._person.choose("rsq")
@@ -152,7 +152,7 @@ class Walker:
     def _batch(
         self, work: StepTask, batch: Sequence[Host], facts: Facts, hosts: Sequence[Host]
     ) -> None:
-        """Hosts that take a task at the same time: the step that is furthest behind comes first."""
+        """Hosts that do a task at the same time: the earliest step that is left comes first."""
         steps = self._steps(work, batch, facts, hosts)
         open_steps = self._judged(work, batch, steps)
         while open_steps:
@@ -175,7 +175,7 @@ class Walker:
             except RunbookError as error:
                 if error.exit_code != FAILED:
                     raise
-                self._say(f"\n{work.name} on {host.name}: cannot be said yet: {error}")
+                self._say(f"\n{work.name} on {host.name}: not known yet: {error}")
                 missing = isinstance(error, MissingFact)
                 left = self._outcome.unknown if missing else self._outcome.failed
                 left.add((work.name, host.name))
@@ -184,7 +184,7 @@ class Walker:
     def _judged(
         self, work: StepTask, hosts: Sequence[Host], steps: dict[str, list[Step]]
     ) -> dict[str, Pending]:
-        """Host: its first step that is neither as wanted nor skipped."""
+        """By host: its first step that differs from the wanted state and was not skipped."""
         skipped = set(self._bookmark.walk.skipped)
 
         def left(host: Host) -> list[Step]:
@@ -225,7 +225,7 @@ class Walker:
             self._say(f"\n{result.sentence}")
 
     def _decide(self, work: StepTask, group: list[Pending]) -> bool:
-        """Ask until the step is run or skipped; True if somebody else went on meanwhile."""
+        """Ask until the step is run or skipped; True if somebody else has continued meanwhile."""
         first = group[0]
         names = ", ".join(one.host.name for one in group)
         place = Place(work.name, first.host.name, first.step.title)
@@ -247,7 +247,7 @@ class Walker:
                     return False
         except Moved as news:
             where = f" to {news.walk.at.task}" if news.walk.at else ""
-            self._say(f"\n{news.walk.who} went on meanwhile{where}. Looking again.")
+            self._say(f"\n{news.walk.who} has continued meanwhile{where}. Checking again.")
             return True
 
     def _present(self, where: str, pending: Pending) -> None:
@@ -261,7 +261,7 @@ class Walker:
         self._say("\n".join(lines[:SHOWN]))
         if len(lines) > SHOWN:
             task = where.partition(" ")[0]
-            self._say(f"… {len(lines) - SHOWN} lines more: inv runbook.show {task} --ask")
+            self._say(f"… {len(lines) - SHOWN} more lines: inv runbook.show {task} --ask")
         for line in pending.found.lines:
             self._say(f"    {self._placeholders.shown(line)}")
 
@@ -276,13 +276,13 @@ class Walker:
         )
         report.task_ends()
         for result in results:
-            result.rerun = "answer r once more"
+            result.rerun = "answer r again"
         report.failures(results)
         for result in results:
             self._outcome.record(work.name, result.host, result.fine)
             if result.status is Status.UNREACHABLE:
                 self._outcome.unreachable.add(result.host)
-                self._say(f"{result.host} is left out of this walk; the next one asks it again.")
+                self._say(f"{result.host} is left out of this walk; the next one tries it again.")
 
     def _skip(self, work: StepTask, group: list[Pending]) -> None:
         places = tuple(Place(work.name, one.host.name, one.step.title) for one in group)
@@ -303,7 +303,7 @@ class Walker:
         self._run.report.close()
         for result in results:
             lines = [line for part in result.parts for line in part.output]
-            lines = lines or [result.sentence or "no diff of that: the commands say it all"]
+            lines = lines or [result.sentence or "no diff is available; see the commands"]
             self._say(f"[{result.host}]")
             for line in lines:
                 self._say(f"    {self._placeholders.shown(line)}")
@@ -316,12 +316,12 @@ class Walker:
             self._say(str(error))
             return
         self._run.journal.write(task=work.name, host=host.name, mode="walk", result="shell")
-        self._say(f"A root shell on {host.name}; exit leads back here.")
+        self._say(f"A root shell on {host.name}; exit brings you back here.")
         become = "bash -l" if connection.user == "root" else "sudo -i"
         connection.run(become, pty=True, warn=True)
 
     def _move(self, change: Callable[[Walk], Walk]) -> None:
-        """Go on; what somebody else did meanwhile is no reason not to."""
+        """Move the bookmark, even if somebody else has moved it meanwhile."""
         while True:
             try:
                 self._bookmark.move(change)

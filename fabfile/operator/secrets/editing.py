@@ -1,4 +1,4 @@
-"""secrets.yaml in an editor: in a private folder that goes, whatever happens."""
+"""secrets.yaml in an editor: in a private folder, which is removed whatever happens."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 def edited(text: bytes, file: Path) -> bytes:
-    """What the user makes of `text`; SettingsError if it cannot be understood in the end."""
+    """`text` as the user has edited it; SettingsError if it is invalid in the end."""
     with _private_folder() as folder:
         draft = folder / file.name
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -40,7 +40,7 @@ def edited(text: bytes, file: Path) -> bytes:
 
 
 def changes(before: bytes, after: bytes, file: Path) -> list[str]:
-    """A line for each password that is new, changed or gone; the names only."""
+    """A line for each password that is new, changed or removed; only the names."""
     if before == after:
         return []
     old, new = parse_passwords(before, file), parse_passwords(after, file)
@@ -55,7 +55,7 @@ def changes(before: bytes, after: bytes, file: Path) -> list[str]:
 
 @contextmanager
 def _private_folder() -> Iterator[Path]:
-    """A folder that only its owner enters; it goes also if this process is told to end."""
+    """A folder that only its owner may enter; it is removed even if this process is terminated."""
     where = MEMORY if os.access(MEMORY, os.W_OK) else None
     before = {number: signal.signal(number, _end) for number in ENDING}
     try:
@@ -81,12 +81,12 @@ def _open_editor(draft: Path) -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     if code:
-        raise SettingsError(f"{editor} ended with {code}; nothing was changed.")
+        raise SettingsError(f"{editor} ended with exit code {code}. Nothing was changed.")
 
 
 def _once_more(complaint: str) -> bool:
     if not sys.stdin.isatty():
         return False
     print(complaint, file=sys.stderr)
-    print("Edit it once more? [yes/no] ", end="", file=sys.stderr, flush=True)
+    print("Edit it again? [yes/no] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip() == "yes"

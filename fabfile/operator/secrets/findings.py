@@ -1,4 +1,4 @@
-"""What is wrong with secrets.yaml, and with what is in it."""
+"""What is wrong with secrets.yaml, and with the passwords in it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COMMON = {
     *("111", "123456", "12345678", "admin", "airflow", "changeme", "default", "guest"),
     *("letmein", "password", "postgres", "qwerty", "rabbitmq", "redhat", "rocky", "root", "secret"),
 }
-"""What a guesser tries first: the runbook's `111`, and defaults of the software."""
+"""Passwords that are easy to guess: the runbook's `111`, and defaults of the software."""
 
 SHORTEST = 12
 FEWEST_DIFFERENT = 5
@@ -35,7 +35,7 @@ class Wrong:
 
 
 def all_of(cluster: Cluster) -> Iterator[Wrong]:
-    """The file first; its content, if it may be read."""
+    """Problems of the file, then of its content, if that may be read."""
     file = cluster.vault.file
     if file.exists():
         yield from _file(file)
@@ -56,7 +56,7 @@ def _file(file: Path) -> Iterator[Wrong]:
     if mode & 0o077:
         yield Wrong(
             file.name,
-            f"is open to others (mode {mode:04o}); what is in it was not looked at",
+            f"is readable by others (mode {mode:04o}); its content was not checked",
             f"chmod 600 {file}, then change every password that others may have read",
         )
     if _plain(file):
@@ -81,12 +81,12 @@ def _in_git(file: Path) -> Iterator[Wrong]:
         yield Wrong(
             file.name,
             "is tracked by git, in plain text",
-            f"git rm --cached {file.name}, and new passwords: whoever has the history has these",
+            f"git rm --cached {file.name}, then new passwords: git's history has these",
         )
     elif _git(file, "log", "--all", "-1", "--format=%h", "--", file.name):
         yield Wrong(
             file.name,
-            "was committed once; the history still has it",
+            "was committed once; git's history still has it",
             "new passwords for all that were in it",
         )
     elif not _git(file, "check-ignore", "--", file.name):
@@ -94,7 +94,7 @@ def _in_git(file: Path) -> Iterator[Wrong]:
 
 
 def _git(file: Path, *arguments: str) -> str:
-    """What git says, if there is a git and it knows the folder."""
+    """git's output; empty if git is missing, or if the folder is not in a repository."""
     try:
         answer = subprocess.run(
             ["git", *arguments], cwd=file.parent, capture_output=True, text=True, check=False
@@ -114,23 +114,23 @@ def _values(cluster: Cluster) -> Iterator[Wrong]:
         for sentence in _weak(name, value, min(SHORTEST, lengths.get(name, SHORTEST))):
             yield Wrong(name, sentence, "inv secrets.edit, then the section that uses it")
         if value in first:
-            yield Wrong(name, f"is the same as {first[value]}", "inv secrets.edit: one of its own")
+            yield Wrong(name, f"is the same as {first[value]}", "inv secrets.edit: set another one")
         first.setdefault(value, name)
         if not _declared(name):
-            yield Wrong(name, "is used by no section", "inv secrets.edit: remove it, or its typo")
+            yield Wrong(name, "is not used by any section", "inv secrets.edit: remove or rename it")
 
 
 def _weak(name: str, value: str, shortest: int) -> Iterator[str]:
     if value.lower() in COMMON or value.lower() in name.split("_"):
-        yield "is what a guesser tries first"
+        yield "is easy to guess"
     elif len(value) < shortest:
-        yield f"is short: {len(value)} characters, and {shortest} are wanted"
+        yield f"is too short: {len(value)} characters instead of {shortest}"
     elif len(set(value)) < FEWEST_DIFFERENT:
-        yield "is weak: the same few characters again and again"
+        yield "is weak: it repeats the same few characters"
 
 
 def meaning(name: str) -> str:
-    """What a password is for, also one that is not declared by its whole name."""
+    """What a password is for; it may be declared only by the beginning of its name."""
     found = _declared(name)
     return found[0].about if found else "no section"
 

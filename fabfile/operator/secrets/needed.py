@@ -13,7 +13,7 @@ from ... import CONTENTS
 
 
 def needed(cluster: Cluster) -> list[Secret]:
-    """The passwords of the sections that are for any host; not those that come and go."""
+    """The passwords of the sections that have hosts, without temporary ones."""
     return [
         secret
         for section in CONTENTS.sections
@@ -24,12 +24,12 @@ def needed(cluster: Cluster) -> list[Secret]:
 
 
 def declared() -> list[Secret]:
-    """All passwords of all sections, also those that come and go, and families of them."""
+    """All passwords of all sections, including temporary ones and families."""
     return [secret for section in CONTENTS.sections for secret in section.secrets]
 
 
 def first_run(cluster: Cluster) -> bool:
-    """Whether the journal knows of no change that may have taken a password to a server."""
+    """Whether the journal has no change that may have brought a password to a server."""
     with_secrets = {section.name for section in CONTENTS.sections if section.secrets}
     try:
         lines = (cluster.state / "journal.jsonl").read_text(encoding="utf-8").splitlines()

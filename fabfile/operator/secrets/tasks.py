@@ -1,4 +1,4 @@
-"""`inv secrets.*`: make up, show, judge, edit, encrypt. No server is asked."""
+"""`inv secrets.*`: generate, show, check, edit, encrypt. No server is contacted."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from . import editing, findings
 from .needed import first_run, needed
 
 
-@task(help={"i-know": "make up new ones although this cluster was set up with others"})
+@task(help={"i-know": "generate new ones although this cluster was set up with others"})
 @in_sentences
 def generate(c: Context, i_know: bool = False) -> None:
-    """Make up the passwords that are missing, and say their names."""
+    """Generate the passwords that are missing, and print their names."""
     cluster = configured()
     vault = cluster.vault
     if not vault.file.exists() and not first_run(cluster) and not i_know:
         raise SettingsError(
-            f"{vault.file} is gone, and this cluster was set up with it: bring it back from your "
-            "backup. New passwords would lock you out of what there is (--i-know makes them)."
+            f"{vault.file} is missing, but this cluster was set up with it. Restore it from your "
+            "backup. New passwords would lock you out of the cluster (--i-know generates them)."
         )
     for secret in needed(cluster):
         vault.get(secret)
     names = vault.keep()
     if names:
         print(f"generated and kept in {vault.file}: {', '.join(names)}")
-        print("Back that file up, where only you can read it.")
+        print("Back up that file where only you can read it.")
     else:
-        print(f"{vault.file} lacks nothing.")
+        print(f"{vault.file} has all passwords.")
 
 
 @task(positional=["name"], help={"name": "its key in secrets.yaml", "yes": "do not ask first"})
@@ -65,13 +65,13 @@ def _value(cluster: Cluster, name: str) -> str:
     if name in declared:
         raise SettingsError(f"{name} has not been generated yet: inv secrets.generate")
     known = sorted({*kept, *declared})
-    raise UsageError(f"There is no password {name}{perhaps(name, known)}; `inv secrets.list`.")
+    raise UsageError(f"There is no password {name}{perhaps(name, known)}. See inv secrets.list")
 
 
 @task(name="list")
 @in_sentences
 def list_(c: Context) -> None:
-    """Show which passwords there are, what each is for, and where it comes from."""
+    """List all passwords, what each is for, and where it comes from."""
     from tabulate import tabulate
 
     cluster = configured()
@@ -93,7 +93,7 @@ def list_(c: Context) -> None:
 @task
 @in_sentences
 def check(c: Context) -> None:
-    """Judge the passwords and their file: weak, shared, open to others, in git."""
+    """Check passwords and their file: weak, used twice, readable by others, in git."""
     cluster = configured()
     found = list(findings.all_of(cluster))
     for finding in found:
@@ -108,9 +108,9 @@ def check(c: Context) -> None:
 @task
 @in_sentences
 def edit(c: Context) -> None:
-    """Change passwords with $EDITOR; what you save is judged before it counts.
+    """Change passwords with $EDITOR; what you save is validated first.
 
-    The text lies in a file of its own, in memory where there is /dev/shm, and goes afterwards.
+    The editor gets a temporary file, in memory if there is /dev/shm, which is removed afterwards.
     """
     vault = configured().vault
     before = vault.text()
@@ -120,28 +120,29 @@ def edit(c: Context) -> None:
         raise RunbookError(f"Nothing was changed; {vault.file} stays as it is.")
     vault.replace(after, before)
     print("\n".join(changes))
-    print("The servers hear of it with the section that uses it, e.g. fab postgres.")
+    print("To change it on the servers, run the section that uses it, e.g. fab postgres.")
 
 
-@task(help={"key": f"a key file, made if it is not there (default: ${KEY_VARIABLE})"})
+@task(help={"key": f"a key file, created if it does not exist (default: ${KEY_VARIABLE})"})
 @in_sentences
 def encrypt(c: Context, key: Optional[str] = None) -> None:
-    """Encrypt secrets.yaml with a passphrase, or with a key file; or change which.
+    """Encrypt secrets.yaml with a passphrase or a key file, or change these.
 
-    The passphrase is RUNBOOK_SECRETS_PASSPHRASE, or asked for. `fab` and `inv` find it there, too.
+    The passphrase is in RUNBOOK_SECRETS_PASSPHRASE, or is asked for. `fab` and `inv` read it there,
+    too.
     """
     vault = configured().vault
     vault.text_of_any_format()  # opened before anything is made
     opener = _new_opener(key or environ.get(KEY_VARIABLE), again=bool(vault.sealed_by))
     if isinstance(opener, KeyFile) and not opener.file.exists():
         opener.make()
-        print(f"made {opener.file}; without it nobody opens {vault.file.name} again: back it up.")
+        print(f"Created {opener.file}. Back it up: only it can decrypt {vault.file.name}.")
     vault.seal(opener)
     print(f"{vault.file} is encrypted with a {opener.about}.")
     if isinstance(opener, KeyFile):
         print(f"fab and inv need: export {KEY_VARIABLE}={opener.file}")
         if opener.file.resolve().parent == vault.file.resolve().parent:
-            print("They lie in one folder: whoever takes one takes both. Move the key elsewhere.")
+            print("Both files are in the same folder. Move the key elsewhere.")
 
 
 def _new_opener(key: Optional[str], again: bool) -> Opener:
@@ -150,14 +151,14 @@ def _new_opener(key: Optional[str], again: bool) -> Opener:
     given = "" if again else environ.get(PASSPHRASE_VARIABLE, "")
     passphrase = given or _typed_twice()
     if len(passphrase) < SHORTEST_PASSPHRASE:
-        raise SettingsError(f"A passphrase has at least {SHORTEST_PASSPHRASE} characters.")
+        raise SettingsError(f"A passphrase must have at least {SHORTEST_PASSPHRASE} characters.")
     return Passphrase(passphrase)
 
 
 def _typed_twice() -> str:
     if not sys.stdin.isatty():
         raise SettingsError(
-            "There is no terminal to ask for the new passphrase on. "
+            "A new passphrase is needed, but stdin is not a terminal. "
             f"Decrypt first, then set {PASSPHRASE_VARIABLE}; or use --key."
         )
     try:
@@ -173,13 +174,13 @@ def _typed_twice() -> str:
 @task
 @in_sentences
 def decrypt(c: Context) -> None:
-    """Write secrets.yaml as plain text again, for its owner only."""
+    """Decrypt secrets.yaml to plain text, which only its owner can read."""
     vault = configured().vault
     vault.text()
     if not vault.sealed_by:
         raise UsageError(f"{vault.file} is not encrypted.")
     vault.seal(None)
-    print(f"{vault.file} is plain text, readable by its owner.")
+    print(f"{vault.file} is plain text, readable only by its owner.")
 
 
 secrets = Collection("secrets", generate, list_, show, check, edit, encrypt, decrypt)

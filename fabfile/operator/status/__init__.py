@@ -1,1 +1,1 @@
-"""`inv cluster.status` and `inv cluster.report`: how the cluster is, at a glance."""
+"""`inv cluster.status` and `inv cluster.report`: the state of the cluster at a glance."""

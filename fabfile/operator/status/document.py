@@ -10,7 +10,7 @@ from runbook.declare.probes import Finding
 from .picture import Part, Picture, Problem, Server
 
 FORMAT = 3
-"""Raised when something that is there goes or changes its meaning; what is added does not count."""
+"""Raised when a key is removed or changes its meaning, but not when one is added."""
 
 
 def document(picture: Picture) -> dict[str, Any]:

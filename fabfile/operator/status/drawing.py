@@ -94,7 +94,7 @@ def tiers(picture: Picture) -> dict[Tier, list[Server]]:
 
 
 def standing(picture: Picture) -> dict[str, list[str]]:
-    """What the sections say of each host: who leads, follows, is active, holds an address."""
+    """What the sections say about each host: whether it leads, follows, is active, holds a VIP."""
     said: dict[str, list[str]] = {name: [] for name in picture.cluster.hosts}
     for marks in picture.marks:
         for name, badges in marks.badges.items():

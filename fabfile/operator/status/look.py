@@ -1,4 +1,4 @@
-"""One look at the whole cluster: ask, ask the neighbours, judge."""
+"""One look at the whole cluster: ask all hosts, ask others about silent ones, judge."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def look(run: Run, thorough: bool = False) -> Picture:
-    """How the cluster is now. `thorough`: also what takes long, as the checks ask it."""
+    """The current state of the cluster. `thorough`: also probes that take long, as in checks."""
     began, when = time.monotonic(), time.time()
     found = survey(run, with_status(run.contents), thorough)
     missing = [name for name, why in found.silent.items() if not isinstance(why, AccessError)]
@@ -56,7 +56,7 @@ def drawn(
     when: float,
     seconds: float,
 ) -> Picture:
-    """The picture of what was found; pure."""
+    """The picture of what was found; a pure function."""
     silent = silences(cluster, found, seen)
     facts = found.facts.without(gone(silent))
     sections = with_status(contents)
@@ -80,14 +80,14 @@ def part(
     wrong: Sequence[Problem],
     silent: set[str],
 ) -> Part:
-    """A section's line: its level, how it is now, what it survives."""
+    """A section's line: its level, its current state, its redundancy."""
     own = [one for one in findings if one.section == section.name]
     line = section.line(cluster, facts, own) if section.line else ""
     return Part(section.label, level_of(section.label, own, wrong, silent), line, redundancy(own))
 
 
 def servers(cluster: Cluster, found: Survey, silent: dict[str, tuple[Cause, str]]) -> list[Server]:
-    """Every host: its state, and how it is."""
+    """Every host: whether it is up, and its load, memory and disks."""
     clocks = apart(found.facts)
     told = []
     for host in cluster.hosts.values():

@@ -45,7 +45,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Part:
-    """One subsystem: its word, what it does now, and what may fail next without an outage."""
+    """One subsystem: its level, its current state, and which failure would cause no outage."""
 
     name: str
     level: Level
@@ -55,7 +55,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Server:
-    """One host: up, down, unreachable, hangs or refuses; and how it is, if it could be asked."""
+    """One host: up, down, unreachable, hangs or refuses; and its vitals, if it answered."""
 
     host: Host
     state: str
@@ -66,7 +66,7 @@ class Server:
 
 @dataclass
 class Picture:
-    """All that a status says; `survey` has every finding behind it."""
+    """Everything that a status shows; `survey` has all findings behind it."""
 
     cluster: Cluster
     survey: Survey
@@ -79,7 +79,7 @@ class Picture:
 
     @property
     def level(self) -> Level:
-        """The gravest of the parts and problems: ok, warn or error."""
+        """The most serious level of the parts and problems: ok, warn or error."""
         return gravest(
             [*(part.level for part in self.parts), *(one.level for one in self.problems)]
         )
@@ -91,7 +91,7 @@ class Picture:
 
     @property
     def exit_code(self) -> int:
-        """0 ok, 1 warn, 2 error, 3 if a host could not be asked and nothing worse is known."""
+        """0 ok, 1 warn, 2 error, 3 if a host could not be reached and nothing worse is known."""
         if self.level == ERROR:
             everybody = all(server.state == "unreachable" for server in self.servers)
             return UNREACHABLE_EXIT if everybody else EXIT[ERROR]
@@ -100,7 +100,7 @@ class Picture:
 
 
 def gravest(levels: Iterable[Level]) -> Level:
-    """The gravest level; what is unknown is worth a warning."""
+    """The most serious level; unknown counts as a warning."""
     found = set(levels)
     return ERROR if ERROR in found else WARN if found & {WARN, UNKNOWN} else OK
 
@@ -109,7 +109,7 @@ Silences = dict[str, tuple[Cause, str]]
 
 
 def silences(cluster: Cluster, survey: Survey, seen: dict[str, Reachability]) -> Silences:
-    """Each host that could not be asked: which kind of silence it is, and the sentence for it."""
+    """Each host that did not answer: the cause, and a sentence."""
     return {
         name: silence(host, survey.silent[name], seen.get(name, Reachability()))
         for name, host in cluster.hosts.items()
@@ -118,12 +118,14 @@ def silences(cluster: Cluster, survey: Survey, seen: dict[str, Reachability]) ->
 
 
 def gone(silent: Silences) -> frozenset[str]:
-    """The hosts that do no work any more, whatever others remember of them."""
+    """The hosts that no longer work, whatever other hosts still report about them."""
     return frozenset(name for name, (kind, _) in silent.items() if kind in (DOWN, HANGS))
 
 
 def silence(host: Host, error: RunbookError, sighting: Reachability) -> tuple[Cause, str]:
-    """Down is what nobody sees; unreachable is what others see, or nobody could be asked about."""
+    """The cause and a sentence for a host that did not answer.
+
+    It is down if no other host sees it; unreachable if others do, or if none could be asked."""
     said = str(error).rstrip(".")
     if isinstance(error, AccessError):
         return NO_ACCESS, said
@@ -133,7 +135,7 @@ def silence(host: Host, error: RunbookError, sighting: Reachability) -> tuple[Ca
     if sighting.seen == NETWORK:
         return HANGS, f"{said}; its network answers {by}, its sshd does not"
     if not by:
-        return UNREACHABLE, f"{said}; there is nobody else to ask"
+        return UNREACHABLE, f"{said}; no other host could be asked"
     nobody = f"none of {by} sees" if len(sighting.by) > 1 else f"{by} does not see"
     return DOWN, f"it does not answer, and {nobody} it"
 
@@ -146,7 +148,7 @@ def host_problem(
     away: frozenset[str],
     follows: Sequence[str],
 ) -> Problem:
-    """A host that could not be asked; what the parts say of it follows from that."""
+    """The problem of a host that did not answer; `follows` are the findings that result from it."""
     known = kind in (DOWN, HANGS)
     return Problem(
         kind.code,
@@ -170,17 +172,17 @@ def left(host: Host, cluster: Cluster, away: frozenset[str]) -> str:
             told.append(f"{len(there)} of {len(everybody)} {role.label}s left")
         else:
             told.append(f"no {role.label} left: {role.loss or 'its work is not done'}")
-    return "; ".join(sorted(told, key=lambda text: not text.startswith("no "))) or "one host less"
+    return "; ".join(sorted(told, key=lambda text: not text.startswith("no "))) or "one host fewer"
 
 
 def way_back(host: Host, kind: Cause, cluster: Cluster) -> str:
-    """What to do about a host that could not be asked."""
+    """What to do about a host that did not answer."""
     user = cluster.user(host)
     again = "inv cluster.status --wait 300"
     if kind == DOWN:
         return f"power {host.name} on, or plug it in; it comes back by itself: {again}"
     if kind == HANGS:
-        return f"wait if it boots; else look at its console, and reset it if need be: {again}"
+        return f"wait if it is booting; else look at its console, and reset it if needed: {again}"
     if kind == NO_ACCESS:
         return f"fab -H {host.name} ssh.bootstrap"
     port = cluster.ssh_port(host)
@@ -191,9 +193,9 @@ def way_back(host: Host, kind: Cause, cluster: Cluster) -> str:
 def problems(
     findings: Sequence[Finding], silent: Silences, cluster: Cluster, labels: Mapping[str, str]
 ) -> list[Problem]:
-    """What is wrong, the gravest first; what follows from a silent host is part of that.
+    """What is wrong, the most serious first; what follows from a silent host is part of that.
 
-    `labels`: what a status calls a section, in the order of what stands on what.
+    `labels`: the names of sections in a status, each after those that it depends on.
     """
     away = gone(silent)
     wrong = [one for one in findings if one.level != OK]
@@ -241,7 +243,7 @@ def _problem(group: Sequence[Finding], part: str) -> Problem:
 
 
 def sentence(one: Finding) -> str:
-    """A finding as question and answer, with its host."""
+    """A finding as title and answer, with its host."""
     where = f"{one.host}: " if one.host != CLUSTER_WIDE else ""
     asked = ":" if one.redundancy else "?"
     return f"{where}{one.title}{asked} {one.verdict.sentence or 'no'}"
@@ -250,7 +252,7 @@ def sentence(one: Finding) -> str:
 def level_of(
     part: str, own: Sequence[Finding], wrong: Sequence[Problem], silent: set[str]
 ) -> Level:
-    """A part's word: what follows from a silent host is but a warning here."""
+    """A part's level: what follows from a silent host is only a warning here."""
     levels = (
         WARN if one.about and set(one.about) <= silent else one.level
         for one in own

@@ -1,4 +1,4 @@
-"""Down or unreachable? Hosts that do not answer here, as the other hosts see them."""
+"""Whether hosts that do not answer are down or unreachable, according to other hosts."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ SSH, NETWORK, NOTHING = "ssh", "network", "nothing"
 
 @dataclass(frozen=True)
 class Reachability:
-    """What others see of a host: its sshd, something in the network, or nothing; and who said so.
+    """What others see of a host: its sshd, something in the network, or nothing.
 
-    Nobody could be asked where `by` is empty.
+    `by` are the hosts that said so; if it is empty, no host could be asked.
     """
 
     seen: str = NOTHING
@@ -62,14 +62,14 @@ def witnesses(other: Host, there: Sequence[Host]) -> list[Host]:
 
 
 def looking(others: Sequence[Host], cluster: Cluster) -> list[Probe]:
-    """Commands that say what is to be seen of these hosts."""
+    """Commands that show what can be seen of these hosts."""
     return plain([glance(other.address, cluster.ssh_port(other)) for other in others])
 
 
 def glance(address: str, port: int) -> str:
     """A command: `ssh` if sshd greets, `network` if anything answers, else `nothing`.
 
-    ARP asks past every firewall, where there is no router in between.
+    ARP gets through every firewall, if there is no router in between.
     """
     return f"""{{ ping -n -c 1 -W 1 {address} ||
   {{ [[ $(ip -o route get {address}) =~ \\ dev\\ ([^ ]+) ]] &&
@@ -83,7 +83,7 @@ fi"""
 
 
 def combined(name: str, heard: Sequence[tuple[str, str, str]]) -> Reachability:
-    """What the witnesses said of one host: the most that anyone sees counts."""
+    """What the witnesses said about one host: the most that any of them sees counts."""
     own = [(witness, seen) for witness, other, seen in heard if other == name]
     for level in (SSH, NETWORK, NOTHING):
         by = tuple(witness for witness, seen in own if seen == level)

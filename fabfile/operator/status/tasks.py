@@ -24,7 +24,7 @@ PAUSE = 5
 """Seconds between two looks of --watch."""
 SHORT_PAUSE = 4
 """Seconds between two looks of --wait."""
-THOROUGH = "ask also what takes long: what is installed, each worker by Celery, time sources"
+THOROUGH = "also check what takes long: what is installed, each worker by Celery, time sources"
 
 
 @task(
@@ -44,16 +44,16 @@ def status(
     wait: str = "",
     thorough: bool = False,
 ) -> None:
-    """Say who leads, what is wrong, how to fix it, and what redundancy is left.
+    """Show who leads, what is wrong, how to fix it, and what redundancy is left.
 
     It asks all servers at once, and changes nothing. Exit codes: 0 all is OK, 1 a warning,
-    2 an error, 3 a host could not be asked from here and nothing worse is known.
+    2 an error, 3 a host could not be reached from here and nothing worse is known.
     """
     from runbook.execute.run import Options
 
     patience = seconds(wait)
     if watch and wait:
-        raise UsageError("--watch and --wait exclude each other.")
+        raise UsageError("--watch and --wait cannot be used together.")
     with session(Options(), as_json=json) as run:
         if watch:
             watching(run, json, thorough)
@@ -65,7 +65,7 @@ def status(
 
 
 def seconds(wait: str) -> float:
-    """The value of --wait; UsageError if it is no number of seconds."""
+    """The value of --wait; UsageError if it is not a number of seconds."""
     if not wait:
         return 0.0
     if not wait.isdigit():
@@ -74,7 +74,7 @@ def seconds(wait: str) -> float:
 
 
 def awaited(run: Run, patience: float, thorough: bool) -> Picture:
-    """The first picture that is OK, or the one that is there when the time is over."""
+    """The first picture that is OK, or the last one when the time is over."""
     from .look import look
 
     deadline = time.monotonic() + patience
@@ -86,7 +86,7 @@ def awaited(run: Run, patience: float, thorough: bool) -> Picture:
 
 
 def show(run: Run, picture: Picture, as_json: bool, indent: int | None = 2) -> None:
-    """Print it, with every secret masked."""
+    """Print a picture, with every secret masked."""
     from .document import document
     from .text import text
 
@@ -114,7 +114,7 @@ def watching(run: Run, as_json: bool, thorough: bool) -> None:
 
 
 def redrawing(run: Run, thorough: bool) -> None:
-    """A picture that is drawn anew in its place; the last one stays when it ends."""
+    """Redraw the picture in its place; the last one stays when it ends."""
     from rich.live import Live
     from rich.text import Text
 
@@ -138,13 +138,13 @@ def redrawing(run: Run, thorough: bool) -> None:
 @task(
     auto_shortflags=False,
     help={
-        "html": "the file to write; it needs nothing else, and can be sent around",
+        "html": "the file to write; it is self-contained, and can be sent to others",
         "thorough": THOROUGH,
     },
 )
 @in_sentences
 def report(c: Context, html: str, thorough: bool = False) -> None:
-    """Write one page: the cluster as a drawing, what is wrong, every question.
+    """Write an HTML page: a drawing of the cluster, what is wrong, every check.
 
     Exit codes as for cluster.status.
     """
@@ -169,8 +169,8 @@ def report(c: Context, html: str, thorough: bool = False) -> None:
 
 
 def writable(path: Path) -> None:
-    """Say so before anything is asked, if the file cannot be written."""
+    """Refuse before anything is asked if the file cannot be written."""
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name a file: --html {path / 'status.html'}")
     if not path.parent.is_dir():
-        raise UsageError(f"{path.parent} is no folder; make it first: mkdir -p {path.parent}")
+        raise UsageError(f"{path.parent} is not a folder; create it: mkdir -p {path.parent}")

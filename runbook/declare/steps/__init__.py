@@ -1,8 +1,8 @@
 """The vocabulary of the sections: each kind of step is one function.
 
-A step says how the host should be (`title`), how to see whether it is (`test`) and what a person
-would type to make it so (`apply`). The same `apply` is run, planned and shown. Tests may use the
-functions of library.sh; `apply` may not, so that it can be copied from the screen.
+A step has the wanted state of a host (`title`), a test for it (`test`) and what a person would
+type to reach it (`apply`). The same `apply` is run, planned and shown. Tests may use the functions
+of library.sh; `apply` may not, so that it can be copied from the screen.
 """
 
 from __future__ import annotations

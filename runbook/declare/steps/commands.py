@@ -1,4 +1,4 @@
-"""Commands of one's own, and what they wait for."""
+"""Steps that run commands, test preconditions or wait."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ def command(title: str, apply: str, unless: str, timeout: int = 300) -> Step:
 
 
 def precondition(title: str, test: str, otherwise: str) -> Step:
-    """What must hold before anything is done; if not, the host is refused.
+    """A condition that must hold before anything is done; if it does not, the host is refused.
 
-    `otherwise` are commands that print the sentence: what is there instead, and the way out.
+    `otherwise`: commands that print what was found instead, and what to do.
     """
     shown = f"{test} || {{\n{otherwise}\n}}"
     return Step(title, test, otherwise, guard=True, masked=shown)
 
 
 def action(title: str, apply: str, timeout: int = 300) -> Step:
-    """Commands that run each time: a backup, say. For procedures; a section's steps have a test."""
+    """Commands that always run, such as a backup. For procedures only: other steps have a test."""
     return Step(title, "[[ $carried_out ]]", apply, timeout=timeout)
 
 
 def wait_for(title: str, test: str, timeout: int = 300) -> Step:
-    """Wait until `test`, a command without the library's functions, succeeds; seconds at most.
+    """Wait until `test`, a command without library functions, succeeds; at most `timeout` seconds.
 
-    Waiting changes nothing: it is ok when it ends, and no part of a plan.
+    Waiting changes nothing: its status is ok when it ends, and it is not part of a plan.
     """
     return Step(title, test, f"until {test}; do sleep 1; done", timeout=timeout, waits=True)
 
@@ -35,23 +35,23 @@ def wait_for(title: str, test: str, timeout: int = 300) -> Step:
 def with_stdin(title: str, command: str, text: str, unless: str, diff: str = "") -> Step:
     """Run `command` with `text` on its standard input, unless the shell test `unless` holds.
 
-    `unless` and `diff` find the text in `$text`.
+    In `unless` and `diff`, the text is in `$text`.
     """
     body = text if text.endswith("\n") else f"{text}\n"
     return Step(title, unless, f"{command} {here(body)}", text=body, diff=diff)
 
 
 def moved_aside(path: str, reason: str) -> str:
-    """A command that keeps what is at a path under another name, with the reason and the time."""
+    """A command that renames what is at a path; the new name has the reason and the time."""
     return f'mv {path} "{path}.{reason}-$(date +%Y%m%d-%H%M%S)"'
 
 
 def answers(address: str, port: int, seconds: int = 3) -> str:
-    """A test that needs no library: something listens on this port."""
+    """A test without library functions: something listens on this port."""
     return f"timeout {seconds} bash -c '</dev/tcp/{address}/{port}'"
 
 
 def not_noted(handler: Handler) -> str:
-    """A test: no earlier task noted that this is due."""
+    """A test: no earlier task has noted that this is due."""
     name = handler.name
     return f"[[ ! -e $runtime/notes/{name} && ! ${{noted[{name}]-}} ]]"

@@ -1,4 +1,4 @@
-"""Files and directories, replaced in one instant or not at all."""
+"""Steps for files and directories; files are replaced atomically."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def edited(
     group: str = "root",
     validate: str = "",
 ) -> Step:
-    """A file of which only a part is ours. `render` is a filter from present to wanted text."""
+    """A file that is managed only in part. `render` is a filter from present to wanted text."""
     target = quote(path)
     fill = f'{{ cat {target} 2>/dev/null || true; }} | {render} >"$temp"'
     return Step(
@@ -104,7 +104,7 @@ def block(
 ) -> Step:
     """Lines between two markers in a file that is otherwise left alone.
 
-    Words that the block `owns` are taken out of all other lines, so that nothing contradicts it.
+    Words that the block `owns` are removed from all other lines, so that nothing contradicts it.
     """
     begin, end = f"# BEGIN {label}", f"# END {label}"
     body = "\n".join([begin, *lines, end])
@@ -131,7 +131,7 @@ def directory(path: str, mode: str = "0755", owner: str = "root", group: str = "
 
 
 def sudoers(name: str, rule: str) -> Step:
-    """A file in /etc/sudoers.d that passed visudo before it took effect."""
+    """A file in /etc/sudoers.d, which visudo checks before it takes effect."""
     return file(f"/etc/sudoers.d/{name}", rule, mode="0440", validate="visudo -cqf")
 
 

@@ -1,4 +1,4 @@
-"""Users, firewall, SELinux, names, time."""
+"""Steps for users, firewall, SELinux, hostname, time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def user(name: str, groups: Sequence[str] = (), shell: str = "/bin/bash") -> Ste
 
 
 def system_user(name: str, uid: int, gid: int, home: str) -> Steps:
-    """A user and its group with exactly these numbers; whoever stands in the way is told."""
+    """A user and its group with exactly these numbers; the host is refused if they are in use."""
     yield precondition(
         f"uid {uid} and gid {gid} are {name}'s or free",
         f"! getent passwd {name} {uid} | grep -v '^{name}:[^:]*:{uid}:{gid}:' >/dev/null"
@@ -46,7 +46,7 @@ echo 'Change what is there (usermod -u, groupmod -g, chown), or the numbers.'"""
 
 
 def password_locked(name: str) -> Step:
-    """Nobody logs in as this user with a password; keys go on working."""
+    """The user's password is locked; login with a key still works."""
     return Step(
         f"{name} has no password to guess",
         test=f"shadow=$(getent shadow {name}) || :; [[ ! $shadow || $shadow == {name}:[*!]* ]]",
@@ -60,7 +60,7 @@ def firewall_ports(*ports: str) -> Step:
 
 
 def firewall_protocol(protocol: str) -> Step:
-    """An IP protocol such as vrrp is let in by the default zone, now and after a reboot."""
+    """An IP protocol such as vrrp is allowed in the default zone, now and after a reboot."""
     return _firewall(f"firewall lets in protocol {protocol}", "protocols", "protocol", [protocol])
 
 
@@ -88,10 +88,10 @@ def _firewall(title: str, key: str, option: str, values: Sequence[str]) -> Step:
 
 
 def selinux_mode(mode: str) -> Steps:
-    """SELinux is `disabled`, `permissive` or `enforcing`, now as far as the kernel can.
+    """SELinux is `disabled`, `permissive` or `enforcing`, now as far as the running kernel can.
 
-    A running kernel goes neither to nor from disabled: that takes a reboot, and coming back from
-    disabled a relabelled file system as well (RHEL 8, "Using SELinux").
+    A running kernel cannot change to or from disabled: that takes a reboot and, from disabled, a
+    relabelled file system as well (RHEL 8, "Using SELinux").
     """
     config = setting("/etc/selinux/config", "SELINUX", mode)
     yield config.then(REBOOT) if mode == "disabled" else config
@@ -145,7 +145,7 @@ def selinux_boolean(name: str) -> Step:
 
 
 def ssh_key(title: str, path: str, user: str, comment: str) -> Step:
-    """An SSH key without a passphrase that this user has made, and its public half beside it."""
+    """An SSH key of this user without a passphrase, with its public key beside it."""
     by_user = f"runuser -u {user} --"
     return command(
         title,
@@ -157,7 +157,7 @@ fi""",
 
 
 def reboot_if_noted() -> Step:
-    """Reboot, if an earlier step left the note that it takes one; waits for a new boot id."""
+    """Reboot if an earlier step noted that one is needed; waits for a new boot id."""
     return Step(
         "reboot, as an earlier change asked for",
         test=not_noted(REBOOT),

@@ -1,4 +1,4 @@
-"""Packages and where they come from."""
+"""Steps for packages and their repositories."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def updated() -> Step:
 
 
 def signed(*keys: str, metadata: bool = True) -> dict[str, str]:
-    """A repository's settings: packages, and its `metadata`, bear the signature of these keys.
+    """A repository's settings: its packages, and its `metadata`, are signed with these keys.
 
-    Without keys, as with a mirror of one's own, nothing is verified.
+    Without keys, as for a private mirror, nothing is verified.
     """
     if not keys:
         return {"gpgcheck": "0"}
@@ -75,10 +75,10 @@ def signed(*keys: str, metadata: bool = True) -> dict[str, str]:
 
 
 def repository(name: str, sections: Mapping[str, Mapping[str, str]]) -> Step:
-    """dnf's file of repositories of this name holds these sections, and no others.
+    """dnf's repository file of this name has exactly these sections.
 
-    One that does not answer is left out of a transaction; without that, no package of any other
-    repository could be installed or updated (dnf.conf(5), "skip_if_unavailable").
+    A repository that does not answer is skipped; otherwise no package of any other repository
+    could be installed or updated (dnf.conf(5), "skip_if_unavailable").
     """
     lines = []
     for section, settings in sections.items():
@@ -88,7 +88,7 @@ def repository(name: str, sections: Mapping[str, Mapping[str, str]]) -> Step:
 
 
 def release_variable() -> Step:
-    """dnf knows the host's major release as $elmajor: its own $releasever may be pinned to 8.8."""
+    """dnf has the host's major release in $elmajor, because $releasever may be pinned."""
     path = "/etc/dnf/vars/elmajor"
     found = r"""major=$(sed -n 's/^PLATFORM_ID="platform:el\([0-9]*\)"$/\1/p' /etc/os-release)"""
     return Step(

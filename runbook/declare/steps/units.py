@@ -1,4 +1,4 @@
-"""systemd's units."""
+"""Steps and handlers for systemd units."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runbook.declare.templates import render as rendered
 
 
 def unit(name: str, source: str, context: Mapping[str, Any]) -> Step:
-    """A unit of our own, from `files/SOURCE`, that systemd accepts."""
+    """A unit of our own, from `files/SOURCE`, which systemd has verified."""
     step = template(f"/etc/systemd/system/{name}", source, context)
     is_template = "@." in name
     return replace(
@@ -25,7 +25,7 @@ def unit(name: str, source: str, context: Mapping[str, Any]) -> Step:
 
 
 def drop_in(unit: str, source: str) -> Step:
-    """A drop-in of the unit, from `files/SOURCE`; takes effect when the unit starts next."""
+    """A drop-in of the unit, from `files/SOURCE`; takes effect at the unit's next start."""
     path = f"/etc/systemd/system/{unit}.d/{source.rpartition('/')[2]}"
     text = rendered(source, {})
     step = file(path, text)
@@ -64,7 +64,7 @@ def service_off(name: str) -> Step:
 
 
 def stopped(name: str, timeout: int = 600) -> Step:
-    """A unit does not run, nor is it about to; whether it starts at boot is left as it is."""
+    """A unit does not run and is not starting; whether it starts at boot is not changed."""
     return Step(
         f"{name} has stopped",
         test=f"[[ $(systemctl is-active {name}) =~ ^(inactive|failed|unknown)$ ]]",
@@ -74,7 +74,7 @@ def stopped(name: str, timeout: int = 600) -> Step:
 
 
 def masked(*names: str) -> Step:
-    """Units that nothing can start, not even what depends on them."""
+    """Units are masked: nothing can start them, not even units that depend on them."""
     words = " ".join(names)
     tests = " && ".join(f"$(readlink /etc/systemd/system/{name}) == /dev/null" for name in names)
     return Step(f"masked: {words}", test=f"[[ {tests} ]]", apply=f"systemctl mask --now {words}")
@@ -87,7 +87,7 @@ def reloaded(name: str) -> Handler:
 
 
 def restarted(name: str) -> Handler:
-    """The service restarts, once, if a step that names this changed something."""
+    """The service restarts once if a step that names this handler changed something."""
     return Handler(f"restart-{name}", f"restart {name}", f"systemctl restart {name}")
 
 
@@ -97,7 +97,7 @@ def restarted_if_running(name: str) -> Handler:
 
 
 def restarted_if_noted(unit: str, note: Handler, apply: str, timeout: int = 300) -> Step:
-    """Restart a unit in the way that `apply` does, if an earlier task noted that it has to."""
+    """Restart a unit with `apply` if an earlier task noted that this is needed."""
     return Step(
         f"{unit} runs with its present settings",
         test=f"{not_noted(note)}",
