@@ -6,15 +6,10 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from msgspec import structs
-from support.status_of import well
+from support.all_steps import answered, steps_of
 
 from fabfile import CONTENTS
-from fabfile.airflow.connections import WORKER_KEY
-from fabfile.nfs.sync import KEYS
-from fabfile.postgres.backup import CERTIFICATE
-from fabfile.ssh import HOST_KEYS, KEY
-from runbook.declare.facts import Facts, hosts_on
+from runbook.declare.facts import Facts
 from runbook.declare.section import Section
 from runbook.declare.step import Step
 from runbook.declare.work import Stage, StepTask
@@ -26,26 +21,14 @@ ALLOWED = "SC2154"
 @pytest.fixture
 def everything(cluster):
     """A cluster whose hosts have said all that a step may need."""
-    keyed = structs.replace(cluster, public_key="ssh-ed25519 AAAA controller")
-    for section in CONTENTS.sections:
-        for secret in section.secrets:
-            keyed.secret(secret)
-    keyed.vault.keep()
-    names = list(keyed.hosts)
-    known = well(keyed)
-    known[KEY] = known[WORKER_KEY] = known[KEYS] = dict.fromkeys(names, "ssh-ed25519 AAAA x")
-    known[HOST_KEYS] = {name: ["ssh-ed25519 AAAA"] for name in names}
-    known[CERTIFICATE] = dict.fromkeys(names, "PEM")
-    return keyed, Facts(known)
+    return answered(cluster)
 
 
 def steps(section: Section, cluster, facts: Facts) -> Iterator[Step]:
     """The steps of a section's tasks and phases, on every host."""
     for task in section.work:
         if isinstance(task, StepTask):
-            on = hosts_on(task.on, cluster)
-            for host in task.taken_by(on, cluster):
-                yield from task.steps(host, cluster, facts, on)
+            yield from steps_of(task, cluster, facts)
     for phase in (section.start_phase, section.stop_phase, section.free_phase):
         stages = phase.stages(list(cluster.hosts.values()), cluster, facts) if phase else ()
         for stage in stages:

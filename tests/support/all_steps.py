@@ -1,0 +1,40 @@
+"""The steps of every task on every host, as a whole cluster that is well would be given them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from msgspec import structs
+from support.status_of import well
+
+from fabfile import CONTENTS
+from fabfile.airflow.connections import WORKER_KEY
+from fabfile.nfs.sync import KEYS
+from fabfile.postgres.backup import CERTIFICATE
+from fabfile.ssh import HOST_KEYS, KEY
+from runbook.declare.facts import Facts, hosts_on
+from runbook.declare.step import Step
+from runbook.declare.work import StepTask
+from runbook.inventory.cluster import Cluster
+
+
+def answered(cluster: Cluster) -> tuple[Cluster, Facts]:
+    """A cluster with all its passwords, whose hosts have said all that a step may need."""
+    keyed = structs.replace(cluster, public_key="ssh-ed25519 AAAA controller")
+    for section in CONTENTS.sections:
+        for secret in section.secrets:
+            keyed.secret(secret)
+    keyed.vault.keep()
+    names = list(keyed.hosts)
+    known = well(keyed)
+    known[KEY] = known[WORKER_KEY] = known[KEYS] = dict.fromkeys(names, "ssh-ed25519 AAAA x")
+    known[HOST_KEYS] = {name: ["ssh-ed25519 AAAA"] for name in names}
+    known[CERTIFICATE] = dict.fromkeys(names, "PEM")
+    return keyed, Facts(known)
+
+
+def steps_of(task: StepTask, cluster: Cluster, facts: Facts) -> Iterator[Step]:
+    """The steps of a task, on every host that takes them."""
+    on = hosts_on(task.on, cluster)
+    for host in task.taken_by(on, cluster):
+        yield from task.steps(host, cluster, facts, on)
