@@ -191,7 +191,13 @@ def test_the_tasks_that_a_page_names_are_there(file):
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/own-servers.md", *(f"docs/{file.name}" for file in MADE)]
+    "page",
+    [
+        "README.md",
+        "docs/own-servers.md",
+        "docs/runbook-lines.md",
+        *(f"docs/{file.name}" for file in MADE),
+    ],
 )
 def test_links_lead_somewhere(page):
     file = PROJECT / page
