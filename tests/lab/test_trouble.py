@@ -70,7 +70,7 @@ def test_wrong_and_right_sudo_password(fab, on):
     on("mq3", f"printf '%s\\n' 'rocky:{quoted}' | chpasswd")
     absent = fab("-H", "mq3", "hosts")
     assert absent.code == 2
-    assert "set RUNBOOK_SUDO_PASSWORD" in absent.text
+    assert "Set RUNBOOK_SUDO_PASSWORD" in absent.text
     wrong = fab("-H", "mq3", "hosts", RUNBOOK_SUDO_PASSWORD="not it")
     assert wrong.code == 1
     assert "sudo does not accept the password of rocky" in wrong.text
