@@ -341,7 +341,7 @@ def test_the_vip_is_sent_away_and_back(database, proxies, on, holds, takes_over,
     on("haproxy2", "systemctl stop haproxy")
     refused = proxies("haproxy.failover")
     assert refused.code == 1
-    assert "haproxy2 has no HAProxy that answers; airflow-vip stays" in refused.text
+    assert "haproxy2 has no HAProxy that answers; airflow-vip was not moved" in refused.text
     assert proxies("haproxy").code == 0
     calm(proxies)
     with database.writing(through=WRITE) as there:
