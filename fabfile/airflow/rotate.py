@@ -117,7 +117,7 @@ def going_on(cluster: Cluster, facts: Facts) -> Procedure:
         vault.forget(FERNET_NEXT)
     yield from taken_up("every server writes with the new key", cluster, facts)
     yield stage(
-        "what is encrypted is encrypted anew",
+        "encrypt connections and variables with the new key",
         first_scheduler(cluster),
         action("connections, variables and triggers have the new key", f"{CLI} rotate-fernet-key"),
     )

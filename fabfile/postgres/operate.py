@@ -133,7 +133,7 @@ def reinit(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str) 
         "Until that is done the cluster has one replica fewer."
     )
     yield stage(
-        f"copy {host} anew",
+        f"copy {host} again",
         replica,
         action(
             f"{host} has a new copy of {first.name}",

@@ -76,12 +76,12 @@ def shrink(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str) 
     if gone and gone.name in facts.known(NODE):
         yield stage(f"stop RabbitMQ on {host}", gone, service_off(SERVICE), aside())
     elif not gone:
-        yield stage(f"stop RabbitMQ on {host}", peer, stopped_from_afar(name))
+        yield stage(f"stop RabbitMQ on {host}", peer, stopped_remotely(name))
     yield stage(f"forget {host}", peer, forgotten(name, host))
 
 
 def running_majority(host: str, left: int, cluster: Cluster, facts: Facts) -> list[Host]:
-    """The nodes that run, of those that are left without a host; RunbookError if too few do."""
+    """The remaining nodes that run; RunbookError if they are not a majority."""
     running = running_nodes(facts)
     up = [one for one in members(cluster) if one.name in running - {host}]
     if len(up) < left // 2 + 1:
@@ -92,8 +92,8 @@ def running_majority(host: str, left: int, cluster: Cluster, facts: Facts) -> li
     return up
 
 
-def stopped_from_afar(name: str) -> Step:
-    """A node that hosts.yaml does not have is stopped through its cluster."""
+def stopped_remotely(name: str) -> Step:
+    """Stop a node that hosts.yaml does not have, through its cluster."""
     return command(
         f"{name} does not run",
         f"rabbitmqctl -n {name} stop\nwhile rabbitmqctl -n {name} ping; do sleep 1; done",

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 : "${user:?}" "${scripts:?}" "${run:?}" "${sync:?}" "${ssh_config:?}"
-# However this ends, this server serves again: if the other one did not take over, it leads on.
+# However this ends, this server serves again: if the other one did not take over, it keeps leading.
 trap 'systemctl start nfs-server.service
   rm -f "$run/handing-over"
   systemctl start keepalived.service' EXIT

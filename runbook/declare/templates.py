@@ -63,6 +63,7 @@ def script(source: str, **values: object) -> str:
     names = re.findall(r"\w+", found.group()) if found else []
     if sorted(names) != sorted(values):
         raise ValueError(f"files/{source} takes {names}, not {sorted(values)}")
-    assignments = [f"{name}={quote(str(values[name]))}" for name in names]
+    # One line: a failure shows the first lines of a command, which should be what it does.
+    assignments = " ".join(f"{name}={quote(str(values[name]))}" for name in names)
     body = text[found.end() if found else 0 :].strip()
-    return "(" + "\n".join([*assignments, body]) + ")"
+    return f"({assignments}\n{body})" if names else f"({body})"

@@ -202,7 +202,11 @@ class _Judge:
     def _groups(self, groups: dict[str, Any], hosts: dict[str, Any]) -> dict[str, list[str]]:
         for name, members in groups.items():
             if name == "all" or name in self.schema.roles:
-                self._complain("is the name of a role; choose another name", "groups", name)
+                self._complain(
+                    "is reserved, as all and the roles are groups already; choose another name",
+                    "groups",
+                    name,
+                )
             if not isinstance(members, list):
                 self._complain("must be a list of hosts", "groups", name)
                 continue

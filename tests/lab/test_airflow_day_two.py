@@ -201,7 +201,7 @@ def test_a_fernet_key_whose_rotation_was_cut_off(airflow, fab, cut_off, connecti
     assert fab("airflow", "systemd").code == 0
     assert keys(airflow) == {f"{old}=,{coming}="}
     assert readable(airflow)
-    cut_off(fab, "what is encrypted is encrypted anew", *rotate)
+    cut_off(fab, "encrypt connections and variables with the new key", *rotate)
     assert secrets(airflow)["airflow_fernet"] == coming
     assert secrets(airflow)["airflow_fernet_old"] == old
     assert readable(airflow)

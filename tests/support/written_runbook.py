@@ -1,7 +1,7 @@
 """The two documents in which the runbook was handed over, and the page that answers each line.
 
 The documents are not part of the project: it keeps the digests of their lines. After a change of a
-document, `python tests/support/written_runbook.py FOLDER` writes these anew.
+document, `python tests/support/written_runbook.py FOLDER` renews them.
 """
 
 from __future__ import annotations
@@ -28,11 +28,8 @@ CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
 
 
 def documents() -> Optional[Path]:
-    """The folder with the documents: the one that is named, or that lies beside the checkout."""
-    if os.environ.get(FOLDER):
-        return Path(os.environ[FOLDER])
-    beside = PROJECT.parent / "shared" / "runbook"
-    return beside if beside.is_dir() else None
+    """The folder with the documents, if the variable names one."""
+    return Path(os.environ[FOLDER]) if os.environ.get(FOLDER) else None
 
 
 def lines(text: str) -> dict[int, str]:

@@ -341,10 +341,10 @@ def test_every_server_reads_the_new_key_before_one_writes_with_it(here, mask):
     assert new != old
     assert lines["every server can read the new key"] == f"{old},{new}"
     assert lines["every server writes with the new key"] == f"{new},{old}"
-    assert lines["what is encrypted is encrypted anew"] == f"{new},{old}"
+    assert lines["encrypt connections and variables with the new key"] == f"{new},{old}"
     assert lines["no server has the old key"] == new
-    assert walked.before("read the new", "writes with", "encrypted anew", "no server has")
-    assert walked.hosts["what is encrypted is encrypted anew"] == ("airflow",)
+    assert walked.before("read the new", "writes with", "encrypt connections", "no server has")
+    assert walked.hosts["encrypt connections and variables with the new key"] == ("airflow",)
     assert len([title for title in walked.stages if title.startswith("restart on")]) == 6
     assert not any(title.startswith("stop") for title in walked.stages)
     for title, kept in in_file.items():

@@ -65,7 +65,7 @@ def test_shipped_inventory_is_the_runbooks_table(cluster):
         ("disk: 20GB", "disk: plenty", "is not a size"),
         ("key_host: airflow", "key_host: nobody", "ssh.key_host: is not one of the hosts"),
         ("groups: {}", "groups: {web: [nobody]}", "nobody is not one of the hosts"),
-        ("groups: {}", "groups: {worker: [card1]}", "is the name of a role"),
+        ("groups: {}", "groups: {worker: [card1]}", "is reserved"),
         ("  scheduler2:", "  airflow:", "hosts.airflow is defined twice (first in line 17)"),
         ("  scheduler2:", "  Scheduler_2:", "is not a host name"),
         ("vm: 1,", "vm: one,", "hosts.airflow.vm: expected int, got str"),

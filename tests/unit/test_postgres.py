@@ -381,7 +381,7 @@ def test_the_leader_is_not_copied_anew(cluster):
         list(operate.reinit([], cluster, facts(cluster), host="sql1"))
     first, *rest = operate.reinit([], cluster, facts(cluster), host="sql3")
     assert isinstance(first, Question)
-    assert stages(rest) == [("copy sql3 anew", ("sql3",))]
+    assert stages(rest) == [("copy sql3 again", ("sql3",))]
 
 
 def test_removing_a_member_keeps_the_quorum(cluster):
