@@ -52,7 +52,7 @@ def power_on(place: Place, host: Host) -> None:
 
 def wait_for_answer(host: Host) -> None:
     """Wait until a host answers by ssh."""
-    if not list(host.network.wait_for_ssh([host.address], SETTLING)):
+    if not list(host.network.wait_for_ssh([(host.address, host.port)], SETTLING)):
         raise LabError(f"no ssh server answers on {host.name}")
 
 
@@ -75,10 +75,10 @@ def _start(host: Host, held: list[int]) -> None:
 
 def _wait_for_answers(record: Record, hosts: Sequence[Host], say: Progress) -> None:
     """Wait until started hosts answer by ssh."""
-    waiting = {host.address: host for host in hosts}
+    waiting = {(host.address, host.port): host for host in hosts}
     answers = record.network.wait_for_ssh(list(waiting), SETTLING)
-    for number, address in enumerate(answers, start=1):
-        say(f"{waiting.pop(address).name} answers ({number} of {len(hosts)})")
+    for number, server in enumerate(answers, start=1):
+        say(f"{waiting.pop(server).name} answers ({number} of {len(hosts)})")
     if waiting:
         silent = ", ".join(host.name for host in waiting.values())
         raise LabError(f"no ssh server answers after {SETTLING} s on {silent}")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from lab.command import run
-from lab.inventory import OVERRIDE
+from lab.inventory import override_file
 
 CONTROLLER = "controller"  # its folder, in a lab's and in a saved state's
 PASSWORD = "root-password"
@@ -27,7 +28,12 @@ def make_credentials(state: Path) -> str:
     return run("openssl", "passwd", "-6", "-stdin", feed=password.read_text()).stdout.strip()
 
 
-def environment(state: Path, hosts_file: str) -> dict[str, str]:
+def public_key(state: Path) -> str:
+    """The controller's public key."""
+    return (state / CONTROLLER / "id_ed25519.pub").read_text().strip()
+
+
+def environment(state: Path, hosts_file: str, profiles: Sequence[str] = ()) -> dict[str, str]:
     """The environment in which a command on the controller finds this lab's hosts."""
     controller = state / CONTROLLER
     own = {name: value for name, value in os.environ.items() if name != "SSH_AUTH_SOCK"}
@@ -35,7 +41,7 @@ def environment(state: Path, hosts_file: str) -> dict[str, str]:
         **own,
         "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
         "RUNBOOK_INVENTORY": hosts_file,
-        "RUNBOOK_OVERRIDE": str(OVERRIDE),
+        "RUNBOOK_OVERRIDE": str(override_file(profiles, state)),
         "RUNBOOK_STATE": str(controller),
         "RUNBOOK_BOOTSTRAP_PASSWORD": (controller / PASSWORD).read_text().strip(),
     }

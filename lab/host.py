@@ -14,8 +14,10 @@ from pathlib import Path
 from lab import cgroups
 from lab.cgroups import Group
 from lab.command import run, start_detached
+from lab.controller import public_key
 from lab.errors import LabError
 from lab.network import Cable, Network
+from lab.site import SECOND_NETWORK, Site
 from lab.waiting import wait_until
 
 POWER_OFF = signal.SIGRTMIN + 4  # to systemd as pid 1
@@ -32,6 +34,8 @@ class Host:
     address: str
     state: Path
     network: Network
+    port: int
+    site: Site
 
     @property
     def folder(self) -> Path:
@@ -96,6 +100,12 @@ class Host:
         """Seconds since the last boot."""
         return time.time() - (self.folder / "booted").stat().st_mtime
 
+    def connect(self) -> None:
+        """Give the host a fresh network namespace, with a cable to each of its networks."""
+        self.network.connect(self.name, self.vm, self.address, self.cable)
+        if SECOND_NETWORK in self.site.profiles:
+            self.network.connect_second(self.name, self.vm)
+
     def prepare(self, layers: str, password_hash: str) -> None:
         """Note what the next power-on mounts, and the password that a fresh host gets."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -152,6 +162,7 @@ class Host:
             key = etc / f"ssh/ssh_host_{kind}_key"
             key.unlink(missing_ok=True)
             run("ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "", "-f", key)
+        self.site.prepare(self.root, self.port, password_hash, public_key(self.state))
 
     def power_on(self, held: list[int]) -> None:
         """Start the supervisor, which holds the cache entries whose descriptors are `held`."""

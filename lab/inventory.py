@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import secrets
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from lab import CHECKOUT
 from lab.errors import LabError
 from lab.network import common_network, first_free
+from lab.site import overrides
 
 if TYPE_CHECKING:
     from runbook.inventory.cluster import Cluster
@@ -26,10 +32,13 @@ class Layout:
     address: str  # of the controller
     prefix: int
     hosts: dict[str, tuple[int, str]]  # name → VM number, address
+    ports: dict[str, int]  # name → where sshd listens
+    account: str  # of the first contact
 
     @classmethod
-    def of(cls, hosts_file: Path) -> Layout:
-        cluster = _cluster(hosts_file)
+    def of(cls, hosts_file: Path, profiles: Sequence[str] = ()) -> Layout:
+        with tempfile.TemporaryDirectory(prefix="lab-override-") as folder:
+            cluster = _cluster(hosts_file, override_file(profiles, Path(folder)))
         addresses = [IPv4Address(host.address) for host in cluster.hosts.values()]
         addresses += [IPv4Address(vip.address) for vip in cluster.vips.values()]
         network = common_network(addresses)
@@ -38,7 +47,27 @@ class Layout:
             address=str(first_free(network, addresses)),
             prefix=network.prefixlen,
             hosts={host.name: (host.vm, host.address) for host in cluster.hosts.values()},
+            ports={host.name: cluster.ssh_port(host) for host in cluster.hosts.values()},
+            account=cluster.connection.bootstrap_user,
         )
+
+
+def override_file(profiles: Sequence[str], folder: Path) -> Path:
+    """What differs in hosts.yaml when a lab with these profiles rehearses it.
+
+    It is made in `folder` if profiles say anything about it.
+    """
+    above = overrides(profiles)
+    if not above:
+        return OVERRIDE
+    from runbook.inventory.document import merged
+
+    data: dict[str, Any] = {}
+    for source in (OVERRIDE, *above):
+        data = merged(data, yaml.safe_load(source.read_text()))
+    unfinished = folder / f"override.yaml.{secrets.token_hex(4)}"
+    unfinished.write_text(yaml.safe_dump(data, sort_keys=False))
+    return unfinished.rename(folder / "override.yaml")
 
 
 def versions(hosts_file: Path) -> dict[str, str]:
@@ -49,12 +78,12 @@ def versions(hosts_file: Path) -> dict[str, str]:
     return {name: str(getattr(wanted, name)) for name in wanted.__struct_fields__}
 
 
-def _cluster(hosts_file: Path) -> Cluster:
+def _cluster(hosts_file: Path, override: Path = OVERRIDE) -> Cluster:
     # Only what reads an inventory pays for importing the engine.
     from fabfile import CONTENTS
     from runbook.errors import RunbookError
 
     try:
-        return CONTENTS.load(hosts_file, override=OVERRIDE)
+        return CONTENTS.load(hosts_file, override=override)
     except RunbookError as error:
         raise LabError(str(error), exit_code=error.exit_code) from None

@@ -23,6 +23,7 @@ from lab.preflight import prepare_machine, require_root
 from lab.progress import Progress
 from lab.record import Record
 from lab.saved import Saved, Store
+from lab.site import require_profiles
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Lab(Place):
         name: str | None = None,
         hosts_file: Path | None = None,
         write: Callable[[str], Any] = print,
+        profiles: Collection[str] | None = None,
     ) -> Lab:
         """The lab of that name (default: LAB_NAME, else `lab`), whether it is up or not."""
         require_root()
@@ -51,7 +53,7 @@ class Lab(Place):
         require_name("a lab", name)
         states = Path(os.environ.get("LAB_STATE", "/var/lib/airflow-runbook/labs")).absolute()
         cache = Path(os.environ.get("LAB_CACHE", "/var/cache/airflow-runbook/lab")).absolute()
-        return cls(name, states / name, Cache(cache), hosts_file, write)
+        return cls(name, states / name, Cache(cache), hosts_file, write, profiles)
 
     # --- the whole lab ---
 
@@ -61,7 +63,8 @@ class Lab(Place):
         prepare_machine(say)
         with self.locked():
             before = Record.read(self.state)
-            layout = self._layout(before)
+            profiles = self._profiles(before)
+            layout = self._layout(before, profiles)
             if not self.hosts_file and layout.hosts_file != str(OWN_HOSTS_FILE.resolve()):
                 say(f"the lab {self.name} uses {layout.hosts_file}; for another lab, add --name")
             self.state.mkdir(parents=True, exist_ok=True)
@@ -73,6 +76,7 @@ class Lab(Place):
                     tag=self.tag,
                     image=image.names(),
                     layers=before.layers if before else (),
+                    profiles=profiles,
                 )
                 record.write(self.state)
                 wanted = wanted_image(self.cache)
@@ -139,7 +143,8 @@ class Lab(Place):
 
     def environment(self) -> dict[str, str]:
         """The environment in which a command on the controller finds this lab's hosts."""
-        return controller.environment(self.state, self.record().hosts_file)
+        record = self.record()
+        return controller.environment(self.state, record.hosts_file, record.profiles)
 
     def inside(self, argv: Sequence[str]) -> list[str]:
         """The command that runs argv in the controller's network namespace."""
@@ -196,12 +201,24 @@ class Lab(Place):
 
     # --- how it is done ---
 
-    def _layout(self, before: Record | None) -> Layout:
+    def _profiles(self, before: Record | None) -> tuple[str, ...]:
+        """The profiles of fresh hosts; those of a lab that is there stay as they are."""
+        if self.profiles is None:
+            return before.profiles if before else ()
+        wanted = require_profiles(self.profiles)
+        if before and wanted != before.profiles:
+            has = ", ".join(before.profiles) or "no profile"
+            raise LabError(
+                f"the lab {self.name} runs with {has}; for another one: inv lab.down, inv lab.up"
+            )
+        return wanted
+
+    def _layout(self, before: Record | None, profiles: Sequence[str]) -> Layout:
         """Hosts and network as the hosts file in use wants them."""
         hosts_file = self.hosts_file or OWN_HOSTS_FILE
         if before and not self.hosts_file:
             hosts_file = Path(before.hosts_file)
-        layout = Layout.of(hosts_file)
+        layout = Layout.of(hosts_file, profiles)
         if before and not before.extended_by(layout):
             raise LabError(
                 f"{hosts_file.name} moves or removes hosts of the running lab {self.name};"

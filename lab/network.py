@@ -1,4 +1,4 @@
-"""The lab's network: one bridge in a namespace of its own that has no way out.
+"""The lab's network: a bridge in a namespace of its own that has no way out.
 
 The controller (where commands and the package mirror run) sits on that bridge, and a virtual cable
 attaches each host to it. Nothing of it is ever visible in the machine's own network namespace.
@@ -24,6 +24,10 @@ from lab.errors import LabError
 NAMESPACES = Path("/run/netns")
 BRIDGE = "br0"
 CLONE_NEWNET = 0x40000000
+
+SECOND_BRIDGE = "br1"
+SECOND = IPv4Network("198.18.0.0/16")  # for tests alone (RFC 2544); the hosts' second network
+SECOND_GATEWAY = SECOND[-2]
 
 
 def common_network(addresses: Iterable[IPv4Address]) -> IPv4Network:
@@ -54,6 +58,11 @@ def cable_of(vm: int) -> str:
     if len(name) > 15:
         raise LabError(f"the VM number {vm} is too long")
     return name
+
+
+def second_cable_of(vm: int) -> str:
+    """The same of its cable to the second network."""
+    return f"b{vm}"
 
 
 def hardware_address(vm: int) -> str:
@@ -117,6 +126,9 @@ class Network:
             f"link add {BRIDGE} type bridge mcast_snooping 0",
             f"address add {self.address}/{self.prefix} dev {BRIDGE}",
             f"link set {BRIDGE} up",
+            f"link add {SECOND_BRIDGE} type bridge mcast_snooping 0",
+            f"address add {SECOND_GATEWAY}/{SECOND.prefixlen} dev {SECOND_BRIDGE}",
+            f"link set {SECOND_BRIDGE} up",
             "route add unreachable default",
         )
 
@@ -140,10 +152,23 @@ class Network:
         )
         self.set_cable(vm, cable)
 
+    def connect_second(self, host: str, vm: int) -> None:
+        """Give a connected host a card in the second network, and the default route through it."""
+        cable = second_cable_of(vm)
+        _ip(
+            self.namespace(host),
+            f"link add eth1 type veth peer name {cable} netns {self.controller}",
+            f"address add {SECOND[vm % 2**15 + 1]}/{SECOND.prefixlen} broadcast + dev eth1",
+            "link set eth1 up",
+            f"route replace default via {SECOND_GATEWAY}",
+        )
+        _ip(self.controller, f"link set {cable} master {SECOND_BRIDGE}", f"link set {cable} up")
+
     def disconnect(self, host: str, vm: int) -> None:
         """Take away a host's namespace, so that nothing answers for a host that is off."""
         # The cable goes first: the kernel removes what is in a namespace only some time later.
-        run("ip", "-n", self.controller, "link", "del", cable_of(vm), check=False)
+        for cable in (cable_of(vm), second_cable_of(vm)):
+            run("ip", "-n", self.controller, "link", "del", cable, check=False)
         run("ip", "netns", "del", self.namespace(host), check=False)
 
     def set_cable(self, vm: int, cable: Cable) -> None:
@@ -174,16 +199,18 @@ class Network:
             if path.name == self.tag or path.name.startswith(f"{self.tag}-"):
                 run("ip", "netns", "del", path.name)
 
-    def wait_for_ssh(self, addresses: Iterable[str], timeout: float) -> Iterator[str]:
-        """Yield each address when its ssh server answers; stop after `timeout` seconds."""
+    def wait_for_ssh(
+        self, servers: Iterable[tuple[str, int]], timeout: float
+    ) -> Iterator[tuple[str, int]]:
+        """Yield each address and port when an ssh server answers there, for `timeout` seconds."""
         deadline = time.monotonic() + timeout
-        waiting = list(addresses)
+        waiting = list(servers)
         # A socket belongs to the namespace its thread is in, and only these threads enter it.
         with ThreadPoolExecutor(16, initializer=_enter, initargs=(self.controller,)) as inside:
             while waiting and time.monotonic() < deadline:
                 asked = list(zip(waiting, inside.map(_answers, waiting)))
-                waiting = [address for address, answered in asked if not answered]
-                yield from (address for address, answered in asked if answered)
+                waiting = [server for server, answered in asked if not answered]
+                yield from (server for server, answered in asked if answered)
                 time.sleep(0.1)
 
 
@@ -227,10 +254,10 @@ def _enter(namespace: str) -> None:
             raise OSError(number, os.strerror(number))
 
 
-def _answers(address: str) -> bool:
-    """Whether an ssh server greets at the address."""
+def _answers(server: tuple[str, int]) -> bool:
+    """Whether an ssh server greets at the address and port."""
     try:
-        with socket.create_connection((address, 22), timeout=0.3) as connection:
+        with socket.create_connection(server, timeout=0.3) as connection:
             return connection.recv(4) == b"SSH-"
     except OSError:
         return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,14 @@ class Place:
         cache: Cache,
         hosts_file: Path | None = None,
         write: Callable[[str], Any] = print,
+        profiles: Collection[str] | None = None,
     ) -> None:
         self.name = name
         self.state = state
         self.cache = cache
         self.hosts_file = hosts_file
         self.write = write
+        self.profiles = profiles
         self.tag = tag_of(state)
         self.store = Store(state.parent)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from lab.errors import LabError
 from lab.host import Host
 from lab.inventory import Layout
 from lab.network import Network
+from lab.site import ROOT, Site
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class Record:
     image: dict[str, str]
     layers: tuple[str, ...] = ()  # what saved states froze of the hosts' disks, the newest first
     left_off: tuple[str, ...] = ()  # hosts that a restored state did not need
+    ports: dict[str, int] = field(default_factory=dict)  # name → where sshd listens, if not 22
+    account: str = ROOT  # of the first contact
+    profiles: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, state: Path) -> Record | None:
@@ -37,7 +41,8 @@ class Record:
             hosts = {name: (vm, address) for name, (vm, address) in record.pop("hosts").items()}
             layers = tuple(record.pop("layers", ()))
             left_off = tuple(record.pop("left_off", ()))
-            return cls(hosts=hosts, layers=layers, left_off=left_off, **record)
+            profiles = tuple(record.pop("profiles", ()))
+            return cls(hosts=hosts, layers=layers, left_off=left_off, profiles=profiles, **record)
         except (KeyError, TypeError, ValueError):
             raise LabError(f"{path} cannot be read; start again: inv lab.down") from None
 
@@ -50,7 +55,10 @@ class Record:
         """Whether a layout only adds hosts to what is there."""
         if (self.address, self.prefix) != (layout.address, layout.prefix):
             return False
-        return all(layout.hosts.get(name) == host for name, host in self.hosts.items())
+        return all(
+            layout.hosts.get(name) == host and layout.ports[name] == self.port(name)
+            for name, host in self.hosts.items()
+        )
 
     def require_hosts(self, names: Iterable[str]) -> None:
         """Refuse names that are not those of the lab's hosts."""
@@ -59,13 +67,18 @@ class Record:
                 known = ", ".join(self.hosts)
                 raise LabError(f"the lab has no host {name}; available: {known}", exit_code=2)
 
+    def port(self, host: str) -> int:
+        """Where a host's sshd listens."""
+        return self.ports.get(host, 22)
+
     @property
     def network(self) -> Network:
         return Network(self.tag, self.address, self.prefix)
 
     def hosts_in(self, state: Path) -> dict[str, Host]:
         """Each host by its name; its files are in the lab's folder `state`."""
+        site = Site(self.account, self.profiles)
         return {
-            name: Host(name, vm, address, state, self.network)
+            name: Host(name, vm, address, state, self.network, self.port(name), site)
             for name, (vm, address) in self.hosts.items()
         }

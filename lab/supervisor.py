@@ -30,7 +30,7 @@ def supervise(host: Host) -> None:
 def boot(host: Host) -> int:
     """Run the host from its power-on to its power-off; returns systemd-nspawn's exit code."""
     # Sysctls, firewall rules and addresses (VIPs!) of the last boot go with its namespace.
-    host.network.connect(host.name, host.vm, host.address, host.cable)
+    host.connect()
     host.group.remove()
     # systemd-nspawn must find itself in the host's group when it starts, so it inherits it.
     host.group.add(0)

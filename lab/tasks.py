@@ -16,6 +16,7 @@ from lab import machine
 from lab.errors import LabError
 from lab.faults import KINDS
 from lab.machine import Lab
+from lab.site import PROFILES
 
 NAME_HELP = "which lab, if there are several (default: LAB_NAME, else lab)"
 STATE_HELP = "the saved state's name"
@@ -38,15 +39,23 @@ def _sentences() -> Iterator[None]:
     help={
         "hosts": "the hosts file to rehearse (default: hosts.yaml)",
         "from_": "begin with this saved state instead of fresh hosts",
+        "profile": f"what fresh hosts are like, one or several of {', '.join(PROFILES)}",
         "name": NAME_HELP,
     }
 )
 def up(
-    c: Context, hosts: str | None = None, from_: str | None = None, name: str | None = None
+    c: Context,
+    hosts: str | None = None,
+    from_: str | None = None,
+    profile: str | None = None,
+    name: str | None = None,
 ) -> None:
     """Boot the hosts of hosts.yaml on this machine; those that run are not changed."""
     with _sentences():
-        lab = Lab.open(name, Path(hosts) if hosts else None, write=_line)
+        file = Path(hosts) if hosts else None
+        lab = Lab.open(name, file, _line, None if profile is None else _names(profile))
+        if from_ and profile:
+            raise LabError("a saved state keeps the profiles that it was saved with", 2)
         if not from_:
             lab.up()
         elif lab.is_up():

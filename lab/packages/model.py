@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 # The repositories that the lab's mirror serves. Hosts know the first one from birth.
 ROCKY = "repo"
+ROCKY9 = "repo-el9"  # of the profile el9: the same packages, and no modules
 PGDG15 = "pgdg15"
 PGDG_COMMON = "pgdg-common"
 PGDG_EXTRAS = "pgdg-rhel8-extras"
@@ -14,7 +15,7 @@ RABBITMQ_ERLANG = "rabbitmq-erlang"
 RABBITMQ_SERVER = "rabbitmq-server"
 EPEL = "epel"
 REPOSITORIES = (
-    *(ROCKY, PGDG15, PGDG_COMMON, PGDG_EXTRAS),
+    *(ROCKY, ROCKY9, PGDG15, PGDG_COMMON, PGDG_EXTRAS),
     *(RABBITMQ_ERLANG, RABBITMQ_SERVER),
     EPEL,
 )

@@ -42,6 +42,12 @@ PACKAGES: dict[str, Package] = {
             "/usr/lib/python3/dist-packages/dnf-plugins/versionlock.py",
         ),
     ),
+    "policycoreutils-python-utils": Package(
+        version="2.9",
+        noarch=True,
+        summary="SELinux policy core Python utilities",
+        links={"/usr/sbin/semanage": "../lib/lab/selinux"},
+    ),
     # Newer than what the base has (rocky/installed.rpms): the one thing `dnf update` finds.
     "basesystem": Package(version="11", release="6.el8", summary="The skeleton of the system"),
 }

@@ -74,6 +74,9 @@ rm -f "$root/etc/hosts"
 copy_tree
 
 ln -s ../usr/lib/os-release "$root/etc/os-release"
+for name in setsebool getsebool matchpathcon restorecon; do
+    ln -s ../lib/lab/selinux "$root/usr/sbin/$name"
+done
 for name in redhat-release centos-release system-release; do
     ln -s rocky-release "$root/etc/$name"
 done

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lab.command import run
-from lab.packages.model import REPOSITORIES, Module
+from lab.packages.model import REPOSITORIES, ROCKY, ROCKY9, Module
 from lab.rpm.build import build_rpm
 from lab.rpm.debs import download_debs
 from lab.rpm.modules import module_metadata
@@ -22,10 +22,20 @@ def build_repositories(base: Path, output: Path) -> None:
     rpms = plan_rpms(download_debs(base, work / "debs"))
     with ThreadPoolExecutor(os.cpu_count()) as builders:
         list(builders.map(lambda rpm: build_rpm(rpm, base, work, output), rpms))
+    _without_modules(output / ROCKY, output / ROCKY9, rpms)
     for name in REPOSITORIES:
         inside = [rpm for rpm in rpms if rpm.package.repository == name]
         _write_metadata(output / name, inside, work)
     shutil.rmtree(work)
+
+
+def _without_modules(source: Path, target: Path, rpms: Iterable[Rpm]) -> None:
+    """The same RPMs in another folder, without those of modules."""
+    shutil.copytree(source, target, copy_function=os.link)
+    for rpm in rpms:
+        if rpm.package.module:
+            for file in target.rglob(f"{rpm.name}-{rpm.version}-{rpm.package.release}.*.rpm"):
+                file.unlink()
 
 
 def _write_metadata(repository: Path, rpms: Iterable[Rpm], work: Path) -> None:

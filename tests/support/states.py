@@ -172,9 +172,9 @@ def forget_older(lab: Lab, saved: str) -> None:
 
 
 @contextmanager
-def bare_hosts(suffix: str, hosts_file: Path) -> Iterator[Lab]:
+def bare_hosts(suffix: str, hosts_file: Path, profiles: Sequence[str] = ()) -> Iterator[Lab]:
     """A lab of other hosts than hosts.yaml's, which nobody has touched; gone at the end."""
-    lab = Lab.open(lab_name(suffix), hosts_file)
+    lab = Lab.open(lab_name(suffix), hosts_file, profiles=profiles)
     if not KEEP:
         lab.down()
     try:

@@ -1,0 +1,3 @@
+umask 077
+readonly TMOUT=900
+export TMOUT

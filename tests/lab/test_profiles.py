@@ -1,0 +1,73 @@
+"""Section 1 on hosts that are as unkind as real sites."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from support.controller import Controller
+from support.inventories import some_hosts
+from support.one_host import output
+from support.states import bare_hosts
+
+from lab.machine import Lab
+
+HOSTS = ("sql1", "mq1", "airflow")
+SITES = ("el9", "cis,zone,nics", "cloud,selinux")
+PORT = 2222
+
+
+@pytest.fixture(scope="module", params=SITES)
+def site(request, tmp_path_factory) -> Iterator[tuple[str, Lab, Controller]]:
+    """The profiles, fresh hosts whose sshd listens at another port, and their fab."""
+    file = some_hosts(tmp_path_factory.mktemp("site"), HOSTS, {}, connection={"port": PORT})
+    with bare_hosts("site", file, request.param.split(",")) as lab:
+        yield request.param, lab, Controller(lab)
+
+
+@pytest.fixture(scope="module")
+def carried_out(site) -> tuple[str, Lab, Controller]:
+    """Section 1 has been carried out."""
+    _, _, fab = site
+    answer = fab("--yes", "ssh.trust", "ssh.bootstrap", "base", "hostnames", "hosts", "ssh")
+    assert answer.code == 0, answer.text
+    return site
+
+
+def test_a_second_run_changes_nothing(carried_out):
+    _, _, fab = carried_out
+    answer = fab("base", "hostnames", "hosts", "ssh")
+    assert answer.code == 0, answer.text
+    assert not answer.steps("changed")
+
+
+def test_the_checks_are_content(carried_out):
+    _, _, fab = carried_out
+    answer = fab("base.check", "hostnames.check", "hosts.check", "ssh.check")
+    assert answer.code == 0, answer.text
+
+
+def test_the_site_is_still_as_it_was(carried_out):
+    """What a site has decided is not undone: only its hosts are made to work with it."""
+    profiles, lab, _ = carried_out
+    for name in profiles.split(","):
+        for command, answer in UNKIND[name].items():
+            assert answer in output(lab, "sql1", command), command
+
+
+UNKIND = {
+    "el9": {
+        "sed -n 's/^PLATFORM_ID=//p' /etc/os-release": "platform:el9",
+        "dnf repolist": "BaseOS",
+    },
+    "cis": {
+        "findmnt -no OPTIONS /tmp": "noexec",
+        "sshd -T": "allowusers root",
+        "runuser -l airflow -c umask || runuser -l rocky -c umask": "0077",
+        "cat /etc/sudoers.d/hardening": "use_pty",
+    },
+    "cloud": {"sshd -T": "passwordauthentication no", "cat /etc/cloud/cloud.cfg": "true"},
+    "selinux": {"getenforce": "Enforcing"},
+    "zone": {"firewall-cmd --get-zone-of-interface=eth0": "site"},
+    "nics": {"ip route show default": "dev eth1"},
+}
