@@ -245,6 +245,19 @@ def test_a_command_cannot_eat_the_script(here):
     assert here.statuses(steps.command("x", "true", f"[[ -e {here.path('ate')} ]]")) == ["ok"]
 
 
+def test_an_administrator_with_umask_077_leaves_files_that_services_can_read(here):
+    """As benchmarks of CIS and STIG set it; sudo hands it on."""
+    folder = here.path("new")
+    made = steps.command("made", f"mkdir {folder}; echo >{folder}/file", f"[[ -e {folder}/file ]]")
+    before = os.umask(0o077)
+    try:
+        assert here.statuses(made) == ["changed"]
+    finally:
+        os.umask(before)
+    modes = [path.stat().st_mode & 0o777 for path in (here.folder / "new", here.folder / "new/file")]
+    assert [oct(mode) for mode in modes] == ["0o755", "0o644"]
+
+
 def test_half_a_script_does_nothing(here):
     script = compile_script(kinds(here)["file"], mode=DO, runtime=here.path("run"))
     half = script.text[: script.text.rindex("event end")]
