@@ -25,13 +25,17 @@ TWICE = Cause("VIP_TWICE", "clients reach one server or the other at random")
 STRANGER = Cause("VIP_STRANGER", "clients reach a machine that is not part of the cluster")
 CAUSES = (NOBODY, TWICE, STRANGER)
 
-# The file alone lacks the globals, without which keepalived complains of its scripts.
+# The file alone lacks the globals, without which keepalived complains of its scripts. One that was
+# built with BFD exits with 0 whatever it complains of, and a good file leaves it silent.
 JUDGED_BY_KEEPALIVED = """bash -c '
 main=$(mktemp)
 trap "rm -f $main" EXIT
 grep -v ^include /etc/keepalived/keepalived.conf >"$main"
 echo "include $1" >>"$main"
-keepalived -t -f "$main"' -"""
+code=0
+complaints=$(keepalived -t -f "$main" 2>&1) || code=$?
+if [[ $complaints ]]; then echo "$complaints"; exit 1; fi
+exit $code' -"""
 
 
 @dataclass(frozen=True)
