@@ -32,7 +32,8 @@ def configure(host: Host, cluster: Cluster) -> Steps:
     yield steps.drop_in(UNIT, "haproxy/haproxy-airflow.conf")
     if cluster.selinux != "disabled":
         yield may_connect()
-    yield steps.firewall_ports(*(port.number for port in HAPROXY.ports if "/" in port.number))
+    ports = [port.number for port in HAPROXY.ports if "/" in port.number]
+    yield steps.firewall_ports(host.address, *ports)
     yield from asks_after_silent_clients()
     yield steps.template(
         CONFIG,

@@ -46,7 +46,7 @@ def server(host: Host, cluster: Cluster) -> Steps:
     yield steps.file("/etc/exports.d/airflow.exports", exports(cluster)).then(
         steps.reloaded(SERVER)
     )
-    yield steps.firewall_ports("2049/tcp")
+    yield steps.firewall_ports(host.address, "2049/tcp")
     yield steps.service(SERVER)
 
 

@@ -213,7 +213,7 @@ def refuse_stranger(cluster: Cluster, vip: Vip, facts: Facts) -> None:
 def address(host: Host, cluster: Cluster, service: Service, facts: Facts) -> Steps:
     """keepalived, set up so that the host may hold the addresses of a role."""
     yield steps.packages("keepalived")
-    yield steps.firewall_protocol("vrrp")
+    yield steps.firewall_protocol(host.address, "vrrp")
     yield steps.drop_in(SERVICE, "keepalived/keepalived-airflow.conf")
     yield steps.directory("/etc/keepalived/conf.d")
     reload = steps.reloaded(SERVICE)

@@ -54,36 +54,46 @@ def password_locked(name: str) -> Step:
     )
 
 
-def firewall_ports(*ports: str) -> Step:
-    """Ports such as 8080/tcp are open in the default zone, now and after a reboot."""
-    return _firewall(f"firewall lets in {' '.join(ports)}", "ports", "port", ports)
+def firewall_ports(address: str, *ports: str) -> Step:
+    """Ports such as 8080/tcp are open at the host's address, now and after a reboot."""
+    return _firewall(address, f"firewall lets in {' '.join(ports)}", "ports", "port", ports)
 
 
-def firewall_protocol(protocol: str) -> Step:
-    """An IP protocol such as vrrp is let in by the default zone, now and after a reboot."""
-    return _firewall(f"firewall lets in protocol {protocol}", "protocols", "protocol", [protocol])
+def firewall_protocol(address: str, protocol: str) -> Step:
+    """An IP protocol such as vrrp is let in at the host's address, now and after a reboot."""
+    title = f"firewall lets in protocol {protocol}"
+    return _firewall(address, title, "protocols", "protocol", [protocol])
 
 
-def firewall_ports_from(addresses: Sequence[str], ports: Sequence[str]) -> Step:
-    """Ports are open to these addresses only, now and after a reboot."""
+def firewall_ports_from(address: str, callers: Sequence[str], ports: Sequence[str]) -> Step:
+    """Ports are open at the host's address to these callers only, now and after a reboot."""
     rules = [
-        f'rule family="ipv4" source address="{address}" '
+        f'rule family="ipv4" source address="{caller}" '
         f'port port="{port.split("/")[0]}" protocol="{port.split("/")[1]}" accept'
-        for address in addresses
+        for caller in callers
         for port in ports
     ]
-    title = f"firewall lets {' '.join(addresses)} reach {' '.join(ports)}"
-    return _firewall(title, "rules_str", "rich-rule", rules)
+    title = f"firewall lets {' '.join(callers)} reach {' '.join(ports)}"
+    return _firewall(address, title, "rules_str", "rich-rule", rules)
 
 
-def _firewall(title: str, key: str, option: str, values: Sequence[str]) -> Step:
+def firewall_zone(address: str) -> str:
+    """Commands that put firewalld's zone of the interface with this address into $zone."""
+    interface = f"$(ip -o -4 addr show to {address} | awk '{{ print $2; exit }}')"
+    return f"""zone=$(firewall-cmd --get-zone-of-interface="{interface}" 2>/dev/null) ||
+  zone=$(firewall-cmd --get-default-zone)"""
+
+
+def _firewall(address: str, title: str, key: str, option: str, values: Sequence[str]) -> Step:
     if not values:
         raise ValueError(f"{title}: there is nothing to let in")
     options = " ".join(f"--add-{option}={quote(value)}" for value in values)
     return Step(
         title,
-        test=f"firewall_has {key} {' '.join(quote(value) for value in values)}",
-        apply=f"firewall-cmd --permanent {options}\nfirewall-cmd {options}",
+        test=f"firewall_has {address} {key} {' '.join(quote(value) for value in values)}",
+        apply=f"""{firewall_zone(address)}
+firewall-cmd --permanent --zone="$zone" {options}
+firewall-cmd --zone="$zone" {options}""",
     )
 
 
