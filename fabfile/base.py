@@ -16,7 +16,7 @@ from runbook.declare.step import Step, Steps
 from runbook.declare.templates import script
 from runbook.errors import MissingFact
 from runbook.inventory.cluster import Cluster, Host
-from runbook.inventory.entry import HostName, PackageName
+from runbook.inventory.entry import HostName, PackageName, UnitName
 from runbook.inventory.schema import Objection, Settings, Understood
 
 from .shared.sources import Sources, urls
@@ -35,6 +35,10 @@ class Base(Settings, frozen=True):
     """What every server gets; firewalld and chrony have to be among them."""
     ntp: list[HostName] = msgspec.field(default_factory=list)
     """Time servers; empty keeps the distribution's."""
+    ignored_units: list[UnitName] = msgspec.field(default_factory=list)
+    """Units of systemd that may fail, such as kdump.service on a server with little memory: no
+    check names them. A star stands for any characters.
+    """
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
         """No packages at all."""
@@ -209,7 +213,7 @@ def follows_a_source(answer: Answer) -> Verdict:
 @section.cluster_check(needs=[TIME, VITALS])
 def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
     """How the servers are, and whether their clocks agree."""
-    yield from findings_of(cluster, facts)
+    yield from findings_of(cluster, facts, ignored=cluster[Base].ignored_units)
 
 
 def in_batches(run: Run, hosts: Sequence[Host]) -> Iterator[Sequence[Host]]:

@@ -94,16 +94,21 @@ DATABASE = Fact(
 
 @dataclass(frozen=True)
 class Consumer:
-    """Somebody who takes what is in a queue, and from which address."""
+    """Somebody who takes what is in a queue: by which connection, and from which address."""
 
     queue: str
+    connection: str
     address: str
 
 
 def taking(text: str) -> tuple[Consumer, ...]:
     """The answer of CONSUMERS."""
     return tuple(
-        Consumer(one["queue"]["name"], one["channel_details"]["peer_host"])
+        Consumer(
+            one["queue"]["name"],
+            one["channel_details"]["connection_name"],
+            one["channel_details"]["peer_host"],
+        )
         for one in json.loads(text)
     )
 
@@ -112,7 +117,9 @@ CONSUMERS = Fact(
     "who takes tasks from the queue",
     on=RABBITMQ,
     command=lambda cluster, host: api(
-        cluster, f"consumers/{VHOST}?columns=queue.name,channel_details.peer_host"
+        cluster,
+        f"consumers/{VHOST}?columns="
+        "queue.name,channel_details.connection_name,channel_details.peer_host",
     ),
     parse=taking,
     absent="its management does not answer; fab rabbitmq.check says more",

@@ -88,7 +88,7 @@ def well(cluster: Cluster) -> Values:
             "nfs2": Server(4, False, True, "inactive", exports, None, 0, ()),
         },
         DATABASE: {name: replace(airflow, leader=name == "sql1") for name in SQL},
-        CONSUMERS: dict.fromkeys(MQ, (Consumer("default", "192.168.83.131"),)),
+        CONSUMERS: dict.fromkeys(MQ, (Consumer("default", "c1", "192.168.83.131"),)),
         FOLDER: dict.fromkeys(parts, "abc"),
     }
 

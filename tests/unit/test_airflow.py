@@ -13,6 +13,7 @@ import pytest
 from fabfile import CONTENTS, airflow, python_build, systemd
 from fabfile.airflow import check, configure, connections, dags, database, install, services, state
 from fabfile.airflow.configure import BROKER_PASSWORD, DATABASE_PASSWORD
+from fabfile.airflow.heartbeats import not_taking
 from fabfile.airflow.settings import Airflow
 from fabfile.airflow.state import DATABASE, Holder, State
 from fabfile.shared.airflow import DAGS, hosts
@@ -368,6 +369,32 @@ def test_the_databases_answer_is_read():
     assert read.ages == {("SchedulerJob", "airflow"): 3}
     assert read.broken == ()
     assert read.holder == Holder(75, 4711, "10.0.0.7", "active")
+
+
+def consumer(queue: str, port: int, address: str) -> dict:
+    details = {"connection_name": f"{address}:{port} -> 10.0.0.9:5672", "peer_host": address}
+    return {"queue": {"name": queue}, "channel_details": details}
+
+
+@pytest.mark.parametrize(
+    ("own", "queue", "missing"),
+    [
+        ("10.7.0.31", "celery@worker1.celery.pidbox", []),  # another address of worker1
+        ("192.168.83.131", "reply.celery.pidbox", []),  # without remote control
+        ("10.7.0.31", "celery@worker2.celery.pidbox", ["worker1"]),
+    ],
+)
+def test_a_worker_is_known_by_its_name_also_from_another_address(cluster, own, queue, missing):
+    """The broker sees the address that a worker with several networks connects from."""
+    told = [consumer("default", 1, own), consumer(queue, 1, own), consumer("other", 2, own)]
+    facts = Facts({state.CONSUMERS: {"mq1": state.taking(json.dumps(told))}})
+    assert [host.name for host in not_taking(cluster, facts)] == missing
+
+
+def test_a_worker_that_takes_commands_but_no_tasks_is_missed(cluster):
+    told = [consumer("celery@worker1.celery.pidbox", 1, "192.168.83.131")]
+    facts = Facts({state.CONSUMERS: {"mq1": state.taking(json.dumps(told))}})
+    assert [host.name for host in not_taking(cluster, facts)] == ["worker1"]
 
 
 @pytest.mark.parametrize(
