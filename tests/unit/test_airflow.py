@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import json
+import os
 import re
 import subprocess
 
@@ -20,7 +21,7 @@ from fabfile.shared.airflow import DAGS, hosts
 from fabfile.ssh import HOST_KEYS
 from runbook.declare.facts import Facts
 from runbook.declare.probes import Answer
-from runbook.declare.templates import render
+from runbook.declare.templates import render, script
 from runbook.errors import InventoryError, SettingsError, UsageError
 
 PYTHON = "1ad539e9dbd2b42df714b69726e0693bc6b9d2d2c8e91c2e43204026605140c5"
@@ -281,7 +282,7 @@ def found(cluster, known=None, content=None) -> dict[str, tuple[str, str]]:
     names = [host.name for host in hosts(cluster)]
     facts = {
         check.CONTENT: content or dict.fromkeys(names, "1"),
-        check.FOLDER: dict.fromkeys(names, "2"),
+        check.FOLDER: {name: check.Folder("2", 600) for name in names},
         DATABASE: {"sql1": known} if known else {},
     }
     return {
@@ -351,6 +352,42 @@ def test_an_installation_that_differs_is_named(cluster):
     content = {**dict.fromkeys(names, "1"), "airflow": "9"}
     everywhere = f"fab -H {','.join(names)} {again}"
     assert check.once_more(cluster, Facts({check.CONTENT: content})) == everywhere
+
+
+def dags_of(cluster, age: int) -> tuple[str, str]:
+    seen = {host.name: check.Folder("2", 600) for host in hosts(cluster)}
+    seen["ftp"] = check.Folder("3", age)
+    finding = check.same_dags(Facts({check.FOLDER: seen}))
+    return finding.verdict.level, finding.verdict.sentence
+
+
+def test_dags_that_have_just_changed_are_not_held_against_anybody(cluster):
+    """A kernel's cache of attributes, and the standby's copy, are a few seconds late."""
+    assert dags_of(cluster, age=4) == ("ok", "they changed 4 s ago")
+    assert dags_of(cluster, age=31) == ("error", "ftp has another one")
+
+
+def seen_in(path) -> check.Folder:
+    command = script("airflow/dag-folder.sh", folder=path)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    return check.FOLDER.parse(done.stdout)
+
+
+def test_dags_are_compared_by_what_they_hold(tmp_path):
+    """Neither the time of a file nor the bytecode that somebody's import left there differs."""
+    for name in ("one", "other"):
+        (tmp_path / name / "team").mkdir(parents=True)
+        (tmp_path / name / "team" / "a dag.py").write_text("ONE = 1\n")
+    one, other = tmp_path / "one", tmp_path / "other"
+    os.utime(other / "team" / "a dag.py", (0, 0))
+    for ignored in ("__pycache__/a.pyc", "team/__pycache__/b.pyc", ".git/config", ".shipped"):
+        (one / ignored).parent.mkdir(exist_ok=True)
+        (one / ignored).write_text("x")
+    assert seen_in(one).digest == seen_in(other).digest
+    assert seen_in(other).age < 20
+    (other / "team" / "a dag.py").write_text("ONE = 2\n")
+    os.utime(other / "team" / "a dag.py", (0, 0))
+    assert seen_in(one).digest != seen_in(other).digest
 
 
 def test_the_databases_answer_is_read():
