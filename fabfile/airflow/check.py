@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.probes import (
@@ -23,14 +22,13 @@ from runbook.declare.probes import (
 from runbook.declare.templates import script
 from runbook.inventory.cluster import Cluster, Host
 
-from .. import python_build
 from ..haproxy.common import WEB as WEB_PORT
 from ..shared import roles
 from ..shared.airflow import DAGS, hosts
 from ..shared.versions import Versions
-from .common import SCHEMA, SCRIPTS, SQL, first_scheduler, main_vip, section, venv
+from .common import SCHEMA, SCRIPTS, SQL, first_scheduler, main_vip, section
 from .heartbeats import WORKER, heartbeats, one_dag_processor, redundancy, workers
-from .install import mark
+from .install import VENV
 from .state import CONSUMERS, DATABASE, WAITING, State, present
 
 NO_DATABASE = section.cause(
@@ -51,19 +49,6 @@ HELD_UP = section.cause(
     "AIRFLOW_DB_HELD_UP", "a DAG processor or a scheduler may be blocked until then"
 )
 CELERY = "airflow.providers.celery.executors.celery_executor_utils.app"
-
-CONTENT = Fact(
-    "what is installed",
-    on=hosts,
-    command=lambda cluster, host: (
-        f"cd {venv(cluster)} && find . -type f ! -name '*.pyc' -print0 | sort -z | "
-        "xargs -0 sha256sum | sha256sum"
-    ),
-    parse=lambda text: text.split()[0],
-    absent="fab airflow.install and airflow.ship put it there",
-    thorough=True,
-)
-
 
 
 @dataclass(frozen=True)
@@ -153,12 +138,11 @@ def answers(answer: Answer) -> Verdict:
     return Verdict(OK) if "pong" in answer.text else Verdict(ERROR, "no answer")
 
 
-@section.cluster_check(needs=[DATABASE, CONTENT, FOLDER, CONSUMERS])
+@section.cluster_check(needs=[DATABASE, VENV, FOLDER, CONSUMERS])
 def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
     """What no host can say alone."""
-    if facts.asked(CONTENT):
-        title = "the installation is the same everywhere"
-        yield the_same(title, CONTENT, facts, once_more(cluster, facts), INSTALLED)
+    if facts.asked(VENV):
+        yield same_installation(facts)
     yield same_dags(facts)
     yield from workers(cluster, facts)
     state = present(facts)
@@ -183,10 +167,16 @@ def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
     yield redundancy(state, cluster, facts)
 
 
-def the_same(title: str, fact: Fact[Any], facts: Facts, fix: str, cause: Cause) -> Finding:
-    """Every host gives the same answer."""
-    known = facts.known(fact)
-    return compared(title, list(known), fewest(known), fix, cause)
+def same_installation(facts: Facts) -> Finding:
+    """Every server has the same Airflow, as it was installed."""
+    title, again = "the installation is the same everywhere", "fab airflow.install airflow.ship"
+    known = facts.known(VENV)
+    damaged = [name for name, copy in known.items() if copy.noted and not copy.intact]
+    if damaged:
+        sentence = f"damaged on {', '.join(damaged)}: a file, its mode or its owner has changed"
+        return Finding(title, Verdict(ERROR, sentence), again, INSTALLED)
+    others = fewest({name: copy.noted for name, copy in known.items()})
+    return compared(title, list(known), others, again, INSTALLED)
 
 
 def compared(
@@ -216,17 +206,6 @@ def fewest(known: Mapping[str, str]) -> list[str]:
     for name, digest in known.items():
         by_answer.setdefault(digest, []).append(name)
     return min(by_answer.values(), key=len) if len(by_answer) > 1 else []
-
-
-def once_more(cluster: Cluster, facts: Facts) -> str:
-    """What installs Airflow anew where it differs: everywhere, if VM1 does, whose copy all get."""
-    again = "fab airflow.install airflow.ship"
-    others = fewest(facts.known(CONTENT))
-    if any(host.name in others for host in python_build.only_builder(cluster)):
-        others = [host.name for host in hosts(cluster)]
-    if not others:
-        return again
-    return f"fab -H {','.join(others)} -- sudo rm {mark(cluster)}; then {again}"
 
 
 def schema(state: State, cluster: Cluster) -> Finding:

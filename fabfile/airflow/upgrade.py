@@ -34,7 +34,7 @@ from .common import (
     section,
 )
 from .dags import project_files, tried
-from .install import VENV, made_from
+from .install import VENV, complete
 from .operate import smoke
 from .state import DATABASE, State
 
@@ -79,11 +79,11 @@ def upgrade(
 
 def refuse_without_installation(cluster: Cluster, facts: Facts) -> None:
     """Every server has the wanted version, complete, before anything stops."""
-    wanted = made_from(cluster)
-    lacking = [host.name for host in hosts(cluster) if facts.of(VENV, host) != wanted]
+    lacking = [host.name for host in hosts(cluster) if not complete(facts.of(VENV, host), cluster)]
     if lacking:
         raise RunbookError(
-            f"{', '.join(lacking)} does not have Airflow {cluster[Versions].airflow}: first "
+            f"{', '.join(lacking)} does not have Airflow {cluster[Versions].airflow}, or a damaged "
+            "one: first "
             "fab airflow.install airflow.ship. Nothing was changed."
         )
 

@@ -29,6 +29,7 @@ from fabfile.nfs.common import NETWORK
 from fabfile.postgres.members import MEMBER
 from fabfile.rabbitmq.nodes import NODE, Node
 from fabfile.shared.airflow import hosts
+from fabfile.shared.copies import Copy
 from fabfile.shared.keepalived import Place
 from runbook.declare.facts import Facts
 from runbook.declare.library import library
@@ -66,7 +67,8 @@ def here(kept):
 
 
 def facts(cluster, silent=(), version=None, schema=SCHEMA["2.7.3"], running=0, **more) -> Facts:
-    marks = {host.name: version or install.made_from(cluster) for host in hosts(cluster)}
+    made_from = version or install.made_from(cluster)
+    marks = {host.name: Copy(made_from, "1", "1") for host in hosts(cluster)}
     state = State(True, schema, {}, (), 0, running)
     return Facts(
         {

@@ -255,7 +255,8 @@ def test_an_administrator_with_umask_077_leaves_files_that_services_can_read(her
         assert here.statuses(made) == ["changed"]
     finally:
         os.umask(before)
-    modes = [path.stat().st_mode & 0o777 for path in (here.folder / "new", here.folder / "new/file")]
+    new = here.folder / "new"
+    modes = [path.stat().st_mode & 0o777 for path in (new, new / "file")]
     assert [oct(mode) for mode in modes] == ["0o755", "0o644"]
 
 

@@ -43,7 +43,7 @@ UNITS = [
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
 def test_no_unit_gives_up_after_five_quick_failures(path):
-    """A NIC that comes up late, or a peer that is away for a minute, must not take it down for good.
+    """A NIC that comes up late, or a peer that is away, must not take it down for good.
 
     systemd's default is five starts in ten seconds; after that, only a person starts the unit.
     """
