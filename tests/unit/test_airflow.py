@@ -115,7 +115,7 @@ def test_packages_that_others_have_installed_are_named_and_not_removed(cluster):
         }
     )
     everybody = python_build.everybody(cluster)
-    with pytest.raises(RunbookError, match=r"ftp has packages .* requests-2\.31\.0\S+ they would be"):
+    with pytest.raises(RunbookError, match=r"ftp has packages .* requests-2\.31\.0"):
         list(python_build.ship(cluster.hosts["airflow"], cluster, facts, everybody))
 
 
@@ -519,6 +519,33 @@ def test_each_role_has_its_unit_in_the_foreground(cluster):
     assert "Restart=always\n" in text
     assert "StartLimitIntervalSec=0\n" in text
     assert " -D" not in text
+
+
+@pytest.mark.parametrize(
+    ("unit", "state", "refused"),
+    [
+        ("airflow-celeryworker.service", "enabled", True),
+        ("airflow.service", "active", True),
+        ("airflow-scheduler.service", "active", True),
+        ("airflow-worker.service", "active", False),
+        ("airflow-celeryworker.service", "disabled", False),
+        ("our-airflow.service", "enabled", False),
+    ],
+)
+def test_units_that_somebody_made_by_hand_are_named(cluster, unit, state, refused):
+    """They would be a second worker, which takes tasks with other settings, and as root."""
+    step = services.no_other_units(cluster.hosts["worker1"])
+    systemctl = f"""systemctl() {{ local code=1 one; for one; do
+  if [[ $one == {unit} && $1 == is-{"active" if state == "active" else "enabled"} ]]; then
+    [[ $2 == -q ]] || echo {state}
+    [[ {state} == disabled ]] || code=0
+  fi; done; return $code; }}"""
+    done = subprocess.run(["bash", "-c", f"{systemctl}\n{step.test}"], capture_output=True)
+    assert (done.returncode != 0) is refused
+    said = subprocess.run(
+        ["bash", "-c", f"{systemctl}\n{step.apply}"], capture_output=True, text=True
+    )
+    assert (f"systemctl disable --now {unit}" in said.stdout) is refused
 
 
 def test_a_worker_has_time_to_end_its_longest_task(cluster):

@@ -11,8 +11,11 @@ from support.status_of import well
 
 from fabfile import CONTENTS
 from fabfile.airflow.connections import WORKER_KEY
+from fabfile.airflow.install import VENV
 from fabfile.nfs.sync import KEYS
 from fabfile.postgres.backup import CERTIFICATE
+from fabfile.python_build import COPY
+from fabfile.shared.copies import Copy
 from fabfile.ssh import HOST_KEYS, KEY
 from runbook.declare.facts import Facts, hosts_on
 from runbook.declare.section import Section
@@ -26,7 +29,7 @@ ALLOWED = "SC2154"
 @pytest.fixture
 def everything(cluster):
     """A cluster whose hosts have said all that a step may need."""
-    keyed = structs.replace(cluster, public_key="ssh-ed25519 AAAA controller")
+    keyed = structs.replace(cluster, public_key="ssh-ed25519 AAAA controller", selinux="enforcing")
     for section in CONTENTS.sections:
         for secret in section.secrets:
             keyed.secret(secret)
@@ -35,6 +38,7 @@ def everything(cluster):
     known = well(keyed)
     known[KEY] = known[WORKER_KEY] = known[KEYS] = dict.fromkeys(names, "ssh-ed25519 AAAA x")
     known[HOST_KEYS] = {name: ["ssh-ed25519 AAAA"] for name in names}
+    known[VENV] = known[COPY] = dict.fromkeys(names, Copy())
     known[CERTIFICATE] = dict.fromkeys(names, "PEM")
     return keyed, Facts(known)
 
