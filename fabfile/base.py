@@ -58,13 +58,18 @@ section = Section(
 )
 
 
+SELINUX_TOOLS = ("policycoreutils-python-utils", "libselinux-utils")
+"""semanage, and what tells labels and booleans (RHEL 8, "Using SELinux")."""
+
+
 section.may_find(*CAUSES)
 
 
 @section.task
 def packages(host: Host, cluster: Cluster) -> Steps:
     """Install the packages that every server has in common."""
-    yield steps.packages(*cluster[Base].packages)
+    tools = () if cluster.selinux == "disabled" else SELINUX_TOOLS
+    yield steps.packages(*cluster[Base].packages, *tools)
 
 
 def epel(cluster: Cluster) -> Steps:

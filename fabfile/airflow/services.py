@@ -11,6 +11,7 @@ from runbook.declare.step import Step, Steps
 from runbook.declare.work import Stage, stage
 from runbook.inventory.cluster import Cluster, Host
 
+from .. import python_build
 from ..nfs import common as nfs
 from ..rabbitmq.settings import Rabbitmq
 from ..shared.airflow import QUEUE
@@ -115,6 +116,10 @@ done""",
 def installed(host: Host, cluster: Cluster) -> Steps:
     """The units of hosts.yaml's version, whatever was there."""
     yield no_other_units(host)
+    if cluster.selinux != "disabled":
+        # systemd starts Airflow in a domain of its own only if its programs are known as such.
+        for path in (python_build.home(cluster), venv(cluster)):
+            yield steps.selinux_labels(path)
     for component in components(host):
         at_boot = not follows_the_share(component, host)
         context = {

@@ -247,6 +247,13 @@ def address(host: Host, cluster: Cluster, service: Service, facts: Facts) -> Ste
     yield steps.service(SERVICE)
 
 
+def sent_away(path: str) -> str:
+    """Commands that make a tracked file; keepalived reads it once, so its label comes before it."""
+    return f"""echo 1 >{path}.new
+if selinuxenabled 2>/dev/null; then restorecon {path}.new; fi
+mv {path}.new {path}"""
+
+
 def password(service: Service, cluster: Cluster) -> str:
     """What members know each other by; VRRP has room for eight characters."""
     value = cluster.secret(service.password)

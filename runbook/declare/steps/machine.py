@@ -1,4 +1,4 @@
-"""Users, firewall, SELinux, names, time."""
+"""Users, firewall, names, time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from runbook.declare.step import REBOOT, Step, Steps, quote
 from runbook.declare.steps.commands import action, command, not_noted, precondition
-from runbook.declare.steps.files import file, setting
+from runbook.declare.steps.files import file
 
 
 def user(name: str, groups: Sequence[str] = (), shell: str = "/bin/bash") -> Step:
@@ -97,27 +97,6 @@ firewall-cmd --zone="$zone" {options}""",
     )
 
 
-def selinux_mode(mode: str) -> Steps:
-    """SELinux is `disabled`, `permissive` or `enforcing`, now as far as the kernel can.
-
-    A running kernel goes neither to nor from disabled: that takes a reboot, and coming back from
-    disabled a relabelled file system as well (RHEL 8, "Using SELinux").
-    """
-    config = setting("/etc/selinux/config", "SELINUX", mode)
-    yield config.then(REBOOT) if mode == "disabled" else config
-    if mode == "enforcing":
-        yield command("SELinux enforces now", "setenforce 1", "[[ $(getenforce) != Permissive ]]")
-    else:
-        title = "SELinux does not enforce now"
-        yield command(title, "setenforce 0", "[[ $(getenforce) != Enforcing ]]")
-    if mode != "disabled":
-        yield command(
-            "SELinux is not switched off, or files get their labels at the next boot",
-            "touch /.autorelabel",
-            "[[ $(getenforce) != Disabled || -e /.autorelabel ]]",
-        ).then(REBOOT)
-
-
 def hostname(name: str) -> Step:
     """The static hostname; what already runs may keep the old one until a reboot."""
     return Step(
@@ -143,15 +122,6 @@ def sysctl(title: str, path: str, values: Mapping[str, int]) -> Steps:
     wanted = "".join(f"{value} " for value in values.values())
     test = f"[[ $(sysctl -n {' '.join(values)} | tr '\\n' ' ') == '{wanted}' ]]"
     yield command(title, f"sysctl -q -p {path}", unless=test)
-
-
-def selinux_boolean(name: str) -> Step:
-    """A boolean of SELinux is on, now and after a reboot."""
-    return command(
-        f"SELinux's boolean {name} is on",
-        f"setsebool -P {name} 1",
-        unless=f"[[ $(getsebool {name}) == *'--> on' ]]",
-    )
 
 
 def ssh_key(title: str, path: str, user: str, comment: str) -> Step:
