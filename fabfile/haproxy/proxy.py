@@ -10,6 +10,9 @@ from ..shared.roles import HAPROXY
 from .common import CONFIG, STATS, UNIT, databases, section, webservers
 from .settings import Haproxy
 
+LOG_PLACE = "/var/lib/haproxy/dev/log"
+"""/dev/log, as HAProxy sees it in the directory that it locks itself into."""
+
 
 def valid(file: str) -> str:
     """A command: HAProxy accepts this file. Its unit reads conf.d too, if there is one (RHEL 9)."""
@@ -29,9 +32,10 @@ def configure(host: Host, cluster: Cluster) -> Steps:
 
     A change is taken up without a restart, after HAProxy itself accepted it.
     """
-    yield steps.drop_in(UNIT, "haproxy/haproxy-airflow.conf")
     if cluster.selinux != "disabled":
         yield may_connect()
+        yield from place_for_the_log()
+    yield steps.drop_in(UNIT, "haproxy/haproxy-airflow.conf")
     ports = [port.number for port in HAPROXY.ports if "/" in port.number]
     yield steps.firewall_ports(host.address, *ports)
     yield from asks_after_silent_clients()
@@ -63,6 +67,17 @@ def asks_after_silent_clients() -> Steps:
         "/etc/sysctl.d/60-haproxy-airflow.conf",
         {f"net.ipv4.tcp_keepalive_{name}": value for name, value in zip(names, (30, 5, 3))},
     )
+
+
+def place_for_the_log() -> Steps:
+    """SELinux lets systemd mount the journal's socket there, but not make a file to mount it on."""
+    folder, place = LOG_PLACE.rpartition("/")[0], LOG_PLACE
+    yield steps.command(
+        f"{place} is there",
+        f"install -d {folder}\ntouch {place}",
+        unless=f"[[ -e {place} ]]",
+    )
+    yield steps.selinux_context(place, "mnt_t")
 
 
 def may_connect() -> Step:

@@ -53,9 +53,9 @@ def server(host: Host, cluster: Cluster) -> Steps:
 
 
 def labelled() -> Steps:
-    """SELinux lets keepalived read the priority that is kept here, and the kernel serve any tree."""
+    """SELinux lets keepalived read the priority that is kept here, and mountd read any tree."""
     yield steps.selinux_context(STATE, "keepalived_var_run_t")
-    yield steps.selinux_boolean("nfs_export_all_rw")
+    yield steps.selinux_boolean("nfs_export_all_ro")
 
 
 NFS_CONF = ("[nfsd]", "vers3=n", "grace-time=10", "lease-time=10")

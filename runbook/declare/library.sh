@@ -112,18 +112,11 @@ unit_is() { # UNIT STATE...   such as active, enabled, read (its files have not 
 firewalld=org.fedoraproject.FirewallD1
 firewalld_root=/org/fedoraproject/FirewallD1
 
-interface_of() { # ADDRESS: into $interface
-  local rest
-  read -r rest interface rest < <(ip -o -4 addr show to "$1")
-}
-
-# The zone of the interface with this address, runtime and permanent settings; over D-Bus at a tenth
-# of what firewall-cmd costs.
-look_at_firewall() { # ADDRESS
-  local current interface zone config
-  interface_of "$1"
+# The interface's zone, runtime and permanent settings; over D-Bus at a tenth of firewall-cmd's cost.
+look_at_firewall() { # INTERFACE
+  local current zone config
   zone=$(busctl call $firewalld $firewalld_root $firewalld.zone \
-    getZoneOfInterface s "$interface") || return 1
+    getZoneOfInterface s "$1") || return 1
   zone=${zone#s \"} zone=${zone%\"}
   if [[ ! $zone ]]; then
     text_of /etc/firewalld/firewalld.conf
@@ -188,18 +181,16 @@ firewall_answers() { # KEY VALUE... -- COMMAND...   firewall-cmd in one of its f
 }
 
 firewall_has() { # ADDRESS KEY VALUE...   ports, protocols or rules_str; now and after a reboot
-  local value zone interface ask=firewall-cmd
-  if [[ ! $firewall_now ]] && ! look_at_firewall "$1"; then
-    interface_of "$1"
+  local value zone interface rest ask=firewall-cmd
+  [[ $firewall_now ]] || read -r rest interface rest < <(ip -o -4 addr show to "$1")
+  shift
+  if [[ ! $firewall_now ]] && ! look_at_firewall "$interface"; then
     systemctl is-active --quiet firewalld || ask=firewall-offline-cmd # as it will start
-    zone=$($ask --get-zone-of-interface="$interface" 2>/dev/null) ||
-      zone=$($ask --get-default-zone)
-    shift
+    zone=$($ask --get-zone-of-interface="$interface" 2>/dev/null) || zone=$($ask --get-default-zone)
     firewall_answers "$@" -- $ask --zone="$zone" &&
       { [[ $ask != firewall-cmd ]] || firewall_answers "$@" -- $ask --permanent --zone="$zone"; }
     return
   fi
-  shift
   for value in "${@:2}"; do
     zone_has "$firewall_now" "$1" "$value" && zone_has "$firewall_later" "$1" "$value" || return 1
   done

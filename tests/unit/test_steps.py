@@ -384,7 +384,9 @@ busctl() { case $* in *getZoneOfInterface*eth1) echo 's "work"' ;;
   *getSettings2*) zone "$3" ;; esac }
 text_of() { current='DefaultZone=public'; }
 """
-BY_COMMAND = TWO_ZONES + """
+BY_COMMAND = (
+    TWO_ZONES
+    + """
 busctl() { return 1; }
 systemctl() { [[ $running ]]; }
 firewall-cmd() { asked "$@"; }
@@ -395,6 +397,7 @@ asked() { case $* in --get-zone-of-interface=eth1) echo work ;;
   *--zone=work*--query-port=80/tcp) ;;
   *) return 1 ;; esac }
 """
+)
 
 
 @pytest.mark.parametrize("firewalld", [TWO_ZONES, f"{BY_COMMAND} running=yes", BY_COMMAND])

@@ -79,6 +79,5 @@ def selinux_port(kind: str, port: str) -> Step:
     return command(
         f"port {port} is {kind} for SELinux",
         f"semanage port -a {change} || semanage port -m {change}",
-        unless=f"{OFF} || semanage port -l | grep -E '^{kind} +{protocol} ' | "
-        f"grep -wq {number}",
+        unless=f"{OFF} || semanage port -l | grep -E '^{kind} +{protocol} ' | grep -wq {number}",
     )
