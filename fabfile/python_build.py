@@ -208,9 +208,8 @@ def build(host: Host, cluster: Cluster) -> Steps:
     """
     yield from begun(cluster)
     for stage in ("configured", "compiled"):
-        yield waited(stage, cluster, f"[[ -e {source(cluster)}-{stage} ]]")
-    there = copies.marked(home(cluster), made_from(cluster))
-    yield replace(waited("installed", cluster, there), test=installed(cluster))
+        yield waited(stage, cluster, f" || [[ -e {source(cluster)}-{stage} ]]")
+    yield replace(waited("installed", cluster), test=installed(cluster))
 
 
 @section.task(on=only_builder, alone=True)
@@ -256,9 +255,9 @@ systemd-run --quiet --unit={UNIT} --property=Nice=10 \\
     )
 
 
-def waited(stage: str, cluster: Cluster, come: str) -> Step:
+def waited(stage: str, cluster: Cluster, or_else: str = "") -> Step:
     """The build has come so far; if it broke off, its last lines are shown."""
-    there = f"{copies.marked(home(cluster), made_from(cluster))} || {come}"
+    there = f"{copies.marked(home(cluster), made_from(cluster))}{or_else}"
     return steps.command(
         f"Python {cluster[Versions].python} is {stage}",
         f"""until {there}; do

@@ -115,6 +115,14 @@ def test_where_there_is_no_selinux_at_all_nothing_is_done(tmp_path, kind):
     assert Here(tmp_path).statuses(KINDS[kind]) == ["ok"]
 
 
+@pytest.mark.parametrize("kind", ["context", "port"])
+def test_a_missing_tool_is_named_with_its_package(selinux, kind):
+    (selinux.folder / "bin" / "semanage").unlink()
+    done = selinux.bash(f"set -euo pipefail\n{KINDS[kind].apply}")
+    assert done.returncode == 1
+    assert "dnf install policycoreutils-python-utils" in done.stdout
+
+
 def test_a_type_that_somebody_else_has_given_is_replaced(selinux):
     (selinux.folder / "contexts").write_text("var_t /var/lib/nfs-ha(/.*)?\n")
     selinux.carry_out(KINDS["context"])

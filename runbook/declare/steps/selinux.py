@@ -10,6 +10,12 @@ from runbook.declare.step import REBOOT, Step, Steps, quote
 from runbook.declare.steps.commands import command
 from runbook.declare.steps.files import setting
 
+NEEDS_SEMANAGE = """type -P semanage >/dev/null || {
+  echo 'semanage is missing: dnf install policycoreutils-python-utils'
+  exit 1
+}
+"""
+
 OFF = "! selinuxenabled 2>/dev/null"
 """A test: SELinux is off, or there is none."""
 
@@ -65,7 +71,8 @@ def selinux_context(path: str, kind: str) -> Step:
     pattern, inside = quote(f"{path}(/.*)?"), quote(f"{path}/file")
     return command(
         f"what is below {path} is {kind} for SELinux",
-        f"semanage fcontext -a -t {kind} {pattern} || semanage fcontext -m -t {kind} {pattern}\n"
+        f"{NEEDS_SEMANAGE}semanage fcontext -a -t {kind} {pattern} ||\n"
+        f"  semanage fcontext -m -t {kind} {pattern}\n"
         f"restorecon -R {quote(path)}",
         unless=f"{OFF} || {{ [[ $(matchpathcon -n {inside}) == *:{kind}:* ]] && "
         f"[[ ! $(restorecon -R -n -v {quote(path)}) ]]; }}",
@@ -78,6 +85,6 @@ def selinux_port(kind: str, port: str) -> Step:
     change = f"-t {kind} -p {protocol} {number}"
     return command(
         f"port {port} is {kind} for SELinux",
-        f"semanage port -a {change} || semanage port -m {change}",
+        f"{NEEDS_SEMANAGE}semanage port -a {change} || semanage port -m {change}",
         unless=f"{OFF} || semanage port -l | grep -E '^{kind} +{protocol} ' | grep -wq {number}",
     )
