@@ -12,10 +12,11 @@ from runbook.declare.facts import Facts
 from runbook.declare.operations import Part
 from runbook.declare.probes import OK, WARN, Answer, Finding, Findings, Probes, Verdict, probe
 from runbook.declare.section import Section
-from runbook.declare.step import Steps
+from runbook.declare.step import Step, Steps
+from runbook.declare.templates import script
 from runbook.errors import MissingFact
 from runbook.inventory.cluster import Cluster, Host
-from runbook.inventory.entry import HostName, PackageName
+from runbook.inventory.entry import HostName, PackageName, UnitName
 from runbook.inventory.schema import Objection, Settings, Understood
 
 from .shared.sources import Sources, urls
@@ -34,6 +35,10 @@ class Base(Settings, frozen=True):
     """Packages for every server; firewalld and chrony must be among them."""
     ntp: list[HostName] = msgspec.field(default_factory=list)
     """Time servers; empty keeps the distribution's."""
+    ignored_units: list[UnitName] = msgspec.field(default_factory=list)
+    """Units of systemd that may fail, such as kdump.service on a server with little memory: no
+    check names them. A star stands for any characters.
+    """
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
         """No packages at all."""
@@ -53,13 +58,18 @@ section = Section(
 )
 
 
+SELINUX_TOOLS = ("policycoreutils-python-utils", "libselinux-utils")
+"""semanage, and what tells labels and booleans (RHEL 8, "Using SELinux")."""
+
+
 section.may_find(*CAUSES)
 
 
 @section.task
 def packages(host: Host, cluster: Cluster) -> Steps:
     """Install the packages that every server has in common."""
-    yield steps.packages(*cluster[Base].packages)
+    tools = () if cluster.selinux == "disabled" else SELINUX_TOOLS
+    yield steps.packages(*cluster[Base].packages, *tools)
 
 
 def epel(cluster: Cluster) -> Steps:
@@ -112,23 +122,56 @@ def account(host: Host, cluster: Cluster) -> Steps:
 def firewall(host: Host, cluster: Cluster) -> Steps:
     """Enable the firewall and open the ports of the host's roles, permanently."""
     ssh_port = cluster.ssh_port(host)
-    if ssh_port != 22:
-        yield steps.command(
-            f"sshd's port {ssh_port} is open before the firewall starts",
-            f"firewall-offline-cmd --add-port={ssh_port}/tcp",
-            unless=f"unit_is firewalld.service active || "
-            f"firewall-offline-cmd --query-port={ssh_port}/tcp",
-        )
+    yield let_in_before_it_starts(host, ssh_port)
     yield steps.service("firewalld.service")
+    yield no_zone_of_sources(host, cluster)
     opened = [port for role in cluster.roles_of(host) for port in role.ports if not port.callers]
     ports = [port.number for port in opened if "/" in port.number]
     if ssh_port != 22:
         ports.append(f"{ssh_port}/tcp")
     if ports:
-        yield steps.firewall_ports(*dict.fromkeys(ports))
+        yield steps.firewall_ports(host.address, *dict.fromkeys(ports))
     for protocol in dict.fromkeys(port.number for port in opened if "/" not in port.number):
-        yield steps.firewall_protocol(protocol)
+        yield steps.firewall_protocol(host.address, protocol)
     yield from private_ports(host, cluster)
+
+
+def let_in_before_it_starts(host: Host, port: int) -> Step:
+    """The zone of the host's address lets SSH in, or the firewall's start would lock us out.
+
+    NetworkManager's zone of the connection counts, once it has told firewalld of it.
+    """
+    zone = f"""interface=$(ip -o -4 addr show to {host.address} | awk '{{ print $2; exit }}')
+connection=$(nmcli -g GENERAL.CONNECTION device show "$interface" 2>/dev/null) || :
+zone=$(nmcli -g connection.zone connection show "$connection" 2>/dev/null) || :
+[[ $zone ]] || zone=$(firewall-offline-cmd --get-zone-of-interface="$interface" 2>/dev/null) ||
+  zone=$(firewall-offline-cmd --get-default-zone)"""
+    ask = 'firewall-offline-cmd --zone="$zone"'
+    service = f" || {ask} --query-service=ssh" if port == 22 else ""
+    return steps.command(
+        f"sshd's port {port} is open before the firewall starts",
+        f"{zone}\n{ask} --add-port={port}/tcp",
+        unless=f"unit_is firewalld.service active || "
+        f"{{ {zone}\n{ask} --query-port={port}/tcp{service}; }}",
+    )
+
+
+def no_zone_of_sources(host: Host, cluster: Cluster) -> Step:
+    """Rules are set in the zone of the host's interface, and a zone of sources would go before it.
+
+    One that accepts everything is fine.
+    """
+    others = " ".join(other.address for other in cluster.hosts.values() if other != host)
+    found = script("base/source-zones.sh", addresses=others)
+    return steps.precondition(
+        "no zone of firewalld claims the cluster's addresses as its sources",
+        f"[[ $(firewall-cmd --get-active-zones) != *sources:* || ! $( {found} ) ]]",
+        f"""{found} | while read -r zone source address; do
+  echo "Zone $zone has the source $source, so it decides about packets of $address; the ports"
+  echo "that are opened here are those of the zone of {host.address}. Take the source out:"
+  echo "firewall-cmd --permanent --zone=$zone --remove-source=$source; firewall-cmd --reload"
+done""",
+    )
 
 
 def private_ports(host: Host, cluster: Cluster) -> Steps:
@@ -138,7 +181,7 @@ def private_ports(host: Host, cluster: Cluster) -> Steps:
             private = [port.number for port in role.ports if port.callers == callers]
             addresses = [other.address for other in cluster.group(callers) if other != host]
             if addresses:
-                yield steps.firewall_ports_from(addresses, private)
+                yield steps.firewall_ports_from(host.address, addresses, private)
 
 
 @section.task
@@ -175,7 +218,7 @@ def follows_a_source(answer: Answer) -> Verdict:
 @section.cluster_check(needs=[TIME, VITALS])
 def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
     """The state of the servers, and whether their clocks agree."""
-    yield from findings_of(cluster, facts)
+    yield from findings_of(cluster, facts, ignored=cluster[Base].ignored_units)
 
 
 def in_batches(run: Run, hosts: Sequence[Host]) -> Iterator[Sequence[Host]]:

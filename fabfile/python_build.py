@@ -1,11 +1,13 @@
 """The runbook's Python: built from source on VM1, then shipped to every server of Airflow.
 
-What the distribution calls python3 stays as it is (`make altinstall`).
+It has a folder of its own for each version: what the distribution and others have installed, also
+for a Python of the same series in /usr/local, stays as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 from runbook.declare import steps
@@ -15,11 +17,12 @@ from runbook.declare.probes import ERROR, OK, Answer, Probes, Verdict, probe
 from runbook.declare.section import Section
 from runbook.declare.step import Step, Steps
 from runbook.declare.templates import script
+from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster, Host
 from runbook.inventory.entry import AbsolutePath
 from runbook.inventory.schema import Objection, Settings, Understood
 
-from .shared import airflow
+from .shared import airflow, copies
 from .shared.sources import Sources
 from .shared.versions import Versions
 from .ssh import key_host
@@ -43,6 +46,7 @@ PACKAGES = (
 
 WORK = "/var/cache/airflow-runbook/python-build"
 SCRIPT = "/usr/libexec/airflow-runbook/python-build"
+FINGERPRINT = "/usr/libexec/airflow-runbook/fingerprint"
 LOG = f"{WORK}/log"
 UNIT = "python-build.service"
 ROOM = 1500
@@ -55,8 +59,8 @@ IMPORTS = "ssl, sqlite3, lzma, bz2, ctypes, readline"
 class Python(Settings, frozen=True):
     """Settings of the section `python-build`."""
 
-    prefix: AbsolutePath = "/usr/local"
-    """Where it is installed, on every server of Airflow."""
+    prefix: AbsolutePath = "/opt/airflow"
+    """Where its folder is, python-VERSION, on every server of Airflow."""
     optimizations: bool = True
     """A faster Python, whose build takes ten minutes instead of three."""
 
@@ -130,19 +134,14 @@ def source(cluster: Cluster) -> str:
     return f"{WORK}/Python-{cluster[Versions].python}"
 
 
+def home(cluster: Cluster) -> str:
+    """Where it is installed, such as /opt/airflow/python-3.9.16; nothing else is in there."""
+    return f"{cluster[Python].prefix}/python-{cluster[Versions].python}"
+
+
 def python(cluster: Cluster) -> str:
-    """The interpreter, such as /usr/local/bin/python3.9."""
-    return f"{cluster[Python].prefix}/bin/python{cluster[Versions].python_series}"
-
-
-def library(cluster: Cluster) -> str:
-    """Its library, such as /usr/local/lib/python3.9."""
-    return f"{cluster[Python].prefix}/lib/python{cluster[Versions].python_series}"
-
-
-def mark(cluster: Cluster) -> str:
-    """The last file that is written when Python is installed: it says what it was made from."""
-    return f"{library(cluster)}/airflow-runbook"
+    """The interpreter, such as /opt/airflow/python-3.9.16/bin/python3.9."""
+    return f"{home(cluster)}/bin/python{cluster[Versions].python_series}"
 
 
 def made_from(cluster: Cluster) -> str:
@@ -153,14 +152,29 @@ def made_from(cluster: Cluster) -> str:
 
 def installed(cluster: Cluster) -> str:
     """A test: exactly this Python is complete on the host."""
-    return f"[[ $(cat {mark(cluster)} 2>/dev/null) == '{made_from(cluster)}' ]]"
+    return copies.intact(home(cluster), made_from(cluster))
 
 
-MARK = Fact(
+def foreign(cluster: Cluster) -> str:
+    """A command that lists packages which somebody has installed into it; it needs none but pip."""
+    packages = f"{home(cluster)}/lib/python{cluster[Versions].python_series}/site-packages"
+    own = " ".join(f"! -name '{name}-*'" for name in ("pip", "setuptools"))
+    return f"find {packages} -maxdepth 1 -name '*.dist-info' {own} -printf '%f ' 2>/dev/null || :"
+
+
+COPY = Fact(
     "which Python is installed",
     on=everybody,
-    command=lambda cluster, host: f"cat {mark(cluster)} 2>/dev/null || echo none",
-    parse=str.strip,
+    command=lambda cluster, host: copies.state(home(cluster)),
+    parse=copies.parse,
+    absent="it cannot be asked",
+)
+
+FOREIGN = Fact(
+    "what was installed into Python",
+    on=everybody,
+    command=lambda cluster, host: f"{foreign(cluster)}; echo",
+    parse=str.split,
     absent="it does not answer",
 )
 
@@ -193,8 +207,9 @@ def build(host: Host, cluster: Cluster) -> Steps:
     killed continues where it was. Its output is in /var/cache/airflow-runbook/python-build/log.
     """
     yield from begun(cluster)
-    for stage in ("configured", "compiled", "installed"):
-        yield waited(f"Python {cluster[Versions].python} is {stage}", stage, cluster)
+    for stage in ("configured", "compiled"):
+        yield waited(stage, cluster, f" || [[ -e {source(cluster)}-{stage} ]]")
+    yield replace(waited("installed", cluster), test=installed(cluster))
 
 
 @section.task(on=only_builder, alone=True)
@@ -210,33 +225,41 @@ def start(host: Host, cluster: Cluster) -> Steps:
 
 def begun(cluster: Cluster) -> Steps:
     """The build is running, if it is not done."""
+    there = installed(cluster)
     yield steps.precondition(
         f"room for the build in {WORK}",
-        f"{installed(cluster)} || [[ -d {source(cluster)} ]] || "
+        f"{copies.marked(home(cluster), made_from(cluster))} || [[ -d {source(cluster)} ]] || "
         f'(($(df --output=avail -m "$(ls -d {WORK} 2>/dev/null || echo /var)" | tail -1) '
         f">= {ROOM}))",
         f"""df -h {WORK}
 echo 'The build of Python takes {ROOM} MB there. Make room, or mount a larger disk.'""",
     )
+    yield steps.precondition(
+        f"nobody has installed packages into {home(cluster)}",
+        f"[[ ! $({foreign(cluster)}) ]]",
+        f"""echo "{home(cluster)} has packages of others: $({foreign(cluster)})"
+echo 'Airflow has its own environment, and here they would be removed. Uninstall them:'
+echo '{python(cluster)} -m pip uninstall NAME'""",
+    )
     yield steps.directory(SCRIPT.rpartition("/")[0])
     yield steps.template(SCRIPT, "python-build/build", {}, mode="0755")
+    yield steps.template(FINGERPRINT, "shared/fingerprint.sh", {}, mode="0755")
     yield steps.command(
         f"the build of Python {cluster[Versions].python} has begun",
         f"""systemctl reset-failed {UNIT} 2>/dev/null || :
+rm -f {copies.mark(home(cluster))}
 systemd-run --quiet --unit={UNIT} --property=Nice=10 \\
-  {SCRIPT} {WORK} {tarball(cluster)} {mark(cluster)} '{made_from(cluster)}' \\
-  --prefix={cluster[Python].prefix}{" --enable-optimizations" * cluster[Python].optimizations}""",
-        unless=f"{installed(cluster)} || systemctl is-active -q {UNIT}",
+  {SCRIPT} {WORK} {tarball(cluster)} {home(cluster)} '{made_from(cluster)}' \\
+  --prefix={home(cluster)}{" --enable-optimizations" * cluster[Python].optimizations}""",
+        unless=f"{there} || systemctl is-active -q {UNIT}",
     )
 
 
-def waited(title: str, stage: str, cluster: Cluster) -> Step:
+def waited(stage: str, cluster: Cluster, or_else: str = "") -> Step:
     """Wait until the build has come this far; if it failed, show its last lines."""
-    there = installed(cluster)
-    if stage != "installed":
-        there += f" || [[ -e {source(cluster)}-{stage} ]]"
+    there = f"{copies.marked(home(cluster), made_from(cluster))}{or_else}"
     return steps.command(
-        title,
+        f"Python {cluster[Versions].python} is {stage}",
         f"""until {there}; do
   if ! systemctl is-active -q {UNIT}; then
     sleep 1
@@ -252,26 +275,31 @@ done""",
     )
 
 
-@section.task(needs=[MARK], by=only_builder)
+@section.task(needs=[COPY, FOREIGN], by=only_builder)
 def ship(host: Host, cluster: Cluster, facts: Facts, hosts: Sequence[Host]) -> Steps:
-    """Copy Python to the other servers, except where it is complete."""
-    series = cluster[Versions].python_series
-    names = [f"bin/python{series}", f"bin/pip{series}", f"lib/python{series}"]
-    for other in lacking(facts.known(MARK), made_from(cluster), hosts, but=host):
+    """Copy Python to the other servers, except where it is complete and undamaged."""
+    others = copies.lacking(facts.known(COPY), made_from(cluster), hosts, but=host)
+    for other in others:
+        refuse_foreign(other, cluster, facts.known(FOREIGN).get(other.name, []))
+    for other in others:
         yield to_other(
             f"{other.name} has Python {cluster[Versions].python} as {host.name} has it",
             cluster,
             other,
-            [f"{cluster[Python].prefix}/{name}" for name in names],
-            mark=mark(cluster),
-            text=made_from(cluster),
-            exclude=("test", "tests", "*.a"),
+            home(cluster),
+            made_from(cluster),
+            again="fab python-build.build",
         )
 
 
-def lacking(known: Mapping[str, str], wanted: str, hosts: Sequence[Host], but: Host) -> list[Host]:
-    """The hosts that answered, and have something other than what is wanted."""
-    return [host for host in hosts if host != but and known.get(host.name, wanted) != wanted]
+def refuse_foreign(host: Host, cluster: Cluster, found: Sequence[str]) -> None:
+    """Refuse to remove packages that the project did not install."""
+    if found:
+        raise RunbookError(
+            f"{host.name} has packages of others in {home(cluster)}: {', '.join(found)}; they "
+            "would be removed. Airflow has its own environment; uninstall them: "
+            f"{python(cluster)} -m pip uninstall NAME"
+        )
 
 
 @section.check
@@ -287,7 +315,7 @@ def check(host: Host, cluster: Cluster) -> Probes:
         "the system's python3 is not ours",
         'readlink -f "$(type -P python3 || echo none)"',
         partial(not_ours, cluster=cluster),
-        fix=f"rm {cluster[Python].prefix}/bin/python3 on {host.name}",
+        fix=f"look at type -a python3 on {host.name}",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.operations import Part
@@ -10,11 +10,13 @@ from runbook.declare.probes import Probes, probe, says
 from runbook.declare.section import Section
 from runbook.declare.step import Step, Steps, quote
 from runbook.declare.steps import authorised_key, block, command, directory, ssh_key
+from runbook.declare.templates import script
 from runbook.execute.trust import trust
 from runbook.inventory.cluster import Cluster, Host
 from runbook.inventory.schema import Objection, Settings, Understood
 
 from .base import account
+from .shared import copies
 
 
 class Ssh(Settings, frozen=True):
@@ -126,31 +128,33 @@ def known_hosts(host: Host, cluster: Cluster, facts: Facts) -> list[str]:
 
 
 def ship(
-    title: str,
-    cluster: Cluster,
-    other: Host,
-    paths: Sequence[str],
-    mark: str,
-    text: str,
-    exclude: Sequence[str] = (),
+    title: str, cluster: Cluster, other: Host, folder: str, made_from: str, again: str
 ) -> Step:
-    """Copy files of VM1 to another server, to the same paths; a step for VM1.
+    """Copy a folder of VM1 to another server, to the same path; a step for VM1.
 
-    What VM1 does not have is removed there. `mark` is a file beside them that holds `text` when all
-    is complete: it is removed first, and written last.
+    `again` is the command that creates the folder on VM1.
     """
     [vm1] = key_host(cluster)
-    become = f"runuser -u {cluster.user(vm1)} --"
+    user, mark = cluster.user(vm1), copies.mark(folder)
     login = f"ssh -o BatchMode=yes -o ConnectTimeout=10 -p {cluster.ssh_port(other)}"
     there = f"{cluster.user(other)}@{other.name}"
-    left_out = " ".join(f"--exclude={quote(name)}" for name in (mark.rpartition("/")[2], *exclude))
+    seen = f"echo $(cat {mark}) $( {copies.fingerprint(folder)} )"
     return command(
         title,
-        f"""{become} {login} {there} sudo -n rm -f {mark}
-{become} rsync -a --delete --relative --no-implied-dirs {left_out} \\
-  --rsync-path='sudo -n rsync' -e '{login}' {" ".join(paths)} {there}:/
-{become} {login} {there} "echo {quote(text)} | sudo -n tee {mark} >/dev/null\"""",
-        unless=f"[[ $({become} {login} {there} cat {mark} 2>/dev/null) == {quote(text)} ]]",
+        script(
+            "ssh/ship.sh",
+            user=user,
+            login=login,
+            there=there,
+            folder=folder,
+            mark=mark,
+            made_from=made_from,
+            fingerprint=copies.fingerprint(folder),
+            again=again,
+        ),
+        unless=f"found=$(cat {mark} 2>/dev/null) && [[ ${{found% *}} == {quote(made_from)} && "
+        f"$(runuser -u {user} -- {login} {there} sudo -n bash -s <<<{quote(seen)}) == "
+        '"$found ${found##* }" ]]',
         timeout=3600,
     )
 

@@ -83,13 +83,22 @@ def workers(cluster: Cluster, facts: Facts) -> Findings:
 
 
 def not_taking(cluster: Cluster, facts: Facts) -> list[Host]:
-    """The workers that are not consumers of the queue."""
-    known = facts.known(CONSUMERS)
-    seen = {one.address for told in known.values() for one in told if one.queue == QUEUE}
+    """The workers that are not consumers of the queue.
+
+    A worker's connection also takes commands from a queue that has its name: on a server with
+    several addresses it may come from another one than that of hosts.yaml. Where remote control is
+    switched off, the address has to do.
+    """
+    consumers = [one for told in facts.known(CONSUMERS).values() for one in told]
+    tasks = [one for one in consumers if one.queue == QUEUE]
+    connections = {one.connection for one in tasks}
+    names = {one.queue for one in consumers if one.connection in connections}
+    addresses = {one.address for one in tasks}
     return [
         host
         for host in cluster.group(roles.WORKER)
-        if host.address not in seen or host.name in facts.gone
+        if host.name in facts.gone
+        or (f"celery@{host.name}.celery.pidbox" not in names and host.address not in addresses)
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,10 +11,12 @@ from runbook.declare import steps
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.step import Steps
 from runbook.declare.templates import render, script
+from runbook.errors import RunbookError
 from runbook.execute.trees import push
 from runbook.inventory.cluster import Cluster, Host
 
 from .. import python_build
+from ..shared import copies
 from ..shared.airflow import AIRFLOW_HOME, LOGS, PLUGINS, USER, hosts
 from ..shared.sources import Sources
 from ..shared.versions import Versions
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from runbook.execute.run import Run
 
 OPT = "/opt/airflow"
+BUILD_TOOLS = "airflow/build-tools.lock"
 TOOLS = f"{OPT}/build-tools"
 CACHE = "/var/cache/airflow-runbook/uv"
 WHEELHOUSE = "/var/cache/airflow-runbook/wheelhouse"
@@ -33,7 +37,11 @@ ROOM = 1000
 
 @section.task
 def directories(host: Host, cluster: Cluster) -> Steps:
-    """Create Airflow's folders for home, plugins and logs; the DAGs are on the share."""
+    """Create Airflow's folders for home, plugins and logs; the DAGs are on the share.
+
+    Where it is installed is root's, and everybody may look into it.
+    """
+    yield steps.directory(OPT)
     for path in (AIRFLOW_HOME, PLUGINS, LOGS):
         yield steps.directory(path, owner=USER, group=USER)
 
@@ -45,22 +53,52 @@ def lock(cluster: Cluster) -> str:
 
 def made_from(cluster: Cluster) -> str:
     """The content of the venv's mark: the lock and the Python that it was made from."""
-    text = render(lock(cluster), {}) + python_build.made_from(cluster)
+    text = render(lock(cluster), {}) + python_build.made_from(cluster) + python_build.home(cluster)
     return f"{cluster[Versions].airflow} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
-
-
-def mark(cluster: Cluster) -> str:
-    """The file that exists when the venv is complete."""
-    return f"{venv(cluster)}/.airflow-runbook"
 
 
 VENV = Fact(
     "which Airflow is installed",
     on=hosts,
-    command=lambda cluster, host: f"cat {mark(cluster)} 2>/dev/null || echo none",
-    parse=str.strip,
+    command=lambda cluster, host: copies.state(venv(cluster)),
+    parse=copies.parse,
     absent="it does not answer",
+    thorough=True,
 )
+
+PACKAGES = Fact(
+    "which packages are there",
+    on=hosts,
+    command=lambda cluster, host: (
+        f"find {venv(cluster)}/lib -maxdepth 3 -name '*.dist-info' -printf '%f ' 2>/dev/null; echo"
+    ),
+    parse=lambda text: frozenset(map(distribution, text.split())),
+    absent="it cannot be asked",
+)
+
+
+def distribution(name: str) -> str:
+    """The package of a folder such as apache_airflow-2.9.0.dist-info, or of a pin of a lock."""
+    package = name.partition("==" if "==" in name else "-")[0]
+    return re.sub(r"[-_.]+", "-", package).lower()
+
+
+def locked(cluster: Cluster) -> frozenset[str]:
+    """The packages that the locks name."""
+    text = render(lock(cluster), {}) + render(BUILD_TOOLS, {})
+    return frozenset(map(distribution, re.findall(r"^[A-Za-z0-9._-]+==", text, re.MULTILINE)))
+
+
+def refuse_foreign(chosen: Sequence[Host], cluster: Cluster, facts: Facts) -> None:
+    """What others have installed into the venv is not removed."""
+    for host in chosen:
+        found = facts.known(PACKAGES).get(host.name, frozenset()) - locked(cluster)
+        if found:
+            raise RunbookError(
+                f"{host.name} has packages in {venv(cluster)} that files/{lock(cluster)} does not "
+                f"name: {', '.join(sorted(found))}; they would be removed. Uninstall them with "
+                "what installed them, or put them into that file."
+            )
 
 
 def source(cluster: Cluster) -> str:
@@ -90,20 +128,22 @@ def wheelhouse(run: Run, hosts: Sequence[Host]) -> None:
         push(run, host, folder, WHEELHOUSE)
 
 
-@section.task(on=python_build.only_builder)
-def install(host: Host, cluster: Cluster) -> Steps:
+@section.task(on=python_build.only_builder, needs=[VENV, PACKAGES])
+def install(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Install the locked packages of Airflow on VM1; every file has the lock's hash.
 
-    If it is interrupted, the previous installation is not changed.
+    A damaged installation is replaced. If the task is interrupted, the previous one is not changed.
     """
     target = venv(cluster)
+    if not complete(facts.known(VENV).get(host.name, copies.Copy()), cluster):
+        refuse_foreign([host], cluster, facts)
     yield steps.directory(OPT)
     yield steps.precondition(
         f"room for Airflow in {OPT}",
-        f"[[ -e {mark(cluster)} ]] || (($(df --output=avail -m /opt | tail -1) >= {ROOM}))",
+        f"[[ -e {copies.mark(target)} ]] || (($(df --output=avail -m /opt | tail -1) >= {ROOM}))",
         f"df -h /opt\necho 'Airflow takes {ROOM} MB there. Make room, or mount a larger disk.'",
     )
-    locks = {"build-tools": "airflow/build-tools.lock", cluster[Versions].airflow: lock(cluster)}
+    locks = {"build-tools": BUILD_TOOLS, cluster[Versions].airflow: lock(cluster)}
     for name, file in locks.items():
         yield steps.template(f"{OPT}/{name}.lock", file, {})
     yield steps.command(
@@ -112,33 +152,44 @@ def install(host: Host, cluster: Cluster) -> Steps:
             "airflow/install.sh",
             version=cluster[Versions].airflow,
             target=target,
-            mark=mark(cluster),
+            mark=copies.mark(target),
             made_from=made_from(cluster),
+            fingerprint=copies.fingerprint(target),
             index=source(cluster),
             trusted=trusted(cluster),
             python=python_build.python(cluster),
             python_version=cluster[Versions].python,
-            python_mark=python_build.mark(cluster),
+            python_mark=copies.mark(python_build.home(cluster)),
             python_made_from=python_build.made_from(cluster),
             opt=OPT,
             tools=TOOLS,
             cache=CACHE,
         ),
-        unless=f"[[ $(cat {mark(cluster)} 2>/dev/null) == '{made_from(cluster)}' ]]",
+        unless=copies.intact(target, made_from(cluster)),
         timeout=3600,
     )
 
 
-@section.task(needs=[VENV], by=python_build.only_builder)
+@section.task(needs=[VENV, PACKAGES], by=python_build.only_builder)
 def ship(host: Host, cluster: Cluster, facts: Facts, hosts: Sequence[Host]) -> Steps:
-    """Copy the installation from VM1 to the other servers, to the same path."""
+    """Copy the installation from VM1 to the other servers, to the same path.
+
+    One that is damaged becomes as that of VM1.
+    """
     wanted = made_from(cluster)
-    for other in python_build.lacking(facts.known(VENV), wanted, hosts, but=host):
+    others = copies.lacking(facts.known(VENV), wanted, hosts, but=host)
+    refuse_foreign(others, cluster, facts)
+    for other in others:
         yield to_other(
             f"{other.name} has Airflow {cluster[Versions].airflow} as {host.name} has it",
             cluster,
             other,
-            [venv(cluster)],
-            mark=mark(cluster),
-            text=wanted,
+            venv(cluster),
+            wanted,
+            again="fab airflow.install",
         )
+
+
+def complete(copy: copies.Copy, cluster: Cluster) -> bool:
+    """This is the wanted Airflow, undamaged."""
+    return copy.intact and copy.made_from == made_from(cluster)

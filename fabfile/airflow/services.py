@@ -11,6 +11,7 @@ from runbook.declare.step import Step, Steps
 from runbook.declare.work import Stage, stage
 from runbook.inventory.cluster import Cluster, Host
 
+from .. import python_build
 from ..nfs import common as nfs
 from ..rabbitmq.settings import Rabbitmq
 from ..shared.airflow import QUEUE
@@ -90,8 +91,35 @@ def patience(component: Component, cluster: Cluster) -> int:
     return component.patience
 
 
+BY_HAND = ("airflow.service", "airflow-celeryworker.service", "airflow-flower.service")
+"""Units as the written runbook names them, for hosts that were once built by hand."""
+
+
+def no_other_units(host: Host) -> Step:
+    """A second worker or scheduler, as root or of an older installation, does not run here."""
+    own = [component.unit for component in components(host)]
+    others = [*BY_HAND, *(component.unit for component in COMPONENTS)]
+    names = " ".join(name for name in dict.fromkeys(others) if name not in own)
+    return steps.precondition(
+        "no other units of Airflow run or start at boot",
+        f"! {{ systemctl is-active {names}; systemctl is-enabled {names}; }} 2>/dev/null |\n"
+        "  grep -qxE 'active|activating|enabled'",
+        f"""for unit in {names}; do
+  if systemctl is-active -q "$unit" || systemctl is-enabled -q "$unit" 2>/dev/null; then
+    echo "$unit is here, and hosts.yaml gives {host.name} no such role. To end it:"
+    echo "systemctl disable --now $unit"
+  fi
+done""",
+    )
+
+
 def installed(host: Host, cluster: Cluster) -> Steps:
     """The units of the version in hosts.yaml, whatever is there now."""
+    yield no_other_units(host)
+    if cluster.selinux != "disabled":
+        # systemd starts Airflow in a domain of its own only if its programs are known as such.
+        for path in (python_build.home(cluster), venv(cluster)):
+            yield steps.selinux_labels(path)
     for component in components(host):
         at_boot = not follows_the_share(component, host)
         context = {

@@ -94,16 +94,21 @@ DATABASE = Fact(
 
 @dataclass(frozen=True)
 class Consumer:
-    """A consumer of a queue, and its address."""
+    """A consumer of a queue: by which connection, and its address."""
 
     queue: str
+    connection: str
     address: str
 
 
 def taking(text: str) -> tuple[Consumer, ...]:
     """Parse the answer of CONSUMERS."""
     return tuple(
-        Consumer(one["queue"]["name"], one["channel_details"]["peer_host"])
+        Consumer(
+            one["queue"]["name"],
+            one["channel_details"]["connection_name"],
+            one["channel_details"]["peer_host"],
+        )
         for one in json.loads(text)
     )
 
@@ -112,7 +117,9 @@ CONSUMERS = Fact(
     "who takes tasks from the queue",
     on=RABBITMQ,
     command=lambda cluster, host: api(
-        cluster, f"consumers/{VHOST}?columns=queue.name,channel_details.peer_host"
+        cluster,
+        f"consumers/{VHOST}?columns="
+        "queue.name,channel_details.connection_name,channel_details.peer_host",
     ),
     parse=taking,
     absent="its management API does not answer; see fab rabbitmq.check",

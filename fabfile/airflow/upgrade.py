@@ -34,7 +34,7 @@ from .common import (
     section,
 )
 from .dags import project_files, tried
-from .install import VENV, made_from
+from .install import VENV, complete
 from .operate import smoke
 from .state import DATABASE, State
 
@@ -79,12 +79,11 @@ def upgrade(
 
 def refuse_without_installation(cluster: Cluster, facts: Facts) -> None:
     """Refuse unless every server has the wanted version completely, before anything stops."""
-    wanted = made_from(cluster)
-    lacking = [host.name for host in hosts(cluster) if facts.of(VENV, host) != wanted]
+    lacking = [host.name for host in hosts(cluster) if not complete(facts.of(VENV, host), cluster)]
     if lacking:
         raise RunbookError(
-            f"{', '.join(lacking)} does not have Airflow {cluster[Versions].airflow}. First run: "
-            "fab airflow.install airflow.ship. Nothing was changed."
+            f"{', '.join(lacking)} does not have Airflow {cluster[Versions].airflow}, or it is "
+            "damaged there. First run: fab airflow.install airflow.ship. Nothing was changed."
         )
 
 

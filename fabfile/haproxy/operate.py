@@ -49,7 +49,7 @@ def failover(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, to: str =
         if member.name in facts.known(VIEW)
     ]
     if preferred:
-        away = command("it is away", f"echo 1 >{AWAY}", unless=f"[[ -e {AWAY} ]]")
+        away = command("it is away", keepalived.sent_away(AWAY), unless=f"[[ -e {AWAY} ]]")
         yield stage(f"{', '.join(host.name for host in preferred)} leaves it", preferred, away)
     held = f"[[ $(ip -o -4 addr show to {vip.address}) ]]"
     yield stage(

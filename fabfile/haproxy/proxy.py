@@ -10,6 +10,9 @@ from ..shared.roles import HAPROXY
 from .common import CONFIG, STATS, UNIT, databases, section, webservers
 from .settings import Haproxy
 
+LOG_PLACE = "/var/lib/haproxy/dev/log"
+"""/dev/log, as HAProxy sees it in the directory that it locks itself into."""
+
 
 def valid(file: str) -> str:
     """A test that HAProxy accepts this file, with conf.d where its unit reads that (RHEL 9)."""
@@ -29,10 +32,12 @@ def configure(host: Host, cluster: Cluster) -> Steps:
 
     A change takes effect without a restart, after HAProxy itself has accepted it.
     """
-    yield steps.drop_in(UNIT, "haproxy/haproxy-airflow.conf")
     if cluster.selinux != "disabled":
         yield may_connect()
-    yield steps.firewall_ports(*(port.number for port in HAPROXY.ports if "/" in port.number))
+        yield from place_for_the_log()
+    yield steps.drop_in(UNIT, "haproxy/haproxy-airflow.conf")
+    ports = [port.number for port in HAPROXY.ports if "/" in port.number]
+    yield steps.firewall_ports(host.address, *ports)
     yield from asks_after_silent_clients()
     yield steps.template(
         CONFIG,
@@ -62,6 +67,17 @@ def asks_after_silent_clients() -> Steps:
         "/etc/sysctl.d/60-haproxy-airflow.conf",
         {f"net.ipv4.tcp_keepalive_{name}": value for name, value in zip(names, (30, 5, 3))},
     )
+
+
+def place_for_the_log() -> Steps:
+    """SELinux lets systemd mount the journal's socket there, but not make a file to mount it on."""
+    folder, place = LOG_PLACE.rpartition("/")[0], LOG_PLACE
+    yield steps.command(
+        f"{place} is there",
+        f"install -d {folder}\ntouch {place}",
+        unless=f"[[ -e {place} ]]",
+    )
+    yield steps.selinux_context(place, "mnt_t")
 
 
 def may_connect() -> Step:

@@ -37,6 +37,8 @@ def server(host: Host, cluster: Cluster) -> Steps:
     yield steps.packages("nfs-utils", "rsync")
     yield steps.directory(AIRFLOW_HOME, "0755", USER, USER)
     yield steps.directory(STATE, "0755", USER, USER)
+    if cluster.selinux != "disabled":
+        yield from labelled()
     yield steps.directory(RESCUED, "0750", USER, USER)
     for tree in trees(cluster):
         yield from its_own(tree, cluster)
@@ -46,8 +48,14 @@ def server(host: Host, cluster: Cluster) -> Steps:
     yield steps.file("/etc/exports.d/airflow.exports", exports(cluster)).then(
         steps.reloaded(SERVER)
     )
-    yield steps.firewall_ports("2049/tcp")
+    yield steps.firewall_ports(host.address, "2049/tcp")
     yield steps.service(SERVER)
+
+
+def labelled() -> Steps:
+    """SELinux lets keepalived read the priority that is kept here, and mountd read any tree."""
+    yield steps.selinux_context(STATE, "keepalived_var_run_t")
+    yield steps.selinux_boolean("nfs_export_all_ro")
 
 
 NFS_CONF = ("[nfsd]", "vers3=n", "grace-time=10", "lease-time=10")

@@ -65,7 +65,7 @@ def backup_network(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     repository = host in repository_hosts(cluster)
     peers = members(cluster) if repository else repository_hosts(cluster)
     restart = steps.restarted("pgbackrest.service")
-    yield steps.firewall_ports_from([peer.address for peer in peers], [PORT])
+    yield steps.firewall_ports_from(host.address, [peer.address for peer in peers], [PORT])
     yield steps.file(
         f"{TLS}/peers.crt",
         "\n".join(facts.of(CERTIFICATE, other) for other in everybody),

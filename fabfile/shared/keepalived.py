@@ -25,13 +25,17 @@ TWICE = Cause("VIP_TWICE", "clients reach one server or the other at random")
 STRANGER = Cause("VIP_STRANGER", "clients reach a machine that is not part of the cluster")
 CAUSES = (NOBODY, TWICE, STRANGER)
 
-# The file alone lacks the globals, without which keepalived complains of its scripts.
+# The file alone lacks the globals, without which keepalived complains of its scripts. One that was
+# built with BFD exits with 0 whatever it complains of, and a good file leaves it silent.
 JUDGED_BY_KEEPALIVED = """bash -c '
 main=$(mktemp)
 trap "rm -f $main" EXIT
 grep -v ^include /etc/keepalived/keepalived.conf >"$main"
 echo "include $1" >>"$main"
-keepalived -t -f "$main"' -"""
+code=0
+complaints=$(keepalived -t -f "$main" 2>&1) || code=$?
+if [[ $complaints ]]; then echo "$complaints"; exit 1; fi
+exit $code' -"""
 
 
 @dataclass(frozen=True)
@@ -209,7 +213,7 @@ def refuse_stranger(cluster: Cluster, vip: Vip, facts: Facts) -> None:
 def address(host: Host, cluster: Cluster, service: Service, facts: Facts) -> Steps:
     """keepalived, set up so that the host may hold the addresses of a role."""
     yield steps.packages("keepalived")
-    yield steps.firewall_protocol("vrrp")
+    yield steps.firewall_protocol(host.address, "vrrp")
     yield steps.drop_in(SERVICE, "keepalived/keepalived-airflow.conf")
     yield steps.directory("/etc/keepalived/conf.d")
     reload = steps.reloaded(SERVICE)
@@ -241,6 +245,13 @@ def address(host: Host, cluster: Cluster, service: Service, facts: Facts) -> Ste
             validate=JUDGED_BY_KEEPALIVED,
         ).then(reload)
     yield steps.service(SERVICE)
+
+
+def sent_away(path: str) -> str:
+    """Commands that make a tracked file; keepalived reads it once, so its label comes before it."""
+    return f"""echo 1 >{path}.new
+if selinuxenabled 2>/dev/null; then restorecon {path}.new; fi
+mv {path}.new {path}"""
 
 
 def password(service: Service, cluster: Cluster) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from statistics import median
 from typing import Callable, Optional
 
@@ -169,9 +170,12 @@ def widest(facts: Facts) -> float:
     )
 
 
-def findings_of(cluster: Cluster, facts: Facts) -> Findings:
-    """What is wrong with which server; one line for each thing that is OK on all."""
-    known = facts.known(VITALS)
+def findings_of(cluster: Cluster, facts: Facts, ignored: Sequence[str] = ()) -> Findings:
+    """What is wrong with which server; one line for each thing that is OK on all.
+
+    `ignored`: units that may fail.
+    """
+    known = {name: without(one, ignored) for name, one in facts.known(VITALS).items()}
     yield from clocks_agree(facts)
     yield from each(known, "disks have room", room, DISK, largest)
     yield from each(known, "memory is left", memory, MEMORY, who_uses)
@@ -189,6 +193,12 @@ def clocks_agree(facts: Facts) -> Findings:
         yield Finding(title, Verdict(ERROR, sentence), fix, CLOCK, (name,))
     if not off and facts.known(TIME):
         yield Finding(title, Verdict(OK, f"within {widest(facts):.1f} s, as far as measured"))
+
+
+def without(vitals: Vitals, ignored: Sequence[str]) -> Vitals:
+    """The same, where units that may fail have not."""
+    failed = (unit for unit in vitals.failed if not any(fnmatchcase(unit, one) for one in ignored))
+    return replace(vitals, failed=tuple(failed))
 
 
 Judge = Callable[[Vitals], Optional[Verdict]]
@@ -257,7 +267,8 @@ def failed(vitals: Vitals) -> Optional[Verdict]:
 
 def why_failed(name: str, vitals: Vitals) -> str:
     """Commands that show what the unit printed last, and start it again."""
-    return f"fab -H {name} -- sudo systemctl status {vitals.failed[0]}; then restart it there"
+    show = f"fab -H {name} -- sudo systemctl status {vitals.failed[0]}"
+    return f"{show}; then restart it there, or name it in base.ignored_units"
 
 
 def in_short(cluster: Cluster, facts: Facts) -> str:

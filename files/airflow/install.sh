@@ -1,12 +1,13 @@
 # shellcheck shell=bash
-: "${version:?}" "${target:?}" "${mark:?}" "${made_from:?}" "${index:?}" "${trusted:?}"
+: "${version:?}" "${target:?}" "${mark:?}" "${made_from:?}" "${fingerprint:?}"
+: "${index:?}" "${trusted:?}"
 : "${python:?}" "${python_version:?}" "${python_mark:?}" "${python_made_from:?}"
 : "${opt:?}" "${tools:?}" "${cache:?}"
 set -euo pipefail
 umask 022
 read -ra index <<<"$index"
 read -ra trusted <<<"$trusted"
-if [[ $(cat "$python_mark" 2>/dev/null) != "$python_made_from" ]]; then
+if [[ $(cat "$python_mark" 2>/dev/null) != "$python_made_from "* ]]; then
   echo "Python $python_version is not installed: fab python-build"
   exit 1
 fi
@@ -38,4 +39,5 @@ uv=$tools/bin/uv
   "${index[@]}" -r "$opt/$version.lock"
 "$uv" pip uninstall -q uv wheel poetry-core
 "$uv" pip check
-echo "$made_from" >"$mark"
+fingerprint=$(bash -c "$fingerprint")
+echo "$made_from $fingerprint" >"$mark"

@@ -161,8 +161,8 @@ def _unit(words: list[str]) -> Look:
 
 
 def _firewall(words: list[str]) -> Look:
-    command = "firewall-cmd --list-all; firewall-cmd --permanent --list-all"
-    return Look(command, f"in both: {'; '.join(words[1:])}")
+    command = "firewall-cmd --list-all-zones; firewall-cmd --permanent --list-all-zones"
+    return Look(command, f"in both, in the zone of {words[0]}: {'; '.join(words[2:])}")
 
 
 QUESTIONS = {

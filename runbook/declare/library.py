@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-ENVIRONMENT = "cd /; export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin"
-"""The environment of all commands on all hosts."""
+ENVIRONMENT = "cd /; umask 022; export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin"
+"""The environment of all commands on all hosts, whatever umask the administrator has there."""
 
 
 @lru_cache(maxsize=1)

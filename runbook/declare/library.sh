@@ -112,12 +112,17 @@ unit_is() { # UNIT STATE...   such as active, enabled, read (its files have not 
 firewalld=org.fedoraproject.FirewallD1
 firewalld_root=/org/fedoraproject/FirewallD1
 
-# Default zone, runtime and permanent settings; over D-Bus at a tenth of what firewall-cmd costs.
-look_at_firewall() {
+# The interface's zone, runtime and permanent settings; over D-Bus at a tenth of firewall-cmd's cost.
+look_at_firewall() { # INTERFACE
   local current zone config
-  text_of /etc/firewalld/firewalld.conf
-  [[ $current =~ (^|$'\n')DefaultZone=([^[:space:]]+) ]] || return 1
-  zone=${BASH_REMATCH[2]}
+  zone=$(busctl call $firewalld $firewalld_root $firewalld.zone \
+    getZoneOfInterface s "$1") || return 1
+  zone=${zone#s \"} zone=${zone%\"}
+  if [[ ! $zone ]]; then
+    text_of /etc/firewalld/firewalld.conf
+    [[ $current =~ (^|$'\n')DefaultZone=([^[:space:]]+) ]] || return 1
+    zone=${BASH_REMATCH[2]}
+  fi
   config=$(busctl call $firewalld $firewalld_root/config $firewalld.config \
     getZoneByName s "$zone") || return 1
   config=${config#o \"} config=${config%\"}
@@ -175,16 +180,17 @@ firewall_answers() { # KEY VALUE... -- COMMAND...   firewall-cmd in one of its f
   done
 }
 
-firewall_has() { # KEY VALUE...   ports, protocols or rules_str; both now and after a reboot
-  if [[ ! $firewall_now ]] && ! look_at_firewall; then
-    if systemctl is-active --quiet firewalld; then
-      firewall_answers "$@" -- firewall-cmd && firewall_answers "$@" -- firewall-cmd --permanent
-    else # it will start with what is permanent
-      firewall_answers "$@" -- firewall-offline-cmd
-    fi
+firewall_has() { # ADDRESS KEY VALUE...   ports, protocols or rules_str; now and after a reboot
+  local value zone interface rest ask=firewall-cmd
+  [[ $firewall_now ]] || read -r rest interface rest < <(ip -o -4 addr show to "$1")
+  shift
+  if [[ ! $firewall_now ]] && ! look_at_firewall "$interface"; then
+    systemctl is-active --quiet firewalld || ask=firewall-offline-cmd # as it will start
+    zone=$($ask --get-zone-of-interface="$interface" 2>/dev/null) || zone=$($ask --get-default-zone)
+    firewall_answers "$@" -- $ask --zone="$zone" &&
+      { [[ $ask != firewall-cmd ]] || firewall_answers "$@" -- $ask --permanent --zone="$zone"; }
     return
   fi
-  local value
   for value in "${@:2}"; do
     zone_has "$firewall_now" "$1" "$value" && zone_has "$firewall_later" "$1" "$value" || return 1
   done

@@ -29,6 +29,7 @@ PackageName = Annotated[str, named("package", "^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 AbsolutePath = Annotated[str, named("absolute path", "^/[A-Za-z0-9._/-]*[A-Za-z0-9]$")]
 ParameterName = Annotated[str, named("name", "^[a-z][a-z0-9_.]*$")]
 Network = Annotated[str, named("network: `10.20.0.0/24`", r"^[0-9.]+/[0-9]+$")]
+UnitName = Annotated[str, named("unit: `kdump.service`", r"^[A-Za-z0-9@:_.*\\-]+\.[a-z]+$")]
 HostName = Annotated[str, named("host name or address", "^[A-Za-z0-9][A-Za-z0-9.:-]*$")]
 
 

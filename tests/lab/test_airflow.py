@@ -67,8 +67,9 @@ def test_python_is_there_everywhere_and_not_the_systems(fab, on):
     answer = fab("python-build.check")
     assert answer.code == 0, answer.text
     for host in SERVERS:
-        assert on(host, "/usr/local/bin/python3.11 -V") == "Python 3.11.2"
-        assert not on(host, "readlink -f $(type -P python3)").startswith("/usr/local")
+        home = "/opt/airflow/python-3.11.2"
+        assert on(host, f"{home}/bin/python3.11 -V") == "Python 3.11.2"
+        assert not on(host, "readlink -f $(type -P python3)").startswith(home)
     again = fab("python-build")
     assert again.steps("changed", "failed") == set(), again.text
 
@@ -149,11 +150,35 @@ def test_a_configuration_that_differs_on_one_server(airflow, fab, on):
 
 
 def test_an_installation_that_differs_on_one_server(airflow, fab, on):
-    on("worker1", "echo '# x' >>/opt/airflow/2.9.0/lib/python3.11/site-packages/kombu/__init__.py")
-    assert "it differs on worker1" in fab("airflow.check").text
-    on("worker1", "rm /opt/airflow/2.9.0/.airflow-runbook")
-    assert fab("-H", "worker1", "airflow.ship").code == 0
+    mend = {("airflow", "worker1 has Airflow 2.9.0 as airflow has it")}
+    for damage in ("echo '# x' >>{}", "rm {}", "chmod 600 {}", "chown airflow {}"):
+        file = "/opt/airflow/2.9.0/lib/python3.11/site-packages/kombu/__init__.py"
+        on("worker1", damage.format(file))
+        assert "damaged on worker1" in fab("airflow.check").text
+        assert fab("--plan", "airflow.ship").steps("differs") == mend
+        assert fab("-H", "worker1", "airflow.ship").steps("changed") == mend
+        assert fab("--plan", "airflow.ship").steps("differs") == set()
     fab.settled("airflow")
+
+
+def test_packages_of_others_are_not_removed(airflow, fab, on):
+    extra = "/opt/airflow/2.9.0/lib/python3.11/site-packages/our_operators-1.0.dist-info"
+    on("worker1", f"mkdir {extra}")
+    try:
+        answer = fab("airflow.ship")
+        assert answer.code == 1
+        assert "does not name: our-operators; they would be removed." in answer.text
+    finally:
+        on("worker1", f"rmdir {extra}")
+    assert fab("--plan", "airflow.ship").steps("differs") == set()
+
+
+def test_a_python_that_was_damaged_is_copied_again(airflow, fab, on):
+    on("worker1", "rm /opt/airflow/python-3.11.2/lib/python3.11/json/encoder.py")
+    again = {("airflow", "worker1 has Python 3.11.2 as airflow has it")}
+    assert fab("--plan", "python-build").steps("differs") == again
+    assert fab("python-build").steps("changed") == again
+    assert fab("python-build.check").code == 0
 
 
 def test_a_dag_that_cannot_be_imported_is_not_shipped(airflow, fab, settings, tmp_path, on):

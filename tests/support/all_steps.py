@@ -9,8 +9,11 @@ from support.status_of import well
 
 from fabfile import CONTENTS
 from fabfile.airflow.connections import WORKER_KEY
+from fabfile.airflow.install import VENV
 from fabfile.nfs.sync import KEYS
 from fabfile.postgres.backup import CERTIFICATE
+from fabfile.python_build import COPY
+from fabfile.shared.copies import Copy
 from fabfile.ssh import HOST_KEYS, KEY
 from runbook.declare.facts import Facts, hosts_on
 from runbook.declare.step import Step
@@ -18,9 +21,9 @@ from runbook.declare.work import StepTask
 from runbook.inventory.cluster import Cluster
 
 
-def answered(cluster: Cluster) -> tuple[Cluster, Facts]:
+def answered(cluster: Cluster, selinux: str = "disabled") -> tuple[Cluster, Facts]:
     """A cluster with all its passwords, whose hosts have said all that a step may need."""
-    keyed = structs.replace(cluster, public_key="ssh-ed25519 AAAA controller")
+    keyed = structs.replace(cluster, public_key="ssh-ed25519 AAAA controller", selinux=selinux)
     for section in CONTENTS.sections:
         for secret in section.secrets:
             keyed.secret(secret)
@@ -28,6 +31,7 @@ def answered(cluster: Cluster) -> tuple[Cluster, Facts]:
     names = list(keyed.hosts)
     known = well(keyed)
     known[KEY] = known[WORKER_KEY] = known[KEYS] = dict.fromkeys(names, "ssh-ed25519 AAAA x")
+    known[VENV] = known[COPY] = dict.fromkeys(names, Copy())
     known[HOST_KEYS] = {name: ["ssh-ed25519 AAAA"] for name in names}
     known[CERTIFICATE] = dict.fromkeys(names, "PEM")
     return keyed, Facts(known)

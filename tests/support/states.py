@@ -76,7 +76,7 @@ STATES = {
         "bare",
         (),
         lambda lab: fab(lab, "ssh.trust", "ssh.bootstrap", "base", "hostnames", "hosts", "ssh"),
-        (*EVERYWHERE, *SECTION_ONE, "tests/support/states.py"),
+        (*EVERYWHERE, *SECTION_ONE, "files/base", "tests/support/states.py"),
     ),
     "database": State(
         "section one",
@@ -100,7 +100,7 @@ STATES = {
         "storage",
         SHARE,
         lambda lab: fab(lab, "python-build"),
-        ("fabfile/python_build.py", "files/python-build"),
+        ("fabfile/python_build.py", "files/python-build", "files/shared", "files/ssh"),
     ),
     "whole": State(
         "storage",
@@ -108,6 +108,7 @@ STATES = {
         lambda lab: inv(lab, "cluster.deploy", "--yes"),
         (
             *("fabfile/python_build.py", "files/python-build", "fabfile/systemd.py"),
+            *("files/shared", "files/ssh"),
             *("fabfile/airflow", "files/airflow", "files/systemd", "fabfile/operator"),
         ),
     ),

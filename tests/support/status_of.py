@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from fabfile import CONTENTS
-from fabfile.airflow.check import FOLDER
+from fabfile.airflow.check import FOLDER, Folder
 from fabfile.airflow.services import JOBS
 from fabfile.airflow.state import CONSUMERS, DATABASE, Consumer, State
 from fabfile.haproxy import view
@@ -88,8 +88,8 @@ def well(cluster: Cluster) -> Values:
             "nfs2": Server(4, False, True, "inactive", exports, None, 0, ()),
         },
         DATABASE: {name: replace(airflow, leader=name == "sql1") for name in SQL},
-        CONSUMERS: dict.fromkeys(MQ, (Consumer("default", "192.168.83.131"),)),
-        FOLDER: dict.fromkeys(parts, "abc"),
+        CONSUMERS: dict.fromkeys(MQ, (Consumer("default", "c1", "192.168.83.131"),)),
+        FOLDER: dict.fromkeys(parts, Folder("abc", 600)),
     }
 
 

@@ -13,14 +13,17 @@ import pytest
 from fabfile import CONTENTS, airflow, python_build, systemd
 from fabfile.airflow import check, configure, connections, dags, database, install, services, state
 from fabfile.airflow.configure import BROKER_PASSWORD, DATABASE_PASSWORD
+from fabfile.airflow.heartbeats import not_taking
 from fabfile.airflow.settings import Airflow
 from fabfile.airflow.state import DATABASE, Holder, State
+from fabfile.shared import copies
 from fabfile.shared.airflow import DAGS, hosts
+from fabfile.shared.copies import Copy, lacking
 from fabfile.ssh import HOST_KEYS
 from runbook.declare.facts import Facts
 from runbook.declare.probes import Answer
 from runbook.declare.templates import render
-from runbook.errors import InventoryError, SettingsError, UsageError
+from runbook.errors import InventoryError, RunbookError, SettingsError, UsageError
 
 PYTHON = "1ad539e9dbd2b42df714b69726e0693bc6b9d2d2c8e91c2e43204026605140c5"
 
@@ -70,17 +73,92 @@ def test_only_vm1_builds_and_everybody_of_airflow_gets_it(cluster):
     assert names == {"airflow", "scheduler2", "haproxy2", "ftp", "nfs2", "worker1"}
 
 
+def test_python_has_a_folder_of_its_own(cluster, hosts_yaml):
+    """What others have put into /usr/local/lib/python3.9 is theirs."""
+    assert python_build.python(cluster) == "/opt/airflow/python-3.9.16/bin/python3.9"
+    elsewhere = CONTENTS.load(hosts_yaml("prefix: /opt/airflow ", "prefix: /srv "))
+    assert python_build.home(elsewhere) == "/srv/python-3.9.16"
+
+
 def test_python_is_shipped_to_whom_it_lacks(cluster):
     wanted = python_build.made_from(cluster)
-    known = {"airflow": wanted, "worker1": "none", "scheduler2": wanted, "ftp": "3.9.15 x plain"}
-    facts = Facts({python_build.MARK: known})
+    known = {
+        "airflow": Copy(wanted, "1", "1"),
+        "worker1": Copy(),
+        "scheduler2": Copy(wanted, "1", "1"),
+        "haproxy2": Copy(wanted, "2", "2"),
+        "nfs2": Copy(wanted, "1", "9"),
+        "ftp": Copy("3.9.15 x plain", "1", "1"),
+    }
+    facts = Facts({python_build.COPY: known})
     everybody = python_build.everybody(cluster)
     steps = list(python_build.ship(cluster.hosts["airflow"], cluster, facts, everybody))
-    assert [step.title.split()[0] for step in steps] == ["ftp", "worker1"]
-    assert "rsync -a --delete" in steps[0].apply
-    assert (
-        steps[0].apply.index("rm -f") < steps[0].apply.index("rsync") < steps[0].apply.index("tee")
+    lacking = ["haproxy2", "ftp", "nfs2", "worker1"]
+    assert [step.title.split()[0] for step in steps] == lacking
+    text = steps[0].apply
+    assert text.index("rm -f") < text.index("rsync -a") < text.index("echo '$found'")
+
+
+def test_without_a_python_of_vm1_the_others_are_judged_by_their_own_marks(cluster):
+    wanted = python_build.made_from(cluster)
+    known = {"airflow": Copy(wanted, "1", "9"), "ftp": Copy(wanted, "2", "2"), "nfs2": Copy()}
+    everybody = python_build.everybody(cluster)
+    found = lacking(known, wanted, everybody, but=cluster.hosts["airflow"])
+    assert [host.name for host in found] == ["nfs2"]
+
+
+def test_packages_that_others_have_installed_are_named_and_not_removed(cluster):
+    facts = Facts(
+        {
+            python_build.COPY: {"ftp": Copy("3.9.15", "1", "1"), "nfs2": Copy()},
+            python_build.FOREIGN: {"ftp": ["requests-2.31.0.dist-info"]},
+        }
     )
+    everybody = python_build.everybody(cluster)
+    with pytest.raises(RunbookError, match=r"ftp has packages .* requests-2\.31\.0"):
+        list(python_build.ship(cluster.hosts["airflow"], cluster, facts, everybody))
+
+
+def copied(folder) -> Copy:
+    ask = ["bash", "-c", copies.state(str(folder))]
+    return copies.parse(subprocess.run(ask, capture_output=True, text=True).stdout)
+
+
+def test_a_folder_says_whether_it_is_as_it_was_made(tmp_path):
+    folder = tmp_path / "made"
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "tool").write_text("1\n")
+    (folder / "bin" / "link").symlink_to("tool")
+    made = f'echo "3.9.16 plain $( {copies.fingerprint(str(folder))} )"'
+    mark = folder / ".airflow-runbook"
+    assert copied(folder) == Copy()
+    mark.write_text(subprocess.run(["bash", "-c", made], capture_output=True, text=True).stdout)
+    assert copied(folder).made_from == "3.9.16 plain"
+    assert copied(folder).intact
+
+    def intact() -> bool:
+        test = copies.intact(str(folder), "3.9.16 plain")
+        passed = subprocess.run(["bash", "-uc", test], capture_output=True).returncode == 0
+        assert passed is copied(folder).intact
+        return passed
+
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / "tool.pyc").write_text("x")
+    assert intact(), "bytecode comes and goes"
+    (folder / "bin" / "tool").chmod(0o600)
+    assert not intact()
+    (folder / "bin" / "tool").chmod(0o644)
+    assert intact()
+    (folder / "bin" / "tool").write_text("2\n")
+    assert not intact()
+    (folder / "bin" / "tool").write_text("1\n")
+    (folder / "bin" / "more").touch()
+    assert not intact()
+    (folder / "bin" / "more").unlink()
+    (folder / "bin" / "link").unlink()
+    assert not intact()
+    other = copies.intact(str(folder), "3.9.25 plain")
+    assert subprocess.run(["bash", "-uc", other], capture_output=True).returncode != 0
 
 
 def test_what_python_lacks_is_told():
@@ -105,7 +183,7 @@ def test_there_is_a_lock_with_hashes_for_each_pair(version, python):
 
 
 def test_what_breaks_off_brings_the_former_installation_back(cluster):
-    text = of(cluster, "airflow", install.install)
+    text = of(cluster, "airflow", install.install, Facts())
     assert "--require-hashes" in text
     assert text.index('mv "$target" "$before"') < text.index("--require-hashes")
     assert "The former installation was restored." in text
@@ -279,8 +357,8 @@ def alive(**changed) -> State:
 def found(cluster, known=None, content=None) -> dict[str, tuple[str, str]]:
     names = [host.name for host in hosts(cluster)]
     facts = {
-        check.CONTENT: content or dict.fromkeys(names, "1"),
-        check.FOLDER: dict.fromkeys(names, "2"),
+        install.VENV: content or dict.fromkeys(names, Copy("x", "1", "1")),
+        check.FOLDER: {name: check.Folder("2", 600) for name in names},
         DATABASE: {"sql1": known} if known else {},
     }
     return {
@@ -340,34 +418,64 @@ def test_without_a_leader_the_check_says_so(cluster):
     assert found(cluster, alive(leader=False))["Airflow's schema"][0] == "error"
 
 
-def test_an_installation_that_differs_is_named(cluster):
+def test_an_installation_that_differs_is_named_with_the_tasks_that_mend_it(cluster):
+    """What the check sees, the plan sees, and no mark has to be removed by hand."""
     names = [host.name for host in hosts(cluster)]
-    content = {**dict.fromkeys(names, "1"), "worker1": "9"}
+    wanted = install.made_from(cluster)
+    same = dict.fromkeys(names, Copy(wanted, "1", "1"))
     title = "the installation is the same everywhere"
-    assert found(cluster, alive(), content)[title] == ("error", "it differs on worker1")
-    again = "-- sudo rm /opt/airflow/2.9.0/.airflow-runbook; then fab airflow.install airflow.ship"
-    assert check.once_more(cluster, Facts({check.CONTENT: content})) == f"fab -H worker1 {again}"
-    content = {**dict.fromkeys(names, "1"), "airflow": "9"}
-    everywhere = f"fab -H {','.join(names)} {again}"
-    assert check.once_more(cluster, Facts({check.CONTENT: content})) == everywhere
+    other = {**same, "worker1": Copy(wanted, "9", "9")}
+    assert found(cluster, alive(), other)[title] == ("error", "it differs on worker1")
+    damaged = {**same, "worker1": Copy(wanted, "1", "9")}
+    said = found(cluster, alive(), damaged)[title]
+    assert said == ("error", "damaged on worker1: a file, its mode or its owner has changed")
+    for copy in (other, damaged):
+        facts = Facts({install.VENV: copy})
+        assert check.same_installation(facts).fix == "fab airflow.install airflow.ship"
+        [step] = install.ship(cluster.hosts["airflow"], cluster, facts, hosts(cluster))
+        assert step.title == "worker1 has Airflow 2.9.0 as airflow has it"
 
 
-def test_the_databases_answer_is_read():
-    text = json.dumps(
+def test_packages_that_no_lock_names_are_not_removed(cluster):
+    own = frozenset({"apache-airflow", "setuptools", "markupsafe", "typing-extensions"})
+    assert own <= install.locked(cluster)
+    assert install.distribution("apache_airflow-2.9.0.dist-info") == "apache-airflow"
+    assert install.distribution("zope.event-5.0.dist-info") == "zope-event"
+    facts = Facts(
         {
-            "leader": True,
-            "schema": "1949afb29106",
-            "jobs": {"SchedulerJob airflow": 3},
-            "broken": None,
-            "queued": 0,
-            "running": 1,
-            "holder": {"waited": 75, "pid": 4711, "address": "10.0.0.7", "state": "active"},
+            install.VENV: {"airflow": Copy(), "worker1": Copy()},
+            install.PACKAGES: {"airflow": own, "worker1": own | {"our-operators"}},
         }
     )
-    read = state.parse(text)
-    assert read.ages == {("SchedulerJob", "airflow"): 3}
-    assert read.broken == ()
-    assert read.holder == Holder(75, 4711, "10.0.0.7", "active")
+    list(install.install(cluster.hosts["airflow"], cluster, facts))
+    with pytest.raises(RunbookError, match=r"worker1 has packages .* name: our-operators; they"):
+        list(install.ship(cluster.hosts["airflow"], cluster, facts, hosts(cluster)))
+
+
+def consumer(queue: str, port: int, address: str) -> dict:
+    details = {"connection_name": f"{address}:{port} -> 10.0.0.9:5672", "peer_host": address}
+    return {"queue": {"name": queue}, "channel_details": details}
+
+
+@pytest.mark.parametrize(
+    ("own", "queue", "missing"),
+    [
+        ("10.7.0.31", "celery@worker1.celery.pidbox", []),  # another address of worker1
+        ("192.168.83.131", "reply.celery.pidbox", []),  # without remote control
+        ("10.7.0.31", "celery@worker2.celery.pidbox", ["worker1"]),
+    ],
+)
+def test_a_worker_is_known_by_its_name_also_from_another_address(cluster, own, queue, missing):
+    """The broker sees the address that a worker with several networks connects from."""
+    told = [consumer("default", 1, own), consumer(queue, 1, own), consumer("other", 2, own)]
+    facts = Facts({state.CONSUMERS: {"mq1": state.taking(json.dumps(told))}})
+    assert [host.name for host in not_taking(cluster, facts)] == missing
+
+
+def test_a_worker_that_takes_commands_but_no_tasks_is_missed(cluster):
+    told = [consumer("celery@worker1.celery.pidbox", 1, "192.168.83.131")]
+    facts = Facts({state.CONSUMERS: {"mq1": state.taking(json.dumps(told))}})
+    assert [host.name for host in not_taking(cluster, facts)] == ["worker1"]
 
 
 @pytest.mark.parametrize(
@@ -411,6 +519,33 @@ def test_each_role_has_its_unit_in_the_foreground(cluster):
     assert "Restart=always\n" in text
     assert "StartLimitIntervalSec=0\n" in text
     assert " -D" not in text
+
+
+@pytest.mark.parametrize(
+    ("unit", "state", "refused"),
+    [
+        ("airflow-celeryworker.service", "enabled", True),
+        ("airflow.service", "active", True),
+        ("airflow-scheduler.service", "active", True),
+        ("airflow-worker.service", "active", False),
+        ("airflow-celeryworker.service", "disabled", False),
+        ("our-airflow.service", "enabled", False),
+    ],
+)
+def test_units_that_somebody_made_by_hand_are_named(cluster, unit, state, refused):
+    """They would be a second worker, which takes tasks with other settings, and as root."""
+    step = services.no_other_units(cluster.hosts["worker1"])
+    systemctl = f"""systemctl() {{ local code=1 one; for one; do
+  if [[ $one == {unit} && $1 == is-{"active" if state == "active" else "enabled"} ]]; then
+    [[ $2 == -q ]] || echo {state}
+    [[ {state} == disabled ]] || code=0
+  fi; done; return $code; }}"""
+    done = subprocess.run(["bash", "-c", f"{systemctl}\n{step.test}"], capture_output=True)
+    assert (done.returncode != 0) is refused
+    said = subprocess.run(
+        ["bash", "-c", f"{systemctl}\n{step.apply}"], capture_output=True, text=True
+    )
+    assert (f"systemctl disable --now {unit}" in said.stdout) is refused
 
 
 def test_a_worker_has_time_to_end_its_longest_task(cluster):

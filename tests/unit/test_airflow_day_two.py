@@ -29,6 +29,7 @@ from fabfile.nfs.common import NETWORK
 from fabfile.postgres.members import MEMBER
 from fabfile.rabbitmq.nodes import NODE, Node
 from fabfile.shared.airflow import hosts
+from fabfile.shared.copies import Copy
 from fabfile.shared.keepalived import Place
 from runbook.declare.facts import Facts
 from runbook.declare.library import library
@@ -66,7 +67,8 @@ def here(kept):
 
 
 def facts(cluster, silent=(), version=None, schema=SCHEMA["2.7.3"], running=0, **more) -> Facts:
-    marks = {host.name: version or install.made_from(cluster) for host in hosts(cluster)}
+    made_from = version or install.made_from(cluster)
+    marks = {host.name: Copy(made_from, "1", "1") for host in hosts(cluster)}
     state = State(True, schema, {}, (), 0, running)
     return Facts(
         {
@@ -163,10 +165,11 @@ def test_a_server_of_another_version_gets_no_settings_of_this_one(
 def test_the_guard_comes_before_any_change(here):
     host = here.hosts["worker1"]
     for task in (configure.configure, systemd.install):
-        first, second, *_ = task(host, here)
+        first, *rest = task(host, here)
         assert first.guard
         assert first.title == "it is set up for Airflow 2.9.0, or not at all"
-        assert not second.guard
+        guards = [step.guard for step in rest]
+        assert guards == sorted(guards, reverse=True)
 
 
 # Users

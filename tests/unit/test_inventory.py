@@ -80,6 +80,7 @@ def test_shipped_inventory_is_the_runbooks_table(cluster):
         ("user: rocky", "user: rocky; reboot", "connection.user: expected str matching"),
         ("user: rocky", "user: jo.doe", "connection.user: expected str matching"),
         ("[vim, curl", "[--nogpgcheck, curl", "expected str matching"),
+        ("ignored_units: []", "ignored_units: [kdump]", "base.ignored_units: expected str"),
         ("[vim, curl, wget, rsync, nfs-utils, firewalld, chrony]", "[]", "base.packages: is empty"),
     ],
 )

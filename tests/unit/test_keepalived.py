@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -174,3 +175,28 @@ def test_an_address_is_on_exactly_one_member(cluster, holding, level, sentence):
     [finding] = keepalived.one_holder(cluster, "haproxy", known)
     assert finding.verdict.level == level
     assert sentence in finding.verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("prints", "ends", "accepted"),
+    [
+        ("", 0, True),
+        ("", 4, False),
+        ("Unknown keyword 'virtual_routter_id'", 4, False),
+        ("(nfs-vip) the virtual router id must be set", 0, False),
+    ],
+)
+def test_a_file_that_keepalived_complains_of_is_refused(tmp_path, prints, ends, accepted):
+    """Also by a keepalived with BFD, which forgets the complaint in its exit code."""
+    program = tmp_path / "keepalived"
+    program.write_text(f'#!/bin/bash\necho -n "{prints}" >&2\nexit {ends}\n')
+    program.chmod(0o755)
+    judged = subprocess.run(
+        f"{keepalived.JUDGED_BY_KEEPALIVED} {tmp_path}/vip.conf",
+        shell=True,
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+    assert (judged.returncode == 0) is accepted
+    assert judged.stdout.strip() == prints

@@ -89,6 +89,7 @@ def test_only_writers_mount_for_writing(cluster):
 
     assert "_netdev,rw,hard" in options("airflow")
     assert "_netdev,ro,hard" in options("worker1")
+    assert options("worker1").endswith(",actimeo=3"), "a new DAG is seen within seconds"
 
 
 def test_the_other_servers_key_opens_one_script(cluster):

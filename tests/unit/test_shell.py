@@ -21,7 +21,7 @@ ALLOWED = "SC2154"
 @pytest.fixture
 def everything(cluster):
     """A cluster whose hosts have said all that a step may need."""
-    return answered(cluster)
+    return answered(cluster, selinux="enforcing")
 
 
 def steps(section: Section, cluster, facts: Facts) -> Iterator[Step]:

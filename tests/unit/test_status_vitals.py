@@ -74,6 +74,17 @@ def test_what_is_wrong_has_a_code_a_host_and_a_way_out(cluster, changed, code, l
     assert one.cause.impact
 
 
+def test_a_unit_that_may_fail_is_not_told(cluster):
+    """kdump cannot reserve memory on a server with 1 GB, and fails at each boot."""
+    failed = ("kdump.service", "user@0.service", "sshd.service")
+    facts = Facts({VITALS: {"sql3": replace(WELL, failed=failed)}})
+    findings = vitals.findings_of(cluster, facts, ignored=["kdump.service", "user@*.service"])
+    [one] = [one for one in findings if one.verdict.level == WARN]
+    assert one.verdict.sentence == "sql3: sshd.service"
+    everything = vitals.findings_of(cluster, facts, ignored=["*.service"])
+    assert {one.verdict.level for one in everything} == {OK}
+
+
 def test_a_clock_that_is_off_is_told_from_the_others_and_not_from_ours(cluster):
     [one] = judged(cluster, clocks=(-300.0, -300.1, -294.92))
     assert one.cause.code == "HOST_CLOCK_OFF"

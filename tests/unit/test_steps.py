@@ -12,6 +12,7 @@ from runbook.declare import steps
 from runbook.declare.library import library
 from runbook.declare.probes import Answer, probe, succeeds
 from runbook.declare.step import REBOOT, Handler, Step, quote
+from runbook.declare.templates import script
 from runbook.results import CHECK, DO, PLAN
 from runbook.script import Reader, compile_script
 
@@ -245,6 +246,20 @@ def test_a_command_cannot_eat_the_script(here):
     assert here.statuses(steps.command("x", "true", f"[[ -e {here.path('ate')} ]]")) == ["ok"]
 
 
+def test_an_administrator_with_umask_077_leaves_files_that_services_can_read(here):
+    """As benchmarks of CIS and STIG set it; sudo hands it on."""
+    folder = here.path("new")
+    made = steps.command("made", f"mkdir {folder}; echo >{folder}/file", f"[[ -e {folder}/file ]]")
+    before = os.umask(0o077)
+    try:
+        assert here.statuses(made) == ["changed"]
+    finally:
+        os.umask(before)
+    new = here.folder / "new"
+    modes = [path.stat().st_mode & 0o777 for path in (new, new / "file")]
+    assert [oct(mode) for mode in modes] == ["0o755", "0o644"]
+
+
 def test_half_a_script_does_nothing(here):
     script = compile_script(kinds(here)["file"], mode=DO, runtime=here.path("run"))
     half = script.text[: script.text.rindex("event end")]
@@ -355,6 +370,73 @@ ZONE = (
 def test_what_firewalld_says_is_understood(key, value, held):
     answer = bash(f"zone_has {quote(ZONE)} {key} {quote(value)} && echo held")
     assert (answer.stdout == b"held\n") is held
+
+
+# Two interfaces in different zones; the port is open in that of eth1. D-Bus answers like firewalld.
+TWO_ZONES = """
+ip() { case ${*: -1} in 10.0.0.5) echo '2: eth0    inet 10.0.0.5/24' ;;
+  10.1.0.5) echo '3: eth1    inet 10.1.0.5/24' ;; esac }
+zone() { [[ $1 == *work* ]] && echo 'a{sv} 1 "ports" a(ss) 1 "80" "tcp"' || echo 'a{sv} 0'; }
+busctl() { case $* in *getZoneOfInterface*eth1) echo 's "work"' ;;
+  *getZoneOfInterface*) echo 's ""' ;;
+  *getZoneByName*) echo "o \\"/config/${*: -1}\\"" ;;
+  *getZoneSettings2*) zone "${*: -1}" ;;
+  *getSettings2*) zone "$3" ;; esac }
+text_of() { current='DefaultZone=public'; }
+"""
+BY_COMMAND = (
+    TWO_ZONES
+    + """
+busctl() { return 1; }
+systemctl() { [[ $running ]]; }
+firewall-cmd() { asked "$@"; }
+firewall-offline-cmd() { asked "$@"; }
+asked() { case $* in --get-zone-of-interface=eth1) echo work ;;
+  --get-zone-of-interface=*) echo 'no zone'; return 2 ;;
+  --get-default-zone) echo public ;;
+  *--zone=work*--query-port=80/tcp) ;;
+  *) return 1 ;; esac }
+"""
+)
+
+
+@pytest.mark.parametrize("firewalld", [TWO_ZONES, f"{BY_COMMAND} running=yes", BY_COMMAND])
+@pytest.mark.parametrize(("address", "held"), [("10.1.0.5", True), ("10.0.0.5", False)])
+def test_the_zone_is_that_of_the_interface_with_the_address(firewalld, address, held):
+    """Rules in the default zone do nothing for an interface that is in another one."""
+    answer = bash(f"{firewalld}\nfirewall_has {address} ports 80/tcp && echo held")
+    assert (answer.stdout == b"held\n") is held, answer.stderr
+    assert answer.stderr == b""
+
+
+def test_rules_are_added_to_the_zone_of_the_address():
+    step = steps.firewall_ports("10.1.0.5", "80/tcp")
+    answer = bash(f"""{BY_COMMAND}
+firewall-cmd() {{ case $* in *--add-port*) echo "$@" ;; *) asked "$@" ;; esac }}
+{step.apply}""")
+    assert answer.stdout.decode().splitlines() == [
+        "--permanent --zone=work --add-port=80/tcp",
+        "--zone=work --add-port=80/tcp",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sources", "target", "said"),
+    [
+        ("10.0.0.0/24", "default", "inside 10.0.0.0/24 10.0.0.7"),
+        ("10.0.0.7", "default", "inside 10.0.0.7 10.0.0.7"),
+        ("10.0.0.0/24", "ACCEPT", ""),
+        ("10.9.0.0/16 ipset:friends 00:11:22:33:44:55", "default", ""),
+    ],
+)
+def test_a_zone_of_sources_that_has_the_clusters_addresses_is_told(sources, target, said):
+    """firewalld asks for the source before the interface."""
+    command = script("base/source-zones.sh", addresses="10.0.0.7 10.0.1.7")
+    answer = bash(f"""firewall-cmd() {{ case $* in
+  --get-active-zones) printf 'inside\n  sources: {sources}\npublic\n  interfaces: eth0\n' ;;
+  *--get-target) echo {target} ;; esac }}
+{command}""")
+    assert answer.stdout.decode().strip() == said, answer.stderr
 
 
 def test_judges_are_pure():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 
 import pytest
+from conftest import PROJECT
 
 from runbook.declare import templates
 
@@ -30,3 +32,23 @@ def test_values_arrive_as_they_are_and_the_command_is_one_of_many(greeting):
 def test_other_values_than_the_file_names_are_refused(greeting, values):
     with pytest.raises(ValueError, match=r"greeting.sh takes \['who', 'mark'\]"):
         templates.script(greeting, **values)
+
+
+UNITS = [
+    path
+    for path in sorted((PROJECT / "files").rglob("*"))
+    if path.is_file() and re.search(r"^(Restart=|\[Path\]|\[Mount\])", path.read_text(), re.M)
+]
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_no_unit_gives_up_after_five_quick_failures(path):
+    """A NIC that comes up late, or a peer that is away, must not take it down for good.
+
+    systemd's default is five starts in ten seconds; after that, only a person starts the unit.
+    """
+    assert re.search(r"^\[Unit\]\n(?:[^[].*\n)*StartLimitIntervalSec=0$", path.read_text(), re.M)
+
+
+def test_the_units_that_start_by_themselves_are_known():
+    assert len(UNITS) == 11

@@ -65,7 +65,7 @@ def _steps(contents: Contents, host: Host, cluster: Cluster) -> Iterator[Step]:
 
 def _let_in(step: Step) -> Iterator[tuple[str, str]]:
     """(port, hosts that may reach it) for each port that a step opens in the firewall."""
-    words = shlex.split(step.apply) if step.apply.startswith("firewall-cmd ") else []
+    words = shlex.split(step.apply) if "\nfirewall-cmd --permanent" in step.apply else []
     for word in words:
         option, _, value = word.partition("=")
         if option in ("--add-port", "--add-protocol"):

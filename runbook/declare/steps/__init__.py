@@ -36,8 +36,6 @@ from runbook.declare.steps.machine import (
     password_locked,
     reboot,
     reboot_if_noted,
-    selinux_boolean,
-    selinux_mode,
     ssh_key,
     sysctl,
     system_user,
@@ -53,6 +51,13 @@ from runbook.declare.steps.rpm import (
     signed,
     updated,
     version_locked,
+)
+from runbook.declare.steps.selinux import (
+    selinux_boolean,
+    selinux_context,
+    selinux_labels,
+    selinux_mode,
+    selinux_port,
 )
 from runbook.declare.steps.units import (
     drop_in,
@@ -101,7 +106,10 @@ __all__ = [
     "restarted_if_noted",
     "restarted_if_running",
     "selinux_boolean",
+    "selinux_context",
+    "selinux_labels",
     "selinux_mode",
+    "selinux_port",
     "service",
     "service_off",
     "setting",

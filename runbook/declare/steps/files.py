@@ -125,7 +125,8 @@ def directory(path: str, mode: str = "0755", owner: str = "root", group: str = "
     return Step(
         f"directory {path}",
         test=path_test(path, "directory", mode, owner, group),
-        apply=f"install -d -m {mode} -o {owner} -g {group} {quote(path)}",
+        apply=f"install -d -m {mode} -o {owner} -g {group} {quote(path)}\n"
+        f"if selinuxenabled 2>/dev/null; then restorecon {quote(path)}; fi",
         paths=(path,),
     )
 

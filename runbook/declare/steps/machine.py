@@ -1,4 +1,4 @@
-"""Steps for users, firewall, SELinux, hostname, time."""
+"""Steps for users, firewall, hostname, time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from runbook.declare.step import REBOOT, Step, Steps, quote
 from runbook.declare.steps.commands import action, command, not_noted, precondition
-from runbook.declare.steps.files import file, setting
+from runbook.declare.steps.files import file
 
 
 def user(name: str, groups: Sequence[str] = (), shell: str = "/bin/bash") -> Step:
@@ -54,58 +54,47 @@ def password_locked(name: str) -> Step:
     )
 
 
-def firewall_ports(*ports: str) -> Step:
-    """Ports such as 8080/tcp are open in the default zone, now and after a reboot."""
-    return _firewall(f"firewall lets in {' '.join(ports)}", "ports", "port", ports)
+def firewall_ports(address: str, *ports: str) -> Step:
+    """Ports such as 8080/tcp are open at the host's address, now and after a reboot."""
+    return _firewall(address, f"firewall lets in {' '.join(ports)}", "ports", "port", ports)
 
 
-def firewall_protocol(protocol: str) -> Step:
-    """An IP protocol such as vrrp is allowed in the default zone, now and after a reboot."""
-    return _firewall(f"firewall lets in protocol {protocol}", "protocols", "protocol", [protocol])
+def firewall_protocol(address: str, protocol: str) -> Step:
+    """An IP protocol such as vrrp is allowed in the zone of the address, now and after a reboot."""
+    title = f"firewall lets in protocol {protocol}"
+    return _firewall(address, title, "protocols", "protocol", [protocol])
 
 
-def firewall_ports_from(addresses: Sequence[str], ports: Sequence[str]) -> Step:
-    """Ports are open to these addresses only, now and after a reboot."""
+def firewall_ports_from(address: str, callers: Sequence[str], ports: Sequence[str]) -> Step:
+    """Ports are open at the host's address to these callers only, now and after a reboot."""
     rules = [
-        f'rule family="ipv4" source address="{address}" '
+        f'rule family="ipv4" source address="{caller}" '
         f'port port="{port.split("/")[0]}" protocol="{port.split("/")[1]}" accept'
-        for address in addresses
+        for caller in callers
         for port in ports
     ]
-    title = f"firewall lets {' '.join(addresses)} reach {' '.join(ports)}"
-    return _firewall(title, "rules_str", "rich-rule", rules)
+    title = f"firewall lets {' '.join(callers)} reach {' '.join(ports)}"
+    return _firewall(address, title, "rules_str", "rich-rule", rules)
 
 
-def _firewall(title: str, key: str, option: str, values: Sequence[str]) -> Step:
+def firewall_zone(address: str) -> str:
+    """Commands that put firewalld's zone of the interface with this address into $zone."""
+    interface = f"$(ip -o -4 addr show to {address} | awk '{{ print $2; exit }}')"
+    return f"""zone=$(firewall-cmd --get-zone-of-interface="{interface}" 2>/dev/null) ||
+  zone=$(firewall-cmd --get-default-zone)"""
+
+
+def _firewall(address: str, title: str, key: str, option: str, values: Sequence[str]) -> Step:
     if not values:
         raise ValueError(f"{title}: there is nothing to let in")
     options = " ".join(f"--add-{option}={quote(value)}" for value in values)
     return Step(
         title,
-        test=f"firewall_has {key} {' '.join(quote(value) for value in values)}",
-        apply=f"firewall-cmd --permanent {options}\nfirewall-cmd {options}",
+        test=f"firewall_has {address} {key} {' '.join(quote(value) for value in values)}",
+        apply=f"""{firewall_zone(address)}
+firewall-cmd --permanent --zone="$zone" {options}
+firewall-cmd --zone="$zone" {options}""",
     )
-
-
-def selinux_mode(mode: str) -> Steps:
-    """SELinux is `disabled`, `permissive` or `enforcing`, now as far as the running kernel can.
-
-    A running kernel cannot change to or from disabled: that takes a reboot and, from disabled, a
-    relabelled file system as well (RHEL 8, "Using SELinux").
-    """
-    config = setting("/etc/selinux/config", "SELINUX", mode)
-    yield config.then(REBOOT) if mode == "disabled" else config
-    if mode == "enforcing":
-        yield command("SELinux enforces now", "setenforce 1", "[[ $(getenforce) != Permissive ]]")
-    else:
-        title = "SELinux does not enforce now"
-        yield command(title, "setenforce 0", "[[ $(getenforce) != Enforcing ]]")
-    if mode != "disabled":
-        yield command(
-            "SELinux is not switched off, or files get their labels at the next boot",
-            "touch /.autorelabel",
-            "[[ $(getenforce) != Disabled || -e /.autorelabel ]]",
-        ).then(REBOOT)
 
 
 def hostname(name: str) -> Step:
@@ -133,15 +122,6 @@ def sysctl(title: str, path: str, values: Mapping[str, int]) -> Steps:
     wanted = "".join(f"{value} " for value in values.values())
     test = f"[[ $(sysctl -n {' '.join(values)} | tr '\\n' ' ') == '{wanted}' ]]"
     yield command(title, f"sysctl -q -p {path}", unless=test)
-
-
-def selinux_boolean(name: str) -> Step:
-    """A boolean of SELinux is on, now and after a reboot."""
-    return command(
-        f"SELinux's boolean {name} is on",
-        f"setsebool -P {name} 1",
-        unless=f"[[ $(getsebool {name}) == *'--> on' ]]",
-    )
 
 
 def ssh_key(title: str, path: str, user: str, comment: str) -> Step:
