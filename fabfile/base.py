@@ -18,6 +18,7 @@ from runbook.inventory.cluster import Cluster, Host
 from runbook.inventory.entry import HostName, PackageName
 from runbook.inventory.schema import Objection, Settings, Understood
 
+from .preflight import preflight
 from .shared.sources import Sources, urls
 from .shared.vitals import CAUSES, NO_TIME_SOURCE, TIME, VITALS, findings_of, in_short
 
@@ -48,12 +49,16 @@ section = Section(
     about="Prepare every server: packages, user, time, firewall.",
     settings=Base,
     after=("base.update",),
-    parts=(Part("base.update", ("ssh.bootstrap",), on_request=True, planned=False),),
+    parts=(
+        Part("base.preflight", ("ssh.trust",), planned=False, preflight=True),
+        Part("base.update", ("ssh.bootstrap",), on_request=True, planned=False),
+    ),
     part="hosts",
 )
 
 
 section.may_find(*CAUSES)
+section.on_controller(preflight, alone=True)
 
 
 @section.task

@@ -11,7 +11,8 @@ from functools import partial
 from runbook.declare import steps
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.operations import Part
-from runbook.declare.probes import ERROR, OK, Answer, Probes, Verdict, probe
+from runbook.declare.probes import ERROR, OK, WARN, Answer, Findings, Probes, Verdict, probe
+from runbook.declare.requirements import Kind, Source
 from runbook.declare.section import Section
 from runbook.declare.step import Step, Steps
 from runbook.declare.templates import script
@@ -19,6 +20,9 @@ from runbook.inventory.cluster import Cluster, Host
 from runbook.inventory.entry import AbsolutePath
 from runbook.inventory.schema import Objection, Settings, Understood
 
+from .preflight import trouble
+from .preflight.foreign import none
+from .preflight.system import SYSTEM
 from .shared import airflow
 from .shared.sources import Sources
 from .shared.versions import Versions
@@ -215,8 +219,9 @@ def begun(cluster: Cluster) -> Steps:
         f"{installed(cluster)} || [[ -d {source(cluster)} ]] || "
         f'(($(df --output=avail -m "$(ls -d {WORK} 2>/dev/null || echo /var)" | tail -1) '
         f">= {ROOM}))",
-        f"""df -h {WORK}
+        f"""df -h "$(ls -d {WORK} 2>/dev/null || echo /var)"
 echo 'The build of Python takes {ROOM} MB there. Make room, or mount a larger disk.'""",
+        early=True,
     )
     yield steps.directory(SCRIPT.rpartition("/")[0])
     yield steps.template(SCRIPT, "python-build/build", {}, mode="0755")
@@ -272,6 +277,47 @@ def ship(host: Host, cluster: Cluster, facts: Facts, hosts: Sequence[Host]) -> S
 def lacking(known: Mapping[str, str], wanted: str, hosts: Sequence[Host], but: Host) -> list[Host]:
     """Who has something else than is wanted, of those that could be asked."""
     return [host for host in hosts if host != but and known.get(host.name, wanted) != wanted]
+
+
+section.fetches(
+    Source("sources.python.url", Kind.FILE, lambda cluster: [url(cluster)]), on=only_builder
+)
+
+
+@section.preflight
+def preflight(host: Host, cluster: Cluster) -> Probes:
+    """Nobody else uses the folder that Python gets installed in, and replaces."""
+    folder = f"{library(cluster)}/site-packages"
+    values = {"folder": folder, "series": cluster[Versions].python_series}
+    way_out = "python.prefix: /opt/python in hosts.yaml, before the first deployment"
+    yield probe(
+        f"{folder} has no packages of somebody else",
+        f"[[ -e {mark(cluster)} ]] || {script('python-build/packages.sh', folder=folder)}",
+        none(f"would be removed from {folder}"),
+        fix=way_out,
+    )
+    yield probe(
+        f"{folder} is not the system's, too",
+        script("python-build/readers.sh", **values),
+        none(f"reads {folder}, too", WARN),
+        fix=way_out,
+    )
+
+
+@section.cluster_preflight(needs=[SYSTEM])
+def same_release(cluster: Cluster, facts: Facts) -> Findings:
+    """Python and Airflow are built on one server, for all of the same release."""
+    known = facts.known(SYSTEM)
+    built = known.get(builder(cluster).name)
+    for host in everybody(cluster):
+        here = known.get(host.name)
+        if built and here and here.platform != built.platform:
+            sentence = (
+                f"it is {here.platform}; Python and Airflow are built on {builder(cluster).name}, "
+                f"for {built.platform}"
+            )
+            way_out = "the same release on all servers of Airflow"
+            yield trouble.stops(host.name, "release", sentence, way_out)
 
 
 @section.check

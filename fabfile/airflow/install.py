@@ -102,6 +102,7 @@ def install(host: Host, cluster: Cluster) -> Steps:
         f"room for Airflow in {OPT}",
         f"[[ -e {mark(cluster)} ]] || (($(df --output=avail -m /opt | tail -1) >= {ROOM}))",
         f"df -h /opt\necho 'Airflow takes {ROOM} MB there. Make room, or mount a larger disk.'",
+        early=True,
     )
     locks = {"build-tools": "airflow/build-tools.lock", cluster[Versions].airflow: lock(cluster)}
     for name, file in locks.items():

@@ -12,7 +12,7 @@ from .settings import Haproxy
 
 
 def valid(file: str) -> str:
-    """A command: HAProxy accepts this file. Its unit reads conf.d too, if there is one (RHEL 9)."""
+    """A command: HAProxy accepts this file. Its unit reads conf.d too, if there is one."""
     more = "/etc/haproxy/conf.d"
     return f"if [[ -d {more} ]]; then haproxy -c -f {file} -f {more}; else haproxy -c -f {file}; fi"
 

@@ -66,6 +66,7 @@ def its_own(tree: Tree, cluster: Cluster) -> Steps:
         f"[[ ! -e {quote(made)} || -s {sentinel} ]]",
         f"echo '{tree.path} has lost {SENTINEL}: is its disk mounted? Nothing was changed.'\n"
         f"echo 'If the tree is to begin anew, empty: rm {quote(made)}'",
+        early=True,
     )
     yield steps.directory(tree.path, "0755", USER, USER)
     yield in_place(tree, cluster, sentinel, made)

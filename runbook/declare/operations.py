@@ -19,13 +19,14 @@ class Part:
     """What cluster.deploy carries out: a section, or one task of it.
 
     `after`: parts that come before it. `on_request`: only with --update. `planned`: a plan of the
-    whole shows it, too.
+    whole shows it, too. `preflight`: it only looks, and what it finds can be ignored.
     """
 
     name: str
     after: tuple[str, ...] = ()
     on_request: bool = False
     planned: bool = True
+    preflight: bool = False
 
 
 @dataclass(frozen=True)

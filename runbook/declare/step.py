@@ -31,7 +31,8 @@ class Step:
     `render` are what the library's functions compare with, `paths`, `packages` and `units` what
     they ask about. `diff` shows in a plan what would change. `guard` refuses the host, `waits`
     changes nothing, `shows_output` is for steps whose output the user wants to read, `masked`
-    stands for `apply` where that holds a secret.
+    stands for `apply` where that holds a secret. `installs` are what dnf is asked for, `early` is a
+    guard that a preflight asks before anything is set up.
     """
 
     title: str
@@ -51,6 +52,8 @@ class Step:
     waits: bool = False
     shows_output: bool = False
     masked: str = ""
+    installs: tuple[str, ...] = ()
+    early: bool = False
 
     @property
     def shown(self) -> str:

@@ -34,7 +34,8 @@ class Role(str):
 
     `label`: what one of its hosts is called. `service`: what it provides, which is away while its
     only host is. `loss`: what it means if none of its hosts is left. `majority`: its hosts decide
-    by majority. `ports`: what they open. `tier`: where they are drawn.
+    by majority. `ports`: what they open. `units`: what of systemd listens on them. `tier`: where
+    they are drawn.
     """
 
     label: str
@@ -42,6 +43,7 @@ class Role(str):
     loss: str
     majority: bool
     ports: tuple[Port, ...]
+    units: tuple[str, ...]
     tier: Tier
 
     def __new__(
@@ -53,12 +55,13 @@ class Role(str):
         loss: str = "",
         majority: bool = False,
         ports: tuple[Port, ...] = (),
+        units: tuple[str, ...] = (),
         tier: Tier = Tier(1, "workers and files"),
     ) -> Role:
         """A role; sections declare theirs with it."""
         role = super().__new__(cls, name)
         role.label, role.service, role.loss = label or name, service, loss
-        role.majority, role.ports, role.tier = majority, ports, tier
+        role.majority, role.ports, role.units, role.tier = majority, ports, units, tier
         return role
 
 

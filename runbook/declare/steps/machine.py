@@ -36,6 +36,7 @@ def system_user(name: str, uid: int, gid: int, home: str) -> Steps:
 getent group {name} {gid} | awk -F: '{{ print "group " $1 " has gid " $3 }}'
 echo 'hosts.yaml wants {name} to have uid {uid} and gid {gid} on every server.'
 echo 'Change what is there (usermod -u, groupmod -g, chown), or the numbers.'""",
+        early=True,
     )
     yield Step(
         f"user {name} with uid {uid} and gid {gid}",
