@@ -28,7 +28,7 @@ def preflight(host: Host, cluster: Cluster) -> Probes:
         return
     yield probe(
         "no foreign exports",
-        "sed -n 's/^\\(\\/[^ ]*\\) .*/\\1/p' /etc/exports",
+        "sed -n 's/^\\(\\/[^ ]*\\) .*/\\1/p' /etc/exports 2>/dev/null",
         none("is exported, too: from then on by NFSv4 alone, and through a standby", WARN),
         fix="move it to another server, or have its clients mount with vers=4",
     )

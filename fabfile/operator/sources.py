@@ -1,4 +1,4 @@
-"""`inv sources.check`: whether the URLs that software comes from answer, here and on the servers."""
+"""`inv sources.check`: whether the URLs of `sources` answer, here and on the servers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional
 
 from invoke import Collection, Context, Exit, task
 
@@ -66,12 +66,13 @@ def check(c: Context, json: bool = False) -> None:
     with session(Options(), json) as run:
         wanted = needed(run)
         answers, silent = from_hosts(run, wanted)
-        here = from_here(answers, wanted, run.cluster)
-        rows = list(table(run.cluster, answers, here))
+        by_url = told(answers) or unasked(run.cluster, wanted)
+        here = from_here(url for _, url in by_url)
+        lacking = missing(answers)
+        rows = list(table(run.cluster, by_url, here, lacking))
         run.report.table("sources", rows)
         for name, why in silent.items():
             run.report.say(f"  [{name}] cannot be asked: {why}")
-        lacking = [row for row in rows if row["level"] == "error"]
         run.report.say(f"  {len(rows) - len(lacking)} of {len(rows)} answer where they are needed")
         code = FAILED if lacking else UNREACHABLE if silent else 0
         if json:
@@ -130,18 +131,42 @@ def read(text: str, asked: Sequence[tuple[Source, str]]) -> Answers:
     return found
 
 
-def from_here(
-    answers: Mapping[str, Answers], wanted: Mapping[str, Sequence[Source]], cluster: Cluster
-) -> dict[str, Answer]:
-    """URL: what this machine gets; the URLs are as the servers filled them in."""
-    urls = dict.fromkeys(
-        one.url for own in answers.values() for every in own.values() for one in every
-    )
-    if not answers:
-        sources = dict.fromkeys(source for own in wanted.values() for source in own)
-        urls = dict.fromkeys(filled(*pair) for pair in pairs(cluster, sources))
+ByUrl = dict[tuple[Source, str], dict[str, Answer]]
+"""Source and URL: what each server says of it."""
+
+
+def told(answers: Mapping[str, Answers]) -> ByUrl:
+    """The answers of all servers, by URL."""
+    found: ByUrl = {}
+    for name, own in answers.items():
+        for source, every in own.items():
+            for one in every:
+                found.setdefault((source, one.url), {})[name] = one
+    return found
+
+
+def unasked(cluster: Cluster, wanted: Mapping[str, Sequence[Source]]) -> ByUrl:
+    """The URLs, if no server could be asked."""
+    sources = dict.fromkeys(source for own in wanted.values() for source in own)
+    return {(source, filled(source, url)): {} for source, url in pairs(cluster, sources)}
+
+
+def missing(answers: Mapping[str, Answers]) -> set[tuple[Source, str]]:
+    """What a server needs and does not reach: no mirror of it answers."""
+    return {
+        (source, one.url)
+        for own in answers.values()
+        for source, every in own.items()
+        for one in every
+        if not one.fine and (source.every or not any(other.fine for other in every))
+    }
+
+
+def from_here(urls: Iterable[str]) -> dict[str, Answer]:
+    """URL: what this machine gets."""
+    once = list(dict.fromkeys(urls))
     with ThreadPoolExecutor(16) as pool:
-        return dict(zip(urls, pool.map(asked_here, urls)))
+        return dict(zip(once, pool.map(asked_here, once)))
 
 
 def filled(source: Source, url: str) -> str:
@@ -172,20 +197,14 @@ def request(url: str, method: str) -> Answer:
 
 
 def table(
-    cluster: Cluster, answers: Mapping[str, Answers], here: Mapping[str, Answer]
+    cluster: Cluster,
+    by_url: ByUrl,
+    here: Mapping[str, Answer],
+    lacking: set[tuple[Source, str]],
 ) -> Iterator[dict[str, Any]]:
     """A row for each URL; what servers lack first."""
-    said: dict[tuple[Source, str], dict[str, Answer]] = {}
-    lacking: set[tuple[Source, str]] = set()
-    for name, own in answers.items():
-        for source, every in own.items():
-            for one in every:
-                said.setdefault((source, one.url), {})[name] = one
-                alone = source.every or not any(other.fine for other in every)
-                if not one.fine and alone:
-                    lacking.add((source, one.url))
-    for source, url in sorted(said, key=lambda key: key not in lacking):
-        by_host = said[source, url]
+    for source, url in sorted(by_url, key=lambda key: key not in lacking):
+        by_host = by_url[source, url]
         yield {
             "level": "error" if (source, url) in lacking else level(by_host, here.get(url)),
             "url": url,
@@ -195,7 +214,7 @@ def table(
         }
 
 
-def level(by_host: Mapping[str, Answer], here: Any) -> str:
+def level(by_host: Mapping[str, Answer], here: Optional[Answer]) -> str:
     """`warning`: a mirror does not answer, or nobody needs what does not answer here."""
     everybody = all(one.fine for one in by_host.values())
     return "ok" if everybody and (not here or here.fine) else "warning"

@@ -237,6 +237,10 @@ def security(host: Host, cluster: Cluster, system: System) -> Iterator[Finding]:
             "systemctl disable --now fapolicyd; or add rules that allow /opt/airflow, "
             "python.prefix and /usr/libexec",
         )
+    for unit in ("nftables.service", "iptables.service"):
+        if system.units.get(unit) == "active":
+            sentence = f"{unit} is active: base.firewall starts firewalld, which stops it"
+            yield spoils(host.name, "firewall", sentence, "have firewalld say what it says")
     wanted, now = cluster.selinux, system.selinux.lower()
     if wanted == now:
         yield fine(host.name, "SELinux")

@@ -9,5 +9,5 @@ done < <(systemctl list-units --no-legend --plain --state=active 'postgresql*.se
   patroni.service etcd.service)
 for file in /var/lib/pgsql/data/PG_VERSION /var/lib/pgsql/*/data/PG_VERSION \
   /var/lib/etcd/member /var/lib/etcd/*/member; do
-  echo "${file%/*}"
+  [[ ! -e $file ]] || echo "${file%/*}"
 done

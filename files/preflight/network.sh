@@ -28,8 +28,8 @@ fi
 unit_of() { # PID   the unit in whose control group the process is
   local line
   while read -r line; do
-    if [[ $line =~ .*/([^/]+\.(service|socket|scope)) ]]; then
-      echo "${BASH_REMATCH[1]}"
+    if [[ $line =~ ^(0:|[0-9]+:name=systemd):.*/([^/]+\.(service|socket|scope)) ]]; then
+      echo "${BASH_REMATCH[2]}"
       return
     fi
   done <"/proc/$1/cgroup"

@@ -40,6 +40,7 @@ one() { # NUMBER KIND URL
 
 number=0
 while read -r kind url; do
-  one $((number++)) "$kind" "$url" &
+  one "$number" "$kind" "$url" &
+  number=$((number + 1))
 done <<<"$asked"
 wait
