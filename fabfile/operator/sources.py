@@ -21,6 +21,7 @@ from runbook.inventory.cluster import Cluster, Host
 from runbook.results import CHECK
 from runbook.script import compile_script
 
+from ..preflight.enter import entered
 from .session import session
 
 if TYPE_CHECKING:
@@ -55,9 +56,9 @@ Answers = dict[Source, list[Answer]]
 @task(help={"json": "one JSON document instead of text"})
 @in_sentences
 def check(c: Context, json: bool = False) -> None:
-    """Ask whether every URL of `sources` answers, from here and from the servers that use it.
+    """Ask whether every URL of `sources` answers, here and on the servers.
 
-    A repository is asked for its repomd.xml. What does not answer is named with the line of
+    Each server asks for what it will use. A repository is asked for its repomd.xml. What does not answer is named with the line of
     hosts.yaml that says it. Exit code 1 if a server does not reach what it needs, 3 if only a
     server was unreachable.
     """
@@ -107,9 +108,9 @@ def from_hosts(
         asked = pairs(run.cluster, wanted[host.name])
         lines = "\n".join(f"{source.kind} {url}" for source, url in asked)
         command = script("preflight/sources.sh", asked=lines)
+        asking = compile_script([], plain([command]), CHECK, at_once=LIMIT)
         try:
-            run.connections.open(host, True)
-            [answer] = put(run, host, compile_script([], plain([command]), CHECK, at_once=LIMIT))
+            [answer] = entered(run, host, lambda: put(run, host, asking))
         except SettingsError:
             raise
         except RunbookError as error:

@@ -18,6 +18,7 @@ from runbook.script import compile_script
 
 from ..shared.vitals import TIME
 from . import login, network, packages, reach, system, trouble
+from .enter import entered
 from .network import Network
 
 if TYPE_CHECKING:
@@ -67,8 +68,7 @@ class Asked:
     def one(self, host: Host) -> list[Finding]:
         """All questions to one server, and what its answers mean."""
         try:
-            self.run.connections.open(host, True)
-            return list(self._answers(host))
+            return entered(self.run, host, lambda: list(self._answers(host)))
         except SettingsError:
             raise
         except RunbookError as error:

@@ -105,7 +105,7 @@ def _login(host: Host, login: Login, planned: Sequence[str]) -> Iterator[Finding
     if not settings:
         yield stops(host.name, title, "`sshd -T` does not show its settings", "sshd -t says why")
         return
-    refused = refusal(login, login.groups or (login.user, *planned))
+    refused = refusal(login, (*login.groups, login.user, *planned))
     if refused:
         yield stops(host.name, title, f"{refused} keeps out {who}", "change it in sshd's settings")
     if settings.get("pubkeyauthentication") == ["no"]:

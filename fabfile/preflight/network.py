@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 
 from runbook.declare.probes import Finding
 from runbook.declare.templates import script
@@ -201,10 +200,10 @@ def zone(host: Host, network: Network) -> Iterator[Finding]:
 
 def listeners(host: Host, cluster: Cluster, network: Network) -> Iterator[Finding]:
     """Nobody but the services of this cluster listens on their ports."""
-    units = [unit for role in cluster.roles_of(host) for unit in role.units]
+    units = {unit for role in cluster.roles_of(host) for unit in role.units}
     foreign: dict[tuple[str, str], list[Listener]] = {}
     for one in network.listeners:
-        if not any(fnmatchcase(one.unit, unit) for unit in units):
+        if not {one.unit, one.name} & units:
             foreign.setdefault((one.pid, one.unit), []).append(one)
     for (pid, unit), own in foreign.items():
         numbers = " and ".join(str(port) for port in dict.fromkeys(one.port for one in own))

@@ -35,7 +35,7 @@ ASK = "inv sources.check says which repository answers; dnf repolist shows the s
 def known_steps(contents: Contents, cluster: Cluster, host: Host) -> Iterator[Step]:
     """The steps that a host takes, as far as they can be known without asking one.
 
-    A task that needs an answer first ends there; passwords are made up.
+    A task that needs an answer ends where it asks for that; passwords are placeholders.
     """
     marked = cluster.with_vault(Placeholders())
     for section in contents.sections:

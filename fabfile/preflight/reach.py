@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ OPEN, WAITS, BLOCKED, UNKNOWN = ".", "?", "!", " "
 """What came of a connection: it arrives, it is the target's own firewall, another one, or none."""
 
 ANSWERED = {"open", "Connection refused"}
-REJECTED = {"No route to host", "Permission denied"}
+REJECTED = {"No route to host", "Network is unreachable", "Permission denied"}
 SILENT = "silent"
 
 
@@ -89,79 +90,73 @@ class Reach:
 
     def outcome(self, path: Path) -> str:
         """OPEN, WAITS, BLOCKED or UNKNOWN."""
-        target = self.cluster.hosts[path.target]
-        seen = self.seen.get(path.caller, {})
-        said = seen.get(f"{target.address}:{path.port}", "")
+        said = self._said(path, path.port)
         if said in ANSWERED:
             return OPEN
-        ssh = seen.get(f"{target.address}:{self.cluster.ssh_port(target)}", "")
-        if said not in REJECTED | {SILENT} or (
-            ssh not in ANSWERED and path.target not in self.networks
-        ):
+        if said not in REJECTED | {SILENT} or path.target not in self.networks:
             return UNKNOWN
         return WAITS if self._closed_by_itself(path, said) else BLOCKED
 
+    def _said(self, path: Path, port: int) -> str:
+        """What came of a connection to a port of the path's target."""
+        address = self.cluster.hosts[path.target].address
+        return self.seen.get(path.caller, {}).get(f"{address}:{port}", "")
+
     def _closed_by_itself(self, path: Path, said: str) -> bool:
         """Whether the target's own firewall, which does not let the port in yet, explains it."""
-        network = self.networks.get(path.target)
-        if not network:
-            return True
+        network = self.networks[path.target]
         target, caller = self.cluster.hosts[path.target], self.cluster.hosts[path.caller]
         zone = network.zones.get(network.zone(target.address))
-        if not network.running or not zone:
+        if not network.running or not zone or zone.lets_in(path.port, caller.address):
             return False
-        if zone.lets_in(path.port, caller.address):
-            return False
+        ssh = self.cluster.ssh_port(target)
+        if self._said(path, ssh) not in ANSWERED and zone.lets_in(ssh, caller.address):
+            return False  # nothing of the caller arrives
         return said != SILENT or zone.target == "DROP"
 
 
 def findings(reach: Reach, paths: Sequence[Path]) -> Iterator[Finding]:
-    """What is blocked, each port of a target once; and how many paths are open."""
-    blocked: dict[tuple[str, str, int], list[str]] = {}
-    counted = {OPEN: 0, WAITS: 0, BLOCKED: 0, UNKNOWN: 0}
-    for path in paths:
-        outcome = reach.outcome(path)
-        counted[outcome] += 1
+    """What is blocked, for each two servers once; else how many paths are open."""
+    outcomes = {path: reach.outcome(path) for path in paths}
+    blocked: dict[tuple[str, str], list[int]] = {}
+    for path, outcome in outcomes.items():
         if outcome == BLOCKED:
-            key = path.caller, path.target, path.port
-            blocked.setdefault(key, [])
-    by_target: dict[tuple[str, str], list[int]] = {}
-    for caller, target, port in blocked:
-        by_target.setdefault((caller, target), []).append(port)
-    for (caller, target), numbers in by_target.items():
-        listed = ", ".join(str(port) for port in numbers)
+            blocked.setdefault((path.caller, path.target), []).append(path.port)
+    for (caller, target), ports in blocked.items():
+        listed = ", ".join(str(port) for port in ports)
         yield stops(
             caller,
             "paths",
             f"{target} cannot be reached on {listed}: a firewall in between blocks that",
-            f"let {reach.cluster.hosts[caller].address} reach "
-            f"{reach.cluster.hosts[target].address} on {listed} (docs/security.md has all ports)",
+            f"open {listed} of {reach.cluster.hosts[target].address} to these servers in the "
+            "site's firewall (docs/security.md has all ports)",
         )
     if not blocked:
-        said = f"{counted[OPEN]} of {len(paths)} are open"
-        if counted[WAITS]:
-            said += f", {counted[WAITS]} wait for base.firewall"
+        counted = Counter(outcomes.values())
+        waiting = f", {counted[WAITS]} wait for base.firewall" if counted[WAITS] else ""
+        said = f"{counted[OPEN]} of {len(paths)} are open{waiting}"
         yield Finding("paths", Verdict(OK, said))
 
 
 def matrix(reach: Reach, paths: Sequence[Path]) -> list[dict[str, str]]:
-    """A row for each caller, a column for each target: the gravest of its ports."""
+    """A row for each caller, a column for each target; those whose paths are all open are left out.
+
+    A cell has the ports that are blocked, else what is known of all.
+    """
     cells: dict[tuple[str, str], list[Path]] = {}
     for path in paths:
         cells.setdefault((path.caller, path.target), []).append(path)
-    targets = [name for name in reach.cluster.hosts if any(name == to for _, to in cells)]
+    said = {pair: _cell(reach, own) for pair, own in cells.items()}
+    wrong = [pair for pair, cell in said.items() if cell != OPEN]
+    targets = [name for name in reach.cluster.hosts if name in {to for _, to in wrong}]
     return [
-        {"from / to": name, **{to: _cell(reach, cells.get((name, to), ())) for to in targets}}
+        {"from / to": name, **{to: said.get((name, to), "") for to in targets}}
         for name in reach.cluster.hosts
-        if any(name == caller for caller, _ in cells)
+        if name in {caller for caller, _ in wrong}
     ]
 
 
 def _cell(reach: Reach, paths: Sequence[Path]) -> str:
     outcomes = {path: reach.outcome(path) for path in paths}
-    wrong = [str(path.port) for path, outcome in outcomes.items() if outcome == BLOCKED]
-    if wrong:
-        return " ".join(wrong)
-    if WAITS in outcomes.values() or UNKNOWN in outcomes.values():
-        return WAITS
-    return OPEN if paths else ""
+    blocked = [str(path.port) for path, outcome in outcomes.items() if outcome == BLOCKED]
+    return " ".join(blocked) or (OPEN if set(outcomes.values()) == {OPEN} else WAITS)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 WORDS = {ERROR: "error", WARN: "warning", UNKNOWN: "unknown"}
 """Levels in the table, the gravest first."""
 
-WIDTHS = {"level": 8, "servers": 14, "what": 44, "way out": 44}
+WIDTHS = {"level": 8, "servers": 14, "what": 40, "way out": 40}
 
 
 def tell(run: Run, asked: Asked) -> None:
@@ -45,7 +45,7 @@ def tell(run: Run, asked: Asked) -> None:
 def show_paths(run: Run, asked: Asked) -> None:
     """The matrix, if there is more to say than that all paths are open."""
     matrix = reach.matrix(asked.reach, asked.tried)
-    if any(cell not in ("", reach.OPEN) for row in matrix for cell in list(row.values())[1:]):
+    if matrix:
         run.report.say()
         run.report.table("paths", matrix)
         run.report.say(

@@ -45,7 +45,7 @@ RABBITMQ = Role(
             callers="rabbitmq",
         ),
     ),
-    units=("rabbitmq-server.service",),
+    units=("rabbitmq-server.service", "epmd"),
     tier=QUEUE,
 )
 NFS = Role(

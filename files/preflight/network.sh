@@ -17,7 +17,7 @@ done < <(cat /etc/firewalld/firewalld.conf 2>/dev/null)
 echo "default_zone $default"
 if systemctl is-active -q firewalld; then
   echo 'firewalld running'
-  firewall-cmd --list-all-zones 2>/dev/null | sed 's/^/zones|/'
+  timeout 30 firewall-cmd --list-all-zones 2>/dev/null | sed 's/^/zones|/'
 elif [[ ${here-} ]]; then # where it will be put when firewalld starts
   for file in /etc/firewalld/zones/*.xml; do
     grep -qs "<interface name=\"$here\"" "$file" && basename "$file" .xml | sed 's/^/zone /'

@@ -20,8 +20,11 @@ filled() { # URL   $name and ${name} as dnf fills them in
   echo "$url"
 }
 
-fetch() { # PROXY OPTION... URL   a proxy may have a password, so that it is no argument
-  curl -sSL -m 20 -o /dev/null -w '%{http_code}' -K <([[ ! $1 ]] || echo "proxy = \"$1\"") "${@:2}" 2>&1
+fetch() { # PROXY URL OPTION...   the first two may hold a password, and are no arguments of curl
+  curl -sSL -m 20 -o /dev/null -w '%{http_code}' -K <(
+    echo "url = \"$2\""
+    [[ ! $1 ]] || echo "proxy = \"$1\""
+  ) "${@:3}" 2>&1
 }
 
 one() { # NUMBER KIND URL
@@ -31,10 +34,10 @@ one() { # NUMBER KIND URL
     repository) url=${url%/}/repodata/repomd.xml by=$proxy ;;
     index) url=${url%/}/apache-airflow/ ;;
   esac
-  said=$(fetch "$by" -I "$url")
+  said=$(fetch "$by" "$url" -I)
   # Some servers know no HEAD.
-  [[ $said == *[23][0-9][0-9] ]] || said=$(fetch "$by" -r 0-0 "$url")
-  echo "$1 ${said: -3} $url ${said%???}" | tr '\n' ' '
+  [[ $said == *[23][0-9][0-9] ]] || said=$(fetch "$by" "$url" -r 0-0)
+  echo "$1 ${said: -3} $(sed -E 's|//[^/@]*@|//|' <<<"$url") ${said%???}" | tr '\n' ' '
   echo
 }
 

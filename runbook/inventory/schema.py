@@ -34,8 +34,8 @@ class Role(str):
 
     `label`: what one of its hosts is called. `service`: what it provides, which is away while its
     only host is. `loss`: what it means if none of its hosts is left. `majority`: its hosts decide
-    by majority. `ports`: what they open. `units`: what of systemd listens on them. `tier`: where
-    they are drawn.
+    by majority. `ports`: what they open. `units`: what of systemd listens on them, or programs
+    that outlive it. `tier`: where they are drawn.
     """
 
     label: str

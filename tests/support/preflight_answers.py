@@ -136,6 +136,9 @@ class Servers:
     def close(self) -> None:
         return
 
+    def drop(self, host) -> None:
+        return
+
 
 def run(cluster, tmp_path, servers, **options) -> Run:
     """A run over such servers, whose report is `run.report.stream`."""

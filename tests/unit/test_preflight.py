@@ -271,6 +271,11 @@ listens 2379 700 etcd.service etcd"""
     assert sentence == "postmaster (pid 900, postgresql-15.service) listens on 5432"
 
 
+def test_epmd_outlives_the_command_that_started_it(cluster):
+    own = "listens 4369 77 session-3.scope epmd\nlistens 5672 80 rabbitmq-server.service beam.smp"
+    assert of_network(cluster, network_answer("192.168.83.135", more=own), "mq1") == []
+
+
 def test_the_kernel_serves_nfs(cluster):
     text = network_answer("192.168.83.132", more="listens 2049 - kernel kernel")
     assert of_network(cluster, text, "ftp") == []
@@ -403,6 +408,7 @@ def test_what_the_target_does_not_explain_is_blocked_by_somebody_else(seen):
     assert seen("No route to host", zones=opened) == reach.BLOCKED
     assert seen("No route to host", running=False) == reach.BLOCKED
     assert seen("silent") == reach.BLOCKED
+    assert seen("No route to host", ssh="No route to host") == reach.BLOCKED
     assert seen("silent", running=False) == reach.BLOCKED
 
 
@@ -484,7 +490,7 @@ def test_an_error_refuses_the_task_and_names_the_option_to_go_on(cluster, tmp_pa
     own = run(cluster, tmp_path, Servers(cluster, changes))
     assert not perform(own, CONTENTS.find("base.preflight"), {})
     said = own.report.stream.getvalue()
-    assert "umask 0077" in said
+    assert "umask: commands of root run with umask" in said
     assert "1 error would stop the work; nothing was changed." in said
     assert "inv cluster.deploy --ignore-preflight" in said
     assert own.exit_code == 1

@@ -278,8 +278,10 @@ def site():
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not here")
 def test_urls_are_asked_for_as_dnf_fills_them_in(tree, site):
     tree.write("/etc/dnf/vars/mirror", f"{site}\n")
-    asked = "repository $mirror/el$elmajor\nfile ${mirror}/key\nindex $mirror/simple"
+    private = site.replace("//", "//me:hunter2@")
+    asked = f"repository $mirror/el$elmajor\nfile {private}/key\nindex ${{mirror}}/simple"
     text = tree.run(script("preflight/sources.sh", asked=asked))
+    assert "hunter2" not in text
     told = sorted(line.split()[:3] for line in text.splitlines())
     assert told == [
         ["0", "200", f"{site}/el8/repodata/repomd.xml"],
