@@ -58,9 +58,9 @@ Answers = dict[Source, list[Answer]]
 def check(c: Context, json: bool = False) -> None:
     """Ask whether every URL of `sources` answers, here and on the servers.
 
-    Each server asks for what it will use. A repository is asked for its repomd.xml. What does not answer is named with the line of
-    hosts.yaml that says it. Exit code 1 if a server does not reach what it needs, 3 if only a
-    server was unreachable.
+    Each server asks for what it will use; a repository is asked for its repomd.xml. What does not
+    answer is named with the line of hosts.yaml that says it. Exit code 1 if a server does not reach
+    what it needs, 3 if only a server was unreachable.
     """
     from runbook.execute.run import Options
 

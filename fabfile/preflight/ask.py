@@ -167,7 +167,7 @@ def _judged(host: Host, title: str, judge: Callable[[], Iterator[Finding]]) -> I
     """What a judge finds; unknown if it does not understand the answer."""
     try:
         yield from list(judge())
-    except (ValueError, KeyError, IndexError):
+    except (ValueError, KeyError, IndexError, StopIteration):
         yield trouble.of(host.name, UNKNOWN, title, "the answer could not be understood", "")
 
 

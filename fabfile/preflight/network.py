@@ -96,7 +96,7 @@ def parse(text: str) -> Network:
     """The answer of `command`."""
     told: dict[str, list[list[str]]] = {}
     zones: list[str] = []
-    for line in text.splitlines():
+    for line in filter(str.strip, text.splitlines()):
         if line.startswith("zones|"):
             zones.append(line.partition("|")[2])
             continue

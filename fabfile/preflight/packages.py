@@ -24,6 +24,8 @@ SECONDS = 240
 HINTS = {
     "python3.12": "python3.12 is in AppStream of 8.10 and 9.4: update the server, or undo the pin "
     "of its release (subscription-manager release --unset; /etc/dnf/vars/releasever)",
+    "-devel": "headers may be in the repository powertools (8) or crb (9): dnf config-manager "
+    "--set-enabled powertools",
     "no enabled repositories": "register the server (subscription-manager register), or add the "
     "distribution's repositories",
 }
@@ -62,8 +64,13 @@ def command(steps: list[Step]) -> str:
 
 
 def parse(text: str) -> list[str]:
-    """The answer of `command`: its lines."""
-    return text.splitlines()
+    """The answer of `command`: `installed`, or `code N …` and what dnf said.
+
+    What rpm complains of before that is left out.
+    """
+    lines = text.splitlines()
+    start = next(n for n, line in enumerate(lines) if line == "installed" or line[:5] == "code ")
+    return lines[start:]
 
 
 def findings(host: Host, said: list[str]) -> Iterator[Finding]:

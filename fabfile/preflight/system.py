@@ -94,7 +94,7 @@ class System:
 def parse(text: str) -> System:
     """The answer of SYSTEM: lines of a word and its values."""
     told: dict[str, list[list[str]]] = {}
-    for line in text.splitlines():
+    for line in filter(str.strip, text.splitlines()):
         word, *values = line.split()
         told.setdefault(word, []).append(values)
     memory = {key: int(size) // 1024 for key, size in told["memory"]}

@@ -20,11 +20,12 @@ major=$(sed -n 's/^PLATFORM_ID="platform:el\([0-9]*\)"$/\1/p' /etc/os-release)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cp /etc/yum.repos.d/*.repo /etc/yum/repos.d/*.repo /etc/distro.repos.d/*.repo "$folder" 2>/dev/null
+file=''
 while IFS= read -r line; do
   if [[ $line == '>'* ]]; then
     file=$folder/${line#>}
     : >"$file"
-  else
+  elif [[ $file ]]; then
     # No key is asked for, and a module hides nothing: a later step disables it.
     [[ $line != repo_gpgcheck=* ]] || continue
     echo "${line//\$elmajor/$major}" >>"$file"

@@ -202,7 +202,7 @@ def dnf(tree):
         'tail -n +1 *.repo; echo "asked: $*" | sed "s/--setopt=[^ ]* //"; exit 1',
     )
 
-    def ask(wanted: str, installed: str = "") -> str:
+    def ask(wanted: str, installed: str = "", files: str = REPOSITORY) -> str:
         tree.program(
             "rpm",
             f"""have=" {installed} "
@@ -214,7 +214,7 @@ for name; do
 done""",
         )
         return tree.run(
-            script("preflight/packages.sh", wanted=wanted, files=REPOSITORY.strip(), seconds=5)
+            script("preflight/packages.sh", wanted=wanted, files=files.strip(), seconds=5)
         )
 
     return ask
@@ -231,6 +231,12 @@ def test_dnf_is_asked_for_what_is_missing_with_the_repositories_of_later_steps(d
     assert "[baseos]" in said
     assert "[old]" not in said
     assert "baseurl=https://example.com/rhel-8-$basearch" in said
+
+
+def test_a_server_without_repositories_of_later_steps_has_its_own(dnf):
+    said = dnf("vim", files="")
+    assert said.startswith("code 1 1\n")
+    assert "[old]" in said
 
 
 def test_no_key_is_asked_for_and_no_module_hides_a_package(dnf):
