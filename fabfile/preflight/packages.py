@@ -24,8 +24,8 @@ SECONDS = 240
 HINTS = {
     "python3.12": "python3.12 is in AppStream of 8.10 and 9.4: update the server, or undo the pin "
     "of its release (subscription-manager release --unset; /etc/dnf/vars/releasever)",
-    "-devel": "headers may be in the repository powertools (8) or crb (9): dnf config-manager "
-    "--set-enabled powertools",
+    "-devel": "headers may be in the repository crb (9) or powertools (8): "
+    "dnf config-manager --set-enabled NAME",
     "no enabled repositories": "register the server (subscription-manager register), or add the "
     "distribution's repositories",
 }
