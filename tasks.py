@@ -8,6 +8,7 @@ from fabfile.operator.cluster import cluster
 from fabfile.operator.inventory import inventory
 from fabfile.operator.runbook import runbook
 from fabfile.operator.secrets import secrets
+from fabfile.operator.sources import sources
 from lab.tasks import lab
 
-ns = Collection(cluster, inventory, runbook, secrets, lab)
+ns = Collection(cluster, inventory, runbook, secrets, sources, lab)

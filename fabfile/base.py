@@ -19,8 +19,9 @@ from runbook.inventory.cluster import Cluster, Host
 from runbook.inventory.entry import HostName, PackageName, UnitName
 from runbook.inventory.schema import Objection, Settings, Understood
 
+from .preflight import preflight, trouble
 from .shared.sources import Sources, urls
-from .shared.vitals import CAUSES, NO_TIME_SOURCE, TIME, VITALS, findings_of, in_short
+from .shared.vitals import APART, CAUSES, NO_TIME_SOURCE, TIME, VITALS, apart, findings_of, in_short
 
 if TYPE_CHECKING:
     from runbook.execute.run import Run
@@ -53,7 +54,10 @@ section = Section(
     about="Prepare every server: packages, user, time, firewall.",
     settings=Base,
     after=("base.update",),
-    parts=(Part("base.update", ("ssh.bootstrap",), on_request=True, planned=False),),
+    parts=(
+        Part("base.preflight", ("ssh.trust",), planned=False, preflight=True),
+        Part("base.update", ("ssh.bootstrap",), on_request=True, planned=False),
+    ),
     part="hosts",
 )
 
@@ -63,13 +67,36 @@ SELINUX_TOOLS = ("policycoreutils-python-utils", "libselinux-utils")
 
 
 section.may_find(*CAUSES)
+section.on_controller(preflight, alone=True)
 
 
 @section.task
 def packages(host: Host, cluster: Cluster) -> Steps:
     """Install the packages that every server has in common."""
     tools = () if cluster.selinux == "disabled" else SELINUX_TOOLS
+    yield supported()
     yield steps.packages(*cluster[Base].packages, *tools)
+
+
+@section.cluster_preflight(needs=[TIME])
+def clocks(cluster: Cluster, facts: Facts) -> Findings:
+    """Clocks that are apart are a warning: chrony sets them later, if a time source answers."""
+    for name, far in apart(facts).items():
+        if far > APART:
+            sentence = f"it is {far:.1f} s away from the others"
+            way_out = "chronyc makestep; or time servers that answer in base.ntp"
+            yield trouble.spoils(name, "clock", sentence, way_out)
+
+
+def supported() -> Step:
+    """Repositories, module streams and units are known for Enterprise Linux 8 and 9."""
+    return steps.precondition(
+        "the server runs Enterprise Linux 8 or 9",
+        "grep -qx 'PLATFORM_ID=\"platform:el[89]\"' /etc/os-release",
+        """. /etc/os-release
+echo "${PRETTY_NAME:-This system} is not supported: this project sets up Enterprise Linux 8 and 9."
+echo 'Install Rocky Linux or Red Hat Enterprise Linux 8 or 9.'""",
+    )
 
 
 def epel(cluster: Cluster) -> Steps:

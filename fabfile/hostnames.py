@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from runbook.declare.probes import Probes, first_word_is, probe
 from runbook.declare.section import Section
 from runbook.declare.step import Steps
-from runbook.declare.steps import hostname, reboot_if_noted
+from runbook.declare.steps import cloud_init, hostname, reboot_if_noted
 from runbook.inventory.cluster import Cluster, Host
 
 section = Section(
@@ -20,8 +20,9 @@ section = Section(
 
 @section.task
 def set(host: Host, cluster: Cluster) -> Steps:
-    """Set the hostname."""
+    """Set the hostname, and let cloud-init keep it."""
     yield hostname(host.name)
+    yield cloud_init("preserve_hostname", "true")
 
 
 def one_of_each_cluster(hosts: Sequence[Host], cluster: Cluster) -> list[list[Host]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from runbook.declare.probes import Probes, first_word_is, probe
 from runbook.declare.section import Section
 from runbook.declare.step import Steps
-from runbook.declare.steps import block
+from runbook.declare.steps import block, cloud_init
 from runbook.inventory.cluster import Cluster, Host
 
 section = Section(
@@ -19,8 +19,10 @@ section = Section(
 def names(host: Host, cluster: Cluster) -> Steps:
     """Keep the cluster's names and VIPs in one block of /etc/hosts.
 
-    They are removed from all other lines of that file.
+    They are removed from all other lines of that file. Where cloud-init would replace the file at
+    each boot (`manage_etc_hosts`), it no longer does.
     """
+    yield cloud_init("manage_etc_hosts", "false")
     yield block(
         "/etc/hosts",
         "Airflow HA Cluster Infrastructure",

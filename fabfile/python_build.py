@@ -13,7 +13,8 @@ from functools import partial
 from runbook.declare import steps
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.operations import Part
-from runbook.declare.probes import ERROR, OK, Answer, Probes, Verdict, probe
+from runbook.declare.probes import ERROR, OK, Answer, Findings, Probes, Verdict, probe
+from runbook.declare.requirements import Kind, Source
 from runbook.declare.section import Section
 from runbook.declare.step import Step, Steps
 from runbook.declare.templates import script
@@ -22,6 +23,8 @@ from runbook.inventory.cluster import Cluster, Host
 from runbook.inventory.entry import AbsolutePath
 from runbook.inventory.schema import Objection, Settings, Understood
 
+from .preflight import trouble
+from .preflight.system import SYSTEM
 from .shared import airflow, copies
 from .shared.sources import Sources
 from .shared.versions import Versions
@@ -231,8 +234,9 @@ def begun(cluster: Cluster) -> Steps:
         f"{copies.marked(home(cluster), made_from(cluster))} || [[ -d {source(cluster)} ]] || "
         f'(($(df --output=avail -m "$(ls -d {WORK} 2>/dev/null || echo /var)" | tail -1) '
         f">= {ROOM}))",
-        f"""df -h {WORK}
+        f"""df -h "$(ls -d {WORK} 2>/dev/null || echo /var)"
 echo 'The build of Python takes {ROOM} MB there. Make room, or mount a larger disk.'""",
+        early=True,
     )
     yield steps.precondition(
         f"nobody has installed packages into {home(cluster)}",
@@ -300,6 +304,27 @@ def refuse_foreign(host: Host, cluster: Cluster, found: Sequence[str]) -> None:
             "would be removed. Airflow has its own environment; uninstall them: "
             f"{python(cluster)} -m pip uninstall NAME"
         )
+
+
+section.fetches(
+    Source("sources.python.url", Kind.FILE, lambda cluster: [url(cluster)]), on=only_builder
+)
+
+
+@section.cluster_preflight(needs=[SYSTEM])
+def same_release(cluster: Cluster, facts: Facts) -> Findings:
+    """Python and Airflow are built on one server, for all of the same release."""
+    known = facts.known(SYSTEM)
+    built = known.get(builder(cluster).name)
+    for host in everybody(cluster):
+        here = known.get(host.name)
+        if built and here and here.platform != built.platform:
+            sentence = (
+                f"it is {here.platform}; Python and Airflow are built on {builder(cluster).name}, "
+                f"for {built.platform}"
+            )
+            way_out = "the same release on all servers of Airflow"
+            yield trouble.stops(host.name, "release", sentence, way_out)
 
 
 @section.check

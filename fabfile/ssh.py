@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.operations import Part
 from runbook.declare.probes import Probes, probe, says
+from runbook.declare.requirements import SSH
 from runbook.declare.section import Section
 from runbook.declare.step import Step, Steps, quote
 from runbook.declare.steps import authorised_key, block, command, directory, ssh_key
@@ -38,7 +39,7 @@ section = Section(
     about="Give the controller, and then VM1, access to every server by key.",
     settings=Ssh,
     after=("hosts",),
-    parts=(Part("ssh.trust"), Part("ssh.bootstrap", ("ssh.trust",))),
+    parts=(Part("ssh.trust"), Part("ssh.bootstrap", ("base.preflight",))),
 )
 
 
@@ -52,6 +53,10 @@ def key_file(cluster: Cluster) -> str:
     [vm1] = key_host(cluster)
     return f"/home/{cluster.user(vm1)}/.ssh/id_ed25519"
 
+
+section.login(lambda cluster, host: cluster.user(host), groups=("wheel",))
+section.login(lambda cluster, host: cluster.user(host), by=key_host, groups=("wheel",))
+section.calls(key_host, "all", SSH)
 
 KEY = Fact(
     "the SSH key",

@@ -57,6 +57,7 @@ ELSEWHERE = {
     "$EDITOR hosts.yaml",
     "make test",
     "fab ssh.trust",
+    "fab base.preflight",
     "inv cluster.plan",
     "inv cluster.deploy",
     "inv cluster.status",

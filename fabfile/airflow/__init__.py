@@ -10,6 +10,7 @@ from . import (
     database,
     install,
     operate,
+    preflight,
     rotate,
     status,
     upgrade,
@@ -38,4 +39,4 @@ section.order(
     users.user_remove,
 )
 
-__all__ = ["check", "section", "status"]
+__all__ = ["check", "preflight", "section", "status"]

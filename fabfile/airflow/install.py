@@ -142,6 +142,7 @@ def install(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         f"room for Airflow in {OPT}",
         f"[[ -e {copies.mark(target)} ]] || (($(df --output=avail -m /opt | tail -1) >= {ROOM}))",
         f"df -h /opt\necho 'Airflow takes {ROOM} MB there. Make room, or mount a larger disk.'",
+        early=True,
     )
     locks = {"build-tools": BUILD_TOOLS, cluster[Versions].airflow: lock(cluster)}
     for name, file in locks.items():

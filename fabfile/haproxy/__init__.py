@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import check, operate, power, proxy, status, vip
+from . import check, operate, power, preflight, proxy, status, vip
 from .common import section
 
 section.order(
@@ -13,4 +13,4 @@ section.order(
     operate.failover,
 )
 
-__all__ = ["power", "section", "status"]
+__all__ = ["power", "preflight", "section", "status"]

@@ -74,6 +74,7 @@ def its_own(tree: Tree, cluster: Cluster) -> Steps:
         f"[[ ! -e {quote(made)} || -s {sentinel} ]]",
         f"echo '{tree.path} has no {SENTINEL}: is its disk mounted? Nothing was changed.'\n"
         f"echo 'To start again with an empty tree: rm {quote(made)}'",
+        early=True,
     )
     yield steps.directory(tree.path, "0755", USER, USER)
     yield in_place(tree, cluster, sentinel, made)

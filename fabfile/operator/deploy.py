@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from runbook.declare.operations import CHECKS
 from runbook.errors import RunbookError
 from runbook.execute.session import in_sentences
 from runbook.inventory.entry import no_such
+from runbook.results import DO
 
 from .checkpoint import digest, forget, keep, recall
 from .session import session
@@ -40,6 +41,8 @@ class Deployment:
     inventory: str
     done: Done
     began: dict[str, float]
+    ignored: frozenset[str] = frozenset()
+    """Parts that only look, and whose findings stop nothing."""
 
     def job(self, name: str) -> Any:
         """A part of the runbook, carried out with a run of its own."""
@@ -49,6 +52,8 @@ class Deployment:
 
             self.began[name] = time.monotonic()
             try:
+                if name in self.ignored:
+                    return unheeded(run, name)
                 return settled(run) if name == CHECKS else perform_named(run, name)
             except RunbookError as error:
                 refused(run, name, error)
@@ -70,6 +75,7 @@ class Deployment:
         "yes": "answer yes to every question, such as whether to pin the servers' host keys",
         "from": "begin at this part, such as postgres, and skip the parts before it",
         "afresh": "do all of it again, even if an earlier call has done it",
+        "ignore_preflight": "go on whatever base.preflight finds",
         "update": "update all packages first (dnf upgrade), which may restart services",
         "json": "one JSON document instead of text",
     }
@@ -80,11 +86,13 @@ def deploy(
     yes: bool = False,
     from_: str = "",
     afresh: bool = False,
+    ignore_preflight: bool = False,
     update: bool = False,
     json: bool = False,
 ) -> None:
     """Carry out the whole runbook, from first contact to the checks; can be resumed.
 
+    Before the first change, base.preflight says what would stop it, and ends it then.
     Sections on different servers run at the same time. After a failure no further section starts,
     and those in progress are finished. After the fix, the same command continues there.
     A section that succeeded with another hosts.yaml runs again. On a cluster in the wanted state,
@@ -94,7 +102,7 @@ def deploy(
     from runbook.execute.run import Options
 
     with session(Options(yes=yes), json) as run:
-        deployment = begun(run, afresh)
+        deployment = begun(run, afresh, ignore_preflight)
         everything = wanted(run.contents, run.cluster, update)
         parts = left_to_do(everything, deployment.done, deployment.inventory, from_)
         skipped = [name for name in everything if name not in parts]
@@ -114,11 +122,23 @@ def deploy(
         raise Exit(code=code)
 
 
-def begun(run: Run, afresh: bool) -> Deployment:
+def begun(run: Run, afresh: bool, ignore_preflight: bool = False) -> Deployment:
     """This call, with the progress of an earlier one."""
     file = run.cluster.state / "deploy.json"
     done = Done() if afresh else recall(file, Done)
-    return Deployment(run, file, digest(run.cluster), done, {})
+    looking = {part.name for part in run.contents.parts if part.preflight and ignore_preflight}
+    return Deployment(run, file, digest(run.cluster), done, {}, frozenset(looking))
+
+
+def unheeded(run: Run, name: str) -> bool:
+    """Carry out a part that only looks: what it finds is shown, and does not count."""
+    from runbook.operate.checks import perform_named
+
+    perform_named(replace(run, options=replace(run.options, keep_going=True)), name)
+    for result in run.results:
+        if result.task == name and result.fine:
+            result.mode = DO
+    return True
 
 
 def wanted(contents: Contents, cluster: Cluster, update: bool) -> list[str]:

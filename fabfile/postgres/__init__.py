@@ -11,6 +11,7 @@ from . import (
     operate,
     patroni,
     power,
+    preflight,
     repository,
     restore,
     status,
@@ -38,4 +39,4 @@ section.order(
     restore.restore,
 )
 
-__all__ = ["check", "power", "section", "status"]
+__all__ = ["check", "power", "preflight", "section", "status"]

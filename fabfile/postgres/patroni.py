@@ -84,9 +84,12 @@ def configuration(host: Host, cluster: Cluster) -> Step:
     ).then(steps.reloaded("patroni.service"))
 
 
-# It also complains of etcd members that are down, which must not stop a change.
+# It also complains of etcd members that are down, which must not stop a change; and of its own
+# ports, as long as it runs. Patroni 4.0 has an option against that.
 JUDGED_BY_PATRONI = """bash -c '
-complaints=$(patroni --validate-config --ignore-listen-port "$1" 2>&1 | grep -v "is not reachable")
+option=$(patroni --help | grep -o -m 1 -e "--ignore-listen-port")
+complaints=$(patroni --validate-config $option "$1" 2>&1 |
+  grep -vE "is not reachable|Port [0-9]+ is already in use")
 [[ ! $complaints ]] || { echo "$complaints"; exit 1; }' -"""
 
 

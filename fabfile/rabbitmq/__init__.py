@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import check, cluster, configure, install, operate, power, status, users
+from . import check, cluster, configure, install, operate, power, preflight, status, users
 from .common import section
 
 section.order(
@@ -21,4 +21,4 @@ section.order(
     operate.rotate,
 )
 
-__all__ = ["power", "section", "status"]
+__all__ = ["power", "preflight", "section", "status"]

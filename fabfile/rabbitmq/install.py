@@ -52,4 +52,5 @@ def no_other_version(name: str, version: str) -> Step:
         f"! rpm -q {name} || [[ {present} == {version} ]]",
         f'echo "{name} {present} is installed, but hosts.yaml wants {version}."\n'
         'echo "Upgrade one node at a time by hand, or name the installed version in hosts.yaml."',
+        early=True,
     )

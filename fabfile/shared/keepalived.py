@@ -9,7 +9,18 @@ from functools import cache
 from runbook.declare import steps
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.operations import Arrow, Marks
-from runbook.declare.probes import ERROR, OK, UNKNOWN, Cause, Finding, Findings, Verdict
+from runbook.declare.probes import (
+    ERROR,
+    OK,
+    UNKNOWN,
+    Cause,
+    Finding,
+    Findings,
+    Probe,
+    Verdict,
+    probe,
+    says,
+)
 from runbook.declare.step import Steps
 from runbook.errors import RunbookError, SettingsError
 from runbook.inventory.cluster import Cluster, Host, Vip
@@ -285,3 +296,14 @@ def one_holder(cluster: Cluster, role: str, facts: Facts) -> Findings:
             yield Finding(title, Verdict(ERROR, "no server holds it"), f"fab {role}.vip", NOBODY)
         else:
             yield Finding(title, Verdict(OK, names[0]))
+
+
+def no_other() -> Probe:
+    """keepalived does not run yet, or as it was set up here."""
+    return probe(
+        "no foreign keepalived",
+        f"""if ! systemctl is-active -q {SERVICE}; then echo none
+elif grep -q '^# Written by `fab' /etc/keepalived/keepalived.conf; then echo none; fi""",
+        says("none", "keepalived runs here with other settings, which would be replaced"),
+        fix=f"move its addresses to another server, then systemctl disable --now {SERVICE}",
+    )

@@ -24,6 +24,7 @@ POSTGRES = Role(
         Port("2379/tcp", "etcd: Patroni reads and writes who leads", callers="postgres"),
         Port("2380/tcp", "etcd: between its members", callers="postgres"),
     ),
+    units=("patroni.service", "etcd.service"),
     tier=DATABASE,
 )
 RABBITMQ = Role(
@@ -44,6 +45,7 @@ RABBITMQ = Role(
             callers="rabbitmq",
         ),
     ),
+    units=("rabbitmq-server.service", "epmd"),
     tier=QUEUE,
 )
 NFS = Role(
@@ -52,6 +54,7 @@ NFS = Role(
     service="the share",
     loss="DAGs cannot be read",
     ports=(Port("2049/tcp", "NFSv4: the DAGs"), VRRP),
+    units=("nfs-server.service", "kernel"),
     tier=WORK,
 )
 HAPROXY = Role(
@@ -66,6 +69,7 @@ HAPROXY = Role(
         Port("8081/tcp", "HAProxy: Airflow's web UI"),
         VRRP,
     ),
+    units=("haproxy.service",),
     tier=ENTRY,
 )
 SCHEDULER = Role("scheduler", service="the scheduler", loss="no DAG run starts", tier=ENTRY)
@@ -79,6 +83,7 @@ TRIGGERER = Role(
             callers="webserver",
         ),
     ),
+    units=("airflow-triggerer.service",),
     tier=ENTRY,
 )
 WEBSERVER = Role(
@@ -86,6 +91,7 @@ WEBSERVER = Role(
     service="the web UI",
     loss="there is no web UI",
     ports=(Port("8080/tcp", "Airflow's webserver, behind HAProxy"),),
+    units=("airflow-webserver.service",),
     tier=ENTRY,
 )
 FLOWER = Role(
@@ -93,6 +99,7 @@ FLOWER = Role(
     label="Flower",
     loss="workers cannot be watched there",
     ports=(Port("5555/tcp", "Flower, with a password"),),
+    units=("airflow-flower.service",),
     tier=ENTRY,
 )
 DAG_PROCESSOR = Role(
@@ -107,6 +114,7 @@ WORKER = Role(
             "8793/tcp", "logs of a worker, for the web UI; requests are signed", callers="webserver"
         ),
     ),
+    units=("airflow-worker.service",),
     tier=WORK,
 )
 TARGET = Role("target", loss="tasks that reach it by SSH fail", tier=QUEUE)

@@ -7,8 +7,12 @@ from typing import Annotated, Optional, Union
 
 import msgspec
 
+from runbook.declare.requirements import Kind, Source
+from runbook.inventory.cluster import Cluster
 from runbook.inventory.entry import AtLeastOne, Entry, Text, named
 from runbook.inventory.schema import Objection, Settings, Understood
+
+from .versions import Versions
 
 Mirrors = Union[Text, AtLeastOne]
 """A repository's URL, or several of the same content: dnf uses the next one if one fails.
@@ -28,9 +32,8 @@ PGDG = "https://download.postgresql.org/pub/repos/yum"
 class Pgdg(Entry, frozen=True):
     """Where PostgreSQL's own packages come from.
 
-    Addresses as in PGDG's own pgdg-redhat-repo (pgdg-redhat-all-rhel9.8.repo, read 2026-11-27);
-    `extras` moved there on 2025-11-24. For EL8's extras they are those of Pigsty's repository list
-    (releases 8, 9 and 10, read the same day).
+    Addresses as in PGDG's own pgdg-redhat-repo (pgdg-redhat-all-rhel8.10-aarch64.repo and
+    -rhel9.8.repo, read 2026-11-28); `extras` moved there on 2025-11-24.
     """
 
     postgresql: Optional[Mirrors] = None
@@ -50,7 +53,7 @@ class Pgdg(Entry, frozen=True):
 class RabbitmqSource(Entry, frozen=True):
     """Where RabbitMQ and its Erlang come from: x86_64 only.
 
-    As in RabbitMQ's guide "Installing on RPM-based Linux" (3.13 and later, read 2026-11-27), which
+    As in RabbitMQ's guide "Installing on RPM-based Linux" (4.1, read 2026-11-28), which
     names both mirrors and EL8 and EL9.
     """
 
@@ -138,3 +141,50 @@ class Sources(Settings, frozen=True):
                     "contains a password; put it into /root/.netrc on VM1, which curl and uv read"
                 )
                 yield Objection(sentence, ("sources", *path))
+
+
+def listed(mirrors: Optional[Mirrors]) -> list[str]:
+    """The URLs of a setting."""
+    return urls(mirrors).split() if mirrors else []
+
+
+EPEL = Source(
+    "sources.epel.packages", Kind.REPOSITORY, lambda cluster: listed(cluster[Sources].epel.packages)
+)
+EPEL_KEY = Source("sources.epel.key", Kind.FILE, lambda cluster: listed(cluster[Sources].epel.key))
+PGDG_COMMON = Source(
+    "sources.pgdg.common", Kind.REPOSITORY, lambda cluster: listed(cluster[Sources].pgdg.common)
+)
+PGDG_EXTRAS = Source(
+    "sources.pgdg.extras", Kind.REPOSITORY, lambda cluster: listed(cluster[Sources].pgdg.extras)
+)
+PGDG_KEY = Source("sources.pgdg.key", Kind.FILE, lambda cluster: listed(cluster[Sources].pgdg.key))
+PGDG_POSTGRESQL = Source(
+    "sources.pgdg.postgresql",
+    Kind.REPOSITORY,
+    lambda cluster: listed(cluster[Sources].pgdg.of_major(cluster[Versions].postgresql)),
+)
+ERLANG = Source(
+    "sources.rabbitmq.erlang",
+    Kind.REPOSITORY,
+    lambda cluster: listed(cluster[Sources].rabbitmq.erlang),
+)
+RABBITMQ = Source(
+    "sources.rabbitmq.server",
+    Kind.REPOSITORY,
+    lambda cluster: listed(cluster[Sources].rabbitmq.server),
+)
+RABBITMQ_KEYS = Source(
+    "sources.rabbitmq.keys",
+    Kind.FILE,
+    lambda cluster: cluster[Sources].rabbitmq.keys,
+    every=True,
+)
+
+
+def _index(cluster: Cluster) -> list[str]:
+    pypi = cluster[Sources].pypi
+    return [] if pypi.wheelhouse else [pypi.index or "https://pypi.org/simple"]
+
+
+PYPI = Source("sources.pypi.index", Kind.INDEX, _index)

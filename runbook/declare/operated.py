@@ -8,7 +8,8 @@ from typing import Any, Callable, Optional, TypeVar
 from runbook.declare.facts import Fact, Facts, On
 from runbook.declare.operations import Evidence, Leaders, Marks, Phase
 from runbook.declare.probes import Cause, Finding
-from runbook.inventory.cluster import Cluster
+from runbook.declare.requirements import Call, Fetch, Login, Requirements, Source
+from runbook.inventory.cluster import Cluster, Host
 from runbook.inventory.schema import Port
 
 LineFunction = Callable[[Cluster, Facts, Sequence[Finding]], str]
@@ -28,6 +29,7 @@ class Operated:
     line: Optional[LineFunction]
     marks: Optional[MarksFunction]
     leads: Optional[Leaders]
+    requires: Requirements
 
     def cause(self, code: str, impact: str) -> Cause:
         """Declare a code that this section's findings may have, and its impact."""
@@ -42,6 +44,38 @@ class Operated:
         """Declare a port that this section opens besides those of roles; returns its number."""
         self.ports.append(Port(number, purpose))
         return number
+
+    def preflight(self, function: F) -> F:
+        """Declare a function (host, cluster) that yields probes for before the first task."""
+        self.requires.probes = function
+        return function
+
+    def cluster_preflight(self, needs: Sequence[Fact[Any]]) -> Callable[[F], F]:
+        """Declare a function (cluster, facts) that compares hosts before the first task."""
+
+        def declare(function: F) -> F:
+            self.requires.cluster_check, self.requires.facts = function, tuple(needs)
+            return function
+
+        return declare
+
+    def fetches(self, source: Source, on: Optional[On] = None) -> None:
+        """Declare that the section's hosts, or those of `on`, download from a source."""
+        self.requires.fetches.append(Fetch(source, on or self.on))
+
+    def calls(self, by: On, to: On, *ports: str) -> None:
+        """Declare that some hosts connect to ports of others."""
+        self.requires.calls.append(Call(by, to, ports))
+
+    def login(
+        self,
+        user: Callable[[Cluster, Host], str],
+        on: Optional[On] = None,
+        by: Optional[On] = None,
+        groups: Sequence[str] = (),
+    ) -> None:
+        """Declare an account that the controller, or the hosts of `by`, log in to by key."""
+        self.requires.logins.append(Login(user, on or self.on, by, tuple(groups)))
 
     def collect(
         self,

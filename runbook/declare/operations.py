@@ -19,13 +19,15 @@ class Part:
     """What cluster.deploy carries out: a section, or one task of it.
 
     `after`: parts that come before it. `on_request`: only with --update. `planned`:
-    whether it is part of a plan of the whole.
+    whether it is part of a plan of the whole. `preflight`: it changes nothing, and its findings can
+    be ignored.
     """
 
     name: str
     after: tuple[str, ...] = ()
     on_request: bool = False
     planned: bool = True
+    preflight: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from runbook.declare.namespace import SectionTask
 from runbook.declare.operated import LineFunction, MarksFunction, Operated
 from runbook.declare.operations import Conflict, Evidence, Leaders, Part, Phase
 from runbook.declare.probes import Cause, Findings, Probe, Probes
+from runbook.declare.requirements import Requirements
 from runbook.declare.step import Steps
 from runbook.declare.work import (
     Batches,
@@ -82,6 +83,7 @@ class Section(Operated):
     start_phase: Optional[Phase] = None
     stop_phase: Optional[Phase] = None
     free_phase: Optional[Phase] = None
+    requires: Requirements = field(default_factory=Requirements)
 
     def __post_init__(self) -> None:
         """Reject anything that is not a role at once."""
@@ -153,14 +155,16 @@ class Section(Operated):
         *,
         on: Optional[On] = None,
         help: Optional[Mapping[str, str]] = None,
+        alone: bool = False,
     ) -> Any:
         """Declare a function (run, hosts, *, options) as a task that runs on the controller.
 
-        `help` has a line for each option.
+        `help` has a line for each option. `alone`: not part of the section as a whole.
         """
 
         def declare(function: Callable[..., None]) -> Callable[..., None]:
-            task = ControllerTask(**self._about(function, on), function=function, help=help or {})
+            about = self._about(function, on)
+            task = ControllerTask(**about, function=function, help=help or {}, alone=alone)
             self.work.append(task)
             return function
 

@@ -31,7 +31,8 @@ class Step:
     seconds. The library's functions compare with `text` and `render`, and inspect `paths`,
     `packages` and `units`. `diff` shows in a plan what would change. `guard` refuses the host if
     the test fails, `waits` changes nothing, `shows_output` shows the output to the user, `masked`
-    is shown in place of an `apply` that contains a secret.
+    is shown in place of an `apply` that contains a secret. `installs` are the packages that dnf
+    installs, `early` is a guard that a preflight asks before anything is set up.
     """
 
     title: str
@@ -51,6 +52,8 @@ class Step:
     waits: bool = False
     shows_output: bool = False
     masked: str = ""
+    installs: tuple[str, ...] = ()
+    early: bool = False
 
     @property
     def shown(self) -> str:

@@ -188,9 +188,13 @@ class Run:
 
     def conclude(self, result: HostResult) -> None:
         """Keep a result, show it, and write it to the journal."""
+        self.record(result)
+        self.report.host_done(result)
+
+    def record(self, result: HostResult) -> None:
+        """Keep a result that somebody else shows, and write it to the journal."""
         result.settle()
         self.results.append(result)
-        self.report.host_done(result)
         about = {"task": result.task, "host": result.host, "mode": str(self.mode)}
         for part in result.parts:
             if part.status and part.status != Status.OK:

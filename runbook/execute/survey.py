@@ -14,7 +14,7 @@ from runbook.declare.section import Section
 from runbook.errors import RunbookError, SettingsError, UnreachableError
 from runbook.inventory.cluster import Cluster, Host
 from runbook.results import CHECK
-from runbook.script import compile_script
+from runbook.script import Script, compile_script
 
 if TYPE_CHECKING:
     from runbook.execute.run import Run
@@ -80,7 +80,11 @@ def plain(commands: Sequence[str]) -> list[Probe]:
 def questions(run: Run, host: Host, asked: Sequence[Probe]) -> list[Answer]:
     """Run probes on a host, all at the same time; UnreachableError if it stops answering."""
     run.connections.open(host)
-    script = compile_script([], asked, CHECK, at_once=PATIENCE)
+    return put(run, host, compile_script([], asked, CHECK, at_once=PATIENCE))
+
+
+def put(run: Run, host: Host, script: Script) -> list[Answer]:
+    """What a host answers to each part of a script, over its open connection."""
     reader = run.connections.run(host, script, lambda reader: None, prompt=True)
     if not reader.finished:
         raise UnreachableError(f"the answer of {host.name} is incomplete; rerun.")

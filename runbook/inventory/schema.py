@@ -34,7 +34,8 @@ class Role(str):
 
     `label`: the word for one of its hosts. `service`: what it provides, which is unavailable while
     its only host is down. `loss`: the impact if none of its hosts is left. `majority`: its hosts
-    decide by majority. `ports`: the ports that they open. `tier`: their row in the drawing.
+    decide by majority. `ports`: the ports that they open. `units`: the systemd units that listen on
+    them, or programs that outlive their unit. `tier`: their row in the drawing.
     """
 
     label: str
@@ -42,6 +43,7 @@ class Role(str):
     loss: str
     majority: bool
     ports: tuple[Port, ...]
+    units: tuple[str, ...]
     tier: Tier
 
     def __new__(
@@ -53,12 +55,13 @@ class Role(str):
         loss: str = "",
         majority: bool = False,
         ports: tuple[Port, ...] = (),
+        units: tuple[str, ...] = (),
         tier: Tier = Tier(1, "workers and files"),
     ) -> Role:
         """A role; sections declare theirs with it."""
         role = super().__new__(cls, name)
         role.label, role.service, role.loss = label or name, service, loss
-        role.majority, role.ports, role.tier = majority, ports, tier
+        role.majority, role.ports, role.units, role.tier = majority, ports, units, tier
         return role
 
 

@@ -66,7 +66,10 @@ UNKIND = {
         "runuser -l airflow -c umask || runuser -l rocky -c umask": "0077",
         "cat /etc/sudoers.d/hardening": "use_pty",
     },
-    "cloud": {"sshd -T": "passwordauthentication no", "cat /etc/cloud/cloud.cfg": "true"},
+    "cloud": {
+        "sshd -T": "passwordauthentication no",
+        "cat /etc/cloud/cloud.cfg": "manage_etc_hosts: true",
+    },
     "selinux": {"getenforce": "Enforcing"},
     "zone": {"firewall-cmd --get-zone-of-interface=eth0": "site"},
     "nics": {"ip route show default": "dev eth1"},

@@ -11,7 +11,7 @@ import pytest
 from fabfile import CONTENTS
 from fabfile.operator.check import differences, not_compared, overall
 from fabfile.operator.checkpoint import digest, forget, keep, recall
-from fabfile.operator.deploy import Done, left_to_do, nearest, wanted
+from fabfile.operator.deploy import Done, begun, left_to_do, nearest, unheeded, wanted
 from runbook.declare.operations import CHECKS
 from runbook.errors import UnreachableError, UsageError
 from runbook.execute.concurrent import Prefixed, SharedConnections, run_concurrently
@@ -71,8 +71,9 @@ def test_what_a_part_needs_stands_before_it():
 
 
 def test_the_whole_is_carried_out_in_the_runbooks_order():
-    order = "ssh.trust ssh.bootstrap base.update base hostnames hosts ssh python-build.start"
-    order += " postgres rabbitmq nfs haproxy python-build airflow systemd checks airflow.smoke"
+    order = "ssh.trust base.preflight ssh.bootstrap base.update base hostnames hosts ssh"
+    order += " python-build.start postgres rabbitmq nfs haproxy python-build airflow systemd checks"
+    order += " airflow.smoke"
     assert " ".join(NEEDS) == order
 
 
@@ -100,12 +101,36 @@ def test_a_part_without_servers_is_left_out(hosts_yaml):
     assert "rabbitmq" not in wanted(CONTENTS, replace(small, hosts=without), update=False)
 
 
+def test_what_would_stop_the_work_is_asked_before_the_first_change(cluster):
+    before = list(NEEDS)[: list(NEEDS).index("base.preflight")]
+    assert before == ["ssh.trust"]  # which changes the controller's own file
+    assert NEEDS["ssh.bootstrap"] == ("base.preflight",)
+    assert "base.preflight" not in {work.name for work in CONTENTS.section("base").in_order()}
+
+
+def test_findings_of_the_preflight_can_be_ignored(run):
+    found = HostResult("base.preflight", "sql1", CHECK)
+    found.add(StepResult("umask", "", Status.ERROR))
+    found.settle()
+
+    def look(own: Run, name: str) -> bool:
+        own.results.append(found)
+        return own.options.keep_going
+
+    assert begun(run, afresh=True, ignore_preflight=True).ignored == {"base.preflight"}
+    assert begun(run, afresh=True).ignored == frozenset()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checks, "perform_named", look)
+        assert unheeded(run, "base.preflight")
+    assert run.exit_code == 0
+
+
 # What is remembered
 
 
 def test_it_goes_on_where_it_stopped(cluster):
     now = digest(cluster)
-    done = Done(dict.fromkeys(("ssh.trust", "ssh.bootstrap", "base"), now))
+    done = Done(dict.fromkeys(("ssh.trust", "base.preflight", "ssh.bootstrap", "base"), now))
     assert left_to_do(list(NEEDS), done, now, "")[:2] == ["base.update", "hostnames"]
 
 

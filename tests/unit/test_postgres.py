@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
 import yaml
@@ -495,3 +496,61 @@ def test_without_a_place_for_backups_there_are_none(hosts_yaml):
     settings = yaml.safe_load(patroni.shared(cluster))
     assert settings["postgresql"]["parameters"]["archive_command"] == "/bin/true"
     assert "recovery_conf" not in settings["postgresql"]
+
+
+# What Patroni says of its configuration
+
+
+COMPLAINTS = """\
+restapi.listen 10.0.0.5:8008 didn't pass validation: Port 8008 is already in use.
+postgresql.listen 10.0.0.5:5432 didn't pass validation: Port 5432 is already in use.
+etcd3.hosts.2 10.0.0.7:2379 didn't pass validation: 10.0.0.7:2379 is not reachable
+"""
+"""What 3.3.0 prints while it runs and an etcd member is down; the option is unknown to it."""
+
+
+@pytest.fixture
+def judged(tmp_path):
+    """judged(help, complaints) -> exit code and words of the judgement, with such a Patroni."""
+
+    def judge(options: str, complaints: str) -> tuple[int, str]:
+        program = tmp_path / "patroni"
+        program.write_text(
+            f"""#!/bin/bash
+case $1 in
+  --help) echo 'usage: patroni [-h] {options} [configfile]' ;;
+  --validate-config)
+    [[ '{options}' == *ignore-listen-port* || $2 != --ignore-listen-port ]] || exit 2
+    [[ -e ${{!#}} ]] && cat <<'END'
+{complaints}END
+    exit 1 ;;
+esac
+"""
+        )
+        program.chmod(0o755)
+        (tmp_path / "patroni.yml").touch()
+        done = subprocess.run(
+            [
+                "bash",
+                "-euo",
+                "pipefail",
+                "-c",
+                f"{patroni.JUDGED_BY_PATRONI} {tmp_path}/patroni.yml",
+            ],
+            env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+        )
+        return done.returncode, done.stdout.strip()
+
+    return judge
+
+
+def test_a_patroni_that_cannot_ignore_its_own_ports_is_asked_without(judged):
+    assert judged("--validate-config", COMPLAINTS) == (0, "")
+    wrong = "postgresql.bin_dir  does not contain 'pg_ctl' in '/bin'"
+    assert judged("--validate-config", f"{COMPLAINTS}{wrong}\n") == (1, wrong)
+
+
+def test_a_patroni_that_can_is_asked_to(judged):
+    assert judged("--validate-config --ignore-listen-port", "") == (0, "")

@@ -46,7 +46,11 @@ def test_shellcheck_finds_nothing(section, everything):
         texts.setdefault(step.test, step.title)
         texts.setdefault(step.diff, step.title)
     for host in cluster.hosts.values():
-        for probe in section.questions(host, cluster):
+        before = section.requires.probes
+        for probe in (
+            *section.questions(host, cluster),
+            *(before(host, cluster) if before else ()),
+        ):
             texts.setdefault(probe.command, probe.title)
     functions = [
         f": # {title.splitlines()[0]}\nf{number}() {{\n{text}\n}}"

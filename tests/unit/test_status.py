@@ -297,10 +297,14 @@ def bare(call: ast.Call) -> bool:
 
 
 def test_what_goes_wrong_in_a_check_has_a_code():
-    """A finding without a cause would be ANSWER_ODD to the user."""
+    """A finding without a cause would be ANSWER_ODD to the user of a status.
+
+    What a preflight finds is not part of any status.
+    """
     found = [
         f"{file.relative_to(PROJECT)}:{node.lineno}"
         for file in (PROJECT / "fabfile").rglob("*.py")
+        if file.parent.name != "preflight"
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.Call) and bare(node)
     ]

@@ -29,6 +29,7 @@ from runbook.declare.steps.files import (
     template,
 )
 from runbook.declare.steps.machine import (
+    cloud_init,
     firewall_ports,
     firewall_ports_from,
     firewall_protocol,
@@ -78,6 +79,7 @@ __all__ = [
     "answers",
     "authorised_key",
     "block",
+    "cloud_init",
     "command",
     "directory",
     "drop_in",

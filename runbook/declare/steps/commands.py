@@ -10,13 +10,14 @@ def command(title: str, apply: str, unless: str, timeout: int = 300) -> Step:
     return Step(title, unless, apply, timeout=timeout)
 
 
-def precondition(title: str, test: str, otherwise: str) -> Step:
+def precondition(title: str, test: str, otherwise: str, early: bool = False) -> Step:
     """A condition that must hold before anything is done; if it does not, the host is refused.
 
     `otherwise`: commands that print what was found instead, and what to do.
+    `early`: it holds on a fresh server, too, and a preflight asks for it.
     """
     shown = f"{test} || {{\n{otherwise}\n}}"
-    return Step(title, test, otherwise, guard=True, masked=shown)
+    return Step(title, test, otherwise, guard=True, masked=shown, early=early)
 
 
 def action(title: str, apply: str, timeout: int = 300) -> Step:

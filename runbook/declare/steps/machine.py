@@ -36,6 +36,7 @@ def system_user(name: str, uid: int, gid: int, home: str) -> Steps:
 getent group {name} {gid} | awk -F: '{{ print "group " $1 " has gid " $3 }}'
 echo 'hosts.yaml wants {name} to have uid {uid} and gid {gid} on every server.'
 echo 'Change what is there (usermod -u, groupmod -g, chown), or the numbers.'""",
+        early=True,
     )
     yield Step(
         f"user {name} with uid {uid} and gid {gid}",
@@ -114,6 +115,20 @@ def timezone(name: str) -> Step:
         test=f"[[ /etc/localtime -ef /usr/share/zoneinfo/{name} ]]",
         apply=f"timedatectl set-timezone {name}",
     )
+
+
+def cloud_init(key: str, value: str) -> Step:
+    """A drop-in of cloud-init has this value, on hosts that have cloud-init.
+
+    Its name comes late, as later files override earlier ones. The user data of an instance
+    overrides all of them (cloud-init's documentation, "Configuration priority").
+    """
+    folder = "/etc/cloud/cloud.cfg.d"
+    step = file(
+        f"{folder}/99-airflow-runbook-{key.replace('_', '-')}.cfg", text=f"{key}: {value}\n"
+    )
+    title = f"cloud-init, if it is installed, has {key}: {value}"
+    return replace(step, title=title, test=f"[[ ! -d {folder} ]] || {{ {step.test}; }}")
 
 
 def sysctl(title: str, path: str, values: Mapping[str, int]) -> Steps:

@@ -17,13 +17,15 @@ def packages(*names: str) -> Step:
         apply=f"dnf install -y {words}",
         diff=f"packages_missing {words}",
         packages=names,
+        installs=names,
         timeout=900,
     )
 
 
 def packages_at(versions: Mapping[str, str]) -> Step:
     """RPM packages are installed, each at exactly this version."""
-    words = " ".join(f"{name}-{version}" for name, version in versions.items())
+    pinned = tuple(f"{name}-{version}" for name, version in versions.items())
+    words = " ".join(pinned)
     tests = (
         f"[[ $(rpm -q --qf '%{{VERSION}}' {name}) == {quote(version)} ]]"
         for name, version in versions.items()
@@ -32,6 +34,7 @@ def packages_at(versions: Mapping[str, str]) -> Step:
         f"installed: {words}",
         test=" && ".join(tests),
         apply=f"dnf install -y {words}",
+        installs=pinned,
         timeout=900,
     )
 
@@ -101,10 +104,14 @@ echo "$major" >{path}""",
 
 
 def module_disabled(name: str) -> Step:
-    """The module's packages no longer hide those of other repositories (RHEL 8 AppStream)."""
+    """The module's packages no longer hide those of other repositories (RHEL 8 and 9, AppStream).
+
+    Where no repository has the module there is nothing to disable, and dnf refuses to.
+    """
     return Step(
         f"dnf module {name} is disabled",
-        test=f"text_of /etc/dnf/modules.d/{name}.module && [[ $current == *state=disabled* ]]",
+        test=f"text_of /etc/dnf/modules.d/{name}.module; [[ $current == *state=disabled* || "
+        f"$(dnf -q module list {name} 2>&1) == *'No matching Modules'* ]]",
         apply=f"dnf module disable -y {name}",
         timeout=600,
     )

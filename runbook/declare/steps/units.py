@@ -54,10 +54,11 @@ def enabled(name: str) -> Step:
 
 
 def service_off(name: str) -> Step:
-    """A unit neither runs nor starts at boot."""
+    """A unit neither runs nor starts at boot; one that does not exist does neither."""
     return Step(
         f"{name} neither runs nor starts at boot",
-        test=f"unit_is {name} inactive disabled",
+        test=f"unit_is {name} inactive disabled || "
+        f"[[ $(systemctl show -p LoadState {name}) == LoadState=not-found ]]",
         apply=f"systemctl disable --now {name}",
         units=(name,),
     )
@@ -77,7 +78,9 @@ def masked(*names: str) -> Step:
     """Units are masked: nothing can start them, not even units that depend on them."""
     words = " ".join(names)
     tests = " && ".join(f"$(readlink /etc/systemd/system/{name}) == /dev/null" for name in names)
-    return Step(f"masked: {words}", test=f"[[ {tests} ]]", apply=f"systemctl mask --now {words}")
+    # systemd 239 fails to stop a unit that does not exist, even when it masks it.
+    stop = f"systemctl stop {words} || ! systemctl is-active -q {words}"
+    return Step(f"masked: {words}", test=f"[[ {tests} ]]", apply=f"systemctl mask {words}\n{stop}")
 
 
 def reloaded(name: str) -> Handler:

@@ -1,0 +1,247 @@
+"""`inv sources.check`: whether the URLs of `sources` answer, here and on the servers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Optional
+
+from invoke import Collection, Context, Exit, task
+
+from runbook.declare.facts import hosts_on
+from runbook.declare.requirements import Kind, Source
+from runbook.declare.templates import script
+from runbook.errors import FAILED, UNREACHABLE, RunbookError, SettingsError
+from runbook.execute.session import in_sentences
+from runbook.execute.survey import plain, put
+from runbook.inventory.cluster import Cluster, Host
+from runbook.results import CHECK
+from runbook.script import compile_script
+
+from ..preflight.enter import entered
+from .session import session
+
+if TYPE_CHECKING:
+    from runbook.execute.run import Run
+
+LIMIT = 90
+"""Seconds that a server gets; each URL is tried twice at most, for 20 seconds."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of a URL: its HTTP code, 0 if there was none, and why."""
+
+    url: str
+    code: int
+    why: str = ""
+
+    @property
+    def fine(self) -> bool:
+        """Whether it is there."""
+        return 200 <= self.code < 400
+
+    @property
+    def said(self) -> str:
+        """In few words."""
+        return "answers" if self.fine else self.why or f"HTTP {self.code}"
+
+
+Answers = dict[Source, list[Answer]]
+
+
+@task(help={"json": "one JSON document instead of text"})
+@in_sentences
+def check(c: Context, json: bool = False) -> None:
+    """Ask whether every URL of `sources` answers, here and on the servers.
+
+    Each server asks for what it will use; a repository is asked for its repomd.xml. What does not
+    answer is named with the line of hosts.yaml that says it. Exit code 1 if a server does not reach
+    what it needs, 3 if only a server was unreachable.
+    """
+    from runbook.execute.run import Options
+
+    with session(Options(), json) as run:
+        wanted = needed(run)
+        answers, silent = from_hosts(run, wanted)
+        by_url = told(answers) or unasked(run.cluster, wanted)
+        here = from_here(url for _, url in by_url)
+        lacking = missing(answers)
+        rows = list(table(run.cluster, by_url, here, lacking))
+        run.report.table("sources", rows)
+        for name, why in silent.items():
+            run.report.say(f"  [{name}] cannot be asked: {why}")
+        run.report.say(f"  {len(rows) - len(lacking)} of {len(rows)} answer where they are needed")
+        code = FAILED if lacking else UNREACHABLE if silent else 0
+        if json:
+            run.report.recap([], code)
+    if code:
+        raise Exit(code=code)
+
+
+def needed(run: Run) -> dict[str, list[Source]]:
+    """Host: the sources that it downloads from, as sections declare them."""
+    found: dict[str, list[Source]] = {}
+    for section in run.contents.sections:
+        for fetch in section.requires.fetches:
+            for host in hosts_on(fetch.on, run.cluster):
+                own = found.setdefault(host.name, [])
+                own += [fetch.source] if fetch.source not in own else []
+    return found
+
+
+def pairs(cluster: Cluster, sources: Iterable[Source]) -> list[tuple[Source, str]]:
+    """Each source with each of its URLs."""
+    return [(source, url) for source in sources for url in source.urls(cluster)]
+
+
+def from_hosts(
+    run: Run, wanted: Mapping[str, Sequence[Source]]
+) -> tuple[dict[str, Answers], dict[str, str]]:
+    """What the servers say; and why some say nothing."""
+    silent: dict[str, str] = {}
+
+    def ask(host: Host) -> Answers:
+        asked = pairs(run.cluster, wanted[host.name])
+        lines = "\n".join(f"{source.kind} {url}" for source, url in asked)
+        command = script("preflight/sources.sh", asked=lines)
+        asking = compile_script([], plain([command]), CHECK, at_once=LIMIT)
+        try:
+            [answer] = entered(run, host, lambda: put(run, host, asking))
+        except SettingsError:
+            raise
+        except RunbookError as error:
+            silent[host.name] = str(error)
+            return {}
+        return read(answer.text, asked)
+
+    hosts = [run.cluster.hosts[name] for name in wanted]
+    said = dict(zip(wanted, run.parallel(hosts, ask)))
+    return {name: answers for name, answers in said.items() if answers}, silent
+
+
+def read(text: str, asked: Sequence[tuple[Source, str]]) -> Answers:
+    """The answer of a server: a number, a code, the URL, the reason."""
+    found: Answers = {source: [] for source, _ in asked}
+    for line in sorted(text.splitlines(), key=lambda line: int(line.split()[0])):
+        number, code, url, *why = line.split()
+        found[asked[int(number)][0]].append(Answer(url, int(code), " ".join(why)))
+    return found
+
+
+ByUrl = dict[tuple[Source, str], dict[str, Answer]]
+"""Source and URL: what each server says of it."""
+
+
+def told(answers: Mapping[str, Answers]) -> ByUrl:
+    """The answers of all servers, by URL."""
+    found: ByUrl = {}
+    for name, own in answers.items():
+        for source, every in own.items():
+            for one in every:
+                found.setdefault((source, one.url), {})[name] = one
+    return found
+
+
+def unasked(cluster: Cluster, wanted: Mapping[str, Sequence[Source]]) -> ByUrl:
+    """The URLs, if no server could be asked."""
+    sources = dict.fromkeys(source for own in wanted.values() for source in own)
+    return {(source, filled(source, url)): {} for source, url in pairs(cluster, sources)}
+
+
+def missing(answers: Mapping[str, Answers]) -> set[tuple[Source, str]]:
+    """What a server needs and does not reach: no mirror of it answers."""
+    return {
+        (source, one.url)
+        for own in answers.values()
+        for source, every in own.items()
+        for one in every
+        if not one.fine and (source.every or not any(other.fine for other in every))
+    }
+
+
+def from_here(urls: Iterable[str]) -> dict[str, Answer]:
+    """URL: what this machine gets."""
+    once = list(dict.fromkeys(urls))
+    with ThreadPoolExecutor(16) as pool:
+        return dict(zip(once, pool.map(asked_here, once)))
+
+
+def filled(source: Source, url: str) -> str:
+    """A URL as a server of the newest release would ask for it, if none could be asked."""
+    url = url.replace("$elmajor", "9").replace("$basearch", "x86_64").rstrip("/")
+    endings = {Kind.REPOSITORY: "/repodata/repomd.xml", Kind.INDEX: "/apache-airflow/"}
+    return url + endings.get(source.kind, "")
+
+
+def asked_here(url: str) -> Answer:
+    """HEAD, and the first byte where HEAD is not known."""
+    answer = request(url, "HEAD")
+    return answer if answer.fine else request(url, "GET")
+
+
+def request(url: str, method: str) -> Answer:
+    """One request from this machine."""
+    from urllib.error import HTTPError, URLError
+    from urllib.request import Request, urlopen
+
+    try:
+        with urlopen(Request(url, method=method), timeout=20) as answer:
+            return Answer(url, answer.status)
+    except HTTPError as error:
+        return Answer(url, error.code)
+    except (URLError, OSError, ValueError) as error:
+        return Answer(url, 0, str(getattr(error, "reason", error)))
+
+
+def table(
+    cluster: Cluster,
+    by_url: ByUrl,
+    here: Mapping[str, Answer],
+    lacking: set[tuple[Source, str]],
+) -> Iterator[dict[str, Any]]:
+    """A row for each URL; what servers lack first."""
+    for source, url in sorted(by_url, key=lambda key: key not in lacking):
+        by_host = by_url[source, url]
+        yield {
+            "level": "error" if (source, url) in lacking else level(by_host, here.get(url)),
+            "url": url,
+            "from servers": spoken(by_host),
+            "from here": here[url].said if url in here else "",
+            "setting": where(cluster, source.setting),
+        }
+
+
+def level(by_host: Mapping[str, Answer], here: Optional[Answer]) -> str:
+    """`warning`: a mirror does not answer, or nobody needs what does not answer here."""
+    everybody = all(one.fine for one in by_host.values())
+    return "ok" if everybody and (not here or here.fine) else "warning"
+
+
+def spoken(by_host: Mapping[str, Answer]) -> str:
+    """What the servers say, alike servers together."""
+    groups: dict[str, list[str]] = {}
+    for name, one in by_host.items():
+        groups.setdefault(one.said, []).append(name)
+    if len(groups) == 1 and len(by_host) > 1:
+        return f"{next(iter(groups))} ({len(by_host)} servers)"
+    return "; ".join(f"{', '.join(names)}: {words}" for words, names in groups.items())
+
+
+def where(cluster: Cluster, setting: str) -> str:
+    """The line that says it, or that nothing does."""
+    from runbook.yaml_source import Source as Yaml
+
+    override = os.environ.get("RUNBOOK_OVERRIDE")
+    path = setting.split(".")
+    for file in filter(None, [Path(override) if override else None, cluster.file]):
+        found = Yaml(file)
+        if found.has(*path):
+            return found.where(*path)
+    return f"{setting} (default)"
+
+
+sources = Collection("sources", check)

@@ -1,0 +1,179 @@
+"""Puts all questions of a preflight to all servers: one script each, beside their clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Callable
+
+from runbook.declare.facts import Fact, Facts, hosts_on
+from runbook.declare.probes import ERROR, UNKNOWN, Answer, Finding, Probe, Verdict
+from runbook.declare.step import Step
+from runbook.errors import RunbookError, SettingsError
+from runbook.execute.survey import plain, put, timed
+from runbook.inventory.cluster import Cluster, Host
+from runbook.results import CHECK
+from runbook.script import compile_script
+
+from ..shared.vitals import TIME
+from . import login, network, packages, reach, system, trouble
+from .enter import entered
+from .network import Network
+
+if TYPE_CHECKING:
+    from runbook.execute.run import Run
+
+LIMIT = packages.SECONDS + 30
+"""Seconds that a server gets; dnf is the slowest question."""
+
+
+@dataclass
+class Asked:
+    """What servers said: findings, and facts that are compared; `silent`: why one said nothing."""
+
+    run: Run
+    hosts: Sequence[Host]
+    paths: list[reach.Path]
+    findings: list[Finding] = field(default_factory=list)
+    values: dict[Fact[Any], dict[str, Any]] = field(default_factory=dict)
+    networks: dict[str, Network] = field(default_factory=dict)
+    seen: dict[str, dict[str, str]] = field(default_factory=dict)
+    silent: dict[str, RunbookError] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, run: Run, hosts: Sequence[Host]) -> Asked:
+        """Ask these servers, all at the same time."""
+        asked = cls(run, hosts, reach.needed(run.contents, run.cluster))
+        for found in run.parallel(hosts, asked.one):
+            asked.findings += found
+        asked.findings += asked.compared()
+        return asked
+
+    @property
+    def cluster(self) -> Cluster:
+        """The inventory."""
+        return self.run.cluster
+
+    @property
+    def tried(self) -> list[reach.Path]:
+        """The paths whose callers said what came of them."""
+        return [path for path in self.paths if path.caller in self.seen]
+
+    @property
+    def reach(self) -> reach.Reach:
+        """What servers reach of each other."""
+        return reach.Reach(self.cluster, self.seen, self.networks)
+
+    def one(self, host: Host) -> list[Finding]:
+        """All questions to one server, and what its answers mean."""
+        try:
+            return entered(self.run, host, lambda: list(self._answers(host)))
+        except SettingsError:
+            raise
+        except RunbookError as error:
+            self.silent[host.name] = error
+            return [_closed(host, error)]
+
+    def _answers(self, host: Host) -> Iterator[Finding]:
+        contents, cluster = self.run.contents, self.cluster
+        steps = list(packages.known_steps(contents, cluster, host))
+        guards = list(dict.fromkeys(step for step in steps if step.early))
+        facts = [fact for fact in self._facts() if host in hosts_on(fact.on, cluster)]
+        asked: list[Probe] = plain(
+            [
+                network.command(cluster, host),
+                login.command(contents, cluster, host),
+                reach.command(self.paths, cluster, host),
+                packages.command(steps),
+                *(fact.command(cluster, host) for fact in facts if not fact.timed),
+            ]
+        )
+        probes = list(self._probes(host))
+        for fact, value in timed(cluster, host, facts, self._ask).items():
+            self.values.setdefault(fact, {})[host.name] = value
+        script = compile_script(guards, [*asked, *(one for _, one in probes)], CHECK, at_once=LIMIT)
+        answers = put(self.run, host, script)
+        yield from _refusals(host, guards, answers)
+        rest = answers[len(guards) :]
+        yield from self._read(host, rest, [fact for fact in facts if not fact.timed])
+        for (section, probe), answer in zip(probes, rest[len(asked) :]):
+            yield probe.finding(answer, section, host.name)
+
+    def _read(
+        self, host: Host, answers: Sequence[Answer], facts: Sequence[Fact[Any]]
+    ) -> Iterator[Finding]:
+        """The answers that belong to no section's probes."""
+        contents, cluster = self.run.contents, self.cluster
+        own, logins, paths, installs, *others = answers
+        for fact, answer in zip(facts, others):
+            with suppress(ValueError, KeyError, IndexError):
+                self.values.setdefault(fact, {})[host.name] = fact.parse(answer.text)
+        yield from _judged(
+            host,
+            "system",
+            lambda: system.findings(host, cluster, self.values[system.SYSTEM][host.name]),
+        )
+
+        def of_network() -> Iterator[Finding]:
+            self.networks[host.name] = network.parse(own.text)
+            return network.findings(host, cluster, self.networks[host.name])
+
+        yield from _judged(host, "network", of_network)
+        yield from _judged(
+            host, "sshd", lambda: login.findings(contents, cluster, host, login.parse(logins.text))
+        )
+        self.seen[host.name] = reach.parse(paths.text)
+        yield from _judged(
+            host, "packages", lambda: packages.findings(host, packages.parse(installs.text))
+        )
+
+    def _facts(self) -> list[Fact[Any]]:
+        """What is compared, by this module or by sections."""
+        needs = [fact for one in self.run.contents.sections for fact in one.requires.facts]
+        return list(dict.fromkeys([system.SYSTEM, TIME, *needs]))
+
+    def _probes(self, host: Host) -> Iterator[tuple[str, Probe]]:
+        for section in self.run.contents.sections:
+            probes = section.requires.probes
+            if probes and host in hosts_on(section.everywhere, self.cluster):
+                for probe in probes(host, self.cluster):
+                    yield section.name, probe
+
+    def _ask(self, host: Host, commands: Sequence[str]) -> list[Answer]:
+        return put(self.run, host, compile_script([], plain(commands), CHECK, at_once=LIMIT))
+
+    def compared(self) -> Iterator[Finding]:
+        """What takes the answers of several servers."""
+        facts = Facts(self.values)
+        yield from reach.findings(self.reach, self.tried)
+        for section in self.run.contents.sections:
+            if section.requires.cluster_check:
+                yield from section.requires.cluster_check(self.cluster, facts)
+
+
+def _refusals(host: Host, guards: Sequence[Step], answers: Sequence[Answer]) -> Iterator[Finding]:
+    """The preconditions that do not hold; the last line that they print is the way out."""
+    for guard, answer in zip(guards, answers):
+        *what, way_out = answer.text.strip().splitlines() or [""]
+        if way_out:
+            said = "; ".join(line for line in what if not line.startswith("Filesystem "))
+            yield trouble.stops(host.name, guard.title, said or way_out, way_out)
+        else:
+            yield trouble.fine(host.name, guard.title)
+
+
+def _judged(host: Host, title: str, judge: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """What a judge finds; unknown if it does not understand the answer."""
+    try:
+        yield from list(judge())
+    except (ValueError, KeyError, IndexError, StopIteration):
+        yield trouble.of(host.name, UNKNOWN, title, "the answer could not be understood", "")
+
+
+def _closed(host: Host, error: RunbookError) -> Finding:
+    """A server that cannot be asked; sudo without a terminal is the one cause with a name."""
+    fix = "the message says what to do; then rerun"
+    if "tty" in str(error) or "terminal" in str(error):
+        fix = "on the server, as root: echo 'Defaults !requiretty' >/etc/sudoers.d/00-tty"
+    return Finding("login", Verdict(ERROR, str(error)), fix, about=(host.name,), host=host.name)

@@ -1,0 +1,162 @@
+"""Which ports a server reaches on the others: a matrix, and what a firewall blocks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from runbook.declare.contents import Contents
+from runbook.declare.facts import hosts_on
+from runbook.declare.probes import OK, Finding, Verdict
+from runbook.declare.requirements import SSH
+from runbook.declare.templates import script
+from runbook.inventory.cluster import Cluster, Host
+
+from .network import Network
+from .trouble import stops
+
+OPEN, WAITS, BLOCKED, UNKNOWN = ".", "?", "!", " "
+"""What came of a connection: it arrives, it is the target's own firewall, another one, or none."""
+
+ANSWERED = {"open", "Connection refused"}
+REJECTED = {"No route to host", "Network is unreachable", "Permission denied"}
+SILENT = "silent"
+
+
+@dataclass(frozen=True)
+class Path:
+    """A connection that will be needed."""
+
+    caller: str
+    target: str
+    port: int
+
+
+def needed(contents: Contents, cluster: Cluster) -> list[Path]:
+    """All connections that sections declare, and ports that roles open to some callers only."""
+    paths: dict[Path, None] = {}
+    for section in contents.sections:
+        for call in section.requires.calls:
+            for number in call.ports:
+                add(paths, cluster, hosts_on(call.by, cluster), hosts_on(call.to, cluster), number)
+    for role in cluster.roles:
+        for port in role.ports:
+            if port.callers and port.number.endswith("/tcp"):
+                callers = cluster.group(port.callers)
+                add(paths, cluster, callers, cluster.group(role), port.number)
+    return list(paths)
+
+
+def add(
+    paths: dict[Path, None],
+    cluster: Cluster,
+    callers: Sequence[Host],
+    targets: Sequence[Host],
+    number: str,
+) -> None:
+    """The paths from all callers to all targets; of a range its first port stands for all."""
+    for target in targets:
+        first = number.partition("/")[0].partition("-")[0]
+        port = cluster.ssh_port(target) if number == SSH else int(first)
+        for caller in callers:
+            if caller != target:
+                paths[Path(caller.name, target.name, port)] = None
+
+
+def command(paths: Sequence[Path], cluster: Cluster, host: Host) -> str:
+    """Tries the paths of a host, and the port of sshd on each of their targets."""
+    own = [path for path in paths if path.caller == host.name]
+    tried = dict.fromkeys(f"{cluster.hosts[path.target].address}:{path.port}" for path in own)
+    for path in own:
+        target = cluster.hosts[path.target]
+        tried[f"{target.address}:{cluster.ssh_port(target)}"] = None
+    return script("preflight/reach.sh", targets=" ".join(tried))
+
+
+def parse(text: str) -> dict[str, str]:
+    """The answer of `command`: what came of each ADDRESS:PORT."""
+    pairs = (line.partition(" ") for line in text.splitlines())
+    return {target: said for target, _, said in pairs}
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What all hosts said of their paths, and of their own firewalls."""
+
+    cluster: Cluster
+    seen: Mapping[str, Mapping[str, str]]
+    networks: Mapping[str, Network]
+
+    def outcome(self, path: Path) -> str:
+        """OPEN, WAITS, BLOCKED or UNKNOWN."""
+        said = self._said(path, path.port)
+        if said in ANSWERED:
+            return OPEN
+        if said not in REJECTED | {SILENT} or path.target not in self.networks:
+            return UNKNOWN
+        return WAITS if self._closed_by_itself(path, said) else BLOCKED
+
+    def _said(self, path: Path, port: int) -> str:
+        """What came of a connection to a port of the path's target."""
+        address = self.cluster.hosts[path.target].address
+        return self.seen.get(path.caller, {}).get(f"{address}:{port}", "")
+
+    def _closed_by_itself(self, path: Path, said: str) -> bool:
+        """Whether the target's own firewall, which does not let the port in yet, explains it."""
+        network = self.networks[path.target]
+        target, caller = self.cluster.hosts[path.target], self.cluster.hosts[path.caller]
+        zone = network.zones.get(network.zone(target.address))
+        if not network.running or not zone or zone.lets_in(path.port, caller.address):
+            return False
+        ssh = self.cluster.ssh_port(target)
+        if self._said(path, ssh) not in ANSWERED and zone.lets_in(ssh, caller.address):
+            return False  # nothing of the caller arrives
+        return said != SILENT or zone.target == "DROP"
+
+
+def findings(reach: Reach, paths: Sequence[Path]) -> Iterator[Finding]:
+    """What is blocked, for each two servers once; else how many paths are open."""
+    outcomes = {path: reach.outcome(path) for path in paths}
+    blocked: dict[tuple[str, str], list[int]] = {}
+    for path, outcome in outcomes.items():
+        if outcome == BLOCKED:
+            blocked.setdefault((path.caller, path.target), []).append(path.port)
+    for (caller, target), ports in blocked.items():
+        listed = ", ".join(str(port) for port in ports)
+        yield stops(
+            caller,
+            "paths",
+            f"{target} cannot be reached on {listed}: a firewall in between blocks that",
+            f"open {listed} of {reach.cluster.hosts[target].address} to these servers in the "
+            "site's firewall (docs/security.md has all ports)",
+        )
+    if not blocked:
+        counted = Counter(outcomes.values())
+        waiting = f", {counted[WAITS]} wait for base.firewall" if counted[WAITS] else ""
+        said = f"{counted[OPEN]} of {len(paths)} are open{waiting}"
+        yield Finding("paths", Verdict(OK, said))
+
+
+def matrix(reach: Reach, paths: Sequence[Path]) -> list[dict[str, str]]:
+    """A row for each caller, a column for each target; those whose paths are all open are left out.
+
+    A cell has the ports that are blocked, else what is known of all.
+    """
+    cells: dict[tuple[str, str], list[Path]] = {}
+    for path in paths:
+        cells.setdefault((path.caller, path.target), []).append(path)
+    said = {pair: _cell(reach, own) for pair, own in cells.items()}
+    wrong = [pair for pair, cell in said.items() if cell != OPEN]
+    targets = [name for name in reach.cluster.hosts if name in {to for _, to in wrong}]
+    return [
+        {"from / to": name, **{to: said.get((name, to), "") for to in targets}}
+        for name in reach.cluster.hosts
+        if name in {caller for caller, _ in wrong}
+    ]
+
+
+def _cell(reach: Reach, paths: Sequence[Path]) -> str:
+    outcomes = {path: reach.outcome(path) for path in paths}
+    blocked = [str(path.port) for path, outcome in outcomes.items() if outcome == BLOCKED]
+    return " ".join(blocked) or (OPEN if set(outcomes.values()) == {OPEN} else WAITS)

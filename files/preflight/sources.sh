@@ -1,0 +1,49 @@
+# shellcheck shell=bash
+: "${asked:?}"
+# Whether URLs answer here: lines of a kind and a URL, with dnf's variables. Prints its number,
+# the HTTP code or 000, the URL as it was asked for, and curl's message.
+declare -A variables=()
+for file in /etc/yum/vars/* /etc/dnf/vars/*; do
+  [[ ! -f $file ]] || variables[${file##*/}]=$(head -n 1 "$file")
+done
+variables[elmajor]=$(sed -n 's/^PLATFORM_ID="platform:el\([0-9]*\)"$/\1/p' /etc/os-release)
+variables[basearch]=$(uname -m)
+: "${variables[releasever]:=${variables[elmajor]}}"
+proxy=$(sed -nE 's/^ *proxy *= *(.+)/\1/p' /etc/dnf/dnf.conf 2>/dev/null)
+
+filled() { # URL   $name and ${name} as dnf fills them in
+  local url=$1 name
+  for name in "${!variables[@]}"; do
+    url=${url//\$\{$name\}/${variables[$name]}}
+    url=${url//\$$name/${variables[$name]}}
+  done
+  echo "$url"
+}
+
+fetch() { # PROXY URL OPTION...   the first two may hold a password, and are no arguments of curl
+  curl -sSL -m 20 -o /dev/null -w '%{http_code}' -K <(
+    echo "url = \"$2\""
+    [[ ! $1 ]] || echo "proxy = \"$1\""
+  ) "${@:3}" 2>&1
+}
+
+one() { # NUMBER KIND URL
+  local url by='' said
+  url=$(filled "$3")
+  case $2 in
+    repository) url=${url%/}/repodata/repomd.xml by=$proxy ;;
+    index) url=${url%/}/apache-airflow/ ;;
+  esac
+  said=$(fetch "$by" "$url" -I)
+  # Some servers know no HEAD.
+  [[ $said == *[23][0-9][0-9] ]] || said=$(fetch "$by" "$url" -r 0-0)
+  echo "$1 ${said: -3} $(sed -E 's|//[^/@]*@|//|' <<<"$url") ${said%???}" | tr '\n' ' '
+  echo
+}
+
+number=0
+while read -r kind url; do
+  one "$number" "$kind" "$url" &
+  number=$((number + 1))
+done <<<"$asked"
+wait
