@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import cache
 
@@ -11,14 +10,17 @@ from runbook.declare.facts import Fact, Facts
 from runbook.declare.operations import Arrow, Marks
 from runbook.declare.probes import ERROR, OK, UNKNOWN, Cause, Finding, Findings, Verdict
 from runbook.declare.step import Steps
-from runbook.errors import RunbookError, SettingsError
+from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster, Host, Vip
-from runbook.secrets.vault import Secret
+from runbook.secrets.vault import Rule, Secret
 
 SCRIPTS = "/usr/libexec/keepalived"
 """Where keepalived's scripts belong: root's alone, and SELinux lets them do their work there."""
 
 SERVICE = "keepalived.service"
+
+PASSWORD = Rule("[A-Za-z0-9_.-]{1,8}", "one to eight letters, digits, or of _ . -")
+"""VRRP has room for eight characters, and keepalived's file gives others a meaning."""
 
 NOBODY = Cause("VIP_NOBODY", "connections to this address fail")
 TWICE = Cause("VIP_TWICE", "clients reach one server or the other at random")
@@ -233,7 +235,7 @@ def address(host: Host, cluster: Cluster, service: Service, facts: Facts) -> Ste
                 "interface": place.interface,
                 "prefix": place.prefix,
                 "priority": rank if service.generation else vip.members[host.name],
-                "password": password(service, cluster),
+                "password": cluster.secret(service.password),
                 "service": service,
             },
             mode="0600",
@@ -241,17 +243,6 @@ def address(host: Host, cluster: Cluster, service: Service, facts: Facts) -> Ste
             validate=JUDGED_BY_KEEPALIVED,
         ).then(reload)
     yield steps.service(SERVICE)
-
-
-def password(service: Service, cluster: Cluster) -> str:
-    """What members know each other by; VRRP has room for eight characters."""
-    value = cluster.secret(service.password)
-    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,8}", value):
-        raise SettingsError(
-            f"{service.password.name} has to be one to eight letters, digits, or of _ . - "
-            f"({cluster.vault.file} or {service.password.variable})."
-        )
-    return value
 
 
 def one_holder(cluster: Cluster, role: str, facts: Facts) -> Findings:

@@ -32,7 +32,7 @@ from runbook.declare.work import (
 )
 from runbook.inventory.cluster import Cluster, Host
 from runbook.inventory.schema import Port, Role, Settings
-from runbook.secrets.vault import Secret
+from runbook.secrets.vault import Rule, Secret
 
 if TYPE_CHECKING:
     from runbook.declare.contents import Contents
@@ -51,7 +51,8 @@ class Section(Operated):
     that are this section's to serve. `settings`: its mapping there, under `key` or its own name.
     `after`: what cluster.deploy carries out before it, if not the section above. `parts`: tasks
     that cluster.deploy carries out by themselves. `part`: what a status calls it, if not by its
-    name. `restarts`: units that new packages may restart. `conflict`: beside a role in common, what
+    name. `restarts`: units that new packages may restart. `accounts`: what its services run as, so
+    that nobody logs in with it. `conflict`: beside a role in common, what
     keeps two hosts from being away at the same time.
     """
 
@@ -67,6 +68,7 @@ class Section(Operated):
     parts: tuple[Part, ...] = ()
     part: str = ""
     restarts: tuple[str, ...] = ()
+    accounts: tuple[str, ...] = ()
     conflict: Optional[Conflict] = None
     work: list[Work] = field(default_factory=list)
     secrets: list[Secret] = field(default_factory=list)
@@ -105,9 +107,10 @@ class Section(Operated):
         length: int = 32,
         passing: bool = False,
         family: bool = False,
+        rule: Optional[Rule] = None,
     ) -> Secret:
         """Declare a password that this section needs, or several whose names begin with `name`."""
-        self.secrets.append(Secret(name, about, length, passing, family))
+        self.secrets.append(Secret(name, about, length, passing, family, rule))
         return self.secrets[-1]
 
     def task(
