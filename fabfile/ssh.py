@@ -12,6 +12,7 @@ from runbook.declare.step import Step, Steps, quote
 from runbook.declare.steps import authorised_key, block, command, directory, ssh_key
 from runbook.execute.trust import trust
 from runbook.inventory.cluster import Cluster, Host
+from runbook.inventory.entry import perhaps
 from runbook.inventory.schema import Objection, Settings, Understood
 
 from .base import account
@@ -25,8 +26,9 @@ class Ssh(Settings, frozen=True):
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
         """A key host that is no host."""
-        if self.key_host and self.key_host not in inventory.hosts:
-            yield Objection("is not one of the hosts", ("ssh", "key_host"))
+        if self.key_host and self.key_host not in inventory.names:
+            known = perhaps(self.key_host, inventory.names)
+            yield Objection(f"is not one of the hosts{known}", ("ssh", "key_host"))
 
 
 section = Section(

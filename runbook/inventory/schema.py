@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Optional, TypeVar
+from typing import TYPE_CHECKING, Optional, TypeVar
 
 from runbook.inventory.entry import Entry
+from runbook.yaml_source import KeyPath
+
+if TYPE_CHECKING:
+    from runbook.inventory.cluster import Connection, Host, Vip
 
 
 @dataclass(frozen=True, order=True)
@@ -67,7 +71,7 @@ class Objection:
     """What is wrong with a setting, and under which key; a warning only, if `grave` is false."""
 
     sentence: str
-    path: tuple[str, ...]
+    path: KeyPath
     grave: bool = True
 
 
@@ -84,10 +88,25 @@ S = TypeVar("S", bound=Settings)
 
 @dataclass(frozen=True)
 class Understood:
-    """What could be understood of an inventory: its hosts as they are written, and settings."""
+    """What could be understood of an inventory: entries and settings that are valid by themselves.
 
-    hosts: Mapping[str, Any]
+    `names`: those of all hosts. `whole`: all entries are valid; what is not here is missing.
+    """
+
+    names: Collection[str]
+    hosts: Mapping[str, Host]
+    vips: Mapping[str, Vip]
+    connection: Optional[Connection]
     settings: tuple[Settings, ...]
+    whole: bool
+
+    def with_role(self, role: str) -> list[str]:
+        """The names of the hosts that have a role."""
+        return [host.name for host in self.hosts.values() if role in host.roles]
+
+    def vips_of(self, role: str) -> list[Vip]:
+        """The VIPs that stand for a role."""
+        return [vip for vip in self.vips.values() if vip.role == role]
 
     def get(self, kind: type[S]) -> Optional[S]:
         """The settings of this kind; None if they are not valid."""
@@ -96,7 +115,11 @@ class Understood:
 
 @dataclass(frozen=True)
 class Schema:
-    """All roles and settings that hosts.yaml may name, the latter by their key."""
+    """All roles and settings that hosts.yaml may name, the latter by their key.
+
+    `accounts`: those that sections make for their services, which are nobody's to log in with.
+    """
 
     roles: tuple[Role, ...] = ()
     settings: Mapping[str, type[Settings]] = field(default_factory=dict)
+    accounts: frozenset[str] = frozenset()
