@@ -10,7 +10,7 @@ from typing import Optional
 
 from runbook.inventory.cluster import Host, Vip, megabytes
 from runbook.inventory.entry import network_of, perhaps
-from runbook.inventory.schema import Objection, Schema, Understood
+from runbook.inventory.schema import Objection, Port, Schema, Understood
 from runbook.yaml_source import KeyPath, shown
 
 SIZES = {"ram": ("512MB", "64TB"), "disk": ("5GB", "9999TB")}
@@ -40,6 +40,7 @@ def objections(inventory: Understood, schema: Schema) -> Iterator[Objection]:
         yield from _network(vip, inventory)
     yield from _vrrp_groups(inventory)
     yield from _accounts(inventory, schema)
+    yield from _ssh_ports(inventory, schema)
     yield from _weak_quorums(inventory, schema)
 
 
@@ -202,6 +203,29 @@ def _accounts(inventory: Understood, schema: Schema) -> Iterator[Objection]:
         elif user in schema.accounts or user in SYSTEM_ACCOUNTS:
             sentence = f"{user} is the account of a service; name an account for the administrator"
             yield Objection(sentence, path)
+
+
+def _ssh_ports(inventory: Understood, schema: Schema) -> Iterator[Objection]:
+    """sshd cannot listen where another service of the host does."""
+    general = inventory.connection.port if inventory.connection else 0
+    said = set()
+    for host in inventory.hosts.values():
+        path = ("hosts", host.name, "port") if host.port else ("connection", "port")
+        for role in schema.roles if path not in said else ():
+            if role in host.roles and any(
+                _covers(port, host.port or general) for port in role.ports
+            ):
+                said.add(path)
+                sentence = f"{host.port or general} is a port of the role {role} on {host.name}"
+                yield Objection(f"{sentence}; choose another for sshd", path)
+                break
+
+
+def _covers(port: Port, number: int) -> bool:
+    """Whether a port, or a range such as 35672-35682/tcp, is or has this one."""
+    numbers, _, protocol = port.number.partition("/")
+    low, _, high = numbers.partition("-")
+    return protocol == "tcp" and int(low) <= number <= int(high or low)
 
 
 def _weak_quorums(inventory: Understood, schema: Schema) -> Iterator[Objection]:

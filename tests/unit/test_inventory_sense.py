@@ -49,6 +49,12 @@ def refusal(file) -> list[str]:
         ("roles: [worker]}", "roles: [worker], user: root}", "hosts.worker1.user: root cannot be"),
         ("[worker]", "[worker, worker]", "hosts.worker1.roles: worker is named twice; keep one."),
         ("roles: [worker]", "roles: null", "hosts.worker1.roles: is empty; allowed: list of text."),
+        ("port: 22", "port: 8008", "connection.port: 8008 is a port of the role postgres on sql1"),
+        (
+            "roles: [rabbitmq]",
+            "port: 35680, roles: [rabbitmq]",
+            "hosts.mq1.port: 35680 is a port of",
+        ),
         # Addresses
         ("192.168.83.131", "127.0.0.1", "hosts.worker1.address: 127.0.0.1 is a loopback address"),
         (
