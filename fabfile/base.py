@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from runbook.execute.run import Run
 
 
+REQUIRED = ("firewalld", "chrony")
+
+
 class Base(Settings, frozen=True):
     """Settings of the section `base`."""
 
@@ -42,9 +45,11 @@ class Base(Settings, frozen=True):
     """
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
-        """No packages at all."""
-        if not self.packages:
-            yield Objection("is empty; Section 1 needs firewalld and chrony", ("base", "packages"))
+        """Packages whose services Section 1 starts, and that are not among them."""
+        lacking = [name for name in REQUIRED if name not in self.packages]
+        if lacking:
+            sentence = f"{' and '.join(lacking)} must be among them; Section 1 starts the service"
+            yield Objection(sentence, ("base", "packages"))
 
 
 section = Section(

@@ -14,6 +14,7 @@ from runbook.declare.steps import authorised_key, block, command, directory, ssh
 from runbook.declare.templates import script
 from runbook.execute.trust import trust
 from runbook.inventory.cluster import Cluster, Host
+from runbook.inventory.entry import perhaps
 from runbook.inventory.schema import Objection, Settings, Understood
 
 from .base import account
@@ -28,8 +29,9 @@ class Ssh(Settings, frozen=True):
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
         """A key host that is not a host."""
-        if self.key_host and self.key_host not in inventory.hosts:
-            yield Objection("is not one of the hosts", ("ssh", "key_host"))
+        if self.key_host and self.key_host not in inventory.names:
+            known = perhaps(self.key_host, inventory.names)
+            yield Objection(f"is not one of the hosts{known}", ("ssh", "key_host"))
 
 
 section = Section(

@@ -8,9 +8,10 @@ from runbook.declare.step import Step, quote
 from runbook.declare.steps import precondition
 from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster, Host
+from runbook.secrets.vault import Rule
 
 from ..shared import roles
-from ..shared.airflow import hosts
+from ..shared.airflow import USER, hosts
 from ..shared.versions import Versions
 from .settings import Airflow
 
@@ -48,32 +49,54 @@ section = Section(
     after=("postgres", "rabbitmq", "nfs", "haproxy", "python-build"),
     parts=(Part("airflow.smoke", (CHECKS,), planned=False),),
     restarts=("airflow-*.service",),
+    accounts=(USER,),
 )
 
+FERNET_KEY = Rule(
+    "[A-Za-z0-9_-]{43}=?", "a fernet key: 43 characters of A-Z, a-z, 0-9, - and _, and perhaps ="
+)
+"""32 bytes in base64; the padding is added where it is missing."""
+
 FERNET = section.secret(
-    "airflow_fernet", "the key that encrypts Airflow's connections and variables", length=43
+    "airflow_fernet",
+    "the key that encrypts Airflow's connections and variables",
+    length=43,
+    rule=FERNET_KEY,
 )
 FERNET_NEXT = section.secret(
     "airflow_fernet_next",
     "the next fernet key, until every server can read it",
     length=43,
     passing=True,
+    rule=FERNET_KEY,
 )
 FERNET_OLD = section.secret(
     "airflow_fernet_old",
     "the previous fernet key, until nothing is encrypted with it",
     length=43,
     passing=True,
+    rule=FERNET_KEY,
 )
 FERNET_RETIRED = section.secret(
     "airflow_fernet_retired",
     "a retired fernet key, which an older copy of the database needs",
     length=43,
     passing=True,
+    rule=FERNET_KEY,
 )
-SECRET_KEY = section.secret("airflow_webserver", "the key that signs sessions and log requests")
+# Airflow fills in variables of the environment, and drops spaces at both ends of a value.
+SECRET_KEY = section.secret(
+    "airflow_webserver",
+    "the key that signs sessions and log requests",
+    rule=Rule(r"(?! )[^$]+(?<! )", "text without $, and without spaces at its ends"),
+)
 ADMIN = section.secret("airflow_admin", "the administrator of Airflow's web UI")
-FLOWER = section.secret("airflow_flower", "the user admin of Flower")
+# A comma would begin the login of another user.
+FLOWER = section.secret(
+    "airflow_flower",
+    "the user admin of Flower",
+    rule=Rule(r"(?! )[^$,]+(?<! )", "text without $ and commas, and without spaces at its ends"),
+)
 
 
 def first_scheduler(cluster: Cluster) -> list[Host]:

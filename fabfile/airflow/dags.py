@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from runbook.declare import steps
 from runbook.declare.facts import Facts
 from runbook.declare.step import Step, Steps
 from runbook.declare.templates import PROJECT
 from runbook.errors import SettingsError
-from runbook.inventory.cluster import Cluster, Host
+from runbook.inventory.cluster import Cluster, Host, local_path
 
 from ..nfs.common import AS_USER, NETWORK
 from ..nfs.state import SERVER, the_active
@@ -51,7 +51,7 @@ def dags(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 
 def project_files(cluster: Cluster) -> dict[str, str]:
     """Path and text of every file in the DAG folder; SettingsError if it does not exist."""
-    folder = PROJECT / Path(cluster[Airflow].dags).expanduser()
+    folder = local_path(cluster[Airflow].dags, PROJECT)
     if not folder.is_dir():
         raise SettingsError(
             f"{folder} is not a folder. Correct airflow.dags in {cluster.file.name}."

@@ -11,6 +11,7 @@ from runbook.declare.work import Procedure, stage
 from runbook.inventory.cluster import Cluster, Host
 
 from ..haproxy.common import WEB
+from ..shared.curl import login
 from .common import ADMIN, CLI, SQL, first_scheduler, main_vip, row, section
 from .settings import Airflow
 
@@ -19,7 +20,7 @@ from .settings import Airflow
 def smoke(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
     """Run the DAG `smoke`: it tests queue, worker, SSH to a target, and web UI logs."""
     [first] = first_scheduler(cluster)
-    login = f'user = "{cluster[Airflow].admin}:{cluster.secret(ADMIN)}"'
+    admin = login(cluster[Airflow].admin, cluster.secret(ADMIN))
     logs = f"http://{main_vip(cluster)}:{WEB}/api/v1/dags/smoke/dagRuns"
     yield stage(
         "the DAG smoke runs",
@@ -31,7 +32,7 @@ def smoke(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
         ),
         action(
             "the DAG smoke succeeds, and its log can be read on the VIP",
-            script("airflow/smoke.sh", cli=CLI, sql=SQL, logs=logs, login=login),
+            script("airflow/smoke.sh", cli=CLI, sql=SQL, logs=logs, login=admin),
             timeout=300,
         ).with_output(),
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal, Optional, Union
+from typing import Annotated, Literal, Optional
 
 import msgspec
 
-from runbook.inventory.entry import ParameterName, Positive, Text, named
+from runbook.inventory.entry import LocalPath, Parameter, ParameterName, between, named
 from runbook.inventory.schema import Objection, Understood
 
+from ..shared import roles
 from ..shared.airflow import Ids
 from ..shared.versions import Versions, within
 
@@ -19,31 +20,47 @@ PYTHON_FOR_AIRFLOW = {"2.9.0": ("3.8", "3.12"), "2.7.3": ("3.8", "3.11")}
 PYTHON_LOCKED = ("3.9", "3.11")
 """Series of Python for which files/airflow has a lock of each Airflow."""
 
+STARTS = (roles.SCHEDULER, roles.WORKER, roles.TRIGGERER, roles.FLOWER)
+"""Roles that are of use in a whole cluster only: a host with one of them means that it is one."""
+
+NEEDED = (
+    *(roles.SCHEDULER, roles.WORKER, roles.DAG_PROCESSOR),
+    *(roles.POSTGRES, roles.RABBITMQ, roles.NFS, roles.HAPROXY),
+)
+"""Roles without which no DAG runs."""
+
+ADDRESSED = (roles.HAPROXY, roles.NFS)
+"""Roles that others reach at a VIP."""
+
 
 class Airflow(Ids, frozen=True):
     """Settings of the section `airflow`."""
 
-    dags: Text = "files/airflow/dags"
+    dags: LocalPath = "files/airflow/dags"
     """The folder on this machine that `fab airflow.dags` copies to the share."""
     database: Literal["vip", "hosts"] = "vip"
     """How Airflow reaches the database: by VIP and HAProxy, or by asking its servers who leads."""
-    admin: Annotated[str, named("login", "^[a-z][a-z0-9._-]*$")] = "admin"
+    admin: Annotated[
+        str, named("login (a-z, 0-9, `.`, `_`, `-`; the first a letter)", "[a-z][a-z0-9._-]{0,63}")
+    ] = "admin"
     """The web UI's administrator; the password is airflow_admin in secrets.yaml."""
-    concurrency: Optional[Positive] = None
+    concurrency: Optional[Annotated[int, between(1, 1000)]] = None
     """Tasks that a worker runs at once; null: depends on its RAM and processors."""
-    parallelism: Positive = 32
+    parallelism: Annotated[int, between(1, 10000)] = 32
     """Tasks that each scheduler lets run at once."""
-    workers: Positive = 4
+    workers: Annotated[int, between(1, 256)] = 4
     """Processes of each webserver."""
-    pool: Positive = 5
+    pool: Annotated[int, between(1, 1000)] = 5
     """Database connections that each process keeps; it may briefly open half as many more."""
-    settings: dict[ParameterName, dict[ParameterName, Union[str, int, float, bool]]] = (
-        msgspec.field(default_factory=dict)
+    settings: dict[ParameterName, dict[ParameterName, Parameter]] = msgspec.field(
+        default_factory=dict
     )
     """Settings of airflow.cfg on all servers, by its sections."""
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
-        """An Airflow that is not supported, or a Python that does not fit it."""
+        """Roles and VIPs that Airflow needs; one that is not supported, or with another Python."""
+        if inventory.whole:
+            yield from missing(inventory)
         versions = inventory.get(Versions)
         if not versions:
             return
@@ -64,3 +81,20 @@ class Airflow(Ids, frozen=True):
                 f"{' and '.join(PYTHON_LOCKED)} (files/airflow)",
                 ("versions", "python"),
             )
+
+
+def missing(inventory: Understood) -> Iterator[Objection]:
+    """What a cluster that runs Airflow lacks; one of databases or queues alone lacks nothing."""
+    if not any(inventory.with_role(role) for role in STARTS):
+        return
+    for role in NEEDED:
+        if not inventory.with_role(role):
+            sentence = f"no host has the role {role}, so {role.loss}; give it to a host"
+            yield Objection(sentence, ("hosts",))
+    for role in ADDRESSED:
+        if inventory.with_role(role) and not inventory.vips_of(role):
+            sentence = (
+                f"no VIP has the role {role}, by which {role.service} is reached; add one: "
+                f"NAME: {{address: …, role: {role}, members: {{HOST: 110}}}}"
+            )
+            yield Objection(sentence, ("vips",))

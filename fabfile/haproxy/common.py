@@ -19,6 +19,7 @@ section = Section(
     settings=Haproxy,
     after=("python-build.start",),
     restarts=("haproxy.service",),
+    accounts=("haproxy",),
 )
 
 STATS = section.secret("haproxy_stats", "the user admin of HAProxy's statistics page")
@@ -34,7 +35,12 @@ AWAY = "/run/keepalived-away"
 
 SERVICE = Service(
     "haproxy",
-    section.secret("vrrp_airflow_vip", "the password of VRRP for the main VIP", length=8),
+    section.secret(
+        "vrrp_airflow_vip",
+        "the password of VRRP for the main VIP",
+        length=8,
+        rule=keepalived.PASSWORD,
+    ),
     check="haproxy-up",
     away=AWAY,
 )

@@ -77,7 +77,12 @@ section = Section(
 
 SERVICE = Service(
     "nfs",
-    section.secret("vrrp_nfs_vip", "the password of VRRP for the NFS VIP", length=8),
+    section.secret(
+        "vrrp_nfs_vip",
+        "the password of VRRP for the NFS VIP",
+        length=8,
+        rule=keepalived.PASSWORD,
+    ),
     check="nfs-healthy",
     interval=2,
     preempt=False,

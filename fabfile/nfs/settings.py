@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Annotated
 
 import msgspec
 
-from runbook.inventory.entry import Positive, perhaps
+from runbook.inventory.entry import between, perhaps
 from runbook.inventory.schema import Objection, Settings, Understood
+from runbook.yaml_source import shown
+
+from ..shared.roles import NFS
 
 
 class Nfs(Settings, frozen=True):
@@ -17,14 +21,26 @@ class Nfs(Settings, frozen=True):
     """Hosts that may change DAGs through the share; all others only read."""
     logs: bool = False
     """Whether /app1/airflow_logs is shared, too."""
-    max_delete: Positive = 500
+    max_delete: Annotated[int, between(1, 1_000_000)] = 500
     """The standby is not brought up to date if more of its files than this would be removed."""
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
-        """Writers that are not hosts."""
-        for writer in self.writers:
-            if writer not in inventory.hosts:
-                yield Objection(
-                    f"{writer} is not one of the hosts{perhaps(writer, inventory.hosts)}",
-                    ("nfs", "writers"),
-                )
+        """Writers that are not hosts; servers or addresses beyond one active and one passive."""
+        for place, writer in enumerate(self.writers):
+            if writer not in inventory.names:
+                known = perhaps(writer, inventory.names)
+                sentence = f"{shown(writer)} is not one of the hosts{known}"
+                yield Objection(sentence, ("nfs", "writers", place))
+        servers, vips = inventory.with_role(NFS), inventory.vips_of(NFS)
+        for server in servers[2:]:
+            sentence = (
+                f"{server} is one too many for the role nfs: {' and '.join(servers[:2])} have it"
+            )
+            yield Objection(sentence, ("hosts", server, "roles"))
+        for vip in vips[1:]:
+            sentence = f"is one too many: {vips[0].name} is the address of the share"
+            yield Objection(sentence, ("vips", vip.name))
+        for server in servers[:2] if vips else ():
+            if server not in vips[0].members:
+                sentence = f"{server} has the role nfs, and is not a member"
+                yield Objection(sentence, ("vips", vips[0].name, "members"))

@@ -37,6 +37,7 @@ section = Section(
     settings=Postgres,
     after=("python-build.start",),
     restarts=("patroni.service", "etcd.service"),
+    accounts=("postgres", "etcd", "pgbackrest"),
     conflict=backup_and_member,
 )
 

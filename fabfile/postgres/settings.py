@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Optional, Union
+from typing import Annotated, Optional
 
 import msgspec
 
@@ -11,12 +11,15 @@ from runbook.inventory.entry import (
     AbsolutePath,
     Entry,
     Network,
+    Parameter,
     ParameterName,
-    Positive,
-    Text,
+    between,
+    named,
+    network_of,
     perhaps,
 )
 from runbook.inventory.schema import Objection, Settings, Understood
+from runbook.yaml_source import shown
 
 from ..shared.roles import POSTGRES
 
@@ -44,6 +47,11 @@ PATRONI_PARAMETERS = {
 """Parameters that must not be set in postgres.parameters."""
 
 
+Calendar = Annotated[
+    str, named("calendar expression of systemd: `Sun 01:30`", "[A-Za-z0-9*,:.~/ +_-]{1,100}")
+]
+
+
 class Backup(Entry, frozen=True):
     """pgBackRest: where the repository lives, when it is filled, how much is kept."""
 
@@ -51,11 +59,11 @@ class Backup(Entry, frozen=True):
     """The server that keeps WAL and backups, not a database server; null: no backups."""
     path: AbsolutePath = "/var/lib/pgbackrest"
     """The repository's folder on it."""
-    full: Text = "Sun 01:30"
+    full: Calendar = "Sun 01:30"
     """When a full backup is made: a calendar expression of systemd."""
-    differential: Text = "Mon..Sat 01:30"
+    differential: Calendar = "Mon..Sat 01:30"
     """When what has changed since then is backed up."""
-    keep_full: Positive = 2
+    keep_full: Annotated[int, between(1, 1000)] = 2
     """How many full backups are kept, with the backups that depend on them."""
 
 
@@ -64,17 +72,15 @@ class Postgres(Settings, frozen=True):
 
     synchronous_mode: bool = True
     """A commit waits until a second server has it: no acknowledged row is lost."""
-    ttl: Annotated[int, msgspec.Meta(ge=20)] = 20
+    ttl: Annotated[int, between(20, 3600)] = 20
     """Patroni leader lease (TTL), in seconds; at least
     loop_wait + 2 × retry_timeout.
     """
-    loop_wait: Positive = 5
+    loop_wait: Annotated[int, between(1, 600)] = 5
     """Seconds between two loops of Patroni."""
-    retry_timeout: Annotated[int, msgspec.Meta(ge=3)] = 5
+    retry_timeout: Annotated[int, between(3, 600)] = 5
     """Seconds that Patroni waits for etcd or PostgreSQL before it gives up."""
-    parameters: dict[ParameterName, Union[str, int, float, bool]] = msgspec.field(
-        default_factory=dict
-    )
+    parameters: dict[ParameterName, Parameter] = msgspec.field(default_factory=dict)
     """Settings of postgresql.conf on all servers; by default, memory settings depend on the RAM."""
     clients: list[Network] = msgspec.field(default_factory=list)
     """Networks that may log in to the database `airflow`, besides the cluster's own hosts."""
@@ -82,7 +88,7 @@ class Postgres(Settings, frozen=True):
     """Backups and the archive of WAL."""
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
-        """Times that Patroni refuses, parameters that must not be set, a wrong backup server."""
+        """Times that Patroni refuses, parameters that must not be set, networks, backups."""
         shortest = self.loop_wait + 2 * self.retry_timeout
         if self.ttl < shortest:
             yield Objection(
@@ -96,10 +102,20 @@ class Postgres(Settings, frozen=True):
                     "is set by Patroni or by this project; leave it out",
                     ("postgres", "parameters", name),
                 )
-        hosts, backup = inventory.hosts, self.backup.host
-        place = ("postgres", "backup", "host")
-        if backup and backup not in hosts:
-            yield Objection(f"{backup} is not one of the hosts{perhaps(backup, hosts)}", place)
-        elif backup and POSTGRES in (hosts[backup] or {}).get("roles", []):
+        for number, client in enumerate(self.clients):
+            right = network_of(client)
+            if right != client:
+                sentence = f"{client} is not a network; write {right}"
+                yield Objection(sentence, ("postgres", "clients", number))
+        yield from self._backup_server(inventory)
+
+    def _backup_server(self, inventory: Understood) -> Iterator[Objection]:
+        backup, place = self.backup.host, ("postgres", "backup", "host")
+        if backup is None:
+            return
+        if backup not in inventory.names:
+            known = perhaps(backup, inventory.names)
+            yield Objection(f"{shown(backup)} is not one of the hosts{known}", place)
+        elif backup in inventory.with_role(POSTGRES):
             sentence = f"{backup} runs PostgreSQL; a backup there is lost together with it"
             yield Objection(sentence, place)

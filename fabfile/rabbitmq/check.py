@@ -25,7 +25,7 @@ from ..shared.versions import Versions, within
 from .cluster import stranger
 from .common import members, node, section
 from .nodes import NODE, STATE, State
-from .settings import erlang_for
+from .settings import erlang_for, may_fit
 
 LISTENERS = {5672: "AMQP", 15672: "management", 15692: "prometheus"}
 
@@ -156,7 +156,7 @@ def versions(cluster: Cluster, states: Mapping[str, State]) -> Finding:
         sentence = f"RabbitMQ {rabbitmq} needs Erlang {known[0]} to {known[1]}, but has {erlang}"
         install = f"dnf install erlang-{cluster[Versions].erlang} on each server"
         way_out = f"{install}, then fab rabbitmq.restart"
-        verdict = Verdict(ERROR, sentence)
+        verdict = Verdict(WARN if may_fit(erlang, known) else ERROR, sentence)
         return Finding("versions are equal", verdict, fix=way_out, cause=VERSIONS)
     return Finding("versions are equal", Verdict(OK, f"{rabbitmq} on Erlang {erlang}"))
 

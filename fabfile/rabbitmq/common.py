@@ -5,7 +5,9 @@ from __future__ import annotations
 from runbook.declare.section import Section
 from runbook.declare.step import quote
 from runbook.inventory.cluster import Cluster, Host
+from runbook.secrets.vault import Rule
 
+from ..shared.curl import login
 from ..shared.roles import RABBITMQ
 from .settings import Rabbitmq
 
@@ -18,9 +20,14 @@ section = Section(
     settings=Rabbitmq,
     after=("python-build.start",),
     restarts=("rabbitmq-server.service",),
+    accounts=("rabbitmq", "epmd"),
 )
 
-COOKIE = section.secret("rabbitmq_cookie", "the Erlang cookie that RabbitMQ's nodes share")
+COOKIE = section.secret(
+    "rabbitmq_cookie",
+    "the Erlang cookie that RabbitMQ's nodes share",
+    rule=Rule("[!-~]{1,255}", "at most 255 characters without spaces"),
+)
 ADMIN = section.secret("rabbitmq_admin", "the user admin of RabbitMQ's management")
 AIRFLOW = section.secret("rabbitmq_airflow", "the user airflow on RabbitMQ, which Airflow uses")
 
@@ -41,6 +48,5 @@ def node(host: Host) -> str:
 
 def api(cluster: Cluster, path: str) -> str:
     """A command that asks this node's management API; it reads the password from a descriptor."""
-    password = cluster.secret(ADMIN).replace("\\", "\\\\").replace('"', '\\"')
-    login = quote(f'user = "admin:{password}"')
-    return f"curl -sf -m 10 -K <(printf '%s\\n' {login}) http://127.0.0.1:15672/api/{path}"
+    admin = quote(login("admin", cluster.secret(ADMIN)))
+    return f"curl -sf -m 10 -K <(printf '%s\\n' {admin}) http://127.0.0.1:15672/api/{path}"

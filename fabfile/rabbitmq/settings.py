@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Optional, Union
+from typing import Annotated, Optional
 
 import msgspec
 
-from runbook.inventory.entry import ParameterName, Positive, named
+from runbook.inventory.entry import Parameter, ParameterName, between, named
 from runbook.inventory.schema import Objection, Settings, Understood
 
 from ..shared.versions import Versions, within
@@ -15,28 +15,31 @@ from ..shared.versions import Versions, within
 ERLANG_FOR_RABBITMQ = {
     "3.10": ("23.2", "25.3"),
     "3.11": ("25.0", "25.3"),
-    "3.12": ("25.0", "26.1"),
+    "3.12": ("25.0", "26.2"),
     "3.13": ("26.0", "26.2"),
 }
-"""Lowest and highest Erlang of each RabbitMQ series ("Erlang Version Requirements")."""
+"""Lowest and highest Erlang of each RabbitMQ series ("Erlang Version Requirements").
+
+3.12 takes 26.2 from 3.12.10 on.
+"""
 
 
 class Rabbitmq(Settings, frozen=True):
     """Settings of the section `rabbitmq`."""
 
-    longest_task: Positive = 24 * 3600
+    longest_task: Annotated[int, between(60, 30 * 86400)] = 24 * 3600
     """Seconds that a task may take; one that runs longer would be handed out again."""
-    memory_share: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.4
+    memory_share: Annotated[float, between(0.1, 0.9)] = 0.4
     """The share of the server's RAM above which publishers wait."""
-    disk_free_limit: Annotated[str, named("size: `1GB`, `512MB`", "^[1-9][0-9]*(MB|GB)$")] = "1GB"
-    """The free disk below which publishers wait."""
-    settings: dict[ParameterName, Union[str, int, float, bool]] = msgspec.field(
-        default_factory=dict
+    disk_free_limit: Annotated[str, named("size: `1GB`, `512MB`", "[1-9][0-9]{0,5}(?:MB|GB)")] = (
+        "1GB"
     )
+    """The free disk below which publishers wait."""
+    settings: dict[ParameterName, Parameter] = msgspec.field(default_factory=dict)
     """Settings of rabbitmq.conf on all nodes."""
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
-        """An Erlang that does not fit RabbitMQ."""
+        """An Erlang that does not fit RabbitMQ; one of a known major release is a warning."""
         versions = inventory.get(Versions)
         if not versions:
             return
@@ -50,13 +53,28 @@ class Rabbitmq(Settings, frozen=True):
                 grave=False,
             )
         elif not within(versions.erlang, erlang_range):
-            yield Objection(
+            low, high = erlang_range
+            path = ("versions", "erlang")
+            if may_fit(versions.erlang, erlang_range):
+                sentence = (
+                    f"versions.erlang {versions.erlang}: RabbitMQ {versions.rabbitmq} "
+                    f"is supported on {low} to {high} only."
+                )
+                yield Objection(sentence, path, grave=False)
+                return
+            sentence = (
                 f"{versions.erlang} does not fit RabbitMQ {versions.rabbitmq}, "
-                f"which needs {erlang_range[0]} to {erlang_range[1]}",
-                ("versions", "erlang"),
+                f"which needs {low} to {high}"
             )
+            yield Objection(sentence, path)
 
 
 def erlang_for(rabbitmq: str) -> Optional[tuple[str, str]]:
     """Lowest and highest Erlang of a RabbitMQ version, if its series is known."""
     return ERLANG_FOR_RABBITMQ.get(".".join(rabbitmq.split(".")[:2]))
+
+
+def may_fit(erlang: str, supported: tuple[str, str]) -> bool:
+    """Whether an Erlang is of the newest supported major release, though a later one of it."""
+    low, high = supported
+    return within(erlang, (low, f"{high.partition('.')[0]}.999"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import cache
 
@@ -22,14 +21,17 @@ from runbook.declare.probes import (
     says,
 )
 from runbook.declare.step import Steps
-from runbook.errors import RunbookError, SettingsError
+from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster, Host, Vip
-from runbook.secrets.vault import Secret
+from runbook.secrets.vault import Rule, Secret
 
 SCRIPTS = "/usr/libexec/keepalived"
 """The folder of keepalived's scripts: only root may write there, and SELinux lets them work."""
 
 SERVICE = "keepalived.service"
+
+PASSWORD = Rule("[A-Za-z0-9_.-]{1,8}", "one to eight letters, digits, or of _ . -")
+"""VRRP has room for eight characters, and keepalived's file gives others a meaning."""
 
 NOBODY = Cause("VIP_NOBODY", "connections to this address fail")
 TWICE = Cause("VIP_TWICE", "clients reach one server or the other at random")
@@ -248,7 +250,7 @@ def address(host: Host, cluster: Cluster, service: Service, facts: Facts) -> Ste
                 "interface": place.interface,
                 "prefix": place.prefix,
                 "priority": rank if service.generation else vip.members[host.name],
-                "password": password(service, cluster),
+                "password": cluster.secret(service.password),
                 "service": service,
             },
             mode="0600",
@@ -263,17 +265,6 @@ def sent_away(path: str) -> str:
     return f"""echo 1 >{path}.new
 if selinuxenabled 2>/dev/null; then restorecon {path}.new; fi
 mv {path}.new {path}"""
-
-
-def password(service: Service, cluster: Cluster) -> str:
-    """The password that members share; VRRP has room for eight characters."""
-    value = cluster.secret(service.password)
-    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,8}", value):
-        raise SettingsError(
-            f"{service.password.name} must be one to eight letters, digits, _, . or - "
-            f"({cluster.vault.file} or {service.password.variable})."
-        )
-    return value
 
 
 def one_holder(cluster: Cluster, role: str, facts: Facts) -> Findings:

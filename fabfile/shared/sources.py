@@ -9,12 +9,23 @@ import msgspec
 
 from runbook.declare.requirements import Kind, Source
 from runbook.inventory.cluster import Cluster
-from runbook.inventory.entry import AtLeastOne, Entry, Text, named
+from runbook.inventory.entry import (
+    REPOSITORY_URL,
+    Entry,
+    LocalPath,
+    RepositoryUrl,
+    Url,
+    named,
+)
 from runbook.inventory.schema import Objection, Settings, Understood
+from runbook.inventory.shape import faults
 
 from .versions import Versions
 
-Mirrors = Union[Text, AtLeastOne]
+# msgspec crashes where a text with a pattern may be a list instead (its issue 717), so `objections`
+# judges a single URL.
+_Single = Annotated[str, msgspec.Meta(min_length=1, max_length=1000, description=REPOSITORY_URL)]
+Mirrors = Union[_Single, Annotated[list[RepositoryUrl], msgspec.Meta(min_length=1)]]
 """A repository's URL, or several of the same content: dnf uses the next one if one fails.
 
 dnf fills in $basearch, and $elmajor: 8 or 9, the major release of the host itself.
@@ -42,7 +53,7 @@ class Pgdg(Entry, frozen=True):
     """The repository of Patroni, pgBackRest and what they need."""
     extras: Mirrors = f"{PGDG}/extras/redhat/rhel-$elmajor-$basearch"
     """The repository of etcd; nothing else is installed from it."""
-    key: Optional[Text] = f"{PGDG}/keys/PGDG-RPM-GPG-KEY-RHEL"
+    key: Optional[RepositoryUrl] = f"{PGDG}/keys/PGDG-RPM-GPG-KEY-RHEL"
     """The key that signs them; null: they are not signed."""
 
     def of_major(self, major: str) -> Mirrors:
@@ -69,7 +80,7 @@ class RabbitmqSource(Entry, frozen=True):
         ]
     )
     """The repository of RabbitMQ."""
-    keys: list[Text] = msgspec.field(
+    keys: list[RepositoryUrl] = msgspec.field(
         default_factory=lambda: [
             f"https://github.com/rabbitmq/signing-keys/releases/download/3.0/{name}"
             for name in (
@@ -90,16 +101,16 @@ class Epel(Entry, frozen=True):
 
     packages: Mirrors = "https://dl.fedoraproject.org/pub/epel/$elmajor/Everything/$basearch"
     """The repository."""
-    key: Optional[Text] = "https://dl.fedoraproject.org/pub/epel/RPM-GPG-KEY-EPEL-$elmajor"
+    key: Optional[RepositoryUrl] = "https://dl.fedoraproject.org/pub/epel/RPM-GPG-KEY-EPEL-$elmajor"
     """The key that signs it; null: it is not signed."""
 
 
 class PythonSource(Entry, frozen=True):
     """Python's source, if not python.org's: its tarball (.tgz, .tar.xz) and that file's SHA-256."""
 
-    url: Optional[Text] = None
+    url: Optional[Url] = None
     """The tarball (.tgz, .tar.xz); null: python.org's."""
-    sha256: Optional[Annotated[str, named("64 hexadecimal digits", "^[0-9a-f]{64}$")]] = None
+    sha256: Optional[Annotated[str, named("64 hexadecimal digits", "[0-9a-f]{64}")]] = None
     """The tarball's SHA-256; null: python.org's, where that is known."""
 
 
@@ -110,9 +121,9 @@ class Pypi(Entry, frozen=True):
     servers that cannot reach an index: then nothing is downloaded.
     """
 
-    index: Optional[Text] = None
+    index: Optional[Url] = None
     """A mirror of PyPI; null: PyPI itself."""
-    wheelhouse: Optional[Text] = None
+    wheelhouse: Optional[LocalPath] = None
     """A folder on this machine with all wheels, if VM1 cannot reach an index: then nothing is
     downloaded.
     """
@@ -133,7 +144,12 @@ class Sources(Settings, frozen=True):
     """RabbitMQ and Erlang."""
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
-        """A password in a URL."""
+        """A repository that is no URL; a password in a URL."""
+        for name in ("epel", "pgdg", "rabbitmq"):
+            for key, value in msgspec.structs.asdict(getattr(self, name)).items():
+                if isinstance(value, str):
+                    for sentence, place in faults(RepositoryUrl, value, ("sources", name, key)):
+                        yield Objection(sentence, place)
         for path in (("pypi", "index"), ("python", "url")):
             url = getattr(getattr(self, path[0]), path[1]) or ""
             if "@" in url.partition("://")[2].partition("/")[0]:

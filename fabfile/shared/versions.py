@@ -8,21 +8,23 @@ from typing import Annotated
 from runbook.inventory.entry import named
 from runbook.inventory.schema import Settings
 
+Version = Annotated[str, named("version: `3.12.10`", r"[0-9]{1,3}(?:\.[0-9]{1,3}){2,3}")]
+
 
 class Versions(Settings, frozen=True):
     """The versions that are installed."""
 
-    airflow: str = "2.9.0"
+    airflow: Version = "2.9.0"
     """2.9.0 or 2.7.3."""
-    python: str = "3.9.16"
+    python: Version = "3.9.16"
     """Built from source on VM1, for Airflow only; the system's Python is not changed."""
-    postgresql: Annotated[str, named('major version: `"15"`', "^[1-9][0-9]$")] = "15"
+    postgresql: Annotated[str, named('major version: `"15"`', "[1-9][0-9]")] = "15"
     """The major version; the minor version is the newest of the repository. A cluster that exists
     keeps its own.
     """
-    rabbitmq: str = "3.12.10"
+    rabbitmq: Version = "3.12.10"
     """Installed in exactly this version, and held at it."""
-    erlang: str = "26.1.2"
+    erlang: Version = "26.1.2"
     """Installed in exactly this version, which must fit RabbitMQ."""
 
     @property

@@ -30,7 +30,8 @@ class Contents:
         """What hosts.yaml may name."""
         own = {one.key or one.name: one.settings for one in self.sections if one.settings}
         roles = tuple(dict.fromkeys(role for one in self.sections for role in one.roles))
-        return Schema(roles, {**self.shared, **own})
+        accounts = frozenset(name for one in self.sections for name in one.accounts)
+        return Schema(roles, {**self.shared, **own}, accounts)
 
     def collection(self) -> invoke.Collection:
         """The sections as Invoke namespaces."""

@@ -33,7 +33,7 @@ from runbook.declare.work import (
 )
 from runbook.inventory.cluster import Cluster, Host
 from runbook.inventory.schema import Port, Role, Settings
-from runbook.secrets.vault import Secret
+from runbook.secrets.vault import Rule, Secret
 
 if TYPE_CHECKING:
     from runbook.declare.contents import Contents
@@ -52,7 +52,8 @@ class Section(Operated):
     serves. `settings`: its mapping in hosts.yaml, under `key` or its own name. `after`: what
     cluster.deploy carries out before it, if not the previous section. `parts`: tasks that
     cluster.deploy carries out separately. `part`: its name in a status, if that is a different
-    one. `restarts`: units that new packages may restart. `conflict`: besides a common role, a
+    one. `restarts`: units that new packages may restart. `accounts`: what its services run as, so
+    that nobody logs in with it. `conflict`: besides a common role, a
     reason why two hosts must not be down at the same time.
     """
 
@@ -68,6 +69,7 @@ class Section(Operated):
     parts: tuple[Part, ...] = ()
     part: str = ""
     restarts: tuple[str, ...] = ()
+    accounts: tuple[str, ...] = ()
     conflict: Optional[Conflict] = None
     work: list[Work] = field(default_factory=list)
     secrets: list[Secret] = field(default_factory=list)
@@ -107,9 +109,10 @@ class Section(Operated):
         length: int = 32,
         passing: bool = False,
         family: bool = False,
+        rule: Optional[Rule] = None,
     ) -> Secret:
         """Declare a password that this section needs, or several whose names begin with `name`."""
-        self.secrets.append(Secret(name, about, length, passing, family))
+        self.secrets.append(Secret(name, about, length, passing, family, rule))
         return self.secrets[-1]
 
     def task(

@@ -9,23 +9,24 @@ from typing import Annotated, Any, Callable, Optional, TypeVar
 
 import msgspec
 
-from runbook.errors import UsageError
+from runbook.errors import SettingsError, UsageError
 from runbook.inventory.entry import (
     Account,
     Address,
-    AtLeastOne,
     Entry,
+    LocalPath,
+    Network,
     Port,
-    Positive,
     Size,
     Text,
+    between,
     no_such,
 )
 from runbook.inventory.schema import Role, Settings
 from runbook.secrets.vault import Secret, Vault
 
 S = TypeVar("S", bound=Settings)
-SIZE = re.compile(r"([1-9][0-9]*)(MB|GB|TB)")
+_SIZE = re.compile(r"([1-9][0-9]*)(MB|GB|TB)")
 _MEGABYTES = {"MB": 1, "GB": 1024, "TB": 1024 * 1024}
 
 
@@ -34,21 +35,21 @@ class Connection(Entry, frozen=True):
 
     user: Account = "rocky"
     """The account that logs in with the key below and has sudo; base.user creates it."""
-    key: Text = "~/.ssh/id_ed25519"
+    key: LocalPath = "~/.ssh/id_ed25519"
     """The controller's private key; the .pub file is beside it."""
     port: Port = 22
     """The port of sshd."""
     gateway: Optional[Text] = None
     """A jump host (ProxyJump), such as user@bastion.example.com."""
-    known_hosts: AtLeastOne = msgspec.field(
+    known_hosts: Annotated[list[LocalPath], msgspec.Meta(min_length=1)] = msgspec.field(
         default_factory=lambda: ["known_hosts", "~/.ssh/known_hosts"]
     )
     """Files with host keys; the first is where `fab ssh.trust` pins them."""
     bootstrap_user: Account = "root"
     """The account for first contact, with a password; only `fab ssh.bootstrap` uses it."""
-    timeout: Positive = 10
+    timeout: Annotated[int, between(1, 600)] = 10
     """Seconds to wait for a connection."""
-    parallel: Positive = 32
+    parallel: Annotated[int, between(1, 1000)] = 32
     """How many hosts are worked on at the same time."""
 
 
@@ -56,16 +57,16 @@ class Host(Entry, frozen=True):
     """One server of the cluster."""
 
     name: str
-    vm: Positive
+    vm: Annotated[int, between(1, 99999)]
     """The number of the machine in the runbook."""
     address: Address
-    """Its IPv4 address, at which the other hosts reach it."""
+    """Its IPv4 address, at which the other hosts reach it; not loopback, multicast and the like."""
     ram: Size
-    """Its memory; settings of PostgreSQL and Airflow depend on it."""
-    cpu: Positive
+    """Its memory, 512MB to 64TB; settings of PostgreSQL and Airflow depend on it."""
+    cpu: Annotated[int, between(1, 4096)]
     """How many processors it has."""
     disk: Size
-    """The size of its disk."""
+    """The size of its disk, 5GB to 9999TB."""
     roles: list[str]
     """What it is used for."""
     port: Optional[Port] = None
@@ -113,13 +114,17 @@ class Vip(Entry, frozen=True):
 
     name: str
     address: Address
-    """Its IPv4 address, which is not that of any host."""
+    """Its IPv4 address, which is not that of any host. In the network that its members are in."""
     role: str
     """The role of the servers that answer at it."""
-    members: dict[str, int]
+    members: Annotated[dict[str, Annotated[int, between(1, 254)]], msgspec.Meta(min_length=1)]
     """Hosts between which it moves, with VRRP priorities of 1 to 254; the highest is preferred."""
-    vrrp_id: Optional[Annotated[int, msgspec.Meta(ge=1, le=255)]] = None
+    vrrp_id: Optional[Annotated[int, between(1, 255)]] = None
     """The id of the VRRP group in its network; null: the last number of the address."""
+    network: Optional[Network] = None
+    """The network of address and members, if that is larger than their addresses tell: null takes
+    the smallest one with all members in it, a /24 at least.
+    """
 
     @property
     def router_id(self) -> int:
@@ -243,12 +248,20 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
 
     def path(self, text: str) -> Path:
         """A path of hosts.yaml: `~` is the user's home, relative ones start in the state folder."""
-        return self.state / Path(text).expanduser()
+        return local_path(text, self.state)
+
+
+def local_path(text: str, folder: Path) -> Path:
+    """A path of this machine: `~` is the user's home, relative ones start in `folder`."""
+    try:
+        return folder / Path(text).expanduser()
+    except RuntimeError:
+        raise SettingsError(f"{text}: your home folder is not known; set HOME.") from None
 
 
 def megabytes(size: str) -> int:
     """MiB of a size such as `4GB` (1 GB is 1024 MiB here, as hypervisors count)."""
-    match = SIZE.fullmatch(size)
+    match = _SIZE.fullmatch(size)
     if not match:
         raise ValueError(size)
     return int(match[1]) * _MEGABYTES[match[2]]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Optional, TypeVar
+from typing import TYPE_CHECKING, Optional, TypeVar
 
 from runbook.inventory.entry import Entry
+from runbook.yaml_source import KeyPath
+
+if TYPE_CHECKING:
+    from runbook.inventory.cluster import Connection, Host, Vip
 
 
 @dataclass(frozen=True, order=True)
@@ -70,7 +74,7 @@ class Objection:
     """What is wrong with a setting, and its key; only a warning if `grave` is false."""
 
     sentence: str
-    path: tuple[str, ...]
+    path: KeyPath
     grave: bool = True
 
 
@@ -87,10 +91,25 @@ S = TypeVar("S", bound=Settings)
 
 @dataclass(frozen=True)
 class Understood:
-    """The parts of an inventory that could be read: its hosts as they are written, and settings."""
+    """The entries and settings of an inventory that are valid by themselves.
 
-    hosts: Mapping[str, Any]
+    `names`: the names of all hosts. `whole`: all entries are valid, so nothing is missing here.
+    """
+
+    names: Collection[str]
+    hosts: Mapping[str, Host]
+    vips: Mapping[str, Vip]
+    connection: Optional[Connection]
     settings: tuple[Settings, ...]
+    whole: bool
+
+    def with_role(self, role: str) -> list[str]:
+        """The names of the hosts that have a role."""
+        return [host.name for host in self.hosts.values() if role in host.roles]
+
+    def vips_of(self, role: str) -> list[Vip]:
+        """The VIPs that stand for a role."""
+        return [vip for vip in self.vips.values() if vip.role == role]
 
     def get(self, kind: type[S]) -> Optional[S]:
         """The settings of this kind; None if they are not valid."""
@@ -99,7 +118,11 @@ class Understood:
 
 @dataclass(frozen=True)
 class Schema:
-    """All roles and settings that hosts.yaml may name, the latter by their key."""
+    """All roles and settings that hosts.yaml may name, the latter by their key.
+
+    `accounts`: those that sections make for their services, which are nobody's to log in with.
+    """
 
     roles: tuple[Role, ...] = ()
     settings: Mapping[str, type[Settings]] = field(default_factory=dict)
+    accounts: frozenset[str] = frozenset()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets as randomness
 import shlex
 import sys
@@ -16,6 +17,7 @@ from urllib.parse import quote as url_quote
 
 from runbook.errors import SettingsError
 from runbook.secrets import sealed, sealed_v1
+from runbook.secrets.passwords_file import parse_passwords, sayable
 from runbook.secrets.private_file import read_private, write_private
 
 MASK = "••••••"
@@ -25,11 +27,20 @@ KEY_VARIABLE = "RUNBOOK_SECRETS_KEY"
 
 
 @dataclass(frozen=True)
+class Rule:
+    """What the software that reads a secret can take: a pattern for all of it, and in words."""
+
+    pattern: str
+    words: str
+
+
+@dataclass(frozen=True)
 class Secret:
     """A password that the cluster needs: its key in secrets.yaml, what it is for, and its length.
 
     `passing`: it exists only for a time, and is never generated in advance. `family`: it stands for
-    several passwords, whose names begin with its name.
+    several passwords, whose names begin with its name. `rule`: a value
+    that does not match it is refused before it reaches a server.
     """
 
     name: str
@@ -37,6 +48,12 @@ class Secret:
     length: int = 32
     passing: bool = False
     family: bool = False
+    rule: Optional[Rule] = None
+
+    def broken_by(self, value: str) -> str:
+        """What a value must be and is not, in words; empty if it is fine."""
+        broken = self.rule and not re.fullmatch(self.rule.pattern, value)
+        return self.rule.words if self.rule and broken else ""
 
     @property
     def variable(self) -> str:
@@ -102,10 +119,20 @@ class Vault:
         self._lock = threading.Lock()
 
     def get(self, secret: Secret) -> str:
-        """The value of a secret; SettingsError if secrets.yaml is unsafe or invalid."""
+        """The value of a secret; SettingsError if the file is invalid, or the value unusable."""
+        value = self.unjudged(secret)
+        words = secret.broken_by(value)
+        if words:
+            raise SettingsError(
+                f"{secret.name} must be {words} ({self.file} or {secret.variable})."
+            )
+        return value
+
+    def unjudged(self, secret: Secret) -> str:
+        """The value of a secret, also one that its software cannot take."""
         value = os.environ.get(secret.variable)
         if value:
-            return self._mask.add(_sayable(value, secret.variable))
+            return self._mask.add(sayable(value, secret.variable))
         with self._lock:
             self._read_once()
             if secret.name not in self._kept and secret.name not in self._new:
@@ -132,7 +159,7 @@ class Vault:
         self.refuse_overridden(secret)
         self._mask.add(value)
         if self.knows(secret):
-            self.get(secret)  # what it was stays masked
+            self.unjudged(secret)  # what it was stays masked
         with self._lock:
             self._kept.pop(secret.name, None)
             self._forgotten.discard(secret.name)
@@ -144,7 +171,7 @@ class Vault:
         """Remove a secret from the file; its value stays masked."""
         if not self.knows(secret):
             return
-        self.get(secret)
+        self.unjudged(secret)
         with self._lock:
             self._kept.pop(secret.name, None)
             self._new.pop(secret.name, None)
@@ -267,27 +294,8 @@ class Vault:
         write_private(self.file, sealed.seal(text, self.sealed_by) if self.sealed_by else text)
 
 
-def parse_passwords(content: bytes, file: Path) -> dict[str, str]:
-    """The passwords in the text of secrets.yaml; SettingsError if it is invalid."""
-    from runbook.yaml_source import Source
-
-    data = Source(file, content).data
-    for name, value in data.items():
-        if not isinstance(value, str) or not value:
-            raise SettingsError(f"{file}: {name} must be text; put it in quotes.")
-        _sayable(value, f"{file}: {name}")
-    return data
-
-
 def _made_up(secret: Secret) -> str:
     return randomness.token_urlsafe(secret.length * 3 // 4)
-
-
-def _sayable(value: str, where: str) -> str:
-    """`value` if it is printable ASCII: configuration files and SCRAM agree on nothing else."""
-    if not value.isascii() or not value.isprintable():
-        raise SettingsError(f"{where} must be printable ASCII.")
-    return value
 
 
 class Passwords:

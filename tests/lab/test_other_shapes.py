@@ -23,8 +23,13 @@ def inventory(folder: Path, workers: int) -> Path:
         f"  {name}: {{vm: {number}, address: 10.77.{number % 3}.{number}, {size}, roles: {role}}}"
         for number, (name, role) in enumerate(roles, 10)
     ]
+    vips = [
+        "  main: {address: 10.77.1.200, role: haproxy, members: {front: 110}}",
+        "  share: {address: 10.77.1.201, role: nfs, members: {files: 110}}",
+    ]
+    rest = ["vips:", *vips, "ssh: {key_host: front}", ""]
     file = folder / "hosts.yaml"
-    file.write_text("\n".join(["cluster: other", "hosts:", *hosts, "ssh: {key_host: front}", ""]))
+    file.write_text("\n".join(["cluster: other", "hosts:", *hosts, *rest]))
     return file
 
 

@@ -139,7 +139,8 @@ def test_a_password_is_sent_only_to_a_sudo_that_asks_for_it(fab, on):
 
 
 def test_a_package_that_does_not_exist(fab, settings):
-    answer = fab.text("-H", "mq1", "base.packages", **settings("base", packages=["wgett"]))
+    absent = settings("base", packages=["wgett", "firewalld", "chrony"])
+    answer = fab.text("-H", "mq1", "base.packages", **absent)
     assert answer.code == 1
     assert "mq1 failed in base.packages at: installed: wgett" in answer.text
     assert "$ dnf install -y wgett" in answer.text

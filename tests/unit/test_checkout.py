@@ -28,7 +28,7 @@ NEEDED = (
     "lab",
 )
 PROD = "192.168.83.129"
-STAGING = "10.20.30.40"
+STAGING = "10.20.30.129"
 SETUP_AND_ACTIVATE = "run: make setup && source .venv/bin/activate"
 
 PYTHON = f"""#!/bin/sh
@@ -88,7 +88,7 @@ class Checkout:
         hosts_yaml = self.folder / "hosts.yaml"
         text = hosts_yaml.read_text()
         hosts_yaml.unlink()  # it may be a hard link
-        hosts_yaml.write_text(text.replace(PROD, STAGING))
+        hosts_yaml.write_text(text.replace("192.168.83.", "10.20.30."))
         return self
 
 

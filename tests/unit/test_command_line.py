@@ -99,5 +99,5 @@ def test_inventory_commands(inv, hosts_yaml, monkeypatch):
     assert "13 hosts" in inv("inventory.check").text
     monkeypatch.setenv("RUNBOOK_INVENTORY", str(hosts_yaml("selinux: disabled", "selinux: gone")))
     wrong = inv("inventory.check")
-    assert "allowed: disabled, permissive, enforcing" in wrong.text
+    assert "allowed: disabled, enforcing, permissive" in wrong.text
     assert wrong.code == 2

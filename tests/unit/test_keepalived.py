@@ -15,7 +15,7 @@ from runbook.errors import MissingFact, RunbookError, SettingsError
 from runbook.secrets.vault import Secret
 
 NETWORK = keepalived.places("haproxy")
-PASSWORD = Secret("vrrp_test", "a test", length=8)
+PASSWORD = Secret("vrrp_test", "a test", length=8, rule=keepalived.PASSWORD)
 SERVICE = Service("haproxy", PASSWORD, check="up")
 VIP = "192.168.83.210"
 ADDRESSES = {"airflow": "192.168.83.129", "haproxy2": "192.168.83.154"}

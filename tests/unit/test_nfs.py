@@ -12,7 +12,7 @@ from fabfile.nfs.common import Tree, clients, trees
 from fabfile.nfs.state import Server, parse
 from runbook.declare.facts import Facts
 from runbook.declare.work import Question
-from runbook.errors import RunbookError, UsageError
+from runbook.errors import InventoryError, RunbookError, UsageError
 
 
 def found(cluster, known: Facts) -> dict[str, tuple[str, str]]:
@@ -105,10 +105,8 @@ def test_the_other_servers_key_opens_one_script(cluster):
 
 
 def test_a_third_server_is_refused(hosts_yaml):
-    cluster = CONTENTS.load(hosts_yaml("roles: [worker]", "roles: [worker, nfs]"))
-    known = Facts({sync.KEYS: {}})
-    with pytest.raises(RunbookError, match="needs exactly two, an active one and a standby"):
-        list(sync.sync(cluster.hosts["ftp"], cluster, known))
+    with pytest.raises(InventoryError, match="worker1 is one too many for the role nfs"):
+        CONTENTS.load(hosts_yaml("roles: [worker]", "roles: [worker, nfs]"))
 
 
 # The check

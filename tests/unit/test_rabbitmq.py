@@ -325,7 +325,7 @@ def test_an_erlang_that_does_not_fit_is_named(cluster):
     result = found(cluster, **{name: state(name, erlang="27.0") for name in MQ})
     assert result["versions are equal"] == (
         "error",
-        "RabbitMQ 3.12.10 needs Erlang 25.0 to 26.1, but has 27.0",
+        "RabbitMQ 3.12.10 needs Erlang 25.0 to 26.2, but has 27.0",
     )
 
 
@@ -400,3 +400,47 @@ def test_joining_says_what_is_lost(cluster):
     ]
     with pytest.raises(UsageError, match="belongs to the cluster"):
         list(operate.join([], cluster, facts(), host="mq3", i_know=True))
+
+
+# Settings
+
+
+def test_settings_of_hosts_yaml_are_written_as_rabbitmq_reads_them(hosts_yaml):
+    given = "settings: {log.console: true, log.file: false, log.console.level: info, backlog: 128}"
+    file = hosts_yaml("settings: {}                   # rabbitmq.conf", f"{given}  #")
+    cluster = CONTENTS.load(file)
+    written = next(
+        step.text
+        for step in configure.configure(cluster.hosts["mq1"], cluster, Facts())
+        if step.title == "file /etc/rabbitmq/rabbitmq.conf"
+    )
+    assert written.splitlines()[-4:] == [
+        "log.console = true",
+        "log.file = false",
+        "log.console.level = info",
+        "backlog = 128",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rabbitmq", "erlang", "warnings"),
+    [
+        ("3.12.10", "26.2.5", []),
+        ("3.12.10", "26.3.1", ["RabbitMQ 3.12.10 is supported on 25.0 to 26.2 only."]),
+        ("3.11.28", "25.3.2", []),
+        ("9.9.9", "26.1.2", ["not one of the series 3.10, 3.11, 3.12, 3.13"]),
+    ],
+)
+def test_a_later_erlang_of_a_known_release_is_a_warning_at_most(
+    hosts_yaml, rabbitmq, erlang, warnings
+):
+    file = hosts_yaml("rabbitmq: 3.12.10", f"rabbitmq: {rabbitmq}")
+    file.write_text(file.read_text().replace("erlang: 26.1.2", f"erlang: {erlang}"))
+    found = CONTENTS.load(file).warnings
+    assert len(found) == len(warnings)
+    assert all(text in warning for text, warning in zip(warnings, found))
+
+
+def test_a_running_erlang_that_is_later_is_a_warning(cluster):
+    result = found(cluster, **{name: state(name, erlang="26.3") for name in MQ})
+    assert result["versions are equal"][0] == "warn"

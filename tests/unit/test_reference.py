@@ -84,8 +84,9 @@ def test_every_setting_says_what_it_means(name, kind):
 
 def test_settings_have_kind_default_and_bounds():
     rows = {row[0]: row for row in settings.rows(CONTENTS.schema.settings["postgres"], "postgres")}
-    assert rows["`postgres.ttl`"][1:3] == ("whole number, at least 20", "`20`")
-    assert rows["`postgres.backup.path`"][1:3] == ("absolute path", "`/var/lib/pgbackrest`")
+    assert rows["`postgres.ttl`"][1:3] == ("whole number, at least 20, at most 3600", "`20`")
+    assert rows["`postgres.backup.path`"][1].startswith("absolute path (letters, digits")
+    assert rows["`postgres.backup.path`"][2] == "`/var/lib/pgbackrest`"
     assert rows["`postgres.clients`"][1:3] == ("list of network: `10.20.0.0/24`", "–")
     assert "`postgres.backup`" not in rows
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support.inventories import some_hosts
 from support.program import answer
 from support.sealed_file import PASSPHRASE, WITH_PASSPHRASE
 
@@ -16,6 +17,9 @@ from fabfile import CONTENTS
 from runbook.cli.fab import main as fab_program
 from runbook.errors import SettingsError
 from runbook.secrets.vault import KEY_VARIABLE, PASSPHRASE_VARIABLE, Secret
+
+KEY = "m3Wq0bJ1o5tQy8vX2cZ7nL4kR6sD9fG1hA0eU5iP3xY"
+"""A fernet key."""
 
 PROJECT = Path(__file__).resolve().parents[2]
 DATABASE = Secret("database", "the database")
@@ -100,11 +104,7 @@ def test_generate_leaves_out_what_comes_and_goes_and_what_the_environment_says(
 
 
 def test_generate_makes_up_only_what_this_inventory_needs(inv, file, tmp_path, monkeypatch):
-    override = tmp_path / "small.yaml"
-    text = (PROJECT / "hosts.yaml").read_text()
-    own = tmp_path / "hosts.yaml"
-    own.write_text(text.replace("roles: [rabbitmq]", "roles: [target]"))
-    override.write_text("connection: {key: id_ed25519}\n")
+    own = some_hosts(tmp_path, ("sql1", "sql2", "sql3"), {}, postgres={})
     monkeypatch.setenv("RUNBOOK_INVENTORY", str(own))
     inv("secrets.generate")
     assert not any(name.startswith("rabbitmq") for name in yaml.safe_load(file.read_text()))
@@ -207,8 +207,47 @@ def test_check_finds_what_is_weak_shared_or_unused(inv, write, text, sentence):
 
 
 def test_check_knows_users_and_keys_that_come_and_go(inv, write):
-    write("airflow_user_anna: long-enough-for-her\nairflow_fernet_old: another-one-of-length\n")
+    write(f"airflow_user_anna: long-enough-for-her\nairflow_fernet_old: {KEY}\n")
     assert inv("secrets.check").code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "must"),
+    [
+        ("airflow_fernet", "not-a-key-at-all", "must be a fernet key: 43 characters"),
+        ("airflow_fernet", KEY[:-1], "must be a fernet key: 43 characters"),
+        ("airflow_flower", "secret,guest:guest", "must be text without $ and commas"),
+        ("airflow_flower", "of-the-$HOME-user", "must be text without $ and commas"),
+        ("airflow_webserver", "of-the-$HOME-user", "must be text without $"),
+        ("airflow_webserver", " space-at-its-end ", "must be text without $"),
+        ("rabbitmq_cookie", "a cookie with spaces", "must be at most 255 characters without"),
+        ("vrrp_nfs_vip", "nine-long", "must be one to eight letters, digits"),
+    ],
+)
+def test_what_its_software_would_misread_is_found_and_never_sent(inv, write, name, value, must):
+    write(f"{name}: '{value}'\n")
+    answer = inv("secrets.check")
+    assert answer.code == 1
+    assert f"{name}: {must}" in answer.text
+    assert value not in answer.text
+    with pytest.raises(SettingsError, match=f"{name} must be "):
+        CONTENTS.configured().secret(declared(name))
+
+
+def test_what_is_generated_is_what_its_software_takes(inv):
+    inv("secrets.generate")
+    assert inv("secrets.check").code == 0
+
+
+def test_a_password_that_cannot_be_used_can_be_replaced(inv, write):
+    write("airflow_flower: secret,guest:guest\n")
+    vault, flower = CONTENTS.configured().vault, declared("airflow_flower")
+    assert vault.renew(flower) == vault.get(flower) != "secret,guest:guest"
+
+
+def declared(name: str) -> Secret:
+    """A password by its name."""
+    return next(one for section in CONTENTS.sections for one in section.secrets if one.name == name)
 
 
 def test_check_of_a_file_that_others_can_read(inv, write):

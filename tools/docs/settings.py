@@ -7,7 +7,7 @@ import inspect
 import json
 import textwrap
 from collections.abc import Iterator, Sequence
-from typing import Any, Optional, get_type_hints
+from typing import Optional, get_type_hints
 
 import msgspec
 from msgspec import inspect as kinds
@@ -15,6 +15,7 @@ from msgspec import inspect as kinds
 from runbook.declare.contents import Contents
 from runbook.inventory.cluster import Connection, Host, Vip
 from runbook.inventory.document import Document
+from runbook.inventory.shape import shape
 
 from .markdown import MADE, code, table
 
@@ -109,43 +110,6 @@ def _text(node: ast.stmt) -> Optional[str]:
 
 def _mapping(field: kinds.Field) -> bool:
     return isinstance(field.type, kinds.DictType) and field.name != "groups"
-
-
-def shape(kind: kinds.Type) -> str:
-    """The allowed values, in words."""
-    if isinstance(kind, kinds.Metadata):
-        described = (kind.extra_json_schema or {}).get("description")
-        return str(described) if described else shape(kind.type)
-    if isinstance(kind, kinds.UnionType):
-        return _one_of([shape(one) for one in kind.types])
-    if isinstance(kind, kinds.LiteralType):
-        return _one_of([code(str(value)) for value in kind.values])
-    if isinstance(kind, kinds.ListType):
-        least = ", at least one" if kind.min_length else ""
-        return f"list of {_plain(kind.item_type)}{least}"
-    if isinstance(kind, kinds.DictType):
-        return f"mapping: {shape(kind.key_type)} to {shape(kind.value_type)}"
-    if isinstance(kind, (kinds.IntType, kinds.FloatType)):
-        return f"{'whole ' if isinstance(kind, kinds.IntType) else ''}number{_bounds(kind)}"
-    names = {kinds.StrType: "text", kinds.BoolType: "`true`, `false`", kinds.NoneType: "`null`"}
-    return names.get(type(kind), "anything")
-
-
-def _plain(kind: kinds.Type) -> str:
-    """A kind within a list; alternatives are in brackets."""
-    text = shape(kind)
-    return f"({text})" if isinstance(kind, (kinds.UnionType, kinds.LiteralType)) else text
-
-
-def _one_of(texts: list[str]) -> str:
-    """Alternatives; texts that are equal appear once."""
-    return ", ".join(dict.fromkeys(texts))
-
-
-def _bounds(kind: Any) -> str:
-    limits = (("at least", kind.ge), ("above", kind.gt), ("at most", kind.le), ("below", kind.lt))
-    told = [f"{word} {limit}" for word, limit in limits if limit is not None]
-    return f", {', '.join(told)}" if told else ""
 
 
 def _default(field: kinds.Field) -> str:

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Optional
 
 from runbook.errors import RunbookError, SettingsError
-from runbook.secrets.vault import parse_passwords
+from runbook.secrets.passwords_file import parse_passwords
 
 MEMORY = Path("/dev/shm")
 ENDING = (signal.SIGTERM, signal.SIGHUP)

@@ -107,11 +107,15 @@ def _git(file: Path, *arguments: str) -> str:
 def _values(cluster: Cluster) -> Iterator[Wrong]:
     vault = cluster.vault
     known = {secret.name: secret for secret in needed(cluster) if vault.knows(secret)}
-    values = {**vault.everything(), **{name: vault.get(secret) for name, secret in known.items()}}
-    lengths = {secret.name: secret.length for secret in declared()}
+    own = {name: vault.unjudged(secret) for name, secret in known.items()}
+    values = {**vault.everything(), **own}
+    by_name = {secret.name: secret for secret in declared()}
     first: dict[str, str] = {}
     for name, value in values.items():
-        for sentence in _weak(name, value, min(SHORTEST, lengths.get(name, SHORTEST))):
+        secret = by_name.get(name, Secret(name, ""))
+        words = secret.broken_by(value)
+        sentences = [f"must be {words}"] if words else _weak(name, value, secret.length)
+        for sentence in sentences:
             yield Wrong(name, sentence, "inv secrets.edit, then the section that uses it")
         if value in first:
             yield Wrong(name, f"is the same as {first[value]}", "inv secrets.edit: set another one")
@@ -120,7 +124,8 @@ def _values(cluster: Cluster) -> Iterator[Wrong]:
             yield Wrong(name, "is not used by any section", "inv secrets.edit: remove or rename it")
 
 
-def _weak(name: str, value: str, shortest: int) -> Iterator[str]:
+def _weak(name: str, value: str, length: int) -> Iterator[str]:
+    shortest = min(SHORTEST, length)
     if value.lower() in COMMON or value.lower() in name.split("_"):
         yield "is easy to guess"
     elif len(value) < shortest:

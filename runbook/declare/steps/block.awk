@@ -1,16 +1,18 @@
 BEGIN {
   block = ENVIRON["block"]; begin = ENVIRON["begin"]; end = ENVIRON["end"]
   count = split(ENVIRON["owns"], word, " ")
-  for (i = 1; i <= count; i++) owned[word[i]] = 1
+  for (i = 1; i <= count; i++) owned[tolower(word[i])] = 1
 }
 function release(   i) { for (i = 0; i < held; i++) keep(hold[i]); held = 0 }
-function keep(text,   field, n, i, left, dropped) {
-  if (text ~ /^[ \t]*(#|$)/) { print text; return }
-  n = split(text, field, /[ \t]+/)
+# As glibc reads /etc/hosts: # begins a comment anywhere, \r is a space, capitals do not count.
+function keep(text,   names, field, n, i, left, dropped) {
+  names = text
+  sub(/#.*/, "", names)
+  gsub(/[\r\v\f]/, " ", names)
+  n = split(names, field, " ")
   left = field[1]
   for (i = 2; i <= n; i++) {
-    if (field[i] ~ /^#/) break
-    if (field[i] in owned) { dropped = 1; continue }
+    if (tolower(field[i]) in owned) { dropped = 1; continue }
     left = left " " field[i]
   }
   if (!dropped) print text
