@@ -88,10 +88,11 @@ section.on_controller(
 
 @section.task(bootstrap=True)
 def bootstrap(host: Host, cluster: Cluster) -> Steps:
-    """Log in as root with a password, and set up the administrator's account and key.
+    """Log in as root, by key or password, and set up the administrator's account and key.
 
-    The password is asked once, or read from RUNBOOK_BOOTSTRAP_PASSWORD; servers that already let
-    the administrator in are not asked for it.
+    Enters as connection.bootstrap_user: with your keys, or else with a password, which is asked for
+    once, or read from RUNBOOK_BOOTSTRAP_PASSWORD. Servers that already let the administrator in are
+    entered as that.
     """
     yield from account(host, cluster)
 

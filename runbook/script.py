@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from runbook.captured import Captured
 from runbook.declare.probes import Probe
 from runbook.declare.step import RUNTIME, Handler, Step, quote
 from runbook.results import DO, Mode, Status, StepResult
@@ -17,6 +18,8 @@ LOCK_PATIENCE = 10
 """Seconds that a run waits for another one on the same host before it gives up."""
 PROBE_LIMIT = 60
 """Seconds that a probe or a fact may take."""
+LONGEST_EVENT = 100
+"""Bytes that an event may have."""
 
 
 @dataclass
@@ -116,6 +119,7 @@ class Reader:
             re.escape(script.mark).encode() + rb"(\w+) (-?\d+) (\d+) (\d+)\n"
         )
         self._pending = b""
+        self._output = Captured()
         self._began = 0.0
         self._index = -1
 
@@ -138,8 +142,10 @@ class Reader:
         while True:
             match = self._pattern.search(self._pending)
             if not match:
+                self._take_all_but_an_event()
                 return done
-            self._take_output(self._pending[: match.start()])
+            self._output.add(self._pending[: match.start()])
+            self._end_output()
             self._pending = self._pending[match.end() :]
             kind, index, uptime, code = match.groups()
             result = self._event(Event(kind.decode(), int(index), int(uptime) / 100, int(code)))
@@ -148,11 +154,20 @@ class Reader:
 
     def close(self) -> None:
         """End the answer; what is left is output of the step that was in progress."""
-        self._take_output(self._pending)
+        self._output.add(self._pending)
+        self._end_output()
         self._pending = b""
 
-    def _take_output(self, data: bytes) -> None:
-        lines = data.decode(errors="replace").splitlines()
+    def _take_all_but_an_event(self) -> None:
+        """What cannot be the beginning of an event is output."""
+        begin = self._pending.rfind(self._script.mark[0].encode())
+        if begin < 0 or len(self._pending) - begin > LONGEST_EVENT:
+            begin = len(self._pending)
+        self._output.add(self._pending[:begin])
+        self._pending = self._pending[begin:]
+
+    def _end_output(self) -> None:
+        lines, self._output = self._output.end(), Captured()
         (self.current.output if self.current else self.noise).extend(lines)
 
     def _event(self, event: Event) -> StepResult | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import fabric
@@ -9,6 +10,7 @@ import invoke
 from fabric.executor import Executor as FabricExecutor
 from fabric.main import Fab
 from invoke import Argument
+from paramiko import SSHConfig
 
 from runbook.cli.checkout import OwnLoader
 from runbook.cli.program import Program, contents_of, start
@@ -18,6 +20,9 @@ from runbook.errors import USAGE, RunbookError
 HELP = {
     "hosts": "Hosts and groups of hosts.yaml, such as sql1,@rabbitmq.",
     "dry": "Print the commands for typing by hand, without connecting.",
+    "prompt-for-sudo-password": "Ask for sudo's password now, not when a host wants it.",
+    "prompt-for-login-password": "Ask for the bootstrap user's password now.",
+    "prompt-for-passphrase": "Ask for the key's passphrase now, not when it is needed.",
 }
 """Help texts that replace Fabric's own."""
 
@@ -105,6 +110,12 @@ class RunbookFab(Program, Fab):
             ),
         ]
 
+    def update_config(self, *arguments: Any, **options: Any) -> None:
+        """Fabric's; with -S, ssh reads that file."""
+        super().update_config(*arguments, **options)
+        if self.args["ssh-config"].value:
+            self.config.ssh_config_path = self.args["ssh-config"].value
+
     def load_collection(self) -> None:
         """Load the sections and fabric.yaml, also for `fab -H … -- command`."""
         invoke.Program.load_collection(self)
@@ -143,6 +154,6 @@ def main() -> None:
         version=fabric.__version__,
         loader_class=OwnLoader,
         executor_class=Executor,
-        config_class=fabric.Config,
+        config_class=partial(fabric.Config, ssh_config=SSHConfig()),  # ssh reads the real one
     )
     start("fab", program)

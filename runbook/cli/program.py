@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import sys
 import tempfile
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
+from typing import Any
 
 import invoke
 
@@ -16,6 +19,13 @@ from runbook.cli.checkout import OwnLoader
 from runbook.declare.contents import Contents
 from runbook.declare.namespace import SectionTask
 from runbook.errors import FAILED, USAGE, RunbookError
+
+PASSWORDS = {
+    "prompt-for-sudo-password": ("RUNBOOK_SUDO_PASSWORD", "sudo password: "),
+    "prompt-for-login-password": ("RUNBOOK_BOOTSTRAP_PASSWORD", "Password on new hosts: "),
+    "prompt-for-passphrase": ("RUNBOOK_KEY_PASSPHRASE", "Passphrase of the key: "),
+}
+"""Options that ask for a password at once: the variable that it stands for, and the question."""
 
 
 class Program(invoke.Program):
@@ -41,6 +51,14 @@ class Program(invoke.Program):
         """Invoke's parsing of task names and their options."""
         with _usage_errors():
             super().parse_tasks()
+
+    def update_config(self, *arguments: Any, **options: Any) -> None:
+        """Invoke's and Fabric's, but what is asked for at once is for our own connections."""
+        for name, (variable, question) in PASSWORDS.items():
+            if name in self.args and self.args[name].value:
+                self.args[name].value = False
+                _ask_now(name, variable, question)
+        super().update_config(*arguments, **options)
 
     def parse_cleanup(self) -> None:
         """Handle lists, help and completion, which run no task."""
@@ -93,6 +111,21 @@ def contents_of(collection: invoke.Collection) -> Contents:
     return next(task.contents for task in tasks if isinstance(task, SectionTask))
 
 
+def _ask_now(option: str, variable: str, question: str) -> None:
+    from runbook.secrets.vault import Passwords
+
+    if not sys.stdin.isatty():
+        raise invoke.Exit(
+            f"--{option} asks on the terminal, but stdin is not a terminal. "
+            f"Set {variable} in the environment.",
+            USAGE,
+        )
+    try:
+        Passwords.given[variable] = getpass.getpass(question)
+    except EOFError:
+        raise invoke.Exit("The password was not given.", USAGE) from None
+
+
 def _long(flags: Iterable[str]) -> list[str]:
     return [flag for flag in flags if flag.startswith("--")]
 
@@ -134,6 +167,9 @@ def main() -> None:
 
 def start(name: str, program: invoke.Program) -> None:
     """Run a program; an unexpected error is reported as one sentence, not as a traceback."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # of a terminal that has fewer characters
     try:
         program.run()
     except BrokenPipeError:

@@ -3,14 +3,50 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable, Optional
 
+from runbook.captured import Captured, Lines
 from runbook.errors import RunbookError, SettingsError, UnreachableError
 from runbook.inventory.cluster import Host
 from runbook.results import DO, HostResult, Status, StepResult
 
 if TYPE_CHECKING:
     from runbook.execute.run import Run
+
+
+SHORT = 1 << 20
+"""Bytes of output up to which a host's lines wait for those of the hosts before it."""
+
+
+class Output:
+    """What a command prints on a host: kept, or handed on as it comes once it gets long.
+
+    Without somebody who takes the lines (with --json), only the first and the last are kept.
+    """
+
+    def __init__(self, hand_on: Optional[Callable[[list[str]], None]]) -> None:
+        self._hand_on = hand_on
+        self._captured = Captured()
+        self._lines = Lines()
+        self._kept: list[str] = []
+        self._size = 0
+
+    def take(self, data: bytes) -> None:
+        """Take in more output."""
+        if not self._hand_on:
+            self._captured.add(data)
+            return
+        self._kept += self._lines.add(data)
+        self._size += len(data)
+        if self._size > SHORT:
+            self._hand_on(self._kept)
+            self._kept = []
+
+    def end(self) -> list[str]:
+        """What has not been handed on."""
+        if not self._hand_on:
+            return self._captured.end()
+        return [*self._kept, *self._lines.end()]
 
 
 def ad_hoc(run: Run, command: str) -> None:
@@ -25,9 +61,11 @@ def ad_hoc(run: Run, command: str) -> None:
         result = HostResult("command", host.name, DO)
         began = time.monotonic()
         part = StepResult(command, command)
+        output = Output(run.report.output_of(host))
         try:
             run.connections.open(host)
-            part.code, part.output = run.connections.command(host, command)
+            part.code = run.connections.command(host, command, output.take)
+            part.output = output.end()
         except SettingsError:
             raise
         except RunbookError as error:

@@ -49,11 +49,11 @@ class SharedConnections:
             self._connections.open(host)
             return self._connections.run(host, *arguments, **options)
 
-    def command(self, host: Host, command: str) -> Any:
+    def command(self, host: Host, *arguments: Any) -> Any:
         """Run a command as the login user."""
         with self._alone_with(host):
             self._connections.open(host)
-            return self._connections.command(host, command)
+            return self._connections.command(host, *arguments)
 
     def drop(self, host: Host) -> None:
         """Forget the host's connection, and that it did not answer."""

@@ -28,8 +28,6 @@ def session(
 
     `config` is Fabric's configuration; without it (in `inv`) the project's own is read.
     """
-    from fabric import Config
-
     from runbook.execute.journal import Journal
     from runbook.execute.run import Run
     from runbook.output.report import Report
@@ -43,7 +41,7 @@ def session(
         cluster=cluster,
         options=options,
         report=report,
-        config=config or Config(project_location=str(PROJECT)),
+        config=config or _own_config(),
         journal=Journal(cluster.state, mask),
         passwords=Passwords(mask, report.ask),
     )
@@ -62,6 +60,14 @@ def session(
     finally:
         report.close()
         run.close()
+
+
+def _own_config() -> Any:
+    """Fabric's configuration in this project; ssh_config is ssh's to read, and not Paramiko's."""
+    from fabric import Config
+    from paramiko import SSHConfig
+
+    return Config(project_location=str(PROJECT), ssh_config=SSHConfig())
 
 
 def in_sentences(function: Function) -> Function:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from tempfile import NamedTemporaryFile
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import invoke
@@ -34,17 +37,19 @@ def push(run: Run, host: Host, folder: Path, target: str) -> None:
     def copy(host: Host) -> HostResult:
         result = HostResult(run.task, host.name, run.options.mode)
         part = StepResult(f"{target} is as {folder} here", f"rsync {folder}/ {host.name}:{target}/")
-        connection = run.connections.open(host)  # its host key has been verified now
+        connection = run.connections.open(host)
+        _refuse_typed_passphrase(run)
         connection.config.run.hide = "both"
         try:
-            done = patchworks_rsync()(
-                connection,
-                quote(f"{folder}/"),
-                f"{target}/",
-                delete=True,
-                rsync_opts=f"--rsync-path='sudo -n rsync' --copy-links --itemize-changes{plan}",
-                ssh_opts=options(run),
-            )
+            with verified_key(connection, host) as known_hosts:
+                done = patchworks_rsync()(
+                    seen_by_ssh(connection, host),
+                    quote(f"{folder}/"),
+                    f"{target}/",
+                    delete=True,
+                    rsync_opts=f"--rsync-path='sudo -n rsync' --copy-links --itemize-changes{plan}",
+                    ssh_opts=options(run, host, connection, known_hosts),
+                )
         except invoke.UnexpectedExit as error:
             lines = str(error.result.stderr).strip().splitlines()
             raise RunbookError(
@@ -59,14 +64,60 @@ def push(run: Run, host: Host, folder: Path, target: str) -> None:
     run.each([host], copy)
 
 
-def options(run: Run) -> str:
-    """What ssh needs to connect as the run does: key, pinned host keys, gateway."""
-    settings = run.cluster.connection
-    files = " ".join(str(run.cluster.path(name)) for name in settings.known_hosts)
-    hop = f" -J {settings.gateway}" if settings.gateway else ""
-    key = run.cluster.path(settings.key)
-    strict = f'-o StrictHostKeyChecking=yes -o UserKnownHostsFile="{files}"'
-    return f"-i {key} -o BatchMode=yes {strict}{hop}"
+def _refuse_typed_passphrase(run: Run) -> None:
+    keys = run.connections.keys
+    if keys.only_here:
+        raise SettingsError(
+            f"rsync cannot ask for the passphrase of {keys.path}; load the key into an agent: "
+            f"ssh-add {keys.path}"
+        )
+
+
+@contextmanager
+def verified_key(connection: Any, host: Host) -> Iterator[str]:
+    """A known_hosts file with the very key that the run has verified."""
+    key = connection.transport.get_remote_server_key()
+    with NamedTemporaryFile("w", prefix="known_hosts-") as file:
+        file.write(f"{host.name} {key.get_name()} {key.get_base64()}\n")
+        file.flush()
+        yield file.name
+
+
+def seen_by_ssh(connection: Any, host: Host) -> SimpleNamespace:
+    """What patchwork takes of a connection; by this name, ssh finds the host in ssh_config."""
+    return SimpleNamespace(
+        user=connection.user,
+        host=host.name,
+        port=connection.port,
+        connect_kwargs=connection.connect_kwargs,
+        local=connection.local,
+    )
+
+
+def options(run: Run, host: Host, connection: Any, known_hosts: str) -> str:
+    """What ssh needs to connect as the run does; the rest is in ssh_config."""
+    words = [
+        *run.connections.ssh_config.options,
+        *("-i", str(run.connections.keys.path)),
+        *("-o", "BatchMode=yes"),
+        *("-o", "StrictHostKeyChecking=yes"),
+        *("-o", f"UserKnownHostsFile={known_hosts}"),
+        *("-o", "GlobalKnownHostsFile=/dev/null"),
+        *("-o", f"HostKeyAlias={host.name}"),
+        *("-o", f"HostName={connection.host}"),
+    ]
+    gateway = run.connections.gateway(host)
+    if gateway:
+        words += ["-J", gateway]
+    return " ".join(map(in_rsh, words))
+
+
+def in_rsh(word: str) -> str:
+    """A word of rsync's --rsh, which patchwork puts into single quotes for the shell."""
+    if not re.search(r"[\s\"']", word):
+        return word
+    doubled = word.replace('"', '""')
+    return f'"{doubled}"'.replace("'", "'\\''")
 
 
 def patchworks_rsync() -> Callable[..., Any]:

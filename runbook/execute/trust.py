@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shown:
-    """The key that a host shows, and the keys pinned for it; or why it shows none."""
+    """The key that a host shows, and the keys that it may show; or why it shows none."""
 
     host: Host
     name: str = ""
@@ -81,10 +81,10 @@ def trust(run: Run, hosts: Sequence[Host], *, replace: bool = False) -> None:
 def _look_with(run: Run) -> Callable[[Host], Shown]:
     def look(host: Host) -> Shown:
         try:
-            name, key = run.connections.host_key(host)
+            name, key, accepted = run.connections.host_key(host)
         except UnreachableError as error:
             return Shown(host, trouble=str(error))
-        return Shown(host, name, key, tuple(run.connections.known.keys(name)))
+        return Shown(host, name, key, tuple(accepted))
 
     return look
 

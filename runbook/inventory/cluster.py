@@ -14,11 +14,11 @@ from runbook.inventory.entry import (
     Account,
     Address,
     Entry,
+    Gateway,
     LocalPath,
     Network,
     Port,
     Size,
-    Text,
     between,
     no_such,
 )
@@ -39,14 +39,16 @@ class Connection(Entry, frozen=True):
     """The controller's private key; the .pub file is beside it."""
     port: Port = 22
     """The port of sshd."""
-    gateway: Optional[Text] = None
-    """A jump host (ProxyJump), such as user@bastion.example.com."""
+    gateway: Optional[Gateway] = None
+    """A jump host (ProxyJump), such as user@bastion.example.com, or several; `none`: no jump host,
+    even if ssh_config names one.
+    """
     known_hosts: Annotated[list[LocalPath], msgspec.Meta(min_length=1)] = msgspec.field(
         default_factory=lambda: ["known_hosts", "~/.ssh/known_hosts"]
     )
     """Files with host keys; the first is where `fab ssh.trust` pins them."""
     bootstrap_user: Account = "root"
-    """The account for first contact, with a password; only `fab ssh.bootstrap` uses it."""
+    """The account for first contact, by key or password; only `fab ssh.bootstrap` uses it."""
     timeout: Annotated[int, between(1, 600)] = 10
     """Seconds to wait for a connection."""
     parallel: Annotated[int, between(1, 1000)] = 32
@@ -73,8 +75,8 @@ class Host(Entry, frozen=True):
     """The port of sshd, if not that of `connection`."""
     user: Optional[Account] = None
     """The administrator's account, if not that of `connection`."""
-    gateway: Optional[Text] = None
-    """The jump host, if not that of `connection`."""
+    gateway: Optional[Gateway] = None
+    """The jump host, if not that of `connection`; `none`: no jump host."""
 
     @property
     def ram_mb(self) -> int:

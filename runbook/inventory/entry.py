@@ -94,6 +94,12 @@ Parameter = Union[
     bool,
 ]
 """The value of a setting that other software reads."""
+_PORT = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6([0-4][0-9]{3}|5([0-4][0-9]{2}|5([0-2][0-9]|3[0-5])))"
+_HOP = rf"([\w.@\\$+-]+@)?([A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:({_PORT}))?"
+Gateway = Annotated[
+    str,
+    named("gateway: `user@host:port`, several with commas, or `none`", rf"^{_HOP}(,{_HOP})*\Z"),
+]
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

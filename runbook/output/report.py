@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, Optional, TextIO
+from typing import Any, Callable, Optional, TextIO
 
 from runbook.inventory.cluster import Host
 from runbook.output.document import by_host, document
@@ -210,10 +210,19 @@ class Report:
         words = {Status.NO_EFFECT: "failed", Status.WARN: "warning", None: "unknown"}
         return words.get(status, str(status))
 
+    def output_of(self, host: Host) -> Optional[Callable[[list[str]], None]]:
+        """Prints lines of a host at once; None with --json, where all comes at the end."""
+        if self._as_json:
+            return None
+        return lambda lines: self._print_lines(host.name, lines)
+
+    def _print_lines(self, host: str, lines: Sequence[str]) -> None:
+        if lines:
+            self.say("\n".join(f"[{host}] {line}" for line in lines))
+
     def _command_output(self, result: HostResult) -> None:
         for part in result.parts:
-            for line in part.output:
-                self.say(f"[{result.host}] {line}")
+            self._print_lines(result.host, part.output)
             if part.code:
                 self.say(f"[{result.host}] exit code {part.code}")
         if result.sentence:

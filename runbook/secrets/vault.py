@@ -12,7 +12,7 @@ import threading
 from dataclasses import dataclass
 from getpass import getpass
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable, ClassVar, Optional
 from urllib.parse import quote as url_quote
 
 from runbook.errors import SettingsError
@@ -302,7 +302,10 @@ class Passwords:
     """Passwords for logging in and for sudo: from the environment, or asked once and kept.
 
     Workers wait for `answer`, which asks in the main thread: only there does Ctrl-C interrupt.
+    `given` are those that were typed before the run began, by variable.
     """
+
+    given: ClassVar[dict[str, str]] = {}
 
     def __init__(self, mask: Mask, ask: Callable[[str], str]) -> None:
         self._mask = mask
@@ -314,7 +317,7 @@ class Passwords:
 
     def get(self, variable: str, question: str) -> str:
         """The value of an environment variable, or else what the user types, once per run."""
-        value = os.environ.get(variable)
+        value = os.environ.get(variable) or self.given.get(variable)
         if value:
             return self._mask.add(value)
         with self._changed:

@@ -2,30 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import base64
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import paramiko
 
 from runbook.errors import SettingsError, UnreachableError
 from runbook.inventory.cluster import Cluster, Host
+from runbook.ssh.certificates import SUFFIX, authority_of, certificate_of, objection
+from runbook.ssh.patterns import listed
+
+REVOKED, AUTHORITY = "@revoked", "@cert-authority"
+RSA = ("rsa-sha2-512", "rsa-sha2-256")
+"""How an RSA key may sign; known_hosts calls each of them ssh-rsa."""
+SIGNATURES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521")
+CERTIFICATES = tuple(f"{name}{SUFFIX}" for name in (*SIGNATURES, *RSA))
 
 
 class UnknownHostKey(Exception):
-    """The host showed a key that is not pinned."""
+    """The host showed a key that is not pinned; `note` says what else was found."""
 
-    def __init__(self, key: paramiko.PKey) -> None:
+    def __init__(self, key: paramiko.PKey, note: str = "") -> None:
         super().__init__(key.fingerprint)
         self.key = key
+        self.note = note
 
 
-class RefuseUnknown(paramiko.MissingHostKeyPolicy):
-    """Rejects unknown keys; only `fab ssh.trust` pins new ones."""
+class RevokedHostKey(Exception):
+    """The host showed a key that a line of known_hosts revokes."""
 
-    def missing_host_key(
-        self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
-    ) -> None:
-        raise UnknownHostKey(key)
+    def __init__(self, key: paramiko.PKey, line: Line) -> None:
+        super().__init__(key.fingerprint)
+        self.key = key
+        self.line = line
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a host is called: in known_hosts by the first name, in certificates by any of them."""
+
+    names: tuple[str, ...]
+    port: int = 22
+
+    @property
+    def pinned(self) -> str:
+        """Where known_hosts has its key."""
+        return lookup_name(self.names[0], self.port)
+
+    def listed_as(self, lines: Iterable[Line]) -> list[str]:
+        """The names that one of the lines is for."""
+        patterns = [line.names for line in lines]
+        return [
+            name
+            for name in self.names
+            if any(
+                listed(name, one) or listed(lookup_name(name, self.port), one) for one in patterns
+            )
+        ]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a known_hosts file: `marker names type key`."""
+
+    place: str
+    marker: str
+    names: tuple[str, ...]
+    kind: str
+    text: str
+
+    def key(self) -> paramiko.PKey | None:
+        """Its key; None if it is not one, or of a type that is not supported: ssh skips it, too."""
+        try:
+            return paramiko.PKey.from_type_string(self.kind, self.blob)
+        except (paramiko.SSHException, paramiko.pkey.UnknownKeyType, ValueError):
+            return None
+
+    @property
+    def blob(self) -> bytes:
+        """Its key, as SSH sends it; empty if it cannot be read."""
+        try:
+            return base64.b64decode(self.text)
+        except ValueError:
+            return b""
 
 
 def lookup_name(address: str, port: int) -> str:
@@ -38,63 +99,137 @@ class KnownHosts:
 
     def __init__(self, files: Iterable[Path]) -> None:
         self.files = list(files)
-        self._keys = paramiko.HostKeys()
-        for file in self.files:
-            self._load(file)
+        self._lines = [_lines(file) for file in self.files]
+        self._found: dict[str, list[paramiko.PKey]] = {}
 
     @classmethod
     def of(cls, cluster: Cluster) -> KnownHosts:
         """The known hosts of this inventory."""
         return cls(cluster.path(name) for name in cluster.connection.known_hosts)
 
-    def _load(self, file: Path) -> None:
-        try:
-            self._keys.load(str(file))
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise SettingsError(f"{file} cannot be read: {error.strerror}.") from None
-        except (paramiko.SSHException, paramiko.hostkeys.InvalidHostKey, ValueError) as error:
-            raise SettingsError(f"{file} has an invalid line: {error}.") from None
-
     def keys(self, name: str) -> list[paramiko.PKey]:
-        """The keys pinned for a name; see `lookup_name`."""
-        found = self._keys.lookup(name)
-        return list(found.values()) if found else []
+        """Keys pinned for a name (see `lookup_name`): those of the first file that has some."""
+        if name not in self._found:
+            self._found[name] = next(filter(None, self._keys_by_file(name)), [])
+        return self._found[name]
 
-    def teach(self, client: paramiko.SSHClient, name: str) -> None:
-        """Let a client accept just the keys pinned for this name."""
-        for key in self.keys(name):
-            client.get_host_keys().add(name, key.get_name(), key)
-        client.set_missing_host_key_policy(RefuseUnknown())
+    def _keys_by_file(self, name: str) -> Iterator[list[paramiko.PKey]]:
+        for lines in self._lines:
+            found = [line.key() for line in lines if not line.marker and listed(name, line.names)]
+            yield [key for key in found if key]
+
+    def unusable(self, name: str) -> Line | None:
+        """A line for a name whose key cannot be read."""
+        for line in self._marked(""):
+            if listed(name, line.names) and not line.key():
+                return line
+        return None
+
+    def revoked(self, host: Identity, key: paramiko.PKey) -> Line | None:
+        """The line that revokes a host's key, or the authority that signed it."""
+        certificate = certificate_of(key)
+        shown = {key.asbytes()} | ({authority_of(certificate)} if certificate else set())
+        for line in self._marked(REVOKED):
+            if line.blob in shown and host.listed_as([line]):
+                return line
+        return None
+
+    def objection(self, host: Identity, key: paramiko.PKey) -> str:
+        """Why no certificate vouches for the key that a host shows; empty if one does."""
+        certificate = certificate_of(key)
+        if not certificate:
+            return "it has no certificate"
+        signer = authority_of(certificate)
+        signers = [line for line in self._marked(AUTHORITY) if line.blob == signer]
+        names = host.listed_as(signers)
+        return objection(certificate, names) if names else "known_hosts has no authority for it"
+
+    def accepted(self, host: Identity, key: paramiko.PKey) -> list[paramiko.PKey]:
+        """The keys that the host may show; the shown one is among them if its certificate holds."""
+        certified = [] if self.objection(host, key) else [key]
+        return [*certified, *self.keys(host.pinned)]
+
+    def verify(self, host: Identity, key: paramiko.PKey) -> None:
+        """Raise RevokedHostKey, UnknownHostKey, or Paramiko's BadHostKeyException."""
+        line = self.revoked(host, key)
+        if line:
+            raise RevokedHostKey(key, line)
+        accepted = self.accepted(host, key)
+        if key in accepted:
+            return
+        if accepted:
+            alike = [one for one in accepted if one.get_name() == key.get_name()]
+            raise paramiko.BadHostKeyException(host.pinned, key, [*alike, *accepted][0])
+        raise UnknownHostKey(key, self._note(host, key))
+
+    def _note(self, host: Identity, key: paramiko.PKey) -> str:
+        if certificate_of(key):
+            return f"Its certificate does not count: {self.objection(host, key)}. "
+        line = self.unusable(host.pinned)
+        return f"{line.place} names the host, but its key cannot be read. " if line else ""
+
+    def preferred(self, host: Identity) -> tuple[str, ...]:
+        """The algorithms of the keys by which the host is known here, the best first."""
+        found = list(CERTIFICATES) if host.listed_as(self._marked(AUTHORITY)) else []
+        for key in self.keys(host.pinned):
+            found += RSA if key.get_name() == "ssh-rsa" else (key.get_name(),)
+        return tuple(found)
+
+    def _marked(self, marker: str) -> Iterator[Line]:
+        return (line for lines in self._lines for line in lines if line.marker == marker)
 
     def pin(self, host: Host, name: str, key: paramiko.PKey) -> None:
         """Write a verified key under the host's name and address, in place of older ones."""
         file = self.files[0]
-        names = [name] if name.startswith("[") else [host.name, name]
-        old = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-        kept = [text for text in old if not set(names) & set(text.split(" ")[0].split(","))]
+        names = [name] if name.startswith("[") else list(dict.fromkeys([host.name, name]))
+        old = _text(file).splitlines() if file.exists() else []
+        kept = [left for left in (_without(names, text) for text in old) if left is not None]
         kept.append(f"{','.join(names)} {key.get_name()} {key.get_base64()}")
         file.parent.mkdir(parents=True, exist_ok=True)
         new = file.with_name(f".{file.name}.new")
-        new.write_text("\n".join(kept) + "\n", encoding="utf-8")
+        new.write_bytes(("\n".join(kept) + "\n").encode("utf-8", "surrogateescape"))
         new.replace(file)
-        if name in self._keys:
-            del self._keys[name]
-        self._keys.add(name, key.get_name(), key)
+        self._lines[0] = _lines(file)
+        self._found.clear()
+
+
+class Verify(paramiko.MissingHostKeyPolicy):
+    """Never trust on first use: that is `fab ssh.trust`'s business."""
+
+    def __init__(self, known: KnownHosts, host: Identity) -> None:
+        self._known = known
+        self._host = host
+
+    def missing_host_key(
+        self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
+    ) -> None:
+        """Paramiko knows no key of any host, and so asks for each."""
+        self._known.verify(self._host, key)
+
+
+class Transport(paramiko.Transport):
+    """Asks a host for a key of the types by which it is known: it may have several."""
+
+    def __init__(self, sock: object, preferred: Sequence[str], **options: object) -> None:
+        self._first = preferred
+        super().__init__(sock, **options)  # type: ignore[arg-type]
+
+    @property
+    def preferred_keys(self) -> Sequence[str]:
+        """Paramiko's algorithms, those of known keys first."""
+        ours: Sequence[str] = super().preferred_keys
+        first = [name for name in self._first if name in ours]
+        return (*first, *(name for name in ours if name not in first))
 
 
 def shown_key(
-    sock: object, host: Host, timeout: float, preferred: Iterable[str] = ()
+    sock: object, host: Host, timeout: float, preferred: Sequence[str] = ()
 ) -> paramiko.PKey:
     """The key that a host shows at the other end of `sock`, without logging in.
 
-    A host has keys of several types; one of the `preferred` types is asked for first.
+    A host has keys of several types; one of the `preferred` algorithms is asked for first.
     """
-    transport = paramiko.Transport(sock)  # type: ignore[arg-type]
-    options = transport.get_security_options()
-    first = [name for name in preferred if name in options.key_types]
-    options.key_types = (*first, *(name for name in options.key_types if name not in first))
+    transport = Transport(sock, preferred)
     try:
         transport.start_client(timeout=timeout)
         return transport.get_remote_server_key()
@@ -104,3 +239,39 @@ def shown_key(
         ) from None
     finally:
         transport.close()
+
+
+def _text(file: Path) -> str:
+    return file.read_bytes().decode("utf-8", "surrogateescape")
+
+
+def _lines(file: Path) -> list[Line]:
+    """The lines of a file with host keys; others are skipped, as ssh does."""
+    try:
+        text = _text(file)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be read: {error.strerror}.") from None
+    found = []
+    for number, line in enumerate(text.split("\n"), 1):
+        words = line.split()
+        marker = words.pop(0) if words and words[0].startswith("@") else ""
+        if len(words) >= 3 and not words[0].startswith("#"):
+            names, kind, key = words[:3]
+            found.append(Line(f"{file}:{number}", marker, tuple(names.split(",")), kind, key))
+    return found
+
+
+def _without(names: Sequence[str], line: str) -> str | None:
+    """A line of known_hosts without these names; None if no others are left."""
+    listed_names, space, rest = line.partition(" ")
+    if line.startswith(("#", "@")) or not space:
+        return line
+    old = listed_names.split(",")
+    left = [one for one in old if one not in names and not _hides(one, names)]
+    return f"{','.join(left)} {rest}" if left else None
+
+
+def _hides(entry: str, names: Sequence[str]) -> bool:
+    return entry.startswith("|1|") and any(listed(name, [entry]) for name in names)

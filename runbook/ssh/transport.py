@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import logging
-import os
-import random
 import secrets
 import socket
-import threading
-import time
-from collections.abc import Sequence
-from typing import Any, Callable, Optional
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Callable, Optional
 
-import fabric
 import paramiko
 from fabric.config import Config
 
 from runbook.declare.library import library
-from runbook.errors import AccessError, SettingsError, UnreachableError
+from runbook.errors import AccessError, UnreachableError
 from runbook.inventory.cluster import Cluster, Host
 from runbook.script import Reader, Script
 from runbook.secrets.vault import Passwords
-from runbook.ssh.connection import HostConnection, open_socket
-from runbook.ssh.known_hosts import KnownHosts, UnknownHostKey, lookup_name, shown_key
+from runbook.ssh.connection import HostConnection
+from runbook.ssh.keys import Keys
+from runbook.ssh.known_hosts import Identity, KnownHosts, RevokedHostKey, shown_key
+from runbook.ssh.login import Login
+from runbook.ssh.routes import Place, Routes
+from runbook.ssh.ssh_config import SshConfig
 from runbook.ssh.troubles import (
     BOOTSTRAP_PASSWORD,
     SUDO_PASSWORD,
-    changed_key,
     cut,
     no_root,
     reason,
-    refused_login,
+    refuse_untrusted,
     silent,
     unreachable,
 )
@@ -38,8 +39,8 @@ from runbook.ssh.troubles import (
 # Paramiko logs tracebacks of what becomes a sentence here.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
-ATTEMPTS = 4
-"""Connection attempts if sshd closes the connection before its greeting (MaxStartups)."""
+NO_GATEWAY = "none"
+"""The gateway in hosts.yaml of a host that is reached directly, whatever ssh_config says."""
 GRACE = 20
 """Seconds added to a step's limit before the controller stops waiting for its end."""
 
@@ -53,22 +54,23 @@ class Connections:
         self.cluster = cluster
         self.known = KnownHosts.of(cluster)
         self.passwords = passwords
+        self.ssh_config = SshConfig(config.ssh_config_path)
+        named = [Path(name).expanduser() for name in config.authentication.identities]
+        self.keys = Keys(cluster.path(cluster.connection.key), passwords, named)
+        self._patience = config.connect_kwargs.get("timeout") or cluster.connection.timeout
+        self._routes = Routes(self.ssh_config, self.known, self.keys, self._patience)
         self._config = config
-        self._key: Optional[paramiko.PKey] = None
-        self._gateways: dict[str, HostConnection] = {}
-        self._gateway_lock = threading.Lock()
-        self._key_lock = threading.Lock()
+        bootstrap_user = cluster.connection.bootstrap_user
         self._by_user = {host.name: self._make(host, cluster.user(host)) for host in hosts}
-        self._by_bootstrap = {
-            host.name: self._make(host, cluster.connection.bootstrap_user) for host in hosts
-        }
+        self._by_bootstrap = {host.name: self._make(host, bootstrap_user) for host in hosts}
         self._open: dict[str, HostConnection] = {}
         self._shells: dict[str, paramiko.Channel] = {}
 
     def close(self) -> None:
         """Close every connection."""
-        for connection in [*self._open.values(), *self._gateways.values()]:
+        for connection in self._open.values():
             connection.close()
+        self._routes.close()
         self._open.clear()
         self._shells.clear()
 
@@ -82,44 +84,59 @@ class Connections:
     def open(self, host: Host, bootstrap: bool = False) -> HostConnection:
         """The host's connection, opened if necessary.
 
-        With `bootstrap`, a host that refuses the user is entered as the bootstrap user, with a
-        password. Raises UnreachableError or AccessError.
+        With `bootstrap`, a host that refuses the user is entered as the bootstrap user, by key or
+        with a password. Raises UnreachableError or AccessError.
         """
         connection = self._open.get(host.name)
         if connection and connection.is_connected:
             return connection
         connection = self._by_user[host.name]
         try:
-            self._connect(host, connection, {"pkey": self._private_key()})
-            self._open[host.name] = connection
+            place = self._place(host, connection)
+            self._enter(host, connection, place, self._routes.by_key(place.settings))
             if bootstrap:
                 self._root_shell(host, connection, may_ask=False)
         except AccessError:
             if not bootstrap:
                 raise
+            refused = host.name not in self._open
             self.drop(host)
-            connection = self._by_bootstrap[host.name]
-            question = f"Password of {connection.user} on new hosts: "
-            password = self.passwords.get(BOOTSTRAP_PASSWORD, question)
-            self._connect(host, connection, {"password": password, "allow_agent": False})
-            self._open[host.name] = connection
+            by_user, connection = connection, self._by_bootstrap[host.name]
+            place = replace(self._place(host, connection), first_contact=True)
+            by_key = not refused or connection.user != by_user.user
+            self._enter(host, connection, place, self._first_contact(place, by_key))
         return connection
 
-    def host_key(self, host: Host) -> tuple[str, paramiko.PKey]:
-        """The name in known_hosts, and the key that the host shows now, which is not verified."""
-        connection = self._by_user[host.name]
-        name = lookup_name(connection.host, connection.port)
+    def _enter(
+        self, host: Host, connection: HostConnection, place: Place, logins: Iterator[Login]
+    ) -> None:
+        connection.host, connection.port = place.settings.hostname, place.settings.port
+        connection.transport, login = self._routes.enter(connection.client, place, logins)
+        connection.login_password = login.password
+        self._open[host.name] = connection
+
+    def _first_contact(self, place: Place, by_key: bool) -> Iterator[Login]:
+        """The ways into a new host: with keys, unless they have just been refused; a password."""
+        user, login = place.settings.user, Login(place.settings.user)
+        for login in self._routes.by_key(place.settings) if by_key else ():
+            yield login
+        if login.takes_password:
+            password = self.passwords.get(BOOTSTRAP_PASSWORD, f"Password of {user} on new hosts: ")
+            keys = partial(self.keys.offered, place.settings) if login.wants else tuple
+            yield Login(user, keys, password)
+
+    def host_key(self, host: Host) -> tuple[str, paramiko.PKey, list[paramiko.PKey]]:
+        """The host's name in known_hosts, the key that it shows now, and those that it may show."""
+        place = self._place(host, self._by_user[host.name])
         try:
-            self._open_gateway_of(connection)
-            sock = (
-                connection.open_gateway()
-                if connection.gateway
-                else open_socket(connection.host, connection.port, connection.patience)
-            )
+            sock = self._routes.connected_socket(place)
         except (OSError, paramiko.SSHException) as error:
-            raise unreachable(host, connection, error) from None
-        pinned = [key.get_name() for key in self.known.keys(name)]
-        return name, shown_key(sock, host, connection.patience, pinned)
+            raise unreachable(place, error) from None
+        key = shown_key(sock, host, self._routes.patience, self.known.preferred(place.identity))
+        line = self.known.revoked(place.identity, key)
+        if line:
+            refuse_untrusted(place, RevokedHostKey(key, line))
+        return place.identity.pinned, key, self.known.accepted(place.identity, key)
 
     def run(
         self,
@@ -160,10 +177,9 @@ class Connections:
                 raise UnreachableError(cut(host, reader, "the connection closed"))
         return reader
 
-    def command(self, host: Host, command: str) -> tuple[int, list[str]]:
-        """Run a command as the login user; returns its exit code and what it printed."""
+    def command(self, host: Host, command: str, take: Callable[[bytes], None]) -> int:
+        """Run a command as the login user; `take` gets what it prints. Returns its exit code."""
         connection = self._open[host.name]
-        chunks = []
         try:
             channel = connection.transport.open_session(timeout=connection.patience)
             channel.set_combine_stderr(True)
@@ -173,15 +189,15 @@ class Connections:
                 data = channel.recv(65536)
                 if not data:
                     break
-                chunks.append(data)
-            code = channel.recv_exit_status()
+                take(data)
+            code: int = channel.recv_exit_status()
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise UnreachableError(
                 f"the connection to {host.name} was lost ({reason(error)})."
             ) from None
         if code < 0:
             raise UnreachableError(f"the connection to {host.name} was lost before the end.")
-        return code, b"".join(chunks).decode(errors="replace").splitlines()
+        return code
 
     def _root_shell(
         self, host: Host, connection: HostConnection, may_ask: bool = True
@@ -204,7 +220,8 @@ class Connections:
             said += data.decode(errors="replace")
             if prompt in said and may_ask and not asked:
                 question = f"sudo password of {connection.user}: "
-                shell.sendall(f"{self.passwords.get(SUDO_PASSWORD, question)}\n".encode())
+                password = connection.login_password or self.passwords.get(SUDO_PASSWORD, question)
+                shell.sendall(f"{password}\n".encode())
                 said, asked = "", True
             elif prompt in said or not data:
                 shell.close()
@@ -214,114 +231,27 @@ class Connections:
         return shell
 
     def _make(self, host: Host, user: str) -> HostConnection:
-        settings = self.cluster.connection
-        connection = HostConnection(
+        return HostConnection(
             host.name,
             user=user,
             port=self.cluster.ssh_port(host),
             config=self._config,
-            connect_timeout=settings.timeout,
+            connect_timeout=self._patience,
         )
-        if connection.host == host.name:
-            connection.host = host.address
-        gateway = host.gateway or settings.gateway
+
+    def _place(self, host: Host, connection: HostConnection) -> Place:
+        """Where a host is: user and port as hosts.yaml says, all else as ssh_config does."""
+        user, port = connection.user, self.cluster.ssh_port(host)
+        settings = self.ssh_config.of(host.name, user, port, host.address)
+        gateway = self.gateway(host)
         if gateway:
-            connection.gateway = HostConnection(gateway, config=self._config)
-        if isinstance(connection.gateway, fabric.Connection):
-            connection.gateway = self._shared_gateway(connection.gateway)
-        connection.connect_kwargs = {**connection.connect_kwargs, "look_for_keys": False}
-        return connection
+            settings = replace(settings, proxy="", jump="" if gateway == NO_GATEWAY else gateway)
+        if settings.alias:
+            identity = Identity((settings.alias,))
+        else:
+            identity = Identity((settings.hostname, host.name), port)
+        return Place(host.name, settings, identity, settings.jump, host.name)
 
-    def _shared_gateway(self, gateway: fabric.Connection) -> HostConnection:
-        name = f"{gateway.user}@{gateway.host}:{gateway.port}"
-        if name not in self._gateways:
-            shared = HostConnection(
-                gateway.host,
-                user=gateway.user,
-                port=gateway.port,
-                config=self._config,
-                connect_timeout=self.cluster.connection.timeout,
-            )
-            self._gateways[name] = shared
-        return self._gateways[name]
-
-    def _private_key(self) -> Optional[paramiko.PKey]:
-        with self._key_lock:
-            if self._key is None:
-                self._key = self._read_private_key()
-        return self._key
-
-    def _read_private_key(self) -> Optional[paramiko.PKey]:
-        """The key of hosts.yaml; None if only an agent can use it."""
-        agent = bool(os.environ.get("SSH_AUTH_SOCK"))
-        path = self.cluster.path(self.cluster.connection.key)
-        try:
-            return paramiko.PKey.from_path(path)
-        except FileNotFoundError:
-            if agent:
-                return None
-            raise SettingsError(
-                f"{path} does not exist; create a key (ssh-keygen -t ed25519 -f {path}), "
-                "or set connection.key in hosts.yaml."
-            ) from None
-        except paramiko.PasswordRequiredException:
-            if agent:
-                return None
-            raise SettingsError(
-                f"{path} has a passphrase; load it into an agent first: ssh-add {path}"
-            ) from None
-        except (paramiko.SSHException, paramiko.pkey.UnknownKeyType, ValueError, OSError) as error:
-            raise SettingsError(f"{path} is not a usable private key: {error}.") from None
-
-    def _connect(self, host: Host, connection: HostConnection, login: dict[str, Any]) -> None:
-        connection.connect_kwargs = {**connection.connect_kwargs, **login}
-        self.known.teach(connection.client, lookup_name(connection.host, connection.port))
-        for attempt in range(ATTEMPTS):
-            began = time.monotonic()
-            try:
-                self._open_gateway_of(connection)
-                connection.open()
-                return
-            except UnknownHostKey as error:
-                raise UnreachableError(
-                    f"{host.name} ({connection.host}) shows a host key that is not pinned: "
-                    f"{error.key.get_name()} {error.key.fingerprint}. "
-                    f"Compare it on the host, then: fab -H {host.name} ssh.trust"
-                ) from None
-            except paramiko.BadHostKeyException as error:
-                raise UnreachableError(changed_key(host, connection, error)) from None
-            except paramiko.AuthenticationException:
-                connection.close()
-                raise AccessError(refused_login(host, connection, login)) from None
-            except (paramiko.SSHException, EOFError, ConnectionResetError) as error:
-                connection.close()
-                if "No authentication methods" in str(error):  # no key here, and an empty agent
-                    raise AccessError(refused_login(host, connection, login)) from None
-                silent = time.monotonic() - began >= connection.patience
-                if silent or attempt + 1 == ATTEMPTS:
-                    raise unreachable(host, connection, error) from None
-                time.sleep((attempt + random.random()) * 0.3)
-            except (OSError, paramiko.ssh_exception.NoValidConnectionsError) as error:
-                raise unreachable(host, connection, error) from None
-
-    def _open_gateway_of(self, connection: HostConnection) -> None:
-        if not isinstance(connection.gateway, HostConnection):
-            return
-        with self._gateway_lock:
-            gateway = connection.gateway
-            if gateway.is_connected:
-                return
-            self.known.teach(gateway.client, lookup_name(gateway.host, gateway.port))
-            gateway.connect_kwargs = {**gateway.connect_kwargs, "pkey": self._private_key()}
-            try:
-                gateway.open()
-            except UnknownHostKey as error:
-                raise UnreachableError(
-                    f"the gateway {gateway.host} shows a host key that is not pinned: "
-                    f"{error.key.get_name()} {error.key.fingerprint}. Log in to it once with ssh "
-                    "and compare the fingerprint, then rerun."
-                ) from None
-            except (paramiko.SSHException, OSError, EOFError) as error:
-                raise UnreachableError(
-                    f"the gateway {gateway.user}@{gateway.host} cannot be used: {reason(error)}."
-                ) from None
+    def gateway(self, host: Host) -> Optional[str]:
+        """The gateways of hosts.yaml before a host; `none` if ssh_config's do not count."""
+        return host.gateway or self.cluster.connection.gateway

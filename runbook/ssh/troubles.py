@@ -3,52 +3,116 @@
 from __future__ import annotations
 
 import socket
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn, Union
 
 import paramiko
 
 from runbook.errors import AccessError, UnreachableError
 from runbook.inventory.cluster import Host
 from runbook.script import Reader
-from runbook.ssh.connection import HostConnection
+from runbook.ssh.known_hosts import RevokedHostKey, UnknownHostKey
+
+if TYPE_CHECKING:
+    from runbook.ssh.login import Login
+    from runbook.ssh.routes import Place
 
 SUDO_PASSWORD = "RUNBOOK_SUDO_PASSWORD"
 BOOTSTRAP_PASSWORD = "RUNBOOK_BOOTSTRAP_PASSWORD"
+FORWARDING_FORBIDDEN = 1
+"""SSH's code for a channel that the server does not allow."""
+
+Untrusted = Union[UnknownHostKey, RevokedHostKey, paramiko.BadHostKeyException]
 
 
 def reason(error: BaseException) -> str:
     if isinstance(error, (socket.timeout, TimeoutError)):
         return "no answer in time"
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
+        return error.strerror[0].lower() + error.strerror[1:]
     return str(error) or "it closed the connection"
 
 
-def unreachable(host: Host, connection: HostConnection, error: BaseException) -> UnreachableError:
+def unreachable(place: Place, error: BaseException) -> UnreachableError:
+    proxy = f" (through ProxyCommand {place.settings.proxy})" if place.settings.proxy else ""
     return UnreachableError(
-        f"{host.name} ({connection.host}:{connection.port}) is unreachable: {reason(error)}."
+        f"{place.title} ({place.address}) is unreachable{proxy}: {reason(error)}."
     )
 
 
-def changed_key(host: Host, connection: HostConnection, error: paramiko.BadHostKeyException) -> str:
-    """The sentence for a host key that is not the pinned one."""
-    return (
-        f"{host.name} ({connection.host}) shows a host key that differs from the pinned one: "
-        f"{error.key.fingerprint} instead of {error.expected_key.fingerprint}. "
-        "If the server was reinstalled, compare the new fingerprint on the host, then: "
-        f"fab -H {host.name} ssh.trust --replace. If not, the connection may be intercepted."
-    )
+def refuse_forwarding(gateway: Place, place: Place, error: paramiko.ChannelException) -> NoReturn:
+    """A gateway does not connect to what is behind it."""
+    if error.code == FORWARDING_FORBIDDEN:
+        raise UnreachableError(
+            f"{gateway.title} does not connect to {place.title} ({place.address}): its sshd "
+            "forbids it; set AllowTcpForwarding and PermitOpen there."
+        ) from None
+    raise UnreachableError(
+        f"{gateway.title} does not connect to {place.title} ({place.address}): "
+        f"{error.text or 'no reason given'}."
+    ) from None
 
 
-def refused_login(host: Host, connection: HostConnection, login: dict[str, Any]) -> str:
-    if "password" in login:
-        return (
-            f"{host.name} does not let {connection.user} in with that password; "
-            f"check {BOOTSTRAP_PASSWORD}, and PermitRootLogin on the host."
+def refuse_untrusted(place: Place, error: Untrusted) -> NoReturn:
+    """A host key is unknown, revoked, or not the pinned one."""
+    address = place.settings.hostname
+    if isinstance(error, RevokedHostKey):
+        raise UnreachableError(
+            f"{place.title} ({address}) shows a host key that is revoked in {error.line.place}: "
+            f"{error.key.get_name()} {error.key.fingerprint}. Give the server a new host key."
+        ) from None
+    if isinstance(error, paramiko.BadHostKeyException):
+        raise UnreachableError(
+            f"{place.title} ({address}) shows a host key that differs from the pinned one: "
+            f"{error.key.fingerprint} instead of {error.expected_key.fingerprint}. "
+            "If the server was reinstalled, compare the new fingerprint on the host, then: "
+            f"{_pin(place, ' --replace')}. If not, the connection may be intercepted."
+        ) from None
+    raise UnreachableError(
+        f"{place.title} ({address}) shows a host key that is not pinned: "
+        f"{error.key.get_name()} {error.key.fingerprint}. {error.note}"
+        f"Compare it on the host, then: {_pin(place)}"
+    ) from None
+
+
+def _pin(place: Place, replace: str = "") -> str:
+    if place.host:
+        return f"fab -H {place.host} ssh.trust{replace}"
+    how = "remove the old key with ssh-keygen -R, and log in" if replace else "log in"
+    return f"{how} once with ssh, which pins it in ~/.ssh/known_hosts"
+
+
+def refuse_login(place: Place, tried: Sequence[Login], notes: str) -> NoReturn:
+    """All logins were refused; `notes`: about keys that were not offered."""
+    login = tried[-1]
+    host, user = place.title, login.user
+    if login.password:
+        raise AccessError(
+            f"{host} does not let {user} in with that password; check {BOOTSTRAP_PASSWORD}, and "
+            "PermitRootLogin on the host."
         )
-    return (
-        f"{host.name} does not let {connection.user} in with the key of hosts.yaml; "
-        f"if the host is new: fab -H {host.name} ssh.bootstrap"
+    if login.wants:
+        raise AccessError(
+            f"{host} does not let {user} in with a key alone: it also wants "
+            f"{' and '.join(sorted(login.wants))}, which a run cannot give. Exempt the account "
+            "from that (Match User in sshd_config)."
+        )
+    if login.hung_up and login.tried > 2:
+        notes += (
+            f" It hung up after {login.tried} keys: IdentitiesOnly yes in ssh_config offers fewer."
+        )
+    if any(one.unsigned for one in tried):
+        notes += " The agent did not sign: confirm the key, or touch it."
+    if place.first_contact:
+        raise AccessError(
+            f"{host} does not let {user} in by key, and takes no password: install your key for "
+            f"{user}, or set connection.bootstrap_user in hosts.yaml.{notes}"
+        )
+    if not place.host:
+        raise AccessError(f"{host} does not let {user} in with any of your keys.{notes}")
+    raise AccessError(
+        f"{host} does not let {user} in with the key of hosts.yaml, or another of your keys; if "
+        f"the host is new: fab -H {place.host} ssh.bootstrap{'.' if notes else ''}{notes}"
     )
 
 
@@ -60,6 +124,11 @@ def no_root(host: Host, user: str, said: str, asked: bool) -> AccessError:
     if asked:
         return AccessError(f"{host.name}: sudo does not accept the password of {user}.")
     said = " ".join(said.split())
+    if "login as the user" in said:
+        return AccessError(
+            f"{host.name} says: {said.rstrip('.')}. Set connection.bootstrap_user in hosts.yaml "
+            "to that user."
+        )
     return AccessError(f"{host.name}: no root shell for {user}: {said or 'no answer'}.")
 
 

@@ -39,11 +39,15 @@ def hosts_yaml(tmp_path):
 
 @pytest.fixture
 def call(tmp_path, monkeypatch, capsys):
-    """Run a program in this process; there is no key, so it cannot connect anywhere."""
+    """Run a program in this process; there is no key, so it cannot connect anywhere.
+
+    Neither does it read the ssh_config of whoever runs the tests, which may name keys or an agent.
+    """
     override = tmp_path / "override.yaml"
     override.write_text("connection: {key: id_ed25519, known_hosts: [known_hosts]}\n")
     monkeypatch.chdir(PROJECT)
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    monkeypatch.setattr("runbook.ssh.ssh_config._says_something", lambda: False)
     monkeypatch.setenv("RUNBOOK_STATE", str(tmp_path))
     monkeypatch.setenv("RUNBOOK_OVERRIDE", str(override))
 

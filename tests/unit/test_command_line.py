@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+
 import pytest
+from conftest import PROJECT
+
+from runbook.secrets.vault import MASK, Mask, Passwords
 
 
 @pytest.mark.parametrize(
@@ -101,3 +109,67 @@ def test_inventory_commands(inv, hosts_yaml, monkeypatch):
     wrong = inv("inventory.check")
     assert "allowed: disabled, enforcing, permissive" in wrong.text
     assert wrong.code == 2
+
+
+# Terminals and files of the user
+
+
+@pytest.mark.parametrize("entry", ["fab", "inv"])
+@pytest.mark.parametrize(
+    ("option", "variable"),
+    [
+        ("--prompt-for-sudo-password", "RUNBOOK_SUDO_PASSWORD"),
+        ("--prompt-for-login-password", "RUNBOOK_BOOTSTRAP_PASSWORD"),
+        ("--prompt-for-passphrase", "RUNBOOK_KEY_PASSPHRASE"),
+    ],
+)
+def test_a_password_that_cannot_be_asked_for_is_said(request, monkeypatch, entry, option, variable):
+    if entry == "inv" and "sudo" not in option:
+        pytest.skip("an option of fab's")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False)
+    task = "hosts" if entry == "fab" else "inventory.check"
+    answer = request.getfixturevalue(entry)(option, task)
+    assert answer.code == 2
+    assert "stdin is not a terminal" in answer.text
+    assert f"Set {variable} in the environment" in answer.text
+
+
+def test_a_password_that_was_asked_for_at_once_is_not_asked_for_again(fab, monkeypatch):
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("getpass.getpass", lambda question: "typed")
+    monkeypatch.setattr(Passwords, "given", {})
+    monkeypatch.delenv("RUNBOOK_SUDO_PASSWORD", raising=False)
+    assert fab("--prompt-for-sudo-password", "--dry", "hosts").code == 0
+    mask = Mask()
+    assert Passwords(mask, ask=str).get("RUNBOOK_SUDO_PASSWORD", "sudo: ") == "typed"
+    assert mask("typed") == MASK
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "ascii:strict"])
+def test_a_terminal_with_fewer_characters_gets_others(encoding, tmp_path):
+    told = subprocess.run(
+        [sys.executable, "-c", "from runbook.cli.program import main; main()", "runbook.show"],
+        cwd=PROJECT,
+        env={**os.environ, "PYTHONIOENCODING": encoding, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr
+    assert b"?" in told.stdout
+
+
+def test_dry_needs_no_ssh_config(fab, tmp_path):
+    (tmp_path / "id_ed25519.pub").write_text("ssh-ed25519 AAAA controller\n")
+    for content in (b"# caf\xe9\n", b"Garbage in\n", b"CanonicalizeHostname yes\n"):
+        file = tmp_path / "ssh_config"
+        file.write_bytes(content)
+        assert fab("-S", str(file), "--dry", "hosts").code == 0
+
+
+@pytest.mark.skipif(not shutil.which("ssh"), reason="OpenSSH's client is not installed")
+def test_an_ssh_config_that_ssh_refuses_ends_a_run_with_its_words(fab, tmp_path):
+    file = tmp_path / "ssh_config"
+    file.write_text("Garbage in\n")
+    answer = fab("-S", str(file), "-H", "sql1", "hosts")
+    assert answer.code == 2
+    assert "Bad configuration option: garbage" in answer.text

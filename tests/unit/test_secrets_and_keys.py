@@ -108,13 +108,6 @@ def test_workers_are_released_if_there_is_no_answer(mask, monkeypatch):
             waiting.result()
 
 
-def test_a_line_that_is_no_host_key_is_named(tmp_path):
-    file = tmp_path / "known_hosts"
-    file.write_text("sql1 ssh-ed25519 !!!not-base64\n")
-    with pytest.raises(SettingsError, match="has an invalid line"):
-        KnownHosts([file])
-
-
 @pytest.fixture(scope="module")
 def keys():
     return [paramiko.ECDSAKey.generate() for _ in range(2)]
