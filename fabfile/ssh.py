@@ -88,7 +88,7 @@ section.on_controller(
 
 @section.task(bootstrap=True)
 def bootstrap(host: Host, cluster: Cluster) -> Steps:
-    """Log in as root, by key or password, and set up the administrator's account and key.
+    """Log in as root, and set up the administrator's account and key.
 
     Enters as connection.bootstrap_user: with your keys, or else with a password, which is asked for
     once, or read from RUNBOOK_BOOTSTRAP_PASSWORD. Servers that already let the administrator in are
