@@ -16,16 +16,16 @@ _Pair = tuple[str, yaml.Node, yaml.Node]
 """A key, and the nodes of key and value."""
 
 KeyPath = tuple[Union[str, int], ...]
-"""Keys from the top down; a number is a place in a list."""
+"""Keys from the top level down; a number is an index of a list."""
 
 LARGEST = 1_000_000
-"""Bytes of a file."""
+"""The largest file, in bytes."""
 MOST = 100_000
-"""Values in a file, with each alias written out."""
+"""The largest number of values in a file, with aliases expanded."""
 DEEPEST = 32
-"""Levels of a file: libyaml crashes when some ten thousand are composed."""
+"""The deepest nesting: libyaml crashes when it composes tens of thousands of levels."""
 SHOWN = 60
-"""Characters of a key or a value that a complaint repeats."""
+"""The number of characters of a key or value that a message shows."""
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
@@ -52,7 +52,7 @@ class Source:
         return path in self._lines
 
     def knows(self, path: KeyPath) -> int:
-        """How many keys of a path are in this file, from the top down."""
+        """The number of leading keys of a path that this file has."""
         return next((n for n in range(len(path), 0, -1) if path[:n] in self._lines), 0)
 
     def where(self, *path: Union[str, int]) -> str:
@@ -82,7 +82,8 @@ class Source:
     def _text(self) -> str:
         content = self._bytes() if self._content is None else self._content
         if len(content) > LARGEST:
-            raise InventoryError(f"{self._at(1)}: is larger than {LARGEST // 1_000_000} MB.")
+            most = LARGEST // 1_000_000
+            raise InventoryError(f"{self._at(1)}: the file is larger than {most} MB.")
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
@@ -91,7 +92,7 @@ class Source:
         control = yaml.reader.Reader.NON_PRINTABLE.search(text)
         if control:
             line = text.count("\n", 0, control.start()) + 1
-            raise InventoryError(f"{self._at(line)}: has a control character; remove it.")
+            raise InventoryError(f"{self._at(line)}: control characters are not allowed.")
         return text
 
     def _bytes(self) -> bytes:
@@ -107,14 +108,14 @@ class Source:
             raise InventoryError(f"{self.file} cannot be read: {error.strerror}.") from None
 
     def _refuse_depth(self, text: str) -> None:
-        """The composer descends once for each level, and must not be given too many."""
+        """Refuse deep nesting before the composer, which recurses for each level, sees it."""
         depth = 0
         for event in yaml.parse(text, Loader=_Loader):
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
                 if depth > DEEPEST:
                     place = self._at(_line(event))
-                    raise InventoryError(f"{place}: has more than {DEEPEST} levels.")
+                    raise InventoryError(f"{place}: more than {DEEPEST} levels; use fewer.")
             elif isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1
 
@@ -124,9 +125,9 @@ class Source:
 
 
 class _Plain:
-    """Nodes as plain data: text, numbers, true, false and null, in lists and mappings.
+    """Converts nodes to plain data: text, numbers, true, false and null, in lists and mappings.
 
-    A date is text. Merge keys are written out. Each key and item leaves its line in `lines`.
+    Dates stay text. Merge keys are expanded. The line of each key and item is stored in `lines`.
     """
 
     def __init__(self, lines: dict[KeyPath, int], at: Callable[[int, KeyPath], str]) -> None:
@@ -148,16 +149,19 @@ class _Plain:
     @contextmanager
     def _inside(self, node: yaml.Node, path: KeyPath) -> Iterator[None]:
         if any(node is outer for outer in self._open):
+            place = self._place(node, path)
             raise InventoryError(
-                f"{self._place(node, path)}: contains itself, by an alias; write it out."
+                f"{place}: an alias makes this value contain itself; write it out."
             )
         self._count += len(node.value) if isinstance(node, yaml.CollectionNode) else 0
         if self._count > MOST:
             place = self._place(node, path)
-            raise InventoryError(f"{place}: has more than {MOST} values, counting aliases.")
+            raise InventoryError(f"{place}: more than {MOST} values, counting aliases; use fewer.")
         if len(self._open) >= DEEPEST:
             place = self._place(node, path)
-            raise InventoryError(f"{place}: has more than {DEEPEST} levels, counting aliases.")
+            raise InventoryError(
+                f"{place}: more than {DEEPEST} levels, counting aliases; use fewer."
+            )
         self._open.append(node)
         yield
         self._open.pop()
@@ -174,7 +178,7 @@ class _Plain:
         return data
 
     def _pairs(self, node: yaml.MappingNode, path: KeyPath) -> list[_Pair]:
-        """Key, its node, the value's node: its own, then those of merge keys that it lacks."""
+        """The mapping's own pairs, then those of its merge keys that it does not override."""
         first: dict[str, int] = {}
         own: list[_Pair] = []
         merged: list[_Pair] = []
@@ -202,13 +206,13 @@ class _Plain:
         for source in sources:
             if not isinstance(source, yaml.MappingNode):
                 place = self._place(source, path)
-                raise InventoryError(f"{place}: takes mappings only, such as `<<: *name`.")
+                raise InventoryError(f"{place}: merges mappings only, such as `<<: *name`.")
             with self._inside(source, path):
                 yield from self._pairs(source, path)
 
     def _key(self, node: yaml.Node, path: KeyPath) -> str:
         if not isinstance(node, yaml.ScalarNode):
-            raise InventoryError(f"{self._place(node, path)}: has a key that is not text.")
+            raise InventoryError(f"{self._place(node, path)}: a key must be text.")
         return str(node.value)
 
     def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Any:
@@ -218,7 +222,7 @@ class _Plain:
         read = _READERS.get(kind)
         if not read:
             raise self._unsupported(node, path)
-        # 22:22 is a number to base 60, and what is longer is no number that anybody means.
+        # YAML reads 22:22 as a number to base 60; that and very long numbers are meant as text.
         if len(node.value) > _LONGEST_NUMBER or ":" in node.value:
             return node.value
         try:
@@ -226,12 +230,12 @@ class _Plain:
         except (ValueError, KeyError, IndexError):
             place = self._place(node, path)
             raise InventoryError(
-                f"{place}: is not what its tag !!{kind} says; remove the tag."
+                f"{place}: does not match its tag !!{kind}; remove the tag."
             ) from None
 
     def _unsupported(self, node: yaml.Node, path: KeyPath) -> InventoryError:
         place = self._place(node, path)
-        return InventoryError(f"{place}: has a tag that is not supported; remove the tag.")
+        return InventoryError(f"{place}: the tag is not supported; remove it.")
 
     def _place(self, node: yaml.Node, path: KeyPath) -> str:
         return self._at(_line(node), path)
@@ -251,7 +255,7 @@ def _line(found: Any) -> int:
 
 
 def _told(error: yaml.YAMLError) -> tuple[int, str]:
-    """The line that an error is about, and what is wrong there, without what stands there."""
+    """The line and the problem of an error, without the text of that line."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     problem = str(getattr(error, "problem", None) or "it cannot be read")
     if isinstance(error, yaml.composer.ComposerError):
@@ -260,7 +264,7 @@ def _told(error: yaml.YAMLError) -> tuple[int, str]:
 
 
 def shown(text: str) -> str:
-    """A key or a value in a sentence: short, without a URL's login, control characters escaped."""
+    """A key or value for a message: short, without logins of URLs, control characters escaped."""
     masked = re.sub(r"//[^/@\s]*@", "//…@", text)
     short = masked if len(masked) <= SHOWN else f"{masked[:SHOWN]}…"
     visible = "".join(

@@ -124,8 +124,8 @@ class Vip(Entry, frozen=True):
     vrrp_id: Optional[Annotated[int, between(1, 255)]] = None
     """The id of the VRRP group in its network; null: the last number of the address."""
     network: Optional[Network] = None
-    """The network of address and members, if that is larger than their addresses tell: null takes
-    the smallest one with all members in it, a /24 at least.
+    """The network of the address and its members; null: the smallest network that includes all
+    members, at least a /24.
     """
 
     @property
@@ -254,7 +254,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def local_path(text: str, folder: Path) -> Path:
-    """A path of this machine: `~` is the user's home, relative ones start in `folder`."""
+    """A path on this machine: `~` is the user's home, relative paths start in `folder`."""
     try:
         return folder / Path(text).expanduser()
     except RuntimeError:

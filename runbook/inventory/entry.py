@@ -23,7 +23,7 @@ LONGEST_NAME = 100
 
 
 def named(description: str, pattern: Optional[str] = None) -> msgspec.Meta:
-    """A kind of text: what it is called, and what all of it looks like."""
+    """A kind of text: its name, and a pattern that matches all of it."""
     whole = None if pattern is None else rf"^(?:{pattern})\Z"
     return msgspec.Meta(pattern=whole, description=description)
 

@@ -24,7 +24,7 @@ from runbook.yaml_source import Source, shown
 _NAME = re.compile(r"(?!-)(?=[0-9-]*[a-z])[a-z0-9-]{1,63}(?<!-)")
 
 LOCAL_NAMES = frozenset({"localhost", "localhost4", "localhost6"})
-"""What /etc/hosts of each server calls that server."""
+"""Names by which each server's /etc/hosts refers to the server itself."""
 
 T = TypeVar("T")
 
@@ -160,7 +160,7 @@ class _Judge:
                     *(section, name),
                 )
             elif name in LOCAL_NAMES:
-                self._complain("is what each server calls itself; choose another", section, name)
+                self._complain("is reserved for the server itself; choose another", section, name)
             elif not isinstance(value, dict):
                 self._complain("needs keys such as `address:`", section, name)
             elif "name" in value:

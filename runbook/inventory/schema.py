@@ -108,7 +108,7 @@ class Understood:
         return [host.name for host in self.hosts.values() if role in host.roles]
 
     def vips_of(self, role: str) -> list[Vip]:
-        """The VIPs that stand for a role."""
+        """The VIPs of a role."""
         return [vip for vip in self.vips.values() if vip.role == role]
 
     def get(self, kind: type[S]) -> Optional[S]:

@@ -1,4 +1,4 @@
-"""What may stand under a key, in words; and which parts of a mapping are not like that."""
+"""The kinds of values in words, and the parts of a mapping that do not match their kind."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from runbook.inventory.entry import perhaps
 from runbook.yaml_source import KeyPath, shown
 
 Fault = tuple[str, KeyPath]
-"""What is wrong, and where."""
+"""A sentence and the key that it is about."""
 
 
 def faults(hint: Any, value: Any, path: KeyPath = ()) -> Iterator[Fault]:
-    """All that keeps `value` from being of this kind, each with the key it is about."""
+    """Everything that is wrong with `value` as a value of this kind."""
     if _fits(value, hint):
         return
     inner = list(_inner_faults(_of_shape(hint, value), value, path))
@@ -66,7 +66,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _of_shape(hint: Any, value: Any) -> Any:
-    """The part of a kind that is a list or a mapping as `value` is, without its bounds."""
+    """The list or mapping among the alternatives of a kind that matches `value`, without bounds."""
     if get_origin(hint) is Annotated:
         return _of_shape(get_args(hint)[0], value)
     if get_origin(hint) is Union:
@@ -95,12 +95,12 @@ def _said(value: Any) -> str:
 
 @cache
 def in_words(hint: Any) -> str:
-    """What may be there, as a sentence names it."""
+    """The allowed values as a message names them."""
     return shape(kinds.type_info(hint)).replace("`", "")
 
 
 def shape(kind: kinds.Type) -> str:
-    """What may be there, in words; names are code."""
+    """The allowed values in words, with names as code."""
     if isinstance(kind, kinds.Metadata):
         described = (kind.extra_json_schema or {}).get("description")
         return str(described) if described else shape(kind.type)
@@ -121,13 +121,13 @@ def shape(kind: kinds.Type) -> str:
 
 
 def _plain(kind: kinds.Type) -> str:
-    """A kind within a list; alternatives are bracketed."""
+    """A kind within a list; alternatives are in brackets."""
     text = shape(kind)
     return f"({text})" if isinstance(kind, (kinds.UnionType, kinds.LiteralType)) else text
 
 
 def _one_of(texts: list[str]) -> str:
-    """Alternatives; a text that could be any of them says enough."""
+    """Alternatives; texts that are equal appear once."""
     return ", ".join(dict.fromkeys(texts))
 
 

@@ -1,4 +1,4 @@
-"""What has to hold between the entries of hosts.yaml: names, addresses, VIPs, accounts."""
+"""Rules that span several entries of hosts.yaml: names, addresses, VIPs, accounts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from runbook.inventory.schema import Objection, Port, Schema, Understood
 from runbook.yaml_source import KeyPath, shown
 
 SIZES = {"ram": ("512MB", "64TB"), "disk": ("5GB", "9999TB")}
-"""The smallest and the largest of each."""
+"""The smallest and the largest value of each."""
 
 SYSTEM_ACCOUNTS = frozenset(
     {
@@ -22,14 +22,14 @@ SYSTEM_ACCOUNTS = frozenset(
         *("ftp", "nobody", "chrony", "dbus", "polkitd", "rpc", "rpcuser", "sshd", "tss"),
     }
 )
-"""Accounts of the distribution: of its package setup, and of a minimal installation."""
+"""Accounts of the distribution: of its package `setup`, and of a minimal installation."""
 
 WIDEST = 16
-"""The prefix of the largest network that addresses are taken for without being told."""
+"""The prefix length of the largest network that is inferred from addresses."""
 
 
 def objections(inventory: Understood, schema: Schema) -> Iterator[Objection]:
-    """Everything that cannot work between the entries, and what may be unwise."""
+    """Everything that cannot work among the entries, and warnings about what is unwise."""
     for host in inventory.hosts.values():
         yield from _sizes(host)
         yield from _roles(host, schema)
@@ -45,7 +45,10 @@ def objections(inventory: Understood, schema: Schema) -> Iterator[Objection]:
 
 
 def unknown_zone(name: str) -> Iterator[Objection]:
-    """A time zone that this machine does not know; if it knows none, the servers will tell."""
+    """Object to a time zone that this machine does not know.
+
+    If this machine knows no time zones, the servers decide.
+    """
     import zoneinfo
 
     if any((Path(folder) / name).is_file() for folder in zoneinfo.TZPATH):
@@ -53,7 +56,7 @@ def unknown_zone(name: str) -> Iterator[Objection]:
     known = _zones()
     if not known or name in known:
         return
-    # Some distributions leave out old names such as this one, which the servers do have.
+    # Some distributions omit old names such as this one, which the servers have.
     if "US/Pacific" in known:
         sentence = f"{name} is not a time zone{perhaps(name, known)}; use Area/City"
         yield Objection(sentence, ("timezone",))
@@ -117,7 +120,7 @@ def _addresses(inventory: Understood) -> Iterator[Objection]:
 
 
 def _special(address: IPv4Address) -> str:
-    """What an address is that no server can have; empty if one can."""
+    """The kind of an address that no server can have; empty for usable addresses."""
     kinds = {
         "a loopback address": address.is_loopback,
         "a multicast address": address.is_multicast,
@@ -145,7 +148,7 @@ def _vip(vip: Vip, inventory: Understood, schema: Schema) -> Iterator[Objection]
 
 
 def _network(vip: Vip, inventory: Understood) -> Iterator[Objection]:
-    """A VIP moves within one network."""
+    """The VIP and its members are in one network."""
     members = [inventory.hosts[name].address for name in vip.members if name in inventory.hosts]
     path = ("vips", vip.name, "network" if vip.network else "address")
     if any(_special(IPv4Address(address)) for address in (vip.address, *members)):
@@ -156,7 +159,8 @@ def _network(vip: Vip, inventory: Understood) -> Iterator[Objection]:
             yield Objection(f"{vip.network} is not a network; write {right}", path)
         for address in (vip.address, *members):
             if IPv4Address(address) not in IPv4Network(right):
-                yield Objection(f"{address} is not in {right}, and a VIP needs all in one", path)
+                sentence = f"{address} is not in {right}, which VIP and members must share"
+                yield Objection(sentence, path)
     elif members:
         network = _spanning(members)
         larger = "if their network is larger, name it in `network`"
@@ -187,7 +191,7 @@ def _vrrp_groups(inventory: Understood) -> Iterator[Objection]:
 
 
 def _accounts(inventory: Understood, schema: Schema) -> Iterator[Objection]:
-    """The administrator has sudo and no password, which no other account may come to."""
+    """The administrator has sudo and a locked password, so no service may share the account."""
     users: dict[KeyPath, Optional[str]] = {
         ("hosts", host.name, "user"): host.user for host in inventory.hosts.values()
     }
@@ -201,12 +205,12 @@ def _accounts(inventory: Understood, schema: Schema) -> Iterator[Objection]:
             )
             yield Objection(sentence, path)
         elif user in schema.accounts or user in SYSTEM_ACCOUNTS:
-            sentence = f"{user} is the account of a service; name an account for the administrator"
+            sentence = f"{user} is an account of a service; name another for the administrator"
             yield Objection(sentence, path)
 
 
 def _ssh_ports(inventory: Understood, schema: Schema) -> Iterator[Objection]:
-    """sshd cannot listen where another service of the host does."""
+    """sshd needs a port that no other service of the host uses."""
     general = inventory.connection.port if inventory.connection else 0
     said = set()
     for host in inventory.hosts.values():
@@ -222,14 +226,14 @@ def _ssh_ports(inventory: Understood, schema: Schema) -> Iterator[Objection]:
 
 
 def _covers(port: Port, number: int) -> bool:
-    """Whether a port, or a range such as 35672-35682/tcp, is or has this one."""
+    """Whether a port, or a range such as 35672-35682/tcp, includes this number."""
     numbers, _, protocol = port.number.partition("/")
     low, _, high = numbers.partition("-")
     return protocol == "tcp" and int(low) <= number <= int(high or low)
 
 
 def _weak_quorums(inventory: Understood, schema: Schema) -> Iterator[Objection]:
-    """A warning for each role of a majority with one member, or with an even number."""
+    """A warning for each role that needs a majority and has one member, or an even number."""
     for role in schema.roles:
         members = inventory.with_role(role) if role.majority else []
         if len(members) == 1:

@@ -8,7 +8,7 @@ from runbook.errors import SettingsError
 
 
 def parse_passwords(content: bytes, file: Path) -> dict[str, str]:
-    """The passwords in the text of secrets.yaml; SettingsError if it is not what it should be."""
+    """The passwords in the text of secrets.yaml; SettingsError if it is invalid."""
     from runbook.yaml_source import Source, shown
 
     data = Source(file, content).data
@@ -20,7 +20,7 @@ def parse_passwords(content: bytes, file: Path) -> dict[str, str]:
 
 
 def sayable(value: str, where: str) -> str:
-    """Configuration files and SCRAM agree on printable ASCII only."""
+    """`value` if it is printable ASCII: configuration files and SCRAM agree on nothing else."""
     if not value.isascii() or not value.isprintable():
         raise SettingsError(f"{where} must be printable ASCII.")
     return value

@@ -28,7 +28,7 @@ KEY_VARIABLE = "RUNBOOK_SECRETS_KEY"
 
 @dataclass(frozen=True)
 class Rule:
-    """What the software that reads a secret can take: a pattern for all of it, and in words."""
+    """The values that the software behind a secret accepts, as a pattern and in words."""
 
     pattern: str
     words: str
@@ -51,7 +51,7 @@ class Secret:
     rule: Optional[Rule] = None
 
     def broken_by(self, value: str) -> str:
-        """What a value must be and is not, in words; empty if it is fine."""
+        """The rule that a value breaks, in words; empty if the value is valid."""
         broken = self.rule and not re.fullmatch(self.rule.pattern, value)
         return self.rule.words if self.rule and broken else ""
 
@@ -129,7 +129,7 @@ class Vault:
         return value
 
     def unjudged(self, secret: Secret) -> str:
-        """The value of a secret, also one that its software cannot take."""
+        """The value of a secret, even if its software does not accept it."""
         value = os.environ.get(secret.variable)
         if value:
             return self._mask.add(sayable(value, secret.variable))
@@ -159,7 +159,7 @@ class Vault:
         self.refuse_overridden(secret)
         self._mask.add(value)
         if self.knows(secret):
-            self.unjudged(secret)  # what it was stays masked
+            self.unjudged(secret)  # the old value stays masked
         with self._lock:
             self._kept.pop(secret.name, None)
             self._forgotten.discard(secret.name)
@@ -302,7 +302,7 @@ class Passwords:
     """Passwords for logging in and for sudo: from the environment, or asked once and kept.
 
     Workers wait for `answer`, which asks in the main thread: only there does Ctrl-C interrupt.
-    `given` are those that were typed before the run began, by variable.
+    `given` has those that were typed before the run began, by variable.
     """
 
     given: ClassVar[dict[str, str]] = {}

@@ -93,7 +93,11 @@ def test_shipped_inventory_is_the_runbooks_table(cluster):
         ("vm: 1,", "", "hosts.airflow: `vm` is missing"),
         ("hosts:\n", "hosts: [\n", "not valid YAML"),
         ("groups: {}", "groups: {web: [{a: 1}]}", "is not one of the hosts"),
-        ("cluster: airflow-ha", "cluster: \x01", "hosts.yaml:2: has a control character"),
+        (
+            "cluster: airflow-ha",
+            "cluster: \x01",
+            "hosts.yaml:2: control characters are not allowed",
+        ),
         (
             "port: 22",
             "port: 99999",
