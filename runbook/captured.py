@@ -1,4 +1,4 @@
-"""What a command prints, as lines, without filling the memory."""
+"""The output of a command as lines, with a limit on memory."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections import deque
 from collections.abc import Iterator
 
 LONGEST_LINE = 1 << 20
-"""Bytes after which a line is taken for two."""
+"""Bytes after which a line is split."""
 KEPT = 2 << 20
-"""Bytes that are kept of the beginning, and as many of the end."""
+"""Bytes that are kept from the beginning, and as many from the end."""
 
 
 class Lines:
-    """Cuts bytes into lines as they arrive."""
+    """Splits bytes into lines as they arrive."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def add(self, data: bytes) -> Iterator[str]:
-        """The lines that these bytes complete."""
+        """Yield the lines that these bytes complete."""
         *whole, self._rest = (self._rest + data).split(b"\n")
         for line in whole:
             yield from _text(line)
@@ -27,14 +27,14 @@ class Lines:
             yield from _text(line)
 
     def end(self) -> Iterator[str]:
-        """The line that nothing has ended."""
+        """Yield the last line, if it has no line end."""
         line, self._rest = self._rest, b""
         if line:
             yield from _text(line)
 
 
 class Captured:
-    """Lines of output: all of them, or the first and the last ones if there are very many."""
+    """Lines of output: all of them, or only the first and last ones if there are too many."""
 
     def __init__(self, kept: int = KEPT) -> None:
         self._kept = kept
@@ -45,17 +45,17 @@ class Captured:
         self._lost = 0
 
     def add(self, data: bytes) -> None:
-        """Take in more output."""
+        """Add output."""
         for line in self._lines.add(data):
             self._keep(line)
 
     def end(self) -> list[str]:
-        """No more will come: the lines."""
+        """Return the lines, after all output has been added."""
         for line in self._lines.end():
             self._keep(line)
         if not self._lost:
             return [*self._first, *self._last]
-        note = f"… {self._lost} lines are left out here …"
+        note = f"… {self._lost} lines left out …"
         return [*self._first, note, *self._last]
 
     def _keep(self, line: str) -> None:

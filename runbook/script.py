@@ -19,7 +19,7 @@ LOCK_PATIENCE = 10
 PROBE_LIMIT = 60
 """Seconds that a probe or a fact may take."""
 LONGEST_EVENT = 100
-"""Bytes that an event may have."""
+"""The maximum length of an event in bytes."""
 
 
 @dataclass
@@ -159,7 +159,7 @@ class Reader:
         self._pending = b""
 
     def _take_all_but_an_event(self) -> None:
-        """What cannot be the beginning of an event is output."""
+        """Take as output everything that cannot be the beginning of an event."""
         begin = self._pending.rfind(self._script.mark[0].encode())
         if begin < 0 or len(self._pending) - begin > LONGEST_EVENT:
             begin = len(self._pending)

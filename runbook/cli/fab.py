@@ -20,7 +20,7 @@ from runbook.errors import USAGE, RunbookError
 HELP = {
     "hosts": "Hosts and groups of hosts.yaml, such as sql1,@rabbitmq.",
     "dry": "Print the commands for typing by hand, without connecting.",
-    "prompt-for-sudo-password": "Ask for sudo's password now, not when a host wants it.",
+    "prompt-for-sudo-password": "Ask for the sudo password now, not when a host requires it.",
     "prompt-for-login-password": "Ask for the bootstrap user's password now.",
     "prompt-for-passphrase": "Ask for the key's passphrase now, not when it is needed.",
 }
@@ -111,7 +111,7 @@ class RunbookFab(Program, Fab):
         ]
 
     def update_config(self, *arguments: Any, **options: Any) -> None:
-        """Fabric's; with -S, ssh reads that file."""
+        """Update the configuration as Fabric does; with -S, ssh reads that file."""
         super().update_config(*arguments, **options)
         if self.args["ssh-config"].value:
             self.config.ssh_config_path = self.args["ssh-config"].value
@@ -154,6 +154,6 @@ def main() -> None:
         version=fabric.__version__,
         loader_class=OwnLoader,
         executor_class=Executor,
-        config_class=partial(fabric.Config, ssh_config=SSHConfig()),  # ssh reads the real one
+        config_class=partial(fabric.Config, ssh_config=SSHConfig()),  # ssh reads ssh_config
     )
     start("fab", program)

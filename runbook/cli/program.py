@@ -25,7 +25,7 @@ PASSWORDS = {
     "prompt-for-login-password": ("RUNBOOK_BOOTSTRAP_PASSWORD", "Password on new hosts: "),
     "prompt-for-passphrase": ("RUNBOOK_KEY_PASSPHRASE", "Passphrase of the key: "),
 }
-"""Options that ask for a password at once: the variable that it stands for, and the question."""
+"""Options that ask for a password at the start: the variable that it replaces, and the prompt."""
 
 
 class Program(invoke.Program):
@@ -53,7 +53,7 @@ class Program(invoke.Program):
             super().parse_tasks()
 
     def update_config(self, *arguments: Any, **options: Any) -> None:
-        """Invoke's and Fabric's, but what is asked for at once is for our own connections."""
+        """Update the configuration; passwords asked for now are for this project's logins."""
         for name, (variable, question) in PASSWORDS.items():
             if name in self.args and self.args[name].value:
                 self.args[name].value = False
@@ -116,7 +116,7 @@ def _ask_now(option: str, variable: str, question: str) -> None:
 
     if not sys.stdin.isatty():
         raise invoke.Exit(
-            f"--{option} asks on the terminal, but stdin is not a terminal. "
+            f"--{option} needs a terminal, but stdin is not a terminal. "
             f"Set {variable} in the environment.",
             USAGE,
         )
@@ -169,7 +169,7 @@ def start(name: str, program: invoke.Program) -> None:
     """Run a program; an unexpected error is reported as one sentence, not as a traceback."""
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # of a terminal that has fewer characters
+            stream.reconfigure(errors="replace")  # terminals without Unicode
     try:
         program.run()
     except BrokenPipeError:

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 SHORT = 1 << 20
-"""Bytes of output up to which a host's lines wait for those of the hosts before it."""
+"""Bytes of output up to which a host's lines are held back, to keep the hosts in order."""
 
 
 class Output:
-    """What a command prints on a host: kept, or handed on as it comes once it gets long.
+    """The output of a command on a host: kept, or passed on as it arrives once it is long.
 
-    Without somebody who takes the lines (with --json), only the first and the last are kept.
+    Without `hand_on` (with --json), long output is reduced to its first and last lines.
     """
 
     def __init__(self, hand_on: Optional[Callable[[list[str]], None]]) -> None:
@@ -32,7 +32,7 @@ class Output:
         self._size = 0
 
     def take(self, data: bytes) -> None:
-        """Take in more output."""
+        """Add output."""
         if not self._hand_on:
             self._captured.add(data)
             return
@@ -43,7 +43,7 @@ class Output:
             self._kept = []
 
     def end(self) -> list[str]:
-        """What has not been handed on."""
+        """Return the lines that have not been passed on."""
         if not self._hand_on:
             return self._captured.end()
         return [*self._kept, *self._lines.end()]

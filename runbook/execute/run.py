@@ -192,7 +192,7 @@ class Run:
         self.report.host_done(result)
 
     def record(self, result: HostResult) -> None:
-        """Keep a result that somebody else shows, and write it to the journal."""
+        """Keep a result and write it to the journal, without showing it."""
         result.settle()
         self.results.append(result)
         about = {"task": result.task, "host": result.host, "mode": str(self.mode)}

@@ -63,7 +63,7 @@ def session(
 
 
 def _own_config() -> Any:
-    """Fabric's configuration in this project; ssh_config is ssh's to read, and not Paramiko's."""
+    """Return the project's Fabric configuration without ssh_config, which ssh itself reads."""
     from fabric import Config
     from paramiko import SSHConfig
 

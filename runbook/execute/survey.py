@@ -84,7 +84,7 @@ def questions(run: Run, host: Host, asked: Sequence[Probe]) -> list[Answer]:
 
 
 def put(run: Run, host: Host, script: Script) -> list[Answer]:
-    """What a host answers to each part of a script, over its open connection."""
+    """Run a script over a host's open connection; returns the answer to each part."""
     reader = run.connections.run(host, script, lambda reader: None, prompt=True)
     if not reader.finished:
         raise UnreachableError(f"the answer of {host.name} is incomplete; rerun.")

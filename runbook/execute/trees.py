@@ -75,7 +75,7 @@ def _refuse_typed_passphrase(run: Run) -> None:
 
 @contextmanager
 def verified_key(connection: Any, host: Host) -> Iterator[str]:
-    """A known_hosts file with the very key that the run has verified."""
+    """Write a known_hosts file that contains only the key that this run has verified."""
     key = connection.transport.get_remote_server_key()
     with NamedTemporaryFile("w", prefix="known_hosts-") as file:
         file.write(f"{host.name} {key.get_name()} {key.get_base64()}\n")
@@ -84,7 +84,7 @@ def verified_key(connection: Any, host: Host) -> Iterator[str]:
 
 
 def seen_by_ssh(connection: Any, host: Host) -> SimpleNamespace:
-    """What patchwork takes of a connection; by this name, ssh finds the host in ssh_config."""
+    """Return what patchwork uses of a connection; ssh looks up this name in ssh_config."""
     return SimpleNamespace(
         user=connection.user,
         host=host.name,
@@ -95,7 +95,7 @@ def seen_by_ssh(connection: Any, host: Host) -> SimpleNamespace:
 
 
 def options(run: Run, host: Host, connection: Any, known_hosts: str) -> str:
-    """What ssh needs to connect as the run does; the rest is in ssh_config."""
+    """Return the options with which ssh connects as the run does; ssh_config has the rest."""
     words = [
         *run.connections.ssh_config.options,
         *("-i", str(run.connections.keys.path)),
@@ -113,7 +113,7 @@ def options(run: Run, host: Host, connection: Any, known_hosts: str) -> str:
 
 
 def in_rsh(word: str) -> str:
-    """A word of rsync's --rsh, which patchwork puts into single quotes for the shell."""
+    """Quote a word for rsync's --rsh, which patchwork puts in single quotes for the shell."""
     if not re.search(r"[\s\"']", word):
         return word
     doubled = word.replace('"', '""')

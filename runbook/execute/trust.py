@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shown:
-    """The key that a host shows, and the keys that it may show; or why it shows none."""
+    """The key that a host shows and the accepted keys, or why it shows none."""
 
     host: Host
     name: str = ""

@@ -1,4 +1,4 @@
-"""Host certificates: a key that an authority of known_hosts has signed for a name."""
+"""Host certificates: host keys that a certificate authority has signed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SUFFIX = "-cert-v01@openssh.com"
 
 
 def certificate_of(key: paramiko.PKey) -> SSHCertificate | None:
-    """The certificate that came with a host's key, if one did."""
+    """Return the certificate sent with a host key; None if there is none, or an unreadable one."""
     blob = getattr(key, "public_blob", None)
     if not blob or not blob.key_type.endswith(SUFFIX):
         return None
@@ -35,30 +35,30 @@ def certificate_of(key: paramiko.PKey) -> SSHCertificate | None:
 
 
 def authority_of(certificate: SSHCertificate) -> bytes:
-    """The key that signed it, as SSH sends it."""
+    """Return the public key of the signing authority, in SSH's wire format."""
     signer = certificate.signature_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     return base64.b64decode(signer.split()[1])
 
 
 def objection(certificate: SSHCertificate, names: Collection[str]) -> str:
-    """Why a certificate does not hold for a host of these names; empty if it does.
+    """Return why a certificate is not valid for a host with these names; empty if it is valid.
 
-    Who signed it is for known_hosts to judge.
+    `known_hosts` checks whether the signing authority is trusted.
     """
     try:
         certificate.verify_cert_signature()
     except (InvalidSignature, UnsupportedAlgorithm):
-        return "its signature is wrong"
+        return "its signature is invalid"
     if certificate.type is not SSHCertificateType.HOST:
-        return "it is for users, not for hosts"
+        return "it is a user certificate, not a host certificate"
     now = time.time()
     if now < certificate.valid_after:
         return "it is not valid yet"
     if now >= certificate.valid_before:
         return "it has expired"
     if certificate.critical_options:
-        return "it has options that are not supported"
+        return "it has critical options, which are not supported"
     principals = [name.decode(errors="replace") for name in certificate.valid_principals]
     if not any(matches(name, principal) for name in names for principal in principals):
-        return f"it is for {', '.join(principals) or 'no name'}, not for {' or '.join(names)}"
+        return f"it is valid for {', '.join(principals) or 'no name'}, not for {' or '.join(names)}"
     return ""

@@ -10,18 +10,18 @@ from runbook.errors import UnreachableError
 
 
 class HostConnection(fabric.Connection):
-    """Fabric's connection; `runbook.ssh.routes` logs in and verifies host keys."""
+    """A Fabric connection; `runbook.ssh.routes` verifies the host key and logs in."""
 
     login_password: str = ""
-    """What its user logged in with, if that was a password: sudo wants the same one."""
+    """The password of the login, if one was used; sudo gets the same one."""
 
     def open(self) -> Any:
-        """Fabric calls this before each command: the connection has to be there already."""
+        """Raise an error if the connection is closed; Fabric calls this before each command."""
         if not self.is_connected:
             raise UnreachableError(f"the connection to {self.host} is closed; rerun.")
 
     def close(self) -> None:
-        """Close it, also if logging in has failed."""
+        """Close the connection, also after a failed login."""
         super().close()
         self.client.close()
 

@@ -1,4 +1,4 @@
-"""A private key in a file: what it is, and whether it can be used as it is."""
+"""Private key files, and the reasons why one cannot be used directly."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ MAGIC = b"openssh-key-v1\0"
 
 
 class Trouble(Enum):
-    """Why a key file cannot be used as it is."""
+    """The reasons why a key file cannot be used directly."""
 
     MISSING = "it does not exist"
     LOCKED = "it has a passphrase"
-    ONLY_BY_AGENT = "it is a security key, or of another type that only an agent can use"
+    ONLY_BY_AGENT = "it is a security key or another key that only an agent can use"
     UNUSABLE = "it cannot be read"
 
 
 @dataclass(frozen=True)
 class KeyFile:
-    """A key file that was read: its key, or the trouble with it; `public` is its public half."""
+    """A key file after reading: its key, or the problem with it. `public`: its public key."""
 
     path: Path
     public: bytes
@@ -39,7 +39,7 @@ class KeyFile:
     reason: str = ""
 
     def unlocked(self, passphrase: str) -> KeyFile:
-        """The same file, opened with its passphrase; SettingsError if it is wrong."""
+        """Return the file with its key decrypted; SettingsError if the passphrase is wrong."""
         try:
             key = paramiko.PKey.from_path(self.path, cast("Any", passphrase.encode()))
         except (paramiko.SSHException, ValueError, TypeError):
@@ -48,7 +48,7 @@ class KeyFile:
 
 
 def key_file(path: Path) -> KeyFile:
-    """Read a key file, and the certificate beside it, if there is one."""
+    """Read a key file and the certificate beside it, if any."""
     public = public_half(path)
     security_key = b"sk-" in public[:7]
     try:
@@ -68,7 +68,7 @@ def key_file(path: Path) -> KeyFile:
 
 
 def public_half(path: Path) -> bytes:
-    """What an agent calls the key; empty if neither the file nor a .pub beside it says it."""
+    """Return the public key, from the .pub file or the key file itself; empty if unknown."""
     try:
         words = path.with_name(f"{path.name}.pub").read_bytes().split()
         return base64.b64decode(words[1])
@@ -89,7 +89,7 @@ def public_half(path: Path) -> bytes:
 
 
 def plain(blob: bytes) -> bytes:
-    """The public half in a certificate; any other public half as it is."""
+    """Return the public key in a certificate; any other public key is returned unchanged."""
     kind = paramiko.Message(blob).get_text()
     if not kind.endswith(SUFFIX):
         return blob

@@ -1,4 +1,4 @@
-"""The keys that hosts are offered: that of hosts.yaml, those of an agent and of ssh_config."""
+"""The keys offered to hosts: from hosts.yaml, the command line, an agent and ssh_config."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from runbook.ssh.ssh_config import SshSettings
 
 KEY_PASSPHRASE = "RUNBOOK_KEY_PASSPHRASE"
 PATIENCE = 30
-"""Seconds that an agent gets to answer: somebody may have to touch a security key."""
+"""Seconds to wait for an agent: the user may have to touch a security key."""
 
 
 class SocketAgent(AgentSSH):
-    """The agent at a socket; one that does not answer has no keys."""
+    """The agent at a socket; an agent that does not answer counts as empty."""
 
     def __init__(self, path: str) -> None:
         super().__init__()
@@ -37,20 +37,20 @@ class SocketAgent(AgentSSH):
         conn.settimeout(PATIENCE)
         try:
             conn.connect(path)
-            cast("Any", self)._connect(conn)  # Paramiko's own Agent knows SSH_AUTH_SOCK only
+            cast("Any", self)._connect(conn)  # paramiko.Agent supports SSH_AUTH_SOCK only
         except (OSError, paramiko.SSHException):
             conn.close()
         for key in self.get_keys():
-            if key.name.endswith(SUFFIX):  # else Paramiko sends RSA's without the certificate
+            if key.name.endswith(SUFFIX):  # else Paramiko omits RSA certificates
                 cast("Any", key).inner_key = None
 
     def close(self) -> None:
-        """Leave it."""
+        """Close the connection to the agent."""
         cast("Any", self)._close()
 
 
 class Keys:
-    """All keys of a run. `more` are files that the command line names."""
+    """All keys of a run. `more`: key files from the command line."""
 
     def __init__(self, path: Path, passwords: Passwords, more: Sequence[Path] = ()) -> None:
         self.path = path
@@ -62,18 +62,18 @@ class Keys:
 
     @property
     def only_here(self) -> bool:
-        """Whether another program, such as rsync, lacks the passphrase that was typed."""
+        """Whether only this process has the unlocked key; other programs, such as rsync, do not."""
         return self._typed
 
     @property
     def locked(self) -> bool:
-        """Whether the key of hosts.yaml has a passphrase that nobody has given yet."""
+        """Whether the key of hosts.yaml has a passphrase that has not been entered yet."""
         return self._file(self.path).trouble is Trouble.LOCKED
 
     def offered(
         self, settings: SshSettings, without: Sequence[paramiko.PKey] = ()
     ) -> Iterator[paramiko.PKey]:
-        """The keys for a host, one after the other."""
+        """Yield the keys to offer to a host, in order; each key once, and none of `without`."""
         done = {_blob(key) for key in without}
         with closing(SocketAgent(settings.agent)) as agent:
             for key in self._in_order(settings, agent.get_keys()):
@@ -96,8 +96,9 @@ class Keys:
             yield from _with_and_without_certificate(file)
 
     def unlock(self, settings: SshSettings) -> paramiko.PKey | None:
-        """The key of hosts.yaml, opened with its passphrase; None if that is of no use.
+        """Return the key of hosts.yaml; ask for its passphrase unless the agent has the key.
 
+        Returns None if the file has no usable key, or only the agent has it unlocked. Raises
         SettingsError without a terminal, or if the passphrase is wrong.
         """
         with self._lock:
@@ -111,9 +112,9 @@ class Keys:
             return own.key
 
     def make_ready(self, settings: SshSettings) -> None:
-        """Before connecting: there is a key to try, of hosts.yaml or an agent, or it is unlocked.
+        """Ensure before connecting that hosts.yaml or an agent provides a key; unlock it if needed.
 
-        SettingsError otherwise: files of ssh_config alone do not open what hosts.yaml describes.
+        Raises SettingsError otherwise: key files of ssh_config alone are not enough.
         """
         if self._file(self.path).key:
             return
@@ -124,11 +125,11 @@ class Keys:
             self._refuse_nothing()
 
     def notes(self, settings: SshSettings) -> str:
-        """Why some keys could not be offered: a sentence for each, with a space before it."""
+        """Return why some keys were not offered: one sentence each, with a leading space."""
         files = [self._file(path) for path in (self.path, *self._more, *settings.key_files)]
         return "".join(
             f" {file.path} was not tried, because {file.trouble.value} "
-            f"({file.reason or f'ssh-add {file.path}'})."
+            f"({file.reason or f'load it into an agent: ssh-add {file.path}'})."
             for file in dict.fromkeys(files)
             if file.trouble
             and file.trouble is not Trouble.MISSING
@@ -157,8 +158,8 @@ class Keys:
         own = self._file(self.path)
         if own.trouble is Trouble.ONLY_BY_AGENT:
             raise SettingsError(
-                f"{self.path} cannot be used, because {own.trouble.value}. Load it into one: "
-                f"ssh-add {self.path}"
+                f"{self.path} cannot be used directly, because {own.trouble.value}. Load it into "
+                f"an agent: ssh-add {self.path}"
             )
         if own.trouble is Trouble.UNUSABLE:
             raise SettingsError(
@@ -172,14 +173,14 @@ class Keys:
 
 
 def _blob(key: paramiko.PKey) -> bytes:
-    """What is sent of a key."""
+    """Return the public key, or the certificate, that is sent to the host."""
     if isinstance(key, AgentKey):
         return key.blob
     return key.public_blob.key_blob if key.public_blob else key.asbytes()
 
 
 def _is_in(key: AgentKey, files: Iterable[KeyFile]) -> bool:
-    """Whether a key of an agent, or of a certificate there, is that of one of the files."""
+    """Whether a key or certificate of an agent belongs to one of the files."""
     return any(file.public and file.public in (key.blob, plain(key.blob)) for file in files)
 
 

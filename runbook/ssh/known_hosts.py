@@ -1,4 +1,4 @@
-"""Host keys: read once, verified at every connection, pinned only when the user says so."""
+"""Host keys: read once, verified at every connection, pinned only by `fab ssh.trust`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from runbook.ssh.patterns import listed
 
 REVOKED, AUTHORITY = "@revoked", "@cert-authority"
 RSA = ("rsa-sha2-512", "rsa-sha2-256")
-"""How an RSA key may sign; known_hosts calls each of them ssh-rsa."""
+"""Signature algorithms of RSA keys; known_hosts lists the keys as ssh-rsa."""
 SIGNATURES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521")
 CERTIFICATES = tuple(f"{name}{SUFFIX}" for name in (*SIGNATURES, *RSA))
 
 
 class UnknownHostKey(Exception):
-    """The host showed a key that is not pinned; `note` says what else was found."""
+    """The host showed a key that is not pinned. `note`: further findings, as a sentence."""
 
     def __init__(self, key: paramiko.PKey, note: str = "") -> None:
         super().__init__(key.fingerprint)
@@ -41,18 +41,18 @@ class RevokedHostKey(Exception):
 
 @dataclass(frozen=True)
 class Identity:
-    """What a host is called: in known_hosts by the first name, in certificates by any of them."""
+    """The names of a host: known_hosts lists the first one, certificates any of them."""
 
     names: tuple[str, ...]
     port: int = 22
 
     @property
     def pinned(self) -> str:
-        """Where known_hosts has its key."""
+        """The name under which known_hosts lists the host's key."""
         return lookup_name(self.names[0], self.port)
 
     def listed_as(self, lines: Iterable[Line]) -> list[str]:
-        """The names that one of the lines is for."""
+        """Return the names of the host that one of the lines matches."""
         patterns = [line.names for line in lines]
         return [
             name
@@ -74,7 +74,7 @@ class Line:
     text: str
 
     def key(self) -> paramiko.PKey | None:
-        """Its key; None if it is not one, or of a type that is not supported: ssh skips it, too."""
+        """Return the key; None if it is invalid or of an unsupported type, which ssh skips, too."""
         try:
             return paramiko.PKey.from_type_string(self.kind, self.blob)
         except (paramiko.SSHException, paramiko.pkey.UnknownKeyType, ValueError):
@@ -82,7 +82,7 @@ class Line:
 
     @property
     def blob(self) -> bytes:
-        """Its key, as SSH sends it; empty if it cannot be read."""
+        """The key in SSH's wire format; empty if it cannot be read."""
         try:
             return base64.b64decode(self.text)
         except ValueError:
@@ -90,12 +90,12 @@ class Line:
 
 
 def lookup_name(address: str, port: int) -> str:
-    """The name under which known_hosts files keep a host's key."""
+    """Return the name under which known_hosts lists a host's key."""
     return address if port == 22 else f"[{address}]:{port}"
 
 
 class KnownHosts:
-    """The keys of all files that hosts.yaml names; new ones go to the first."""
+    """The keys in all files of connection.known_hosts; new keys are added to the first file."""
 
     def __init__(self, files: Iterable[Path]) -> None:
         self.files = list(files)
@@ -104,11 +104,11 @@ class KnownHosts:
 
     @classmethod
     def of(cls, cluster: Cluster) -> KnownHosts:
-        """The known hosts of this inventory."""
+        """Read the files that this inventory names."""
         return cls(cluster.path(name) for name in cluster.connection.known_hosts)
 
     def keys(self, name: str) -> list[paramiko.PKey]:
-        """Keys pinned for a name (see `lookup_name`): those of the first file that has some."""
+        """Return the keys pinned for a name (see `lookup_name`), from the first file with any."""
         if name not in self._found:
             self._found[name] = next(filter(None, self._keys_by_file(name)), [])
         return self._found[name]
@@ -119,14 +119,14 @@ class KnownHosts:
             yield [key for key in found if key]
 
     def unusable(self, name: str) -> Line | None:
-        """A line for a name whose key cannot be read."""
+        """Return a line for this name whose key cannot be read, if any."""
         for line in self._marked(""):
             if listed(name, line.names) and not line.key():
                 return line
         return None
 
     def revoked(self, host: Identity, key: paramiko.PKey) -> Line | None:
-        """The line that revokes a host's key, or the authority that signed it."""
+        """Return the line that revokes a host's key or the authority that signed it, if any."""
         certificate = certificate_of(key)
         shown = {key.asbytes()} | ({authority_of(certificate)} if certificate else set())
         for line in self._marked(REVOKED):
@@ -135,22 +135,24 @@ class KnownHosts:
         return None
 
     def objection(self, host: Identity, key: paramiko.PKey) -> str:
-        """Why no certificate vouches for the key that a host shows; empty if one does."""
+        """Return why a host's key has no valid certificate; empty if it has one."""
         certificate = certificate_of(key)
         if not certificate:
             return "it has no certificate"
         signer = authority_of(certificate)
         signers = [line for line in self._marked(AUTHORITY) if line.blob == signer]
         names = host.listed_as(signers)
-        return objection(certificate, names) if names else "known_hosts has no authority for it"
+        if not names:
+            return "known_hosts has no @cert-authority line for its authority and this host"
+        return objection(certificate, names)
 
     def accepted(self, host: Identity, key: paramiko.PKey) -> list[paramiko.PKey]:
-        """The keys that the host may show; the shown one is among them if its certificate holds."""
+        """Return the pinned keys, and the shown key if its certificate is valid."""
         certified = [] if self.objection(host, key) else [key]
         return [*certified, *self.keys(host.pinned)]
 
     def verify(self, host: Identity, key: paramiko.PKey) -> None:
-        """Raise RevokedHostKey, UnknownHostKey, or Paramiko's BadHostKeyException."""
+        """Verify a key; raises RevokedHostKey, UnknownHostKey or BadHostKeyException."""
         line = self.revoked(host, key)
         if line:
             raise RevokedHostKey(key, line)
@@ -164,12 +166,12 @@ class KnownHosts:
 
     def _note(self, host: Identity, key: paramiko.PKey) -> str:
         if certificate_of(key):
-            return f"Its certificate does not count: {self.objection(host, key)}. "
+            return f"Its certificate is not accepted: {self.objection(host, key)}. "
         line = self.unusable(host.pinned)
-        return f"{line.place} names the host, but its key cannot be read. " if line else ""
+        return f"{line.place} lists the host, but its key cannot be read. " if line else ""
 
     def preferred(self, host: Identity) -> tuple[str, ...]:
-        """The algorithms of the keys by which the host is known here, the best first."""
+        """Return the algorithms of the keys known for a host, in order of preference."""
         found = list(CERTIFICATES) if host.listed_as(self._marked(AUTHORITY)) else []
         for key in self.keys(host.pinned):
             found += RSA if key.get_name() == "ssh-rsa" else (key.get_name(),)
@@ -194,7 +196,7 @@ class KnownHosts:
 
 
 class Verify(paramiko.MissingHostKeyPolicy):
-    """Never trust on first use: that is `fab ssh.trust`'s business."""
+    """Reject unknown host keys; only `fab ssh.trust` pins new ones."""
 
     def __init__(self, known: KnownHosts, host: Identity) -> None:
         self._known = known
@@ -203,12 +205,12 @@ class Verify(paramiko.MissingHostKeyPolicy):
     def missing_host_key(
         self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
     ) -> None:
-        """Paramiko knows no key of any host, and so asks for each."""
+        """Verify a key; Paramiko has no known hosts itself, so it calls this for every key."""
         self._known.verify(self._host, key)
 
 
 class Transport(paramiko.Transport):
-    """Asks a host for a key of the types by which it is known: it may have several."""
+    """Requests a host key of a type that is known for the host, which may have several."""
 
     def __init__(self, sock: object, preferred: Sequence[str], **options: object) -> None:
         self._first = preferred
@@ -225,9 +227,9 @@ class Transport(paramiko.Transport):
 def shown_key(
     sock: object, host: Host, timeout: float, preferred: Sequence[str] = ()
 ) -> paramiko.PKey:
-    """The key that a host shows at the other end of `sock`, without logging in.
+    """Return the key that a host shows on `sock`, without logging in.
 
-    A host has keys of several types; one of the `preferred` algorithms is asked for first.
+    A host may have keys of several types; the `preferred` algorithms are requested first.
     """
     transport = Transport(sock, preferred)
     try:
@@ -246,7 +248,7 @@ def _text(file: Path) -> str:
 
 
 def _lines(file: Path) -> list[Line]:
-    """The lines of a file with host keys; others are skipped, as ssh does."""
+    """Return the lines of a file that contain host keys; others are skipped, as in ssh."""
     try:
         text = _text(file)
     except FileNotFoundError:
@@ -264,7 +266,7 @@ def _lines(file: Path) -> list[Line]:
 
 
 def _without(names: Sequence[str], line: str) -> str | None:
-    """A line of known_hosts without these names; None if no others are left."""
+    """Return a line of known_hosts without these names; None if no name is left."""
     listed_names, space, rest = line.partition(" ")
     if line.startswith(("#", "@")) or not space:
         return line

@@ -1,4 +1,4 @@
-"""Logging in: key after key, then a password, where somebody may be asked for one."""
+"""Logins: one key after the other, then a password if there is one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Callable
 import paramiko
 
 BY_PASSWORD = frozenset({"password", "keyboard-interactive"})
-"""What a server calls the ways in which a password can be given."""
+"""SSH's authentication methods that take a password."""
 
 
 class Refused(Exception):
-    """A host did not let us in."""
+    """A host refused a login."""
 
     def __init__(self, login: Login) -> None:
         super().__init__(login.user)
@@ -21,11 +21,11 @@ class Refused(Exception):
 
 
 class Login:
-    """One attempt to log in, in the form in which Paramiko takes it (`auth_strategy`).
+    """One login attempt, as an `auth_strategy` for Paramiko.
 
-    `allowed`: how the host says that it may be done, once it has refused. `wants`: it took a key,
-    but wants that besides. `unsigned`: a key that the agent did not sign with. `hung_up`: the host
-    ended the connection.
+    `allowed`: the methods that the host allows, once it has refused a login. `wants`: the methods
+    that it requires in addition to an accepted key. `unsigned`: a key that the agent did not sign
+    with. `hung_up`: whether the host closed the connection.
     """
 
     def __init__(
@@ -42,11 +42,11 @@ class Login:
 
     @property
     def takes_password(self) -> bool:
-        """Whether a password may help; so it may if the host hung up before it said."""
+        """Whether a password may be accepted; assumed if the host did not list its methods."""
         return not self.allowed or bool(self.allowed & BY_PASSWORD)
 
     def authenticate(self, transport: paramiko.Transport) -> None:
-        """Try what there is; raises Refused, or what Paramiko raises if the connection is lost."""
+        """Try the keys, then the password; raises Refused, or an error for a lost connection."""
         self.tried = 0
         for key in self._keys():
             if self._key_is_taken(transport, key):
@@ -88,7 +88,7 @@ class Login:
     def _judge(
         self, transport: paramiko.Transport, error: paramiko.AuthenticationException
     ) -> None:
-        """What a refusal means; a host that fell silent has not refused anything."""
+        """Record what a refusal means; a timeout is not a refusal, and is raised."""
         if "timeout" in str(error):
             raise socket.timeout from None
         if isinstance(error, paramiko.BadAuthenticationType):
@@ -96,7 +96,7 @@ class Login:
         self.hung_up = not transport.is_active()
 
     def _ask_what_is_allowed(self, transport: paramiko.Transport) -> None:
-        """A login without anything is refused with the list of what is allowed."""
+        """Find the allowed methods with an empty login, whose refusal lists them."""
         if self.allowed or not transport.is_active():
             return
         try:

@@ -1,4 +1,4 @@
-"""Names as ssh matches them in known_hosts and in certificates."""
+"""Name patterns of known_hosts and certificates, matched as in ssh."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def matches(name: str, pattern: str) -> bool:
 
 
 def listed(name: str, patterns: Iterable[str]) -> bool:
-    """Whether a name matches one of the patterns, and none that begins with `!`."""
+    """Whether a name matches one of the patterns, and none of those that begin with `!`."""
     found = False
     for pattern in patterns:
         if pattern.startswith("!"):
@@ -34,7 +34,7 @@ def listed(name: str, patterns: Iterable[str]) -> bool:
 
 
 def hashed(name: str, entry: str) -> bool:
-    """Whether an entry `|1|salt|hash` (HashKnownHosts) stands for a name."""
+    """Whether an entry `|1|salt|hash` (HashKnownHosts) is the hash of a name."""
     try:
         salt, digest = (base64.b64decode(part) for part in entry[3:].split("|"))
     except (ValueError, binascii.Error):

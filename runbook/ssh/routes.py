@@ -1,4 +1,4 @@
-"""The way to a host: directly, through gateways, or as a ProxyCommand says; and into it."""
+"""Routes to hosts (direct, through gateways, or through a ProxyCommand), and logins."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from runbook.ssh.sockets import open_socket
 from runbook.ssh.ssh_config import SshConfig, SshSettings, hop_of
 
 ATTEMPTS = 4
-"""Connection attempts when sshd hangs up before it has said who it is (MaxStartups)."""
+"""Connection attempts if sshd closes the connection before its greeting (MaxStartups)."""
 MOST_HOPS = 8
-"""Gateways one behind the other; more are a loop."""
+"""The longest chain of gateways; a longer one is taken for a loop."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """One end of a connection: who logs in where, and through what.
+    """The target of a connection: a host or a gateway, the login, and the route to it.
 
-    `title`: what messages call it. `host`: its name in hosts.yaml; a gateway has none. `via`: the
-    gateways before it, as in ProxyJump. `first_contact`: as the bootstrap user.
+    `title`: its name in messages. `host`: its name in hosts.yaml; empty for a gateway. `via`: the
+    gateways before it, as in ProxyJump. `first_contact`: log in as the bootstrap user.
     """
 
     title: str
@@ -52,13 +52,13 @@ class Place:
 
     @property
     def address(self) -> str:
-        """What is connected to."""
+        """The address and port to connect to."""
         return f"{self.settings.hostname}:{self.settings.port}"
 
 
 @dataclass
 class Gateway:
-    """A connection that others pass through."""
+    """The connection to a gateway, shared by all hosts behind it."""
 
     place: Place
     client: paramiko.SSHClient = field(default_factory=paramiko.SSHClient)
@@ -68,7 +68,7 @@ class Gateway:
 
 
 class Routes:
-    """Connects to hosts and gateways; a gateway is shared by all hosts behind it."""
+    """Connects to hosts, and to the gateways before them."""
 
     def __init__(
         self, ssh_config: SshConfig, known: KnownHosts, keys: Keys, patience: float
@@ -88,9 +88,9 @@ class Routes:
     def enter(
         self, client: paramiko.SSHClient, place: Place, logins: Iterable[Login]
     ) -> tuple[paramiko.Transport, Login]:
-        """Log in, with the first of the logins that is accepted; returns it.
+        """Connect and log in; returns the transport, and the first login that was accepted.
 
-        Raises UnreachableError, AccessError if all are refused, or SettingsError.
+        Raises UnreachableError, AccessError if all logins are refused, or SettingsError.
         """
         tried: list[Login] = []
         for login in logins:
@@ -101,7 +101,7 @@ class Routes:
         return troubles.refuse_login(place, tried, self.keys.notes(place.settings))
 
     def by_key(self, settings: SshSettings) -> Iterator[Login]:
-        """Logins with all keys; the passphrase is asked for only if it is needed."""
+        """Yield logins with all keys; ask for the passphrase only if all other keys are refused."""
         self.keys.make_ready(settings)
         locked = self.keys.locked
         unsigned: tuple[paramiko.PKey, ...] = ()
@@ -116,7 +116,10 @@ class Routes:
             yield Login(settings.user, lambda: [key])
 
     def connected_socket(self, place: Place) -> Any:
-        """A connected socket, or what stands for one; OSError, SSHException or RunbookError."""
+        """Return a connected socket or its equivalent (channel of a gateway, ProxyCommand).
+
+        Raises OSError, SSHException or RunbookError.
+        """
         if place.via:
             return self._through_gateway(place)
         if place.settings.proxy:
@@ -154,12 +157,12 @@ class Routes:
             if not before:
                 return
         raise SettingsError(
-            f"The way through {via} has more than {MOST_HOPS} gateways, or leads in a circle; "
+            f"The route through {via} has a loop, or more than {MOST_HOPS} gateways; "
             "correct ProxyJump in ssh_config."
         )
 
     def _place_of_gateway(self, via: str) -> Place:
-        """The last of the gateways: behind those before it, or else where ssh_config says."""
+        """Return the last gateway of a chain, with the route to it: the others, or ssh_config's."""
         before, _, last = via.rpartition(",")
         hop = hop_of(last)
         settings = self._ssh_config.of(hop.host, hop.user, hop.port)
@@ -172,9 +175,9 @@ class Routes:
         )
 
     def _transport_of(self, gateway: Gateway) -> paramiko.Transport:
-        """A gateway's connection, opened by the first host that needs it.
+        """Return a gateway's connection; the first host that needs it opens it.
 
-        What has just failed for one host is not tried again for the next.
+        A failure applies to all hosts that need the gateway within the connection timeout.
         """
         with gateway.lock:
             transport = gateway.client.get_transport()
@@ -193,7 +196,7 @@ class Routes:
     def _connected(
         self, client: paramiko.SSHClient, place: Place, login: Login
     ) -> paramiko.Transport:
-        """Connect and log in; what looks like too many connections at once is tried again."""
+        """Connect and log in; retry if the server may have too many logins at once."""
         for attempt in range(ATTEMPTS):
             began = time.monotonic()
             try:
@@ -218,7 +221,7 @@ class Routes:
     def _dialled(
         self, client: paramiko.SSHClient, place: Place, login: Login
     ) -> paramiko.Transport:
-        """One attempt to connect and log in."""
+        """Make one attempt to connect and log in."""
         client.set_missing_host_key_policy(Verify(self.known, place.identity))
         client.connect(
             hostname=place.settings.hostname,

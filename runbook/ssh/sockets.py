@@ -1,4 +1,4 @@
-"""Connected sockets, and what stood in the way of one."""
+"""Connected sockets, and the reasons why a connection fails."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ SENTENCES = {
     (BY_ICMP6, UNREACHABLE6, 3): NO_HOST,
     (BY_ICMP6, UNREACHABLE6, 4): NO_PORT,
 }
-"""What a message of ICMP means, by origin, type and code; a host itself refuses by TCP."""
+"""The meaning of ICMP messages, by origin, type and code; a closed port is refused by TCP."""
 
 
 def open_socket(address: str, port: int, timeout: float) -> socket.socket:
-    """A connected socket that sends at once and notices when the other side is gone."""
-    trouble = OSError(errno.EADDRNOTAVAIL, f"{address} has no address")
+    """Connect a socket that sends without delay and detects a lost peer."""
+    trouble = OSError(errno.EADDRNOTAVAIL, f"{address} does not resolve to an address")
     for family, kind, protocol, _, place in socket.getaddrinfo(
         address, port, type=socket.SOCK_STREAM
     ):
@@ -61,7 +61,7 @@ def open_socket(address: str, port: int, timeout: float) -> socket.socket:
 
 
 def _hear_of_icmp(sock: socket.socket, wanted: bool) -> None:
-    """Let Linux keep the ICMP message that ends an attempt: errno does not tell them apart."""
+    """Turn Linux's reports of ICMP errors on or off: errno does not distinguish their causes."""
     if sys.platform == "linux":
         over6 = sock.family == socket.AF_INET6
         level, option = (
@@ -71,7 +71,7 @@ def _hear_of_icmp(sock: socket.socket, wanted: bool) -> None:
 
 
 def explained(error: OSError, sock: socket.socket) -> OSError:
-    """The error of a connection attempt, in the words of what caused it."""
+    """Return the error of a connection attempt, with its cause as a sentence."""
     try:
         sock.setblocking(False)
         _, messages, _, _ = sock.recvmsg(0, 512, MSG_ERRQUEUE)
@@ -81,12 +81,12 @@ def explained(error: OSError, sock: socket.socket) -> OSError:
     if not told and error.errno == errno.ENETUNREACH:
         told = "this machine has no route to it"
     if not told and error.errno == errno.ECONNREFUSED:
-        told = "connection refused: nothing listens there"
+        told = "connection refused: nothing listens on that port"
     return OSError(error.errno, told) if told else error
 
 
 def icmp(data: bytes) -> str:
-    """The sentence for a `struct sock_extended_err`; empty if it is of no ICMP message."""
+    """Return the sentence for a `struct sock_extended_err`; empty if ICMP is not its origin."""
     _, origin, kind, code, *_ = ERROR.unpack_from(data)
     sender = data[ERROR.size :]
     family = int.from_bytes(sender[:2], sys.byteorder)

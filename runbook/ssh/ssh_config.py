@@ -1,4 +1,4 @@
-"""What ssh_config says of a host. ssh itself reads it: with Include, Match and all else."""
+"""Settings from ssh_config, which ssh itself reads, including Include and Match."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ RELEVANT = re.compile(
     rb"|Include(?!\s+/etc/(ssh/ssh_config\.d|crypto-policies)/))",
     re.IGNORECASE | re.MULTILINE,
 )
-"""Lines of the machine's own files that make a difference here."""
+"""Lines of the system's ssh_config that affect the settings used here."""
 DEFAULT_KEYS = ("~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ed25519")
-"""What ssh tries if no IdentityFile says anything else."""
+"""The keys that ssh tries if IdentityFile is not set."""
 PATIENCE = 30
-"""Seconds that ssh gets to read its configuration: `Match exec` may run commands."""
+"""Seconds to wait for ssh to read its configuration: `Match exec` may run commands."""
 
 
 @dataclass(frozen=True)
 class SshSettings:
-    """What ssh would use to connect to a host.
+    """The settings with which ssh would connect to a host.
 
-    `jump`: as in ProxyJump. `proxy`: the ProxyCommand. `agent`: its socket; empty if there is none.
-    `alias`: the name that known_hosts has for the host, if not its own.
+    `jump`: ProxyJump. `proxy`: ProxyCommand. `agent`: the agent's socket; empty without an agent.
+    `alias`: HostKeyAlias, the host's name in known_hosts; empty if not set.
     """
 
     hostname: str
@@ -48,7 +48,7 @@ class SshSettings:
 
 @dataclass(frozen=True)
 class Hop:
-    """One host of a ProxyJump: `[user@]host[:port]`; what is empty is for ssh_config to say."""
+    """One gateway of a ProxyJump: `[user@]host[:port]`; empty parts come from ssh_config."""
 
     host: str
     user: str = ""
@@ -56,7 +56,7 @@ class Hop:
 
 
 def hop_of(text: str) -> Hop:
-    """The parts of a gateway, as ProxyJump and hosts.yaml write it; SettingsError otherwise."""
+    """Parse a gateway as written in ProxyJump or hosts.yaml; SettingsError if it is not one."""
     user, _, place = text.rpartition("@")
     match = re.fullmatch(r"(\[(?P<v6>[^]]+)\]|(?P<host>[^:\s]+))(:(?P<port>\d+))?", place)
     if not match:
@@ -65,7 +65,7 @@ def hop_of(text: str) -> Hop:
 
 
 class SshConfig:
-    """The configuration of ssh on this machine; `file` takes its place, as with `ssh -F`."""
+    """The configuration of ssh on this machine, or the one in `file`, as with `ssh -F`."""
 
     def __init__(self, file: str | None = None) -> None:
         self._file = file
@@ -75,14 +75,14 @@ class SshConfig:
 
     @property
     def options(self) -> list[str]:
-        """What makes ssh read the same configuration."""
+        """The options that make ssh read the same configuration."""
         return ["-F", self._file] if self._file else []
 
     def of(self, name: str, user: str = "", port: int = 0, address: str = "") -> SshSettings:
-        """What ssh would do for `ssh -l USER -p PORT NAME`; SettingsError if it refuses.
+        """Return the settings of `ssh -l USER -p PORT NAME`; SettingsError if ssh rejects them.
 
-        `address` is where a host of hosts.yaml is, if ssh_config has no HostName for it. Such a
-        host is not offered the keys that ssh tries by default: hosts.yaml names one.
+        `address`: the address in hosts.yaml, used unless ssh_config has a HostName. A host with an
+        `address` is not offered ssh's default keys, because hosts.yaml names its key.
         """
         wanted = (name, user, port)
         with self._lock:
@@ -110,18 +110,19 @@ class SshConfig:
             )
         except FileNotFoundError:
             raise SettingsError(
-                "There is an ssh_config, but no ssh to read it; install OpenSSH's client."
+                "ssh, which reads ssh_config, is not installed; install the OpenSSH client."
             ) from None
         except subprocess.TimeoutExpired:
             raise SettingsError(
-                f"ssh takes more than {PATIENCE} s to read its configuration; try: ssh -G {name}"
+                f"ssh needs more than {PATIENCE} s to read its configuration; check it "
+                f"with: ssh -G {name}"
             ) from None
         if answer.returncode:
             lines = answer.stderr.decode(errors="replace").strip().splitlines()
             why = lines[0].rstrip(".") if lines else f"exit code {answer.returncode}"
             raise SettingsError(
-                f"ssh cannot use its configuration for {name}: {why}. Correct it until this works: "
-                f"ssh -G {name}"
+                f"ssh cannot use its configuration for {name}: {why}. Correct it, and check it "
+                f"with: ssh -G {name}"
             )
         said: dict[str, list[str]] = {}
         for line in answer.stdout.decode(errors="surrogateescape").splitlines():
@@ -131,8 +132,8 @@ class SshConfig:
 
 
 def _says_something() -> bool:
-    """Whether ssh's configuration can make a difference, so that it is worth starting ssh."""
-    home = Path(pwd.getpwuid(os.getuid()).pw_dir)  # ssh does not ask HOME
+    """Whether an ssh_config may affect the settings, so that ssh has to be started."""
+    home = Path(pwd.getpwuid(os.getuid()).pw_dir)  # ssh ignores HOME
     if (home / ".ssh" / "config").exists():
         return True
     try:
@@ -144,7 +145,7 @@ def _says_something() -> bool:
 def _understood(
     said: Mapping[str, list[str]], name: str, user: str, port: int, address: str
 ) -> SshSettings:
-    """The settings in the answer of `ssh -G`."""
+    """Return the settings from the output of `ssh -G`."""
 
     def first(key: str, default: str = "") -> str:
         value = said.get(key, [default])[0]
@@ -180,7 +181,7 @@ def _understood(
 
 
 def expanded(text: str, tokens: Mapping[str, str]) -> str:
-    """`text` with the values of ssh's tokens, such as %h."""
+    """Return `text` with ssh's tokens, such as %h, replaced by their values."""
     return re.sub(r"%(.)", lambda match: tokens.get(match[1], match[0]), text)
 
 

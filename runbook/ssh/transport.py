@@ -36,11 +36,11 @@ from runbook.ssh.troubles import (
     unreachable,
 )
 
-# Paramiko logs tracebacks of what becomes a sentence here.
+# Paramiko logs tracebacks of errors that are reported as sentences here.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 NO_GATEWAY = "none"
-"""The gateway in hosts.yaml of a host that is reached directly, whatever ssh_config says."""
+"""The value of `gateway` for a direct connection; it also overrides ssh_config."""
 GRACE = 20
 """Seconds added to a step's limit before the controller stops waiting for its end."""
 
@@ -84,8 +84,8 @@ class Connections:
     def open(self, host: Host, bootstrap: bool = False) -> HostConnection:
         """The host's connection, opened if necessary.
 
-        With `bootstrap`, a host that refuses the user is entered as the bootstrap user, by key or
-        with a password. Raises UnreachableError or AccessError.
+        With `bootstrap`, log in as the bootstrap user, by key or with a password, if the host
+        refuses the user. Raises UnreachableError or AccessError.
         """
         connection = self._open.get(host.name)
         if connection and connection.is_connected:
@@ -116,7 +116,7 @@ class Connections:
         self._open[host.name] = connection
 
     def _first_contact(self, place: Place, by_key: bool) -> Iterator[Login]:
-        """The ways into a new host: with keys, unless they have just been refused; a password."""
+        """Yield logins for a new host: with keys, if `by_key`, then with a password."""
         user, login = place.settings.user, Login(place.settings.user)
         for login in self._routes.by_key(place.settings) if by_key else ():
             yield login
@@ -126,7 +126,7 @@ class Connections:
             yield Login(user, keys, password)
 
     def host_key(self, host: Host) -> tuple[str, paramiko.PKey, list[paramiko.PKey]]:
-        """The host's name in known_hosts, the key that it shows now, and those that it may show."""
+        """Return the host's name in known_hosts, the key that it shows, and the accepted keys."""
         place = self._place(host, self._by_user[host.name])
         try:
             sock = self._routes.connected_socket(place)
@@ -178,7 +178,7 @@ class Connections:
         return reader
 
     def command(self, host: Host, command: str, take: Callable[[bytes], None]) -> int:
-        """Run a command as the login user; `take` gets what it prints. Returns its exit code."""
+        """Run a command as the login user; pass its output to `take`. Returns its exit code."""
         connection = self._open[host.name]
         try:
             channel = connection.transport.open_session(timeout=connection.patience)
@@ -240,7 +240,7 @@ class Connections:
         )
 
     def _place(self, host: Host, connection: HostConnection) -> Place:
-        """Where a host is: user and port as hosts.yaml says, all else as ssh_config does."""
+        """Return where to connect: user and port from hosts.yaml, the rest from ssh_config."""
         user, port = connection.user, self.cluster.ssh_port(host)
         settings = self.ssh_config.of(host.name, user, port, host.address)
         gateway = self.gateway(host)
@@ -253,5 +253,5 @@ class Connections:
         return Place(host.name, settings, identity, settings.jump, host.name)
 
     def gateway(self, host: Host) -> Optional[str]:
-        """The gateways of hosts.yaml before a host; `none` if ssh_config's do not count."""
+        """Return the gateways that hosts.yaml sets for a host; `none`: a direct connection."""
         return host.gateway or self.cluster.connection.gateway

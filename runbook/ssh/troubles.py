@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SUDO_PASSWORD = "RUNBOOK_SUDO_PASSWORD"
 BOOTSTRAP_PASSWORD = "RUNBOOK_BOOTSTRAP_PASSWORD"
 FORWARDING_FORBIDDEN = 1
-"""SSH's code for a channel that the server does not allow."""
+"""SSH's failure code for a channel that the server prohibits."""
 
 Untrusted = Union[UnknownHostKey, RevokedHostKey, paramiko.BadHostKeyException]
 
@@ -41,25 +41,25 @@ def unreachable(place: Place, error: BaseException) -> UnreachableError:
 
 
 def refuse_forwarding(gateway: Place, place: Place, error: paramiko.ChannelException) -> NoReturn:
-    """A gateway does not connect to what is behind it."""
+    """Raise the error for a gateway that does not connect to the target behind it."""
     if error.code == FORWARDING_FORBIDDEN:
         raise UnreachableError(
-            f"{gateway.title} does not connect to {place.title} ({place.address}): its sshd "
-            "forbids it; set AllowTcpForwarding and PermitOpen there."
+            f"{gateway.title} does not forward connections to {place.title} ({place.address}): "
+            "its sshd forbids it; set AllowTcpForwarding and PermitOpen there."
         ) from None
     raise UnreachableError(
-        f"{gateway.title} does not connect to {place.title} ({place.address}): "
+        f"{gateway.title} cannot connect to {place.title} ({place.address}): "
         f"{error.text or 'no reason given'}."
     ) from None
 
 
 def refuse_untrusted(place: Place, error: Untrusted) -> NoReturn:
-    """A host key is unknown, revoked, or not the pinned one."""
+    """Raise the error for a host key that is unknown, revoked, or not the pinned one."""
     address = place.settings.hostname
     if isinstance(error, RevokedHostKey):
         raise UnreachableError(
             f"{place.title} ({address}) shows a host key that is revoked in {error.line.place}: "
-            f"{error.key.get_name()} {error.key.fingerprint}. Give the server a new host key."
+            f"{error.key.get_name()} {error.key.fingerprint}. Create a new host key on the server."
         ) from None
     if isinstance(error, paramiko.BadHostKeyException):
         raise UnreachableError(
@@ -83,35 +83,36 @@ def _pin(place: Place, replace: str = "") -> str:
 
 
 def refuse_login(place: Place, tried: Sequence[Login], notes: str) -> NoReturn:
-    """All logins were refused; `notes`: about keys that were not offered."""
+    """Raise the error for refused logins. `notes`: sentences about keys that were not offered."""
     login = tried[-1]
     host, user = place.title, login.user
     if login.password:
         raise AccessError(
-            f"{host} does not let {user} in with that password; check {BOOTSTRAP_PASSWORD}, and "
+            f"{host} does not accept that password for {user}; check {BOOTSTRAP_PASSWORD}, and "
             "PermitRootLogin on the host."
         )
     if login.wants:
         raise AccessError(
-            f"{host} does not let {user} in with a key alone: it also wants "
-            f"{' and '.join(sorted(login.wants))}, which a run cannot give. Exempt the account "
+            f"{host} accepts the key for {user}, but also requires "
+            f"{' and '.join(sorted(login.wants))}, which a run cannot provide. Exempt the account "
             "from that (Match User in sshd_config)."
         )
     if login.hung_up and login.tried > 2:
         notes += (
-            f" It hung up after {login.tried} keys: IdentitiesOnly yes in ssh_config offers fewer."
+            f" The connection was closed after {login.tried} keys; set IdentitiesOnly yes in "
+            "ssh_config to offer fewer."
         )
     if any(one.unsigned for one in tried):
-        notes += " The agent did not sign: confirm the key, or touch it."
+        notes += " The agent did not sign: confirm the use of the key, or touch the security key."
     if place.first_contact:
         raise AccessError(
-            f"{host} does not let {user} in by key, and takes no password: install your key for "
-            f"{user}, or set connection.bootstrap_user in hosts.yaml.{notes}"
+            f"{host} does not accept any of your keys for {user}, and does not allow passwords: "
+            f"install your key for {user}, or set connection.bootstrap_user in hosts.yaml.{notes}"
         )
     if not place.host:
-        raise AccessError(f"{host} does not let {user} in with any of your keys.{notes}")
+        raise AccessError(f"{host} does not accept any of your keys for {user}.{notes}")
     raise AccessError(
-        f"{host} does not let {user} in with the key of hosts.yaml, or another of your keys; if "
+        f"{host} does not accept the key of hosts.yaml, or another of your keys, for {user}; if "
         f"the host is new: fab -H {place.host} ssh.bootstrap{'.' if notes else ''}{notes}"
     )
 
@@ -126,7 +127,7 @@ def no_root(host: Host, user: str, said: str, asked: bool) -> AccessError:
     said = " ".join(said.split())
     if "login as the user" in said:
         return AccessError(
-            f"{host.name} says: {said.rstrip('.')}. Set connection.bootstrap_user in hosts.yaml "
+            f"{host.name} reports: {said.rstrip('.')}. Set connection.bootstrap_user in hosts.yaml "
             "to that user."
         )
     return AccessError(f"{host.name}: no root shell for {user}: {said or 'no answer'}.")

@@ -113,7 +113,7 @@ def test_wrong_bootstrap_password(fab, on):
         assert "fab -H mq3 ssh.bootstrap" in without.text
         wrong = fab("-H", "mq3", "ssh.bootstrap", RUNBOOK_BOOTSTRAP_PASSWORD="not it")
         assert wrong.code == 1
-        assert "does not let root in with that password" in wrong.text
+        assert "does not accept that password for root" in wrong.text
         right = fab("-H", "mq3", "ssh.bootstrap")
         assert right.code == 0, right.text
     finally:

@@ -1,4 +1,4 @@
-"""Entering hosts: real SSH with small servers on this machine, and OpenSSH's agent."""
+"""Logins: SSH with small servers on this machine, and OpenSSH's agent."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_the_passphrase_is_asked_for_if_the_agent_s_keys_are_refused(site, ssh_a
 
 
 def test_a_key_that_only_the_agent_has_is_the_first_of_many(site, ssh_agent):
-    """sshd hangs up after six keys, or after fewer."""
+    """sshd closes the connection after six keys, or after fewer."""
     for number in range(7):
         site.keygen(name=f"other{number}")
         ssh_agent.add(site.folder / f"other{number}")
@@ -133,7 +133,7 @@ def test_no_key_is_offered_twice(site, ssh_agent):
     ssh_agent.add(site.key_path)
     site.configure(f"IdentityFile {site.key_path}")
     server = site.server(rocky=Account())
-    with pytest.raises(AccessError, match=r"does not let rocky in with the key of hosts\.yaml"):
+    with pytest.raises(AccessError, match=r"does not accept the key of hosts\.yaml, .* for rocky"):
         site.enter(server)
     assert server.tries == [("rocky", key.fingerprint)]
 
@@ -161,7 +161,7 @@ def test_keys_of_ssh_config_do_not_take_the_place_of_the_one_in_hosts_yaml(site)
 
 
 def test_a_key_that_the_agent_may_not_use_is_passed_over(site, ssh_agent):
-    """It was loaded with `ssh-add -c`, and nobody confirms."""
+    """It was loaded with `ssh-add -c`, and its use is not confirmed."""
     site.keygen(name="guarded")
     ssh_agent.add(site.folder / "guarded", "-c")
     other = site.keygen(name="other")
@@ -173,12 +173,12 @@ def test_a_key_that_was_not_confirmed_is_said(site, ssh_agent):
     key = site.keygen()
     ssh_agent.add(site.key_path, "-c")
     site.key_path.unlink()
-    with pytest.raises(AccessError, match="agent did not sign: confirm the key, or touch it"):
+    with pytest.raises(AccessError, match="agent did not sign: confirm the use of the key"):
         site.enter(site.server(rocky=Account([key])))
 
 
 def security_key(path: Path) -> None:
-    """What `ssh-keygen -t ed25519-sk` leaves: the key itself stays in the hardware."""
+    """Write a file as `ssh-keygen -t ed25519-sk` does; the key itself stays in the hardware."""
     kind, point, application = b"sk-ssh-ed25519@openssh.com", bytes(range(32)), b"ssh:"
     public, private = paramiko.Message(), paramiko.Message()
     for part in (kind, point, application):
@@ -205,7 +205,7 @@ def security_key(path: Path) -> None:
 
 def test_a_security_key_wants_an_agent(site):
     security_key(site.key_path)
-    with pytest.raises(SettingsError, match=f"security key, .*ssh-add {site.key_path}"):
+    with pytest.raises(SettingsError, match=f"security key .*ssh-add {site.key_path}"):
         site.enter(site.server(rocky=Account()))
 
 
@@ -258,7 +258,7 @@ def test_root_is_entered_with_a_password_if_keys_are_refused(site):
 def test_a_password_is_not_asked_for_where_none_is_taken(site):
     site.keygen()
     server = site.server(root=Account())
-    with pytest.raises(AccessError, match="root in by key, and takes no password: install your"):
+    with pytest.raises(AccessError, match="for root, and does not allow passwords: install your"):
         site.enter(server, bootstrap=True)
     assert not site.asked
 
@@ -267,7 +267,7 @@ def test_a_wrong_password_is_said(site):
     site.keygen()
     site.answers = {"Password of root": "wrong"}
     server = site.server(root=Account(password="toor"))
-    with pytest.raises(AccessError, match="does not let root in with that password"):
+    with pytest.raises(AccessError, match="does not accept that password for root"):
         site.enter(server, bootstrap=True)
 
 
@@ -278,7 +278,7 @@ def test_an_image_s_own_user_has_sudo(site):
 
 
 def test_the_administrator_may_be_the_bootstrap_user(site):
-    """The image has made the account, but sudo still asks."""
+    """The image contains the account, but sudo requires a password."""
     key = site.keygen()
     server = site.server(rocky=Account([key], sudo="secret"))
     assert site.enter(server, bootstrap=True, bootstrap_user="rocky") == ["rocky"]
@@ -316,7 +316,7 @@ def test_an_image_that_names_its_user_is_quoted(site):
 def test_a_second_factor_is_said(site):
     key = site.keygen()
     server = site.server(rocky=Account([key], password="secret", both=True))
-    with pytest.raises(AccessError, match="with a key alone: it also wants password"):
+    with pytest.raises(AccessError, match="accepts the key for rocky, but also requires password"):
         site.enter(server)
 
 
@@ -333,7 +333,7 @@ def test_a_host_that_hangs_up_after_many_keys_is_said(site, ssh_agent):
         ssh_agent.add(site.folder / f"other{number}")
     server = site.server(rocky=Account())
     server.most_tries = 4
-    with pytest.raises(AccessError, match="hung up after 4 keys: IdentitiesOnly"):
+    with pytest.raises(AccessError, match="closed after 4 keys; set IdentitiesOnly"):
         site.enter(server)
 
 
@@ -438,7 +438,7 @@ def test_what_ssh_refuses_is_said_in_its_words(site, text, words):
 
 @pytest.fixture
 def behind(site):
-    """A server, the gateways that one can pass, and their names in ssh_config."""
+    """A server, the gateways, and their entries for ssh_config."""
     key = site.keygen()
     server = site.server(rocky=Account([key]))
     gateways = {name: site.server(hop=Account([key])) for name in ("a", "b", "c")}
@@ -497,7 +497,7 @@ def test_none_is_no_gateway(site, behind, where):
 def test_gateways_in_a_circle_are_said(site, behind):
     server, _, places = behind
     site.configure(f"{places}Host a\nProxyJump b\nHost b\nProxyJump a")
-    with pytest.raises(SettingsError, match="leads in a circle; correct ProxyJump"):
+    with pytest.raises(SettingsError, match=r"has a loop, or .*; correct ProxyJump"):
         site.enter(server, gateway="a")
 
 
@@ -512,10 +512,10 @@ def test_a_gateway_may_take_another_key(site, behind):
 @pytest.mark.parametrize(
     ("trouble", "words"),
     [
-        ("keys", "the gateway a does not let hop in with any of your keys"),
+        ("keys", "the gateway a does not accept any of your keys for hop"),
         ("host key", "the gateway a .* not pinned: .* log in once with ssh"),
-        ("forwarding", "the gateway a does not connect to sql1 .* AllowTcpForwarding"),
-        ("target", "the gateway a does not connect to sql1 .*: "),
+        ("forwarding", "the gateway a does not forward connections to sql1 .* AllowTcpForwarding"),
+        ("target", "the gateway a cannot connect to sql1 .*: "),
         ("gateway", "the gateway a .* is unreachable: connection refused"),
     ],
 )
@@ -551,7 +551,7 @@ def test_a_gateway_that_was_cut_off_is_opened_again(site, behind):
 
 @pytest.fixture
 def copied(site, monkeypatch):
-    """Copy a folder to a server, and say what became of it: copied(server, **connection)."""
+    """Copy a folder to a server and return the copied text: copied(server, **connection)."""
     if not shutil.which("rsync"):
         pytest.skip("rsync is not installed")
     source = site.folder / "source of wheels"

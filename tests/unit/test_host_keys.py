@@ -1,4 +1,4 @@
-"""Which host keys count: pinned, revoked, signed by an authority; as ssh reads known_hosts."""
+"""Which host keys are accepted: pinned, revoked, signed by an authority, as in ssh."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def known(folder, *texts: str | bytes) -> KnownHosts:
 
 
 def hidden(name: str) -> str:
-    """As HashKnownHosts writes it."""
+    """Return a name as HashKnownHosts writes it."""
     digest = hmac.new(b"salt", name.encode(), hashlib.sha1).digest()
     return "|1|" + "|".join(base64.b64encode(part).decode() for part in (b"salt", digest))
 
@@ -146,7 +146,7 @@ def test_another_key_than_the_pinned_one_is_refused(site, server, keys):
 
 def test_a_line_for_the_host_that_cannot_be_read_is_named(site, server):
     site.known_hosts.write_text(f"[127.0.0.1]:{server.port} ssh-ed25519 !!!\n")
-    with pytest.raises(UnreachableError, match=r"known_hosts:1 names the host, but its key cannot"):
+    with pytest.raises(UnreachableError, match=r"known_hosts:1 lists the host, but its key cannot"):
         site.enter(server)
 
 
@@ -236,8 +236,8 @@ def test_a_certificate_is_for_the_name_or_the_address(
 @pytest.mark.parametrize(
     ("principals", "names", "options", "why"),
     [
-        ("sql2", "*", (), "it is for sql2, not for"),
-        ("sql1", "127.0.0.1", (), "it is for sql1, not for 127.0.0.1"),
+        ("sql2", "*", (), "it is valid for sql2, not for"),
+        ("sql1", "127.0.0.1", (), "it is valid for sql1, not for 127.0.0.1"),
         ("sql1", "*", ("-V", "20200101:20200102"), "it has expired"),
         ("sql1", "*", ("-V", "20990101:20990102"), "it is not valid yet"),
     ],
@@ -247,7 +247,7 @@ def test_a_certificate_that_does_not_hold_is_said(
 ):
     certified(principals, *options)
     authority(names)
-    with pytest.raises(UnreachableError, match=f"certificate does not count: {why}"):
+    with pytest.raises(UnreachableError, match=f"certificate is not accepted: {why}"):
         site.enter(server)
 
 
@@ -256,7 +256,7 @@ def test_a_certificate_of_another_authority_is_said(site, server, certified, aut
     site.keygen(name="other")
     (site.folder / "other.pub").replace(site.folder / "ca.pub")
     authority()
-    with pytest.raises(UnreachableError, match="known_hosts has no authority for it"):
+    with pytest.raises(UnreachableError, match="known_hosts has no @cert-authority line"):
         site.enter(server)
 
 
@@ -267,7 +267,7 @@ def test_a_user_s_certificate_is_none_for_a_host(site, server, certified, author
     own = paramiko.PKey.from_path(site.folder / "host")
     server.host_keys = [server.host_keys[0], Certified(own, site.folder / "host-cert.pub")]
     authority()
-    with pytest.raises(UnreachableError, match="it is for users, not for hosts"):
+    with pytest.raises(UnreachableError, match="it is a user certificate, not a host certificate"):
         site.enter(server)
 
 
@@ -291,7 +291,7 @@ def test_a_revoked_authority_or_certified_key_is_refused(site, server, certified
 
 
 def test_a_forged_certificate_is_refused(site, server, certified, authority):
-    """Signed by somebody else, and then given the authority's name."""
+    """It names the authority, but the authority has not signed it."""
     certified()
     authority()
     file = site.folder / "host-cert.pub"
@@ -301,7 +301,7 @@ def test_a_forged_certificate_is_refused(site, server, certified, authority):
     file.write_text(f"{kind} {base64.b64encode(bytes(blob)).decode()}\n")
     own = paramiko.PKey.from_path(site.folder / "host")
     server.host_keys = [server.host_keys[0], Certified(own, file)]
-    with pytest.raises(UnreachableError, match="its signature is wrong"):
+    with pytest.raises(UnreachableError, match="its signature is invalid"):
         site.enter(server)
 
 

@@ -1,4 +1,4 @@
-"""Very much output of a command: all of it is shown as it comes, and little of it is kept."""
+"""Long output of a command: all of it is shown as it arrives, and little of it is kept."""
 
 from __future__ import annotations
 

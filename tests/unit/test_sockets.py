@@ -1,4 +1,4 @@
-"""Why a connection cannot be made: refused, rejected by a firewall, or no way there."""
+"""Why a connection cannot be made: refused, rejected by a firewall, or without a route."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_port_where_nothing_listens_is_said():
         port = free.getsockname()[1]
     with pytest.raises(ConnectionRefusedError) as caught:
         open_socket("127.0.0.1", port, 5)
-    assert reason(caught.value) == "connection refused: nothing listens there"
+    assert reason(caught.value) == "connection refused: nothing listens on that port"
 
 
 def test_a_name_that_nobody_knows_is_said():
@@ -64,7 +64,7 @@ def test_a_name_that_nobody_knows_is_said():
     assert "not known" in reason(caught.value) or "resolution" in reason(caught.value)
 
 
-# In a network of its own: a firewall that rejects, a route that is missing, a silent address.
+# In a separate network namespace: a firewall that rejects, and a missing route.
 
 NETWORK = """ip link set lo up
 ip addr add 192.0.2.1/24 dev lo
@@ -99,9 +99,9 @@ REASONS = [
     REJECTED.format("administratively prohibited", "192.0.2.2"),
     REJECTED.format("administratively prohibited", "192.0.2.3"),
     REJECTED.format("port unreachable", "192.0.2.4"),
-    "connection refused: nothing listens there",
+    "connection refused: nothing listens on that port",
     "a router has no route to it (ICMP: network unreachable, sent by 192.0.2.6)",
-    "connection refused: nothing listens there",
+    "connection refused: nothing listens on that port",
     "this machine has no route to it",
 ]
 

@@ -1,4 +1,4 @@
-"""What ssh_config and hosts.yaml say of the way to a host."""
+"""The route to a host, from ssh_config and hosts.yaml."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ needs_ssh = pytest.mark.skipif(not shutil.which("ssh"), reason="OpenSSH's client
 
 @pytest.fixture
 def config(tmp_path):
-    """config(text) -> what ssh makes of it."""
+    """Write an ssh_config: config(text)."""
 
     def written(text: str) -> SshConfig:
         file = tmp_path / "ssh_config"
@@ -134,7 +134,7 @@ def test_a_file_that_is_missing_is_said(tmp_path):
 
 def test_without_ssh_a_configuration_cannot_be_read(config, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SettingsError, match="no ssh to read it; install"):
+    with pytest.raises(SettingsError, match="is not installed; install the OpenSSH client"):
         config("").of("sql1")
 
 
