@@ -87,9 +87,9 @@ def refuse_login(place: Place, tried: Sequence[Login], notes: str) -> NoReturn:
     login = tried[-1]
     host, user = place.title, login.user
     if login.password:
+        root = ", and PermitRootLogin on the host" if user == "root" else ""
         raise AccessError(
-            f"{host} does not accept that password for {user}; check {BOOTSTRAP_PASSWORD}, and "
-            "PermitRootLogin on the host."
+            f"{host} does not accept that password for {user}; check {BOOTSTRAP_PASSWORD}{root}."
         )
     if login.wants:
         raise AccessError(
