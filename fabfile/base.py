@@ -40,12 +40,12 @@ class Base(Settings, frozen=True):
     ntp: list[HostName] = msgspec.field(default_factory=list)
     """Time servers; empty keeps the distribution's."""
     ignored_units: list[UnitName] = msgspec.field(default_factory=list)
-    """Units of systemd that may fail, such as kdump.service on a server with little memory: no
-    check names them. A star stands for any characters.
+    """systemd units that may fail, such as kdump.service on a server with little memory; checks
+    ignore them. `*` matches any characters.
     """
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
-        """Packages whose services Section 1 starts, and that are not among them."""
+        """Missing packages whose services Section 1 starts."""
         lacking = [name for name in REQUIRED if name not in self.packages]
         if lacking:
             sentence = f"{' and '.join(lacking)} must be among them; Section 1 starts the service"
@@ -68,7 +68,7 @@ section = Section(
 
 
 SELINUX_TOOLS = ("policycoreutils-python-utils", "libselinux-utils")
-"""semanage, and what tells labels and booleans (RHEL 8, "Using SELinux")."""
+"""semanage, and the commands for labels and booleans (RHEL 8, "Using SELinux")."""
 
 
 section.may_find(*CAUSES)
@@ -85,16 +85,16 @@ def packages(host: Host, cluster: Cluster) -> Steps:
 
 @section.cluster_preflight(needs=[TIME])
 def clocks(cluster: Cluster, facts: Facts) -> Findings:
-    """Clocks that are apart are a warning: chrony sets them later, if a time source answers."""
+    """Warn about clocks that differ: chrony sets them later, if a time source answers."""
     for name, far in apart(facts).items():
         if far > APART:
-            sentence = f"it is {far:.1f} s away from the others"
-            way_out = "chronyc makestep; or time servers that answer in base.ntp"
+            sentence = f"{far:.1f} s away from the others"
+            way_out = "run chronyc makestep, or set base.ntp to time servers that answer"
             yield trouble.spoils(name, "clock", sentence, way_out)
 
 
 def supported() -> Step:
-    """Repositories, module streams and units are known for Enterprise Linux 8 and 9."""
+    """The server runs Enterprise Linux 8 or 9, whose repositories, modules and units are known."""
     return steps.precondition(
         "the server runs Enterprise Linux 8 or 9",
         "grep -qx 'PLATFORM_ID=\"platform:el[89]\"' /etc/os-release",
@@ -169,9 +169,9 @@ def firewall(host: Host, cluster: Cluster) -> Steps:
 
 
 def let_in_before_it_starts(host: Host, port: int) -> Step:
-    """The zone of the host's address lets SSH in, or the firewall's start would lock us out.
+    """The zone of the host's address accepts SSH; otherwise, starting firewalld would cut it off.
 
-    NetworkManager's zone of the connection counts, once it has told firewalld of it.
+    A zone that NetworkManager sets for the connection has precedence.
     """
     zone = f"""interface=$(ip -o -4 addr show to {host.address} | awk '{{ print $2; exit }}')
 connection=$(nmcli -g GENERAL.CONNECTION device show "$interface" 2>/dev/null) || :
@@ -189,18 +189,18 @@ zone=$(nmcli -g connection.zone connection show "$connection" 2>/dev/null) || :
 
 
 def no_zone_of_sources(host: Host, cluster: Cluster) -> Step:
-    """Rules are set in the zone of the host's interface, and a zone of sources would go before it.
+    """No zone with sources takes precedence over the zone of the host's interface.
 
-    One that accepts everything is fine.
+    The rules are set in the latter. A zone that accepts everything is allowed.
     """
     others = " ".join(other.address for other in cluster.hosts.values() if other != host)
     found = script("base/source-zones.sh", addresses=others)
     return steps.precondition(
-        "no zone of firewalld claims the cluster's addresses as its sources",
+        "no firewalld zone has addresses of the cluster among its sources",
         f"[[ $(firewall-cmd --get-active-zones) != *sources:* || ! $( {found} ) ]]",
         f"""{found} | while read -r zone source address; do
-  echo "Zone $zone has the source $source, so it decides about packets of $address; the ports"
-  echo "that are opened here are those of the zone of {host.address}. Take the source out:"
+  echo "Zone $zone has the source $source, so it applies to packets from $address, but ports"
+  echo "are opened in the zone of {host.address}. Remove the source:"
   echo "firewall-cmd --permanent --zone=$zone --remove-source=$source; firewall-cmd --reload"
 done""",
     )

@@ -20,7 +20,7 @@ section = Section(
 
 @section.task
 def set(host: Host, cluster: Cluster) -> Steps:
-    """Set the hostname, and let cloud-init keep it."""
+    """Set the hostname, and configure cloud-init to keep it."""
     yield hostname(host.name)
     yield cloud_init("preserve_hostname", "true")
 

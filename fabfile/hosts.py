@@ -19,8 +19,8 @@ section = Section(
 def names(host: Host, cluster: Cluster) -> Steps:
     """Keep the cluster's names and VIPs in one block of /etc/hosts.
 
-    They are removed from all other lines of that file. Where cloud-init would replace the file at
-    each boot (`manage_etc_hosts`), it no longer does.
+    They are removed from all other lines of that file. cloud-init is configured not to replace the
+    file at boot (`manage_etc_hosts`).
     """
     yield cloud_init("manage_etc_hosts", "false")
     yield block(

@@ -1,7 +1,7 @@
 """The runbook's Python: built from source on VM1, then shipped to every server of Airflow.
 
-It has a folder of its own for each version: what the distribution and others have installed, also
-for a Python of the same series in /usr/local, stays as it is.
+Each version has its own folder. Other installations of Python are not changed, not even one of the
+same series in /usr/local.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Python(Settings, frozen=True):
     """Settings of the section `python-build`."""
 
     prefix: AbsolutePath = "/opt/airflow"
-    """Where its folder is, python-VERSION, on every server of Airflow."""
+    """The directory that contains python-VERSION, on every server of Airflow."""
     optimizations: bool = True
     """A faster Python, whose build takes ten minutes instead of three."""
 
@@ -138,7 +138,7 @@ def source(cluster: Cluster) -> str:
 
 
 def home(cluster: Cluster) -> str:
-    """Where it is installed, such as /opt/airflow/python-3.9.16; nothing else is in there."""
+    """The folder of this Python alone, such as /opt/airflow/python-3.9.16."""
     return f"{cluster[Python].prefix}/python-{cluster[Versions].python}"
 
 
@@ -159,7 +159,7 @@ def installed(cluster: Cluster) -> str:
 
 
 def foreign(cluster: Cluster) -> str:
-    """A command that lists packages which somebody has installed into it; it needs none but pip."""
+    """A command that lists packages in this Python other than pip and setuptools."""
     packages = f"{home(cluster)}/lib/python{cluster[Versions].python_series}/site-packages"
     own = " ".join(f"! -name '{name}-*'" for name in ("pip", "setuptools"))
     return f"find {packages} -maxdepth 1 -name '*.dist-info' {own} -printf '%f ' 2>/dev/null || :"
@@ -239,10 +239,10 @@ echo 'The build of Python takes {ROOM} MB there. Make room, or mount a larger di
         early=True,
     )
     yield steps.precondition(
-        f"nobody has installed packages into {home(cluster)}",
+        f"no foreign packages in {home(cluster)}",
         f"[[ ! $({foreign(cluster)}) ]]",
-        f"""echo "{home(cluster)} has packages of others: $({foreign(cluster)})"
-echo 'Airflow has its own environment, and here they would be removed. Uninstall them:'
+        f"""echo "{home(cluster)} has foreign packages: $({foreign(cluster)})"
+echo 'They would be removed; Airflow has its own environment. Uninstall them:'
 echo '{python(cluster)} -m pip uninstall NAME'""",
     )
     yield steps.directory(SCRIPT.rpartition("/")[0])
@@ -300,8 +300,9 @@ def refuse_foreign(host: Host, cluster: Cluster, found: Sequence[str]) -> None:
     """Refuse to remove packages that the project did not install."""
     if found:
         raise RunbookError(
-            f"{host.name} has packages of others in {home(cluster)}: {', '.join(found)}; they "
-            "would be removed. Airflow has its own environment; uninstall them: "
+            f"{host.name} has packages in {home(cluster)} that this project did not install: "
+            f"{', '.join(found)}; they would be removed. Airflow has its own environment; "
+            "uninstall them: "
             f"{python(cluster)} -m pip uninstall NAME"
         )
 
@@ -313,17 +314,17 @@ section.fetches(
 
 @section.cluster_preflight(needs=[SYSTEM])
 def same_release(cluster: Cluster, facts: Facts) -> Findings:
-    """Python and Airflow are built on one server, for all of the same release."""
+    """Check that all servers have the release of the one that builds Python and Airflow."""
     known = facts.known(SYSTEM)
     built = known.get(builder(cluster).name)
     for host in everybody(cluster):
         here = known.get(host.name)
         if built and here and here.platform != built.platform:
             sentence = (
-                f"it is {here.platform}; Python and Airflow are built on {builder(cluster).name}, "
-                f"for {built.platform}"
+                f"this server is {here.platform}, but Python and Airflow are built on "
+                f"{builder(cluster).name}, for {built.platform}"
             )
-            way_out = "the same release on all servers of Airflow"
+            way_out = "use the same release on all servers of Airflow"
             yield trouble.stops(host.name, "release", sentence, way_out)
 
 

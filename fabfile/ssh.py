@@ -90,9 +90,9 @@ section.on_controller(
 def bootstrap(host: Host, cluster: Cluster) -> Steps:
     """Log in as root, and set up the administrator's account and key.
 
-    Enters as connection.bootstrap_user: with your keys, or else with a password, which is asked for
-    once, or read from RUNBOOK_BOOTSTRAP_PASSWORD. Servers that already let the administrator in are
-    entered as that.
+    Logs in as connection.bootstrap_user: with your keys, or else with a password, which is asked
+    for once, or read from RUNBOOK_BOOTSTRAP_PASSWORD. On servers that already accept the
+    administrator, logs in as the administrator.
     """
     yield from account(host, cluster)
 

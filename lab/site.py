@@ -1,8 +1,8 @@
-"""What a lab's hosts have of a real site: where sshd listens, who may log in, and profiles.
+"""Properties of real sites for the hosts of a lab: SSH port, account of first contact, profiles.
 
-A profile makes fresh hosts as unkind as some real ones. Its folder in `profiles` has any of `tree/`
-(files laid over the root of a host), `prepare` (a script that is called with the folder of that
-root) and `override.yaml` (merged over lab/override.yaml).
+A profile makes fresh hosts as inconvenient as those of some real sites. Its folder in `profiles`
+may contain `tree/` (files copied over the root of a host), `prepare` (a script that gets the path
+of that root) and `override.yaml` (merged over lab/override.yaml).
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from lab.errors import LabError
 
 FOLDER = Path(__file__).resolve().parent / "profiles"
 PROFILES = ("el9", "cloud", "cis", "selinux", "zone", "nics")
-"""All profiles, in the order in which a host gets them."""
+"""All profiles, in the order in which they are applied."""
 SECOND_NETWORK = "nics"
 ROOT = "root"
 
 
 @dataclass(frozen=True)
 class Site:
-    """What fresh hosts of a lab are like."""
+    """The site whose properties fresh hosts of a lab get."""
 
     account: str = ROOT
-    """The account of the first contact; with sudo, unless it is root."""
+    """The account of first contact; it has sudo, unless it is root."""
     profiles: tuple[str, ...] = ()
 
     def prepare(self, root: Path, port: int, password_hash: str, key: str) -> None:
-        """Turn a fresh host's root filesystem into one of this site."""
+        """Prepare the root filesystem of a fresh host for this site."""
         if port != 22:
             _listen(root, port)
         if self.account != ROOT:
@@ -41,7 +41,7 @@ class Site:
 
 
 def require_profiles(names: Iterable[str]) -> tuple[str, ...]:
-    """The profiles of these names in their order; refuses one that does not exist."""
+    """The profiles with these names, in order; LabError for a name that does not exist."""
     wanted = set(names)
     unknown = sorted(wanted - set(PROFILES))
     if unknown:
@@ -50,7 +50,7 @@ def require_profiles(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def overrides(profiles: Iterable[str]) -> list[Path]:
-    """What profiles say differently in hosts.yaml, the later ones over the earlier ones."""
+    """The override files of profiles; later ones override earlier ones."""
     files = (FOLDER / name / "override.yaml" for name in profiles)
     return [file for file in files if file.exists()]
 
@@ -64,13 +64,13 @@ def _apply(profile: Path, root: Path, values: dict[str, str]) -> None:
 
 
 def _listen(root: Path, port: int) -> None:
-    """sshd listens at another port, which the firewall lets in."""
+    """Make sshd listen on another port, and open that in the firewall."""
     config = root / "etc/ssh/sshd_config"
     config.write_text(f"Port {port}\n{config.read_text()}")
     run("chroot", root, "firewall-offline-cmd", f"--add-port={port}/tcp")
 
 
 def _add_account(root: Path, name: str, password_hash: str) -> None:
-    """An administrator's account, as an installer makes it: sudo asks for its password."""
+    """Create an administrator's account as an installer does: sudo asks for its password."""
     run("chroot", root, "useradd", "--create-home", "--groups=wheel", name)
     run("chroot", root, "chpasswd", "--encrypted", feed=f"{name}:{password_hash}\n")

@@ -53,7 +53,7 @@ CELERY = "airflow.providers.celery.executors.celery_executor_utils.app"
 
 @dataclass(frozen=True)
 class Folder:
-    """The DAGs as a server sees them: their digest, and seconds since the last change."""
+    """The DAGs on a server: their digest, and the seconds since the last change."""
 
     digest: str
     age: int
@@ -68,7 +68,7 @@ FOLDER = Fact(
 )
 
 YOUNG = 30
-"""Seconds that a change may take to every server: a client's cache, and the copy of the standby."""
+"""Seconds until a change reaches every server: caches of clients, and the copy on the standby."""
 
 
 @section.check
@@ -168,7 +168,7 @@ def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
 
 
 def same_installation(facts: Facts) -> Finding:
-    """Every server has the same Airflow, as it was installed."""
+    """A finding: every server has the same Airflow, unchanged since its installation."""
     title, again = "the installation is the same everywhere", "fab airflow.install airflow.ship"
     known = facts.known(VENV)
     damaged = [name for name, copy in known.items() if copy.noted and not copy.intact]
@@ -182,7 +182,7 @@ def same_installation(facts: Facts) -> Finding:
 def compared(
     title: str, known: Sequence[str], others: Sequence[str], fix: str, cause: Cause
 ) -> Finding:
-    """A finding that says whether all hosts have the same."""
+    """A finding: all hosts have the same."""
     if not known:
         return Finding(title, Verdict(ERROR, "no server has it"), fix, cause)
     if others:
@@ -191,7 +191,7 @@ def compared(
 
 
 def same_dags(facts: Facts) -> Finding:
-    """Every server sees the same DAGs, but for what has changed a moment ago."""
+    """A finding: every server has the same DAGs, except for changes of the last seconds."""
     title, known = "the DAGs are the same everywhere", facts.known(FOLDER)
     youngest = min((folder.age for folder in known.values()), default=YOUNG)
     others = fewest({name: folder.digest for name, folder in known.items()})

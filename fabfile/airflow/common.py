@@ -53,9 +53,10 @@ section = Section(
 )
 
 FERNET_KEY = Rule(
-    "[A-Za-z0-9_-]{43}=?", "a fernet key: 43 characters of A-Z, a-z, 0-9, - and _, and perhaps ="
+    "[A-Za-z0-9_-]{43}=?",
+    "a fernet key: 43 characters of A-Z, a-z, 0-9, - and _, optionally =",
 )
-"""32 bytes in base64; the padding is added where it is missing."""
+"""32 bytes in base64; a missing padding is added."""
 
 FERNET = section.secret(
     "airflow_fernet",
@@ -84,18 +85,18 @@ FERNET_RETIRED = section.secret(
     passing=True,
     rule=FERNET_KEY,
 )
-# Airflow fills in variables of the environment, and drops spaces at both ends of a value.
+# Airflow expands environment variables in a value, and strips spaces at both ends.
 SECRET_KEY = section.secret(
     "airflow_webserver",
     "the key that signs sessions and log requests",
-    rule=Rule(r"(?! )[^$]+(?<! )", "text without $, and without spaces at its ends"),
+    rule=Rule(r"(?! )[^$]+(?<! )", "text without $ and without spaces at either end"),
 )
 ADMIN = section.secret("airflow_admin", "the administrator of Airflow's web UI")
-# A comma would begin the login of another user.
+# A comma separates the logins of users.
 FLOWER = section.secret(
     "airflow_flower",
     "the user admin of Flower",
-    rule=Rule(r"(?! )[^$,]+(?<! )", "text without $ and commas, and without spaces at its ends"),
+    rule=Rule(r"(?! )[^$,]+(?<! )", "text without $ and commas, and without spaces at either end"),
 )
 
 

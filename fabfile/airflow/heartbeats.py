@@ -85,9 +85,9 @@ def workers(cluster: Cluster, facts: Facts) -> Findings:
 def not_taking(cluster: Cluster, facts: Facts) -> list[Host]:
     """The workers that are not consumers of the queue.
 
-    A worker's connection also takes commands from a queue that has its name: on a server with
-    several addresses it may come from another one than that of hosts.yaml. Where remote control is
-    switched off, the address has to do.
+    A worker is recognized by the remote control queue with its name, because on a server with
+    several addresses its connection may come from another address than that of hosts.yaml. If
+    remote control is off, it is recognized by its address.
     """
     consumers = [one for told in facts.known(CONSUMERS).values() for one in told]
     tasks = [one for one in consumers if one.queue == QUEUE]

@@ -39,7 +39,7 @@ ROOM = 1000
 def directories(host: Host, cluster: Cluster) -> Steps:
     """Create Airflow's folders for home, plugins and logs; the DAGs are on the share.
 
-    Where it is installed is root's, and everybody may look into it.
+    The directory of the installation belongs to root and is readable by all users.
     """
     yield steps.directory(OPT)
     for path in (AIRFLOW_HOME, PLUGINS, LOGS):
@@ -78,7 +78,7 @@ PACKAGES = Fact(
 
 
 def distribution(name: str) -> str:
-    """The package of a folder such as apache_airflow-2.9.0.dist-info, or of a pin of a lock."""
+    """The package name in apache_airflow-2.9.0.dist-info, or in a pin of a lock."""
     package = name.partition("==" if "==" in name else "-")[0]
     return re.sub(r"[-_.]+", "-", package).lower()
 
@@ -90,14 +90,14 @@ def locked(cluster: Cluster) -> frozenset[str]:
 
 
 def refuse_foreign(chosen: Sequence[Host], cluster: Cluster, facts: Facts) -> None:
-    """What others have installed into the venv is not removed."""
+    """Refuse to remove packages from the venv that this project did not install."""
     for host in chosen:
         found = facts.known(PACKAGES).get(host.name, frozenset()) - locked(cluster)
         if found:
             raise RunbookError(
                 f"{host.name} has packages in {venv(cluster)} that files/{lock(cluster)} does not "
-                f"name: {', '.join(sorted(found))}; they would be removed. Uninstall them with "
-                "what installed them, or put them into that file."
+                f"name: {', '.join(sorted(found))}; they would be removed. Uninstall them "
+                "with the tool that installed them, or add them to that file."
             )
 
 
@@ -175,7 +175,7 @@ def install(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 def ship(host: Host, cluster: Cluster, facts: Facts, hosts: Sequence[Host]) -> Steps:
     """Copy the installation from VM1 to the other servers, to the same path.
 
-    One that is damaged becomes as that of VM1.
+    A damaged installation is replaced by that of VM1.
     """
     wanted = made_from(cluster)
     others = copies.lacking(facts.known(VENV), wanted, hosts, but=host)
@@ -192,5 +192,5 @@ def ship(host: Host, cluster: Cluster, facts: Facts, hosts: Sequence[Host]) -> S
 
 
 def complete(copy: copies.Copy, cluster: Cluster) -> bool:
-    """This is the wanted Airflow, undamaged."""
+    """Whether a copy is the wanted Airflow, undamaged."""
     return copy.intact and copy.made_from == made_from(cluster)

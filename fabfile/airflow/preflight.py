@@ -1,4 +1,4 @@
-"""What Airflow needs of the servers, and what must not be there before."""
+"""Requirements of Airflow on the servers, and installations that conflict with it."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from .settings import Airflow
 
 
 def components(cluster: Cluster) -> list[Host]:
-    """The servers that run a part of Airflow."""
+    """The servers that run a component of Airflow."""
     return [host for host in cluster.hosts.values() if {*COMPONENTS} & {*host.roles}]
 
 
 def through_proxy(cluster: Cluster) -> list[Host]:
-    """The proxies, if Airflow asks them."""
+    """The load balancers, if Airflow reaches the database through them."""
     return cluster.group(HAPROXY) if cluster[Airflow].database == "vip" else []
 
 
 def directly(cluster: Cluster) -> list[Host]:
-    """The database servers, if Airflow asks them."""
+    """The database servers, if Airflow connects to them directly."""
     return cluster.group(POSTGRES) if cluster[Airflow].database == "hosts" else []
 
 
@@ -54,23 +54,25 @@ for role in (SCHEDULER, WORKER, FLOWER):
 
 @section.preflight
 def preflight(host: Host, cluster: Cluster) -> Probes:
-    """No Airflow that was set up by hand: a second worker, an old unit, a home on a share."""
+    """Check for an Airflow set up by hand: a second worker, an old unit, a home on a share."""
     yield probe(
         "no foreign Airflow",
         script("airflow/foreign.sh", home=AIRFLOW_HOME),
         none("was not set up by this project"),
-        fix="systemctl disable --now the units and rm their files, end the processes, umount "
-        f"{AIRFLOW_HOME}",
+        fix="disable the units (systemctl disable --now UNIT), remove their files, end the "
+        f"processes, umount {AIRFLOW_HOME}",
     )
 
 
 @section.cluster_preflight(needs=[SYSTEM])
 def programs_run(cluster: Cluster, facts: Facts) -> Findings:
-    """Programs can be run from where Airflow and Python are installed."""
+    """Check that programs can run from the directories of Airflow and Python."""
     prefix = cluster[python_build.Python].prefix
     for host in hosts(cluster):
         known = facts.known(SYSTEM).get(host.name)
         for path in (OPT, prefix):
             if known and known.noexec(path):
-                sentence = f"{path} is mounted noexec, and programs are installed there"
-                yield trouble.stops(host.name, "mounts", sentence, f"mount {path} with exec")
+                sentence = f"{path} is mounted noexec, but programs are installed there"
+                yield trouble.stops(
+                    host.name, "mounts", sentence, f"mount the file system of {path} with exec"
+                )

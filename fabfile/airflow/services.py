@@ -92,11 +92,11 @@ def patience(component: Component, cluster: Cluster) -> int:
 
 
 BY_HAND = ("airflow.service", "airflow-celeryworker.service", "airflow-flower.service")
-"""Units as the written runbook names them, for hosts that were once built by hand."""
+"""Units with the names of the written runbook, for hosts that were set up by hand."""
 
 
 def no_other_units(host: Host) -> Step:
-    """A second worker or scheduler, as root or of an older installation, does not run here."""
+    """No second worker or scheduler runs, such as one of an older installation."""
     own = [component.unit for component in components(host)]
     others = [*BY_HAND, *(component.unit for component in COMPONENTS)]
     names = " ".join(name for name in dict.fromkeys(others) if name not in own)
@@ -106,8 +106,8 @@ def no_other_units(host: Host) -> Step:
         "  grep -qxE 'active|activating|enabled'",
         f"""for unit in {names}; do
   if systemctl is-active -q "$unit" || systemctl is-enabled -q "$unit" 2>/dev/null; then
-    echo "$unit is here, and hosts.yaml gives {host.name} no such role. To end it:"
-    echo "systemctl disable --now $unit"
+    echo "$unit runs or is enabled, but no role of {host.name} in hosts.yaml uses it."
+    echo "Disable it: systemctl disable --now $unit"
   fi
 done""",
     )
@@ -117,7 +117,7 @@ def installed(host: Host, cluster: Cluster) -> Steps:
     """The units of the version in hosts.yaml, whatever is there now."""
     yield no_other_units(host)
     if cluster.selinux != "disabled":
-        # systemd starts Airflow in a domain of its own only if its programs are known as such.
+        # systemd starts Airflow in its own domain only if its programs have the right labels.
         for path in (python_build.home(cluster), venv(cluster)):
             yield steps.selinux_labels(path)
     for component in components(host):

@@ -21,7 +21,7 @@ PYTHON_LOCKED = ("3.9", "3.11")
 """Series of Python for which files/airflow has a lock of each Airflow."""
 
 STARTS = (roles.SCHEDULER, roles.WORKER, roles.TRIGGERER, roles.FLOWER)
-"""Roles that are of use in a whole cluster only: a host with one of them means that it is one."""
+"""Roles that work only in a complete cluster: if a host has one of them, NEEDED applies."""
 
 NEEDED = (
     *(roles.SCHEDULER, roles.WORKER, roles.DAG_PROCESSOR),
@@ -30,7 +30,7 @@ NEEDED = (
 """Roles without which no DAG runs."""
 
 ADDRESSED = (roles.HAPROXY, roles.NFS)
-"""Roles that others reach at a VIP."""
+"""Roles that other hosts reach at a VIP."""
 
 
 class Airflow(Ids, frozen=True):
@@ -58,7 +58,7 @@ class Airflow(Ids, frozen=True):
     """Settings of airflow.cfg on all servers, by its sections."""
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
-        """Roles and VIPs that Airflow needs; one that is not supported, or with another Python."""
+        """Roles and VIPs that Airflow needs; an unsupported Airflow or Python."""
         if inventory.whole:
             yield from missing(inventory)
         versions = inventory.get(Versions)
@@ -84,7 +84,7 @@ class Airflow(Ids, frozen=True):
 
 
 def missing(inventory: Understood) -> Iterator[Objection]:
-    """What a cluster that runs Airflow lacks; one of databases or queues alone lacks nothing."""
+    """Missing roles and VIPs of a cluster that runs Airflow; others do not need them."""
     if not any(inventory.with_role(role) for role in STARTS):
         return
     for role in NEEDED:

@@ -94,7 +94,7 @@ DATABASE = Fact(
 
 @dataclass(frozen=True)
 class Consumer:
-    """A consumer of a queue: by which connection, and its address."""
+    """A consumer of a queue: its connection and address."""
 
     queue: str
     connection: str

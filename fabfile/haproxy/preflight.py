@@ -1,4 +1,4 @@
-"""What the load balancers need of the servers, and what they would replace."""
+"""Requirements of the load balancers on the servers, and settings that they would replace."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ section.calls(HAPROXY, WEBSERVER, "8080/tcp")
 
 @section.preflight
 def preflight(host: Host, cluster: Cluster) -> Probes:
-    """No HAProxy or keepalived of somebody else."""
+    """Check for an HAProxy or keepalived that this project did not set up."""
     yield probe(
         "no foreign HAProxy",
         f"""if [[ ! -e {CONFIG} ]] || grep -q '^# Written by `fab' {CONFIG}; then exit; fi
 if rpm -q haproxy >/dev/null && ! rpm -V haproxy | grep -q ' {CONFIG}$'; then exit; fi
 systemctl is-active {UNIT}""",
         unused,
-        fix=f"keep a copy of {CONFIG}, move what it serves to another server",
+        fix=f"keep a copy of {CONFIG}, and move its services to another server",
     )
     yield keepalived.no_other()
 
 
 def unused(answer: Answer) -> Verdict:
-    """HAProxy has no settings but its package's or ours."""
+    """HAProxy has only the settings of its package or of this project."""
     if not answer.words:
         return Verdict(OK)
     running = answer.words[0] == "active"
-    sentence = f"{CONFIG} has settings of somebody else, which would be replaced"
+    sentence = f"{CONFIG} was not written by this project, and would be replaced"
     return Verdict(ERROR if running else WARN, sentence)

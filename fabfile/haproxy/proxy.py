@@ -11,7 +11,7 @@ from .common import CONFIG, STATS, UNIT, databases, section, webservers
 from .settings import Haproxy
 
 LOG_PLACE = "/var/lib/haproxy/dev/log"
-"""/dev/log, as HAProxy sees it in the directory that it locks itself into."""
+"""The path of HAProxy's /dev/log, inside the directory of its chroot."""
 
 
 def valid(file: str) -> str:
@@ -70,10 +70,10 @@ def asks_after_silent_clients() -> Steps:
 
 
 def place_for_the_log() -> Steps:
-    """SELinux lets systemd mount the journal's socket there, but not make a file to mount it on."""
+    """Create the file: SELinux allows systemd to mount the journal's socket on it, no more."""
     folder, place = LOG_PLACE.rpartition("/")[0], LOG_PLACE
     yield steps.command(
-        f"{place} is there",
+        f"{place} exists",
         f"install -d {folder}\ntouch {place}",
         unless=f"[[ -e {place} ]]",
     )

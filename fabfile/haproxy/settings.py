@@ -10,7 +10,7 @@ from runbook.inventory.schema import Objection, Settings, Understood
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 IDLE = (30, 24 * 86400)
-"""Seconds: the shortest and the longest; HAProxy's timers end after 24.8 days (2^31 ms)."""
+"""Shortest and longest, in seconds; HAProxy's timers are limited to 24.8 days (2^31 ms)."""
 
 
 class Haproxy(Settings, frozen=True):
@@ -24,7 +24,7 @@ class Haproxy(Settings, frozen=True):
     """Clients of one server at the same time; a third of them on each port."""
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
-        """An idle time that HAProxy refuses, or that cuts off connections of a pool."""
+        """An idle time that HAProxy refuses, or that would cut pooled connections."""
         seconds = int(self.idle[:-1]) * _SECONDS[self.idle[-1]]
         if not IDLE[0] <= seconds <= IDLE[1]:
             yield Objection(f"{self.idle} is not valid; allowed: 30s to 24d", ("haproxy", "idle"))

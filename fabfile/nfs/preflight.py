@@ -1,4 +1,4 @@
-"""What the share needs of the servers, and what would suffer from it."""
+"""Requirements of the share on the servers, and exports that it would affect."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ section.calls(NFS, lambda cluster: clients(cluster)[:5], SSH)
 
 @section.preflight
 def preflight(host: Host, cluster: Cluster) -> Probes:
-    """No exports that lose NFSv3, no keepalived of somebody else."""
+    """Check for exports that would lose NFSv3, and for a keepalived of other software."""
     if NFS not in host.roles:
         return
     yield probe(
         "no foreign exports",
         "sed -n 's/^\\(\\/[^ ]*\\) .*/\\1/p' /etc/exports 2>/dev/null",
-        none("is exported, too: from then on by NFSv4 alone, and through a standby", WARN),
+        none("is exported, too: then by NFSv4 only, and interrupted by each failover", WARN),
         fix="move it to another server, or have its clients mount with vers=4",
     )
     yield keepalived.no_other()

@@ -25,7 +25,7 @@ class Nfs(Settings, frozen=True):
     """The standby is not brought up to date if more of its files than this would be removed."""
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
-        """Writers that are not hosts; servers or addresses beyond one active and one passive."""
+        """Writers that are not hosts; more than two servers, or more than one VIP."""
         for place, writer in enumerate(self.writers):
             if writer not in inventory.names:
                 known = perhaps(writer, inventory.names)

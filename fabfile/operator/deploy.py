@@ -42,7 +42,7 @@ class Deployment:
     done: Done
     began: dict[str, float]
     ignored: frozenset[str] = frozenset()
-    """Parts that only look, and whose findings stop nothing."""
+    """Preflight parts whose findings do not stop the deployment."""
 
     def job(self, name: str) -> Any:
         """A part of the runbook, carried out with a run of its own."""
@@ -75,7 +75,7 @@ class Deployment:
         "yes": "answer yes to every question, such as whether to pin the servers' host keys",
         "from": "begin at this part, such as postgres, and skip the parts before it",
         "afresh": "do all of it again, even if an earlier call has done it",
-        "ignore_preflight": "go on whatever base.preflight finds",
+        "ignore_preflight": "continue even if base.preflight finds errors",
         "update": "update all packages first (dnf upgrade), which may restart services",
         "json": "one JSON document instead of text",
     }
@@ -92,7 +92,7 @@ def deploy(
 ) -> None:
     """Carry out the whole runbook, from first contact to the checks; can be resumed.
 
-    Before the first change, base.preflight says what would stop it, and ends it then.
+    Before the first change, base.preflight checks the servers; errors end the deployment.
     Sections on different servers run at the same time. After a failure no further section starts,
     and those in progress are finished. After the fix, the same command continues there.
     A section that succeeded with another hosts.yaml runs again. On a cluster in the wanted state,
@@ -131,7 +131,7 @@ def begun(run: Run, afresh: bool, ignore_preflight: bool = False) -> Deployment:
 
 
 def unheeded(run: Run, name: str) -> bool:
-    """Carry out a part that only looks: what it finds is shown, and does not count."""
+    """Carry out a preflight part; show its findings, but do not stop because of them."""
     from runbook.operate.checks import perform_named
 
     perform_named(replace(run, options=replace(run.options, keep_going=True)), name)

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from runbook.execute.run import Run
 
 LIMIT = 90
-"""Seconds that a server gets; each URL is tried twice at most, for 20 seconds."""
+"""Timeout for one server, in seconds; each URL is tried at most twice, for 20 seconds."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a URL: its HTTP code, 0 if there was none, and why."""
+    """The result for a URL: its HTTP code, or 0 and the reason."""
 
     url: str
     code: int
@@ -41,12 +41,12 @@ class Answer:
 
     @property
     def fine(self) -> bool:
-        """Whether it is there."""
+        """Whether the URL is available."""
         return 200 <= self.code < 400
 
     @property
     def said(self) -> str:
-        """In few words."""
+        """The result in a few words."""
         return "answers" if self.fine else self.why or f"HTTP {self.code}"
 
 
@@ -56,11 +56,11 @@ Answers = dict[Source, list[Answer]]
 @task(help={"json": "one JSON document instead of text"})
 @in_sentences
 def check(c: Context, json: bool = False) -> None:
-    """Ask whether every URL of `sources` answers, here and on the servers.
+    """Check whether every URL of `sources` answers, here and on the servers.
 
-    Each server asks for what it will use; a repository is asked for its repomd.xml. What does not
-    answer is named with the line of hosts.yaml that says it. Exit code 1 if a server does not reach
-    what it needs, 3 if only a server was unreachable.
+    Each server requests the URLs that it will use; for a repository, its repomd.xml. The table
+    shows the line of hosts.yaml that sets each URL. Exit code 1 if a server cannot reach a URL that
+    it needs, else 3 if a server was unreachable.
     """
     from runbook.execute.run import Options
 
@@ -73,8 +73,10 @@ def check(c: Context, json: bool = False) -> None:
         rows = list(table(run.cluster, by_url, here, lacking))
         run.report.table("sources", rows)
         for name, why in silent.items():
-            run.report.say(f"  [{name}] cannot be asked: {why}")
-        run.report.say(f"  {len(rows) - len(lacking)} of {len(rows)} answer where they are needed")
+            run.report.say(f"  [{name}] was not checked: {why}")
+        run.report.say(
+            f"  {len(rows) - len(lacking)} of {len(rows)} URLs answer where they are needed"
+        )
         code = FAILED if lacking else UNREACHABLE if silent else 0
         if json:
             run.report.recap([], code)
@@ -83,7 +85,7 @@ def check(c: Context, json: bool = False) -> None:
 
 
 def needed(run: Run) -> dict[str, list[Source]]:
-    """Host: the sources that it downloads from, as sections declare them."""
+    """The sources that each host downloads from, as sections declare them."""
     found: dict[str, list[Source]] = {}
     for section in run.contents.sections:
         for fetch in section.requires.fetches:
@@ -101,7 +103,7 @@ def pairs(cluster: Cluster, sources: Iterable[Source]) -> list[tuple[Source, str
 def from_hosts(
     run: Run, wanted: Mapping[str, Sequence[Source]]
 ) -> tuple[dict[str, Answers], dict[str, str]]:
-    """What the servers say; and why some say nothing."""
+    """The answers of the servers, and the errors of those that could not be asked."""
     silent: dict[str, str] = {}
 
     def ask(host: Host) -> Answers:
@@ -124,7 +126,7 @@ def from_hosts(
 
 
 def read(text: str, asked: Sequence[tuple[Source, str]]) -> Answers:
-    """The answer of a server: a number, a code, the URL, the reason."""
+    """Parse the answer of a server: lines of number, code, URL, reason."""
     found: Answers = {source: [] for source, _ in asked}
     for line in sorted(text.splitlines(), key=lambda line: int(line.split()[0])):
         number, code, url, *why = line.split()
@@ -133,11 +135,11 @@ def read(text: str, asked: Sequence[tuple[Source, str]]) -> Answers:
 
 
 ByUrl = dict[tuple[Source, str], dict[str, Answer]]
-"""Source and URL: what each server says of it."""
+"""The answer of each server, by source and URL."""
 
 
 def told(answers: Mapping[str, Answers]) -> ByUrl:
-    """The answers of all servers, by URL."""
+    """Group the answers of all servers by URL."""
     found: ByUrl = {}
     for name, own in answers.items():
         for source, every in own.items():
@@ -147,13 +149,13 @@ def told(answers: Mapping[str, Answers]) -> ByUrl:
 
 
 def unasked(cluster: Cluster, wanted: Mapping[str, Sequence[Source]]) -> ByUrl:
-    """The URLs, if no server could be asked."""
+    """The URLs without answers, for when no server could be asked."""
     sources = dict.fromkeys(source for own in wanted.values() for source in own)
     return {(source, filled(source, url)): {} for source, url in pairs(cluster, sources)}
 
 
 def missing(answers: Mapping[str, Answers]) -> set[tuple[Source, str]]:
-    """What a server needs and does not reach: no mirror of it answers."""
+    """The URLs that a server needs and cannot reach: no mirror answers."""
     return {
         (source, one.url)
         for own in answers.values()
@@ -164,27 +166,27 @@ def missing(answers: Mapping[str, Answers]) -> set[tuple[Source, str]]:
 
 
 def from_here(urls: Iterable[str]) -> dict[str, Answer]:
-    """URL: what this machine gets."""
+    """Request the URLs from this machine."""
     once = list(dict.fromkeys(urls))
     with ThreadPoolExecutor(16) as pool:
         return dict(zip(once, pool.map(asked_here, once)))
 
 
 def filled(source: Source, url: str) -> str:
-    """A URL as a server of the newest release would ask for it, if none could be asked."""
+    """A URL as a server of the newest release would request it, if no server could be asked."""
     url = url.replace("$elmajor", "9").replace("$basearch", "x86_64").rstrip("/")
     endings = {Kind.REPOSITORY: "/repodata/repomd.xml", Kind.INDEX: "/apache-airflow/"}
     return url + endings.get(source.kind, "")
 
 
 def asked_here(url: str) -> Answer:
-    """HEAD, and the first byte where HEAD is not known."""
+    """Request a URL from this machine: with HEAD, or with GET if that fails."""
     answer = request(url, "HEAD")
     return answer if answer.fine else request(url, "GET")
 
 
 def request(url: str, method: str) -> Answer:
-    """One request from this machine."""
+    """Send one request from this machine."""
     from urllib.error import HTTPError, URLError
     from urllib.request import Request, urlopen
 
@@ -203,7 +205,7 @@ def table(
     here: Mapping[str, Answer],
     lacking: set[tuple[Source, str]],
 ) -> Iterator[dict[str, Any]]:
-    """A row for each URL; what servers lack first."""
+    """A row for each URL; those that servers need and cannot reach come first."""
     for source, url in sorted(by_url, key=lambda key: key not in lacking):
         by_host = by_url[source, url]
         yield {
@@ -216,13 +218,13 @@ def table(
 
 
 def level(by_host: Mapping[str, Answer], here: Optional[Answer]) -> str:
-    """`warning`: a mirror does not answer, or nobody needs what does not answer here."""
+    """`ok`, or `warning`: a spare mirror does not answer, or the URL does not answer here."""
     everybody = all(one.fine for one in by_host.values())
     return "ok" if everybody and (not here or here.fine) else "warning"
 
 
 def spoken(by_host: Mapping[str, Answer]) -> str:
-    """What the servers say, alike servers together."""
+    """The answers of the servers, those with the same answer together."""
     groups: dict[str, list[str]] = {}
     for name, one in by_host.items():
         groups.setdefault(one.said, []).append(name)
@@ -232,7 +234,7 @@ def spoken(by_host: Mapping[str, Answer]) -> str:
 
 
 def where(cluster: Cluster, setting: str) -> str:
-    """The line that says it, or that nothing does."""
+    """The file and line of a setting, or that it is the default."""
     from runbook.yaml_source import Source as Yaml
 
     override = os.environ.get("RUNBOOK_OVERRIDE")

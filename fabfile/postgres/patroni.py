@@ -84,8 +84,8 @@ def configuration(host: Host, cluster: Cluster) -> Step:
     ).then(steps.reloaded("patroni.service"))
 
 
-# It also complains of etcd members that are down, which must not stop a change; and of its own
-# ports, as long as it runs. Patroni 4.0 has an option against that.
+# It also complains about etcd members that are down, which must not stop a change, and about its
+# own ports while it runs. Patroni 4.0 has an option to ignore the ports.
 JUDGED_BY_PATRONI = """bash -c '
 option=$(patroni --help | grep -o -m 1 -e "--ignore-listen-port")
 complaints=$(patroni --validate-config $option "$1" 2>&1 |

@@ -1,4 +1,4 @@
-"""What the database needs of the servers, and what must not be there before."""
+"""Requirements of the database on the servers, and installations that conflict with it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ section.calls(repository_hosts, POSTGRES, PORT)
 
 @section.preflight
 def preflight(host: Host, cluster: Cluster) -> Probes:
-    """Neither PostgreSQL nor etcd of somebody else, running or with data."""
+    """Check for a PostgreSQL or etcd that this project did not set up, running or with data."""
     if POSTGRES not in host.roles:
         return
     yield probe(
@@ -32,5 +32,6 @@ def preflight(host: Host, cluster: Cluster) -> Probes:
             ours="/etc/systemd/system/patroni.service.d/patroni-airflow.conf",
         ),
         none("was not set up by this project"),
-        fix="keep the data elsewhere; then systemctl disable --now the units, and mv the folders",
+        fix="copy the data elsewhere, disable the units (systemctl disable --now UNIT), and mv the "
+        "directories away",
     )

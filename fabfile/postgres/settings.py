@@ -88,7 +88,7 @@ class Postgres(Settings, frozen=True):
     """Backups and the archive of WAL."""
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
-        """Times that Patroni refuses, parameters that must not be set, networks, backups."""
+        """Times that Patroni refuses, parameters that must not be set, wrong networks, backups."""
         shortest = self.loop_wait + 2 * self.retry_timeout
         if self.ttl < shortest:
             yield Objection(

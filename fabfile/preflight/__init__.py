@@ -1,4 +1,4 @@
-"""What would stop or spoil the work later: asked of all servers at once, in one table."""
+"""Check all servers at once for what would stop or impair the work later; show one table."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def preflight(run: Run, hosts: Sequence[Host]) -> None:
-    """Say what would stop or spoil the work later, and change nothing.
+    """Report what would stop or impair the work later; change nothing.
 
-    It works on servers where nothing is set up yet, logging in as ssh.bootstrap does, and on a
-    cluster that is in use. docs/preflight.md lists what it asks. Exit code 1 if there are errors.
+    It works on new servers, where it logs in as ssh.bootstrap does, and on a cluster in use.
+    docs/preflight.md lists the checks. Exit code 1 if there are errors.
     """
     from .ask import Asked
     from .tell import tell

@@ -1,4 +1,4 @@
-"""Puts all questions of a preflight to all servers: one script each, beside their clock."""
+"""Run the checks of a preflight on all servers: one script each, and one for the clock."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from runbook.execute.run import Run
 
 LIMIT = packages.SECONDS + 30
-"""Seconds that a server gets; dnf is the slowest question."""
+"""Timeout for one server, in seconds; dnf takes the longest."""
 
 
 @dataclass
 class Asked:
-    """What servers said: findings, and facts that are compared; `silent`: why one said nothing."""
+    """The answers of the servers: findings, facts to compare; `silent`: errors of the others."""
 
     run: Run
     hosts: Sequence[Host]
@@ -57,16 +57,16 @@ class Asked:
 
     @property
     def tried(self) -> list[reach.Path]:
-        """The paths whose callers said what came of them."""
+        """The paths whose callers reported a result."""
         return [path for path in self.paths if path.caller in self.seen]
 
     @property
     def reach(self) -> reach.Reach:
-        """What servers reach of each other."""
+        """Which ports the servers reach on each other."""
         return reach.Reach(self.cluster, self.seen, self.networks)
 
     def one(self, host: Host) -> list[Finding]:
-        """All questions to one server, and what its answers mean."""
+        """Run all checks on one server, and return their findings."""
         try:
             return entered(self.run, host, lambda: list(self._answers(host)))
         except SettingsError:
@@ -103,7 +103,7 @@ class Asked:
     def _read(
         self, host: Host, answers: Sequence[Answer], facts: Sequence[Fact[Any]]
     ) -> Iterator[Finding]:
-        """The answers that belong to no section's probes."""
+        """Findings of the checks that are not probes of a section."""
         contents, cluster = self.run.contents, self.cluster
         own, logins, paths, installs, *others = answers
         for fact, answer in zip(facts, others):
@@ -129,7 +129,7 @@ class Asked:
         )
 
     def _facts(self) -> list[Fact[Any]]:
-        """What is compared, by this module or by sections."""
+        """The facts that this module and the sections compare."""
         needs = [fact for one in self.run.contents.sections for fact in one.requires.facts]
         return list(dict.fromkeys([system.SYSTEM, TIME, *needs]))
 
@@ -144,7 +144,7 @@ class Asked:
         return put(self.run, host, compile_script([], plain(commands), CHECK, at_once=LIMIT))
 
     def compared(self) -> Iterator[Finding]:
-        """What takes the answers of several servers."""
+        """Findings that need the answers of several servers."""
         facts = Facts(self.values)
         yield from reach.findings(self.reach, self.tried)
         for section in self.run.contents.sections:
@@ -153,7 +153,7 @@ class Asked:
 
 
 def _refusals(host: Host, guards: Sequence[Step], answers: Sequence[Answer]) -> Iterator[Finding]:
-    """The preconditions that do not hold; the last line that they print is the way out."""
+    """Findings on the preconditions; the last line that a failed one prints is the way out."""
     for guard, answer in zip(guards, answers):
         *what, way_out = answer.text.strip().splitlines() or [""]
         if way_out:
@@ -164,16 +164,16 @@ def _refusals(host: Host, guards: Sequence[Step], answers: Sequence[Answer]) -> 
 
 
 def _judged(host: Host, title: str, judge: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """What a judge finds; unknown if it does not understand the answer."""
+    """The findings of a judge; unknown if it cannot parse the answer."""
     try:
         yield from list(judge())
     except (ValueError, KeyError, IndexError, StopIteration):
-        yield trouble.of(host.name, UNKNOWN, title, "the answer could not be understood", "")
+        yield trouble.of(host.name, UNKNOWN, title, "the answer could not be parsed", "")
 
 
 def _closed(host: Host, error: RunbookError) -> Finding:
-    """A server that cannot be asked; sudo without a terminal is the one cause with a name."""
-    fix = "the message says what to do; then rerun"
+    """The finding for a server that cannot be checked; `requiretty` has a way out of its own."""
+    fix = "follow the message, then rerun"
     if "tty" in str(error) or "terminal" in str(error):
         fix = "on the server, as root: echo 'Defaults !requiretty' >/etc/sudoers.d/00-tty"
     return Finding("login", Verdict(ERROR, str(error)), fix, about=(host.name,), host=host.name)

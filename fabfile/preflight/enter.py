@@ -1,4 +1,4 @@
-"""How a preflight gets a root shell: as every task does, or as `ssh.bootstrap` does."""
+"""Open a root shell for a preflight: as every task does, or else as `ssh.bootstrap` does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def entered(run: Run, host: Host, ask: Callable[[], T]) -> T:
-    """What `ask` returns, over a connection of the administrator, or else of first contact."""
+    """Call `ask` with a connection as the administrator, or else as the bootstrap account."""
     try:
         run.connections.open(host)
         return ask()

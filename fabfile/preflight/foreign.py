@@ -1,15 +1,15 @@
-"""Judges for what is on a server that this project did not set up."""
+"""Judges for software on a server that this project did not set up."""
 
 from __future__ import annotations
 
 from runbook.declare.probes import ERROR, OK, Answer, Judge, Level, Verdict
 
 SHOWN = 5
-"""Lines that a sentence repeats."""
+"""The number of lines that a sentence quotes."""
 
 
 def none(otherwise: str, level: Level = ERROR) -> Judge:
-    """Nothing is printed; else the lines and `otherwise` are the sentence."""
+    """Expect no output; otherwise, the lines and `otherwise` form the sentence."""
 
     def judge(answer: Answer) -> Verdict:
         lines = [line.strip() for line in answer.text.splitlines() if line.strip()]

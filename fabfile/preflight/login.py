@@ -1,4 +1,4 @@
-"""Whether sshd and sudo let in the accounts that the cluster needs."""
+"""Whether sshd and sudo accept the accounts that the cluster needs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .trouble import fine, stops
 
 @dataclass(frozen=True)
 class Login:
-    """An account that logs in to a host, from an address, and what sshd says to that."""
+    """An account that logs in to a host from an address, and the settings of sshd for it."""
 
     user: str
     address: str
@@ -29,7 +29,7 @@ class Login:
 
 @dataclass(frozen=True)
 class Logins:
-    """All logins to a host, and what sudo says about terminals."""
+    """All logins to a host, and the `requiretty` lines of sudoers."""
 
     logins: tuple[Login, ...]
     sudo: tuple[str, ...]
@@ -38,7 +38,7 @@ class Logins:
 def wanted(
     contents: Contents, cluster: Cluster, host: Host
 ) -> dict[tuple[str, str], tuple[str, ...]]:
-    """(user, address) of each login that sections declare for a host, with planned groups."""
+    """The logins that sections declare for a host: (user, address), and the planned groups."""
     found: dict[tuple[str, str], tuple[str, ...]] = {}
     for section in contents.sections:
         for login in section.requires.logins:
@@ -53,7 +53,7 @@ def wanted(
 
 
 def command(contents: Contents, cluster: Cluster, host: Host) -> str:
-    """Asks sshd and sudo of a host."""
+    """A command that prints the settings of sshd and sudo for these logins."""
     logins = wanted(contents, cluster, host)
     return script(
         "preflight/login.sh",
@@ -64,7 +64,7 @@ def command(contents: Contents, cluster: Cluster, host: Host) -> str:
 
 
 def parse(text: str) -> Logins:
-    """The answer of `command`."""
+    """Parse the answer of `command`."""
     logins: list[Login] = []
     sudo: list[str] = []
     for line in text.splitlines():
@@ -84,7 +84,7 @@ def parse(text: str) -> Logins:
 
 
 def findings(contents: Contents, cluster: Cluster, host: Host, said: Logins) -> Iterator[Finding]:
-    """Who is not let in, and why."""
+    """Findings on the accounts that sshd or sudo would refuse."""
     planned = {user: groups for (user, _), groups in wanted(contents, cluster, host).items()}
     for login in said.logins:
         yield from _login(host, login, planned.get(login.user, ()))
@@ -93,7 +93,7 @@ def findings(contents: Contents, cluster: Cluster, host: Host, said: Logins) -> 
         yield stops(
             host.name,
             "sudo",
-            f"sudo asks {user} for a terminal (requiretty)",
+            f"sudo requires a terminal for {user} (requiretty)",
             f"echo 'Defaults:{user} !requiretty' >/etc/sudoers.d/00-{user}-tty",
         )
 
@@ -103,28 +103,35 @@ def _login(host: Host, login: Login, planned: Sequence[str]) -> Iterator[Finding
     who = f"{login.user} from {login.address}"
     title = "sshd"
     if not settings:
-        yield stops(host.name, title, "`sshd -T` does not show its settings", "sshd -t says why")
+        yield stops(host.name, title, "`sshd -T` prints no settings", "run sshd -t to see why")
         return
     refused = refusal(login, (*login.groups, login.user, *planned))
     if refused:
-        yield stops(host.name, title, f"{refused} keeps out {who}", "change it in sshd's settings")
+        sentence = f"{refused} refuses the login of {who}"
+        yield stops(host.name, title, sentence, f"change {refused} in sshd's configuration")
     if settings.get("pubkeyauthentication") == ["no"]:
-        way_out = f"Match User {login.user}, PubkeyAuthentication yes, in sshd's settings"
-        yield stops(host.name, title, f"{login.user} cannot log in by key", way_out)
+        sentence = f"login by key is disabled for {login.user} (PubkeyAuthentication)"
+        way_out = f"add to sshd's configuration: Match User {login.user}, PubkeyAuthentication yes"
+        yield stops(host.name, title, sentence, way_out)
     methods = settings.get("authenticationmethods", ["any"])
     if not {"any", "publickey"} & set(methods):
-        way_out = f"Match User {login.user}, AuthenticationMethods publickey, in sshd's settings"
-        yield stops(host.name, title, f"a key alone does not let in {login.user}", way_out)
+        sentence = f"a key is not enough to log in as {login.user} (AuthenticationMethods)"
+        way_out = (
+            f"add to sshd's configuration: Match User {login.user}, AuthenticationMethods publickey"
+        )
+        yield stops(host.name, title, sentence, way_out)
     files = settings.get("authorizedkeysfile", [".ssh/authorized_keys"])
     if not any(name.endswith(".ssh/authorized_keys") for name in files):
-        sentence = f"keys of {login.user} are read from {' '.join(files)}"
-        way_out = "AuthorizedKeysFile .ssh/authorized_keys, in sshd's settings"
+        sentence = (
+            f"keys of {login.user} are read from {' '.join(files)}, not from .ssh/authorized_keys"
+        )
+        way_out = "set AuthorizedKeysFile .ssh/authorized_keys in sshd's configuration"
         yield stops(host.name, title, sentence, way_out)
     yield fine(host.name, title)
 
 
 def refusal(login: Login, groups: Sequence[str]) -> str:
-    """The setting of sshd that keeps an account out; empty if none does (sshd_config(5))."""
+    """The setting of sshd that refuses a login; empty if none does (sshd_config(5))."""
 
     def listed(key: str) -> list[str]:
         return login.settings.get(key, [])
@@ -145,7 +152,7 @@ def refusal(login: Login, groups: Sequence[str]) -> str:
 
 
 def _is_login(login: Login, pattern: str) -> bool:
-    """Whether a pattern such as rocky or rocky@10.0.0.0/8 stands for this login."""
+    """Whether a pattern such as rocky or rocky@10.0.0.0/8 matches this login."""
     user, _, origin = pattern.partition("@")
     return fnmatchcase(login.user, user) and (not origin or _is_from(login.address, origin))
 
@@ -158,7 +165,7 @@ def _is_from(address: str, pattern: str) -> bool:
 
 
 def terminal_needed(defaults: Sequence[str], user: str) -> bool:
-    """Whether sudo asks this user for a terminal; the last line counts (sudoers(5))."""
+    """Whether sudo requires a terminal for this user; the last line wins (sudoers(5))."""
     needed = False
     for line in defaults:
         scope = re.match(r"Defaults([:@!>][^ ]+)?", line)

@@ -1,4 +1,4 @@
-"""Addresses, ways, firewall and listeners of a server, and what of it is in the way."""
+"""Addresses, routes, firewall and listeners of a server, and findings on them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runbook.inventory.cluster import Cluster, Host
 from .trouble import fine, stops
 
 KNOWN_SERVICES = {"ssh": "22/tcp", "nfs": "2049/tcp", "postgresql": "5432/tcp", "amqp": "5672/tcp"}
-"""Services of firewalld that stand for a port of ours."""
+"""Services of firewalld, and the ports of the cluster that they open."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Listener:
 
 @dataclass(frozen=True)
 class Network:
-    """A server in the network; `routes` are the interface and source address for each peer."""
+    """The network of a server; `routes`: the interface and source address for each peer."""
 
     addresses: tuple[tuple[str, str], ...]
     routes: Mapping[str, tuple[str, str]]
@@ -65,18 +65,18 @@ class Network:
     listeners: tuple[Listener, ...] = ()
 
     def interface(self, address: str) -> str:
-        """Where an address is; empty if it is not on this server."""
+        """The interface of an address; empty if it is not on this server."""
         return next((name for name, own in self.addresses if own == address), "")
 
     def zone(self, address: str) -> str:
-        """The zone of firewalld that an address's interface is in, or will be."""
+        """firewalld's zone for the interface of an address, now or once firewalld runs."""
         name = self.interface(address)
         held = [zone for zone, about in self.zones.items() if name in about.interfaces]
         return (held[0] if held else self.coming_zone) or self.default_zone
 
 
 def command(cluster: Cluster, host: Host) -> str:
-    """Asks a host."""
+    """A command that prints addresses, routes, zones and listeners."""
     return script(
         "preflight/network.sh",
         address=host.address,
@@ -86,14 +86,14 @@ def command(cluster: Cluster, host: Host) -> str:
 
 
 def ports(cluster: Cluster, host: Host) -> list[int]:
-    """The TCP ports of a host's roles; those of a range are taken for moments only."""
+    """The TCP ports of a host's roles, without ranges, which are in use only briefly."""
     declared = (port for role in cluster.roles_of(host) for port in role.ports)
     found = (re.fullmatch(r"(\d+)/tcp", port.number) for port in declared)
     return [int(one[1]) for one in found if one]
 
 
 def parse(text: str) -> Network:
-    """The answer of `command`."""
+    """Parse the answer of `command`."""
     told: dict[str, list[list[str]]] = {}
     zones: list[str] = []
     for line in filter(str.strip, text.splitlines()):
@@ -119,7 +119,7 @@ def parse(text: str) -> Network:
 
 
 def _zones(lines: list[str]) -> Iterator[tuple[str, Zone]]:
-    """`firewall-cmd --list-all-zones`: a name in the first column, then indented keys."""
+    """Parse `firewall-cmd --list-all-zones`: unindented names, each with indented keys."""
     name = ""
     about: dict[str, str] = {}
     rules: list[str] = []
@@ -147,20 +147,20 @@ def _zone(about: Mapping[str, str], rules: list[str]) -> Zone:
 
 
 def findings(host: Host, cluster: Cluster, network: Network) -> Iterator[Finding]:
-    """What is in the way on one server."""
+    """Findings on the network of one server."""
     yield from addresses(host, cluster, network)
     yield from listeners(host, cluster, network)
 
 
 def addresses(host: Host, cluster: Cluster, network: Network) -> Iterator[Finding]:
-    """The address of hosts.yaml is the one by which the others know the server."""
+    """Check that the server has its address of hosts.yaml, and sends from it to the others."""
     own = [address for _, address in network.addresses]
     if host.address not in own:
         yield stops(
             host.name,
             "address",
-            f"{host.address} is on no interface; it has {', '.join(own) or 'none'}",
-            "correct `address` in hosts.yaml; an address that a router translates does not work",
+            f"no interface has {host.address}; this server has {', '.join(own) or 'none'}",
+            "correct `address` in hosts.yaml; an address behind NAT does not work",
         )
         return
     wrong: dict[str, list[str]] = {}
@@ -174,16 +174,16 @@ def addresses(host: Host, cluster: Cluster, network: Network) -> Iterator[Findin
             host.name,
             "address",
             f"packets to {reached} leave from {source} instead of {host.address}: firewalls "
-            "and the database refuse them",
-            f"a route by way of {host.address}: ip route replace NETWORK dev "
-            f"{network.interface(host.address)} src {host.address}, and for good with nmcli",
+            "and the database would refuse them",
+            f"add a route from {host.address}: ip route replace NETWORK dev "
+            f"{network.interface(host.address)} src {host.address}; make it permanent with nmcli",
         )
     if not wrong:
         yield fine(host.name, "address")
 
 
 def listeners(host: Host, cluster: Cluster, network: Network) -> Iterator[Finding]:
-    """Nobody but the services of this cluster listens on their ports."""
+    """Check that no other program listens on the ports of the cluster's services."""
     units = {unit for role in cluster.roles_of(host) for unit in role.units}
     foreign: dict[tuple[str, str], list[Listener]] = {}
     for one in network.listeners:
@@ -192,9 +192,9 @@ def listeners(host: Host, cluster: Cluster, network: Network) -> Iterator[Findin
     for (pid, unit), own in foreign.items():
         numbers = " and ".join(str(port) for port in dict.fromkeys(one.port for one in own))
         who = own[0].name if pid == "-" else f"{own[0].name} (pid {pid}, {unit})"
-        way_out = "stop it there, or give it another port"
+        way_out = "stop it, or move it to another port"
         if unit.endswith(".service"):
-            way_out = f"systemctl disable --now {unit}, if it is not needed"
+            way_out = f"if it is not needed: systemctl disable --now {unit}"
         yield stops(host.name, "ports", f"{who} listens on {numbers}", way_out)
     if not foreign:
         yield fine(host.name, "ports")

@@ -1,4 +1,4 @@
-"""Whether dnf can install what the sections will install, asked before they do."""
+"""Whether dnf can install the packages of all sections, before a section needs them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .trouble import fine, stops
 
 REPOSITORIES = "/etc/yum.repos.d/"
 SECONDS = 240
-"""For dnf, which may have to download the metadata of all repositories first."""
+"""Timeout of dnf, which may first have to download the metadata of all repositories."""
 
 HINTS = {
     "python3.12": "python3.12 is in AppStream of 8.10 and 9.4: update the server, or undo the pin "
@@ -29,15 +29,15 @@ HINTS = {
     "no enabled repositories": "register the server (subscription-manager register), or add the "
     "distribution's repositories",
 }
-"""What dnf says, and the way out."""
+"""Words in the output of dnf, and the way out."""
 
-ASK = "inv sources.check says which repository answers; dnf repolist shows the server's own"
+ASK = "inv sources.check shows which repositories answer; dnf repolist lists the server's own"
 
 
 def known_steps(contents: Contents, cluster: Cluster, host: Host) -> Iterator[Step]:
-    """The steps that a host takes, as far as they can be known without asking one.
+    """The steps for a host, as far as they are known without facts.
 
-    A task that needs an answer ends where it asks for that; passwords are placeholders.
+    A task that needs a fact contributes the steps before that; passwords are placeholders.
     """
     marked = cluster.with_vault(Placeholders())
     for section in contents.sections:
@@ -49,7 +49,7 @@ def known_steps(contents: Contents, cluster: Cluster, host: Host) -> Iterator[St
 
 
 def command(steps: list[Step]) -> str:
-    """Asks dnf of a host for the packages of its steps, with the repositories of its steps."""
+    """A command that asks dnf for the packages of these steps, from their repositories, too."""
     files = {
         step.paths[0].rpartition("/")[2]: step.text
         for step in steps
@@ -64,9 +64,9 @@ def command(steps: list[Step]) -> str:
 
 
 def parse(text: str) -> list[str]:
-    """The answer of `command`: `installed`, or `code N …` and what dnf said.
+    """Parse the answer of `command`: `installed`, or `code N …` and the output of dnf.
 
-    What rpm complains of before that is left out.
+    Warnings of rpm before that are left out.
     """
     lines = text.splitlines()
     start = next(n for n, line in enumerate(lines) if line == "installed" or line[:5] == "code ")
@@ -74,7 +74,7 @@ def parse(text: str) -> list[str]:
 
 
 def findings(host: Host, said: list[str]) -> Iterator[Finding]:
-    """What dnf cannot install, and why."""
+    """A finding that names what dnf cannot install, and why."""
     text = "\n".join(said)
     if said[0] == "installed" or "Operation aborted" in text:
         yield fine(host.name, "packages")
@@ -85,10 +85,10 @@ def findings(host: Host, said: list[str]) -> Iterator[Finding]:
 
 
 def reason(said: list[str]) -> str:
-    """The sentence of dnf that says most."""
+    """The most informative line of dnf's output."""
     code = said[0].split()[1]
     if code in ("124", "137"):
-        return f"dnf did not come to an end within {SECONDS} s"
+        return f"dnf did not finish within {SECONDS} s"
     lines = [line.strip(" -") for line in said[1:]]
     lacking = [line for line in lines if line.startswith("nothing provides")]
     if lacking:

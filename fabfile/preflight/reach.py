@@ -1,4 +1,4 @@
-"""Which ports a server reaches on the others: a matrix, and what a firewall blocks."""
+"""Which ports the servers reach on each other: a matrix, and the ports that are blocked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .network import Network
 from .trouble import stops
 
 OPEN, WAITS, BLOCKED, UNKNOWN = ".", "?", "!", " "
-"""What came of a connection: it arrives, it is the target's own firewall, another one, or none."""
+"""Outcomes: open, closed by the target's own firewall, blocked by another one, not known."""
 
 ANSWERED = {"open", "Connection refused"}
 REJECTED = {"No route to host", "Network is unreachable", "Permission denied"}
@@ -34,7 +34,7 @@ class Path:
 
 
 def needed(contents: Contents, cluster: Cluster) -> list[Path]:
-    """All connections that sections declare, and ports that roles open to some callers only."""
+    """All connections that sections declare, or that need ports which roles open to some hosts."""
     paths: dict[Path, None] = {}
     for section in contents.sections:
         for call in section.requires.calls:
@@ -55,7 +55,7 @@ def add(
     targets: Sequence[Host],
     number: str,
 ) -> None:
-    """The paths from all callers to all targets; of a range its first port stands for all."""
+    """Add the paths from all callers to all targets; of a port range, only the first port."""
     for target in targets:
         first = number.partition("/")[0].partition("-")[0]
         port = cluster.ssh_port(target) if number == SSH else int(first)
@@ -65,7 +65,7 @@ def add(
 
 
 def command(paths: Sequence[Path], cluster: Cluster, host: Host) -> str:
-    """Tries the paths of a host, and the port of sshd on each of their targets."""
+    """A command that tries the paths of a host, and the SSH port of each target."""
     own = [path for path in paths if path.caller == host.name]
     tried = dict.fromkeys(f"{cluster.hosts[path.target].address}:{path.port}" for path in own)
     for path in own:
@@ -75,14 +75,14 @@ def command(paths: Sequence[Path], cluster: Cluster, host: Host) -> str:
 
 
 def parse(text: str) -> dict[str, str]:
-    """The answer of `command`: what came of each ADDRESS:PORT."""
+    """Parse the answer of `command`: the result of each ADDRESS:PORT."""
     pairs = (line.partition(" ") for line in text.splitlines())
     return {target: said for target, _, said in pairs}
 
 
 @dataclass(frozen=True)
 class Reach:
-    """What all hosts said of their paths, and of their own firewalls."""
+    """The results of all paths, and the firewalls of all hosts."""
 
     cluster: Cluster
     seen: Mapping[str, Mapping[str, str]]
@@ -98,12 +98,12 @@ class Reach:
         return WAITS if self._closed_by_itself(path, said) else BLOCKED
 
     def _said(self, path: Path, port: int) -> str:
-        """What came of a connection to a port of the path's target."""
+        """The result of a connection to a port of the path's target."""
         address = self.cluster.hosts[path.target].address
         return self.seen.get(path.caller, {}).get(f"{address}:{port}", "")
 
     def _closed_by_itself(self, path: Path, said: str) -> bool:
-        """Whether the target's own firewall, which does not let the port in yet, explains it."""
+        """Whether the target's own firewall, which does not allow the port yet, explains it."""
         network = self.networks[path.target]
         target, caller = self.cluster.hosts[path.target], self.cluster.hosts[path.caller]
         zone = network.zones.get(network.zone(target.address))
@@ -111,12 +111,12 @@ class Reach:
             return False
         ssh = self.cluster.ssh_port(target)
         if self._said(path, ssh) not in ANSWERED and zone.lets_in(ssh, caller.address):
-            return False  # nothing of the caller arrives
+            return False  # no packets of the caller arrive
         return said != SILENT or zone.target == "DROP"
 
 
 def findings(reach: Reach, paths: Sequence[Path]) -> Iterator[Finding]:
-    """What is blocked, for each two servers once; else how many paths are open."""
+    """A finding for each two servers with blocked ports, or one with the number of open paths."""
     outcomes = {path: reach.outcome(path) for path in paths}
     blocked: dict[tuple[str, str], list[int]] = {}
     for path, outcome in outcomes.items():
@@ -127,9 +127,9 @@ def findings(reach: Reach, paths: Sequence[Path]) -> Iterator[Finding]:
         yield stops(
             caller,
             "paths",
-            f"{target} cannot be reached on {listed}: a firewall in between blocks that",
-            f"open {listed} of {reach.cluster.hosts[target].address} to these servers in the "
-            "site's firewall (docs/security.md has all ports)",
+            f"{target} cannot be reached on {listed}: a firewall between them blocks it",
+            f"allow {listed} on {reach.cluster.hosts[target].address} from these servers in the "
+            "site's firewall (docs/security.md lists all ports)",
         )
     if not blocked:
         counted = Counter(outcomes.values())
@@ -139,9 +139,9 @@ def findings(reach: Reach, paths: Sequence[Path]) -> Iterator[Finding]:
 
 
 def matrix(reach: Reach, paths: Sequence[Path]) -> list[dict[str, str]]:
-    """A row for each caller, a column for each target; those whose paths are all open are left out.
+    """A row for each caller, a column for each target, without those whose paths are all open.
 
-    A cell has the ports that are blocked, else what is known of all.
+    A cell lists the blocked ports, or else tells whether all are open.
     """
     cells: dict[tuple[str, str], list[Path]] = {}
     for path in paths:

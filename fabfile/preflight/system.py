@@ -1,4 +1,4 @@
-"""Release, size, mounts, security and accounts of a server, and what of it is in the way."""
+"""Release, size, mounts, security and accounts of a server, and findings on them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from .trouble import fine, spoils, stops
 SUPPORTED = {"platform:el8": 8, "platform:el9": 9}
 TESTED = {"rocky", "rhel"}
 ENOUGH = 0.75
-"""Of the memory or disk in hosts.yaml: kernel, crash kernel and boot partition take their share."""
+"""Share of the memory or disk in hosts.yaml; kernel, crash kernel and /boot take the rest."""
 TOO_LITTLE = 0.5
 NEVER = 99999
-"""Days after which a password never expires, as useradd writes it."""
+"""Maximum age in days of a password that never expires, as useradd writes it."""
 SOON = 30
-"""Days before an account expires from which on that is an error."""
+"""Days before its expiry from which an account is an error."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """An account's line in /etc/shadow, in days; None where nothing is said."""
+    """The line of an account in /etc/shadow, in days; None for an empty field."""
 
     last: Optional[int]
     most: Optional[int]
@@ -36,7 +36,7 @@ class Account:
 
     @property
     def ends(self) -> Optional[int]:
-        """The day after which nobody logs in, not even with a key."""
+        """The last day on which a login is possible, even with a key."""
         days = [self.expires] if self.expires is not None else []
         if self.last is not None and self.most is not None and 0 <= self.most < NEVER:
             days.append(self.last + self.most)
@@ -45,7 +45,7 @@ class Account:
 
 @dataclass(frozen=True)
 class System:
-    """A server: memory and disks in MiB, mounts with their kind and options."""
+    """The system of a server: memory and disks in MiB, mounts with type and options."""
 
     os: Mapping[str, str]
     arch: str
@@ -66,33 +66,33 @@ class System:
 
     @property
     def release(self) -> int:
-        """8 or 9; 0 if it is another system."""
+        """8 or 9; 0 for any other system."""
         return SUPPORTED.get(self.os.get("PLATFORM_ID", ""), 0)
 
     @property
     def platform(self) -> str:
-        """What programs are compiled for."""
+        """The platform that programs are compiled for, such as EL8 x86_64."""
         return f"EL{self.release} {self.arch}"
 
     @property
     def name(self) -> str:
-        """What it calls itself."""
+        """The name of the system in os-release."""
         return self.os.get("PRETTY_NAME") or self.os.get("ID") or "an unknown system"
 
     def mount(self, path: str) -> tuple[str, frozenset[str]]:
-        """Kind and options of the file system that a path is on."""
+        """Type and options of the file system of a path."""
         for parent in (PurePosixPath(path), *PurePosixPath(path).parents):
             if str(parent) in self.mounts:
                 return self.mounts[str(parent)]
         return "", frozenset()
 
     def noexec(self, path: str) -> bool:
-        """Whether no program can be run from there."""
+        """Whether a path is mounted noexec."""
         return "noexec" in self.mount(path)[1]
 
 
 def parse(text: str) -> System:
-    """The answer of SYSTEM: lines of a word and its values."""
+    """Parse the answer of SYSTEM: lines of a word and its values."""
     told: dict[str, list[list[str]]] = {}
     for line in filter(str.strip, text.splitlines()):
         word, *values = line.split()
@@ -138,7 +138,7 @@ SYSTEM = Fact(
 
 
 def findings(host: Host, cluster: Cluster, system: System) -> Iterator[Finding]:
-    """What is in the way on one server."""
+    """Findings on the system of one server."""
     yield from release(host, system)
     yield from size(host, system)
     yield from umask(host, system)
@@ -149,11 +149,11 @@ def findings(host: Host, cluster: Cluster, system: System) -> Iterator[Finding]:
     yield from accounts(host, cluster, system)
     if system.units.get("NetworkManager.service") != "active":
         way_out = "dnf install NetworkManager; systemctl enable --now NetworkManager"
-        yield stops(host.name, "network", "NetworkManager does not run", way_out)
+        yield stops(host.name, "network", "NetworkManager is not running", way_out)
 
 
 def release(host: Host, system: System) -> Iterator[Finding]:
-    """Enterprise Linux 8 or 9."""
+    """Check that this is Enterprise Linux 8 or 9."""
     if not system.release:
         yield stops(
             host.name,
@@ -166,49 +166,55 @@ def release(host: Host, system: System) -> Iterator[Finding]:
             host.name,
             "release",
             f"{system.name} is not tested",
-            "Rocky Linux and Red Hat Enterprise Linux are; rehearse first",
+            "rehearse first, or use Rocky Linux or Red Hat Enterprise Linux",
         )
     else:
         yield fine(host.name, "release")
 
 
 def size(host: Host, system: System) -> Iterator[Finding]:
-    """Memory and disk as in hosts.yaml, less what kernel and boot partition take."""
+    """Compare memory and disk with hosts.yaml, less the share of kernel and boot partition."""
     share = system.memory / host.ram_mb
     if share < ENOUGH:
         level = stops if share < TOO_LITTLE else spoils
         yield level(
             host.name,
             "memory",
-            f"{system.memory} MiB, and hosts.yaml says {host.ram}",
-            "give it the memory, or correct `ram` in hosts.yaml: PostgreSQL's and Airflow's "
-            "settings follow it",
+            f"{system.memory} MiB, but hosts.yaml specifies {host.ram}",
+            "add memory, or correct `ram` in hosts.yaml: PostgreSQL's and Airflow's settings "
+            "depend on it",
         )
     total = sum(system.disks.values()) + system.swap
     if system.disks and total < ENOUGH * host.disk_mb:
         yield spoils(
             host.name,
             "disk",
-            f"its file systems have {total // 1024} GiB, and hosts.yaml says {host.disk}",
+            f"the file systems have {total // 1024} GiB, but hosts.yaml specifies {host.disk}",
             "enlarge them, or correct `disk` in hosts.yaml",
         )
 
 
 def umask(host: Host, system: System) -> Iterator[Finding]:
-    """Files that root makes can be read by the services."""
-    way_out = "umask 022 for root's sessions: pam_umask, /etc/profile.d, `Defaults umask=0022`"
+    """Check that services can read the files that root creates."""
+    way_out = (
+        "set umask 022 for root's sessions: in pam_umask, /etc/profile.d, or sudoers "
+        "(Defaults umask=0022)"
+    )
     if int(system.umask, 8) & 0o055:
         sentence = (
-            f"commands of root run with umask {system.umask}: services cannot read their files"
+            f"commands of root run with umask {system.umask}: services could not read their files"
         )
         yield stops(host.name, "umask", sentence, way_out)
     elif system.session_umask != "unknown" and int(system.session_umask, 8) & 0o055:
-        sentence = f"logins have umask {system.session_umask}: what you make by hand is private"
-        yield spoils(host.name, "umask", sentence, "think of it when you copy files there by hand")
+        sentence = (
+            f"login shells have umask {system.session_umask}: services cannot read files that you "
+            "create by hand"
+        )
+        yield spoils(host.name, "umask", sentence, "check the modes of files that you copy there")
 
 
 def temporary(host: Host, system: System) -> Iterator[Finding]:
-    """Programs can be run from the folders for temporary files."""
+    """Check that programs can run from the directories for temporary files."""
     closed = [path for path in ("/tmp", "/var/tmp") if system.noexec(path)]
     if closed:
         yield spoils(
@@ -216,31 +222,31 @@ def temporary(host: Host, system: System) -> Iterator[Finding]:
             "mounts",
             f"{' and '.join(closed)} {'is' if len(closed) == 1 else 'are'} mounted noexec: "
             "DAGs and Python packages that run programs there fail",
-            "nothing this project does needs it; DAGs may set TMPDIR",
+            "this project does not need it; DAGs may set TMPDIR",
         )
 
 
 def security(host: Host, cluster: Cluster, system: System) -> Iterator[Finding]:
-    """FIPS mode, fapolicyd, SELinux."""
+    """Check FIPS mode, fapolicyd, other firewalls and SELinux."""
     if system.fips:
         yield stops(
             host.name,
             "FIPS",
-            "FIPS mode is on: ssh-keygen and sshd refuse ed25519 keys, which servers get here",
+            "FIPS mode is on: ssh-keygen and sshd refuse ed25519 keys, which this project uses",
             "fips-mode-setup --disable, then reboot",
         )
     if system.units.get("fapolicyd.service") == "active":
         yield stops(
             host.name,
             "fapolicyd",
-            "fapolicyd runs: it blocks programs that no package brought, such as Airflow's",
+            "fapolicyd is running: it blocks programs that no package installed, such as Airflow's",
             "systemctl disable --now fapolicyd; or add rules that allow /opt/airflow, "
             "python.prefix and /usr/libexec",
         )
     for unit in ("nftables.service", "iptables.service"):
         if system.units.get(unit) == "active":
             sentence = f"{unit} is active: base.firewall starts firewalld, which stops it"
-            yield spoils(host.name, "firewall", sentence, "have firewalld say what it says")
+            yield spoils(host.name, "firewall", sentence, "move its rules to firewalld")
     wanted, now = cluster.selinux, system.selinux.lower()
     if wanted == now:
         yield fine(host.name, "SELinux")
@@ -248,22 +254,22 @@ def security(host: Host, cluster: Cluster, system: System) -> Iterator[Finding]:
         yield spoils(
             host.name,
             "SELinux",
-            f"it is off, and hosts.yaml asks for {wanted}: all files get labels at a reboot",
-            "nothing; base.selinux prepares it, and hostnames.reboot takes minutes longer",
+            f"disabled, but hosts.yaml specifies {wanted}: a reboot relabels all files",
+            "none needed; base.selinux prepares it, and hostnames.reboot takes minutes longer",
         )
     elif now == "enforcing":
         yield spoils(
             host.name,
             "SELinux",
-            f"this server enforces it, and hosts.yaml asks for {wanted}",
-            "to keep it: selinux: enforcing in hosts.yaml",
+            f"enforcing, but hosts.yaml specifies {wanted}",
+            "to keep it, set selinux: enforcing in hosts.yaml",
         )
 
 
 def cloud_init(host: Host, system: System) -> Iterator[Finding]:
-    """What cloud-init undoes at the next boot, as its user data overrides our drop-ins.
+    """Check for changes that cloud-init would undo at the next boot.
 
-    (cloud-init's documentation, "Configuration priority".)
+    Its user data overrides our drop-ins (cloud-init's documentation, "Configuration priority").
     """
     cloud, way_out = system.cloud, "remove the line from the user data of the instance"
     if cloud.get("manage_etc_hosts", "false") not in ("false", "no", "off"):
@@ -275,14 +281,14 @@ def cloud_init(host: Host, system: System) -> Iterator[Finding]:
 
 
 def proxy(host: Host, cluster: Cluster, system: System) -> Iterator[Finding]:
-    """Downloads go through the site's proxy, and what is within the cluster does not."""
+    """Check that downloads use the site's proxy, and requests within the cluster do not."""
     proxies = system.proxies
     if "dnf" in proxies and not {"https_proxy", "HTTPS_PROXY"} & proxies.keys():
         yield spoils(
             host.name,
             "proxy",
-            f"dnf uses the proxy {proxies['dnf']}, and other downloads do not know it",
-            f"https_proxy={proxies['dnf']} in /etc/environment, or mirrors in `sources`",
+            f"dnf uses the proxy {proxies['dnf']}, but other downloads do not",
+            f"set https_proxy={proxies['dnf']} in /etc/environment, or mirrors in `sources`",
         )
     if "http_proxy" in proxies:
         given = proxies.get("no_proxy") or proxies.get("NO_PROXY") or ""
@@ -293,24 +299,26 @@ def proxy(host: Host, cluster: Cluster, system: System) -> Iterator[Finding]:
             yield spoils(
                 host.name,
                 "proxy",
-                "http_proxy is set, and no_proxy lacks addresses of the cluster: checks of "
-                "services would ask the proxy",
-                f"no_proxy={','.join(['127.0.0.1', *addresses])} in /etc/environment",
+                "http_proxy is set, but no_proxy lacks addresses of the cluster: checks of "
+                "services would go through the proxy",
+                f"set no_proxy={','.join(['127.0.0.1', *addresses])} in /etc/environment",
             )
 
 
 def accounts(host: Host, cluster: Cluster, system: System) -> Iterator[Finding]:
-    """Accounts with a key stop working when they or their password expire."""
+    """Check expiry dates: an expired account or password refuses key logins, too."""
     for name, account in system.accounts.items():
         if account.ends is None:
             continue
         left = account.ends - system.today
         never = f"chage -M -1 -E -1 {name}"
         if left < 0:
-            sentence = f"{name} or its password has expired: nobody logs in, not even with a key"
+            sentence = f"{name} or its password has expired: logins fail, even with a key"
             yield stops(host.name, "accounts", sentence, f"{never} -d {system.today}")
         else:
-            sentence = f"{name} or its password expires in {left} days: then no key lets in"
+            sentence = (
+                f"{name} or its password expires in {left} days: then logins fail, even with a key"
+            )
             yield spoils(host.name, "accounts", sentence, never)
     absent = [name for name in (cluster.user(host),) if name not in system.accounts]
     if absent and 0 < system.max_days < NEVER:
@@ -318,6 +326,6 @@ def accounts(host: Host, cluster: Cluster, system: System) -> Iterator[Finding]:
             host.name,
             "accounts",
             f"passwords of new accounts expire after {system.max_days} days (PASS_MAX_DAYS): "
-            f"then {absent[0]}'s key lets nobody in",
+            f"then logins as {absent[0]} fail, even with a key",
             f"after the deployment: chage -M -1 {absent[0]}; chage -M -1 airflow",
         )

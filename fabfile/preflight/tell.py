@@ -1,4 +1,4 @@
-"""Shows what a preflight found: one table, a matrix, and the results for --json and the journal."""
+"""Show the findings of a preflight: a table, a matrix, results for --json and the journal."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from runbook.execute.run import Run
 
 WORDS = {ERROR: "error", WARN: "warning", UNKNOWN: "unknown"}
-"""Levels in the table, the gravest first."""
+"""Levels in the table, the most severe first."""
 
 WIDTHS = {"level": 8, "servers": 14, "what": 40, "way out": 40}
 
 
 def tell(run: Run, asked: Asked) -> None:
-    """The table and the matrix; the task is refused if anything would stop the work."""
+    """Show the table and the matrix; refuse the task if anything would stop the work."""
     rows = list(grouped(asked.findings, len(asked.hosts)))
     if rows:
         run.report.table("preflight", [folded(row) for row in rows])
@@ -35,7 +35,7 @@ def tell(run: Run, asked: Asked) -> None:
     if errors and not run.options.keep_going:
         sentence = (
             f"{errors} error{'' if errors == 1 else 's'} would stop the work; nothing was changed. "
-            "Follow the way out of each, then rerun. To go on regardless: "
+            "Follow the way out of each, then rerun. To continue regardless: "
             "inv cluster.deploy --ignore-preflight, or fab --keep-going."
         )
         run.report.say(f"  {sentence}")
@@ -43,18 +43,16 @@ def tell(run: Run, asked: Asked) -> None:
 
 
 def show_paths(run: Run, asked: Asked) -> None:
-    """The matrix, if there is more to say than that all paths are open."""
+    """Show the matrix, unless all paths are open."""
     matrix = reach.matrix(asked.reach, asked.tried)
     if matrix:
         run.report.say()
         run.report.table("paths", matrix)
-        run.report.say(
-            "  .: open   ?: the server's own firewall, until base.firewall   5432: blocked"
-        )
+        run.report.say("  .: open   ?: unknown until base.firewall opens the port   5432: blocked")
 
 
 def grouped(findings: Iterable[Finding], hosts: int) -> Iterator[dict[str, str]]:
-    """A row for each thing that is wrong, with all hosts that it is wrong on; errors first."""
+    """A row for each problem, with all hosts that have it; errors first."""
     groups: dict[tuple[str, str, str], list[str]] = {}
     for level, word in WORDS.items():
         for one in findings:
@@ -69,7 +67,7 @@ def grouped(findings: Iterable[Finding], hosts: int) -> Iterator[dict[str, str]]
 
 
 def folded(row: dict[str, str]) -> dict[str, Any]:
-    """A row whose columns fit on a screen."""
+    """A row with its columns wrapped to fit the screen."""
     return {
         key: "\n".join(textwrap.wrap(text, WIDTHS[key], break_on_hyphens=False))
         for key, text in row.items()
@@ -77,14 +75,14 @@ def folded(row: dict[str, str]) -> dict[str, Any]:
 
 
 def summary(findings: Sequence[Finding]) -> str:
-    """How many answers of each level there are."""
+    """The number of findings of each level."""
     counted = Counter(one.level for one in findings)
     words = {ERROR: "errors", WARN: "warnings", UNKNOWN: "unknown", OK: "ok"}
     return ", ".join(f"{counted[level]} {word}" for level, word in words.items())
 
 
 def record(run: Run, asked: Asked) -> None:
-    """The findings as results of their hosts: for --json, the exit code and the journal."""
+    """Record the findings as results of their hosts: for --json, exit code and journal."""
     for name in [*(host.name for host in asked.hosts), CLUSTER_WIDE]:
         result = HostResult(run.task, name, CHECK)
         for finding in asked.findings:

@@ -36,7 +36,7 @@ def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     yield names_resolve(cluster)
     yield from private_ports(host, cluster)
     if cluster.selinux != "disabled":
-        # The policy knows RabbitMQ's other ports.
+        # The policy already contains RabbitMQ's other ports.
         yield steps.selinux_port("rabbitmq_port_t", "15692/tcp")
     yield steps.drop_in(SERVICE, "rabbitmq/limits.conf").then(RESTART)
     yield cookie_file(cluster).then(RESTART)

@@ -1,4 +1,4 @@
-"""What the message queue needs of the servers, and what must not be there before."""
+"""Requirements of the message queue on the servers, and what conflicts with it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ for source in (ERLANG, RABBITMQ, RABBITMQ_KEYS):
 
 @section.preflight
 def preflight(host: Host, cluster: Cluster) -> Probes:
-    """No RabbitMQ of somebody else, running or with data."""
+    """Check for a RabbitMQ that this project did not set up, running or with data."""
     yield probe(
         "no foreign RabbitMQ",
         f"""if ! grep -qsx 'cluster_name = {cluster.name}' /etc/rabbitmq/rabbitmq.conf; then
@@ -28,19 +28,19 @@ def preflight(host: Host, cluster: Cluster) -> Probes:
 fi
 exit 0""",
         none("was not set up by this project"),
-        fix=f"export its definitions; then dnf remove rabbitmq-server esl-erlang, and mv {DATA}",
+        fix=f"export its definitions, dnf remove rabbitmq-server esl-erlang, and mv {DATA} away",
     )
 
 
 @section.cluster_preflight(needs=[SYSTEM])
 def architecture(cluster: Cluster, facts: Facts) -> Findings:
-    """RabbitMQ's repositories have Erlang for x86_64 only."""
+    """Check for x86_64: RabbitMQ's repositories have no Erlang for other architectures."""
     for host in members(cluster):
         known = facts.known(SYSTEM).get(host.name)
         if known and known.arch != "x86_64":
             yield trouble.stops(
                 host.name,
                 "release",
-                f"RabbitMQ's Erlang is built for x86_64, and this server is {known.arch}",
-                "an x86_64 server for the role rabbitmq",
+                f"RabbitMQ's Erlang exists for x86_64 only, but this server is {known.arch}",
+                "use an x86_64 server for the role rabbitmq",
             )

@@ -20,7 +20,7 @@ ERLANG_FOR_RABBITMQ = {
 }
 """Lowest and highest Erlang of each RabbitMQ series ("Erlang Version Requirements").
 
-3.12 takes 26.2 from 3.12.10 on.
+3.12 supports 26.2 from 3.12.10 on.
 """
 
 
@@ -39,7 +39,7 @@ class Rabbitmq(Settings, frozen=True):
     """Settings of rabbitmq.conf on all nodes."""
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
-        """An Erlang that does not fit RabbitMQ; one of a known major release is a warning."""
+        """An Erlang that does not fit RabbitMQ; only a warning if its major release fits."""
         versions = inventory.get(Versions)
         if not versions:
             return
@@ -75,6 +75,6 @@ def erlang_for(rabbitmq: str) -> Optional[tuple[str, str]]:
 
 
 def may_fit(erlang: str, supported: tuple[str, str]) -> bool:
-    """Whether an Erlang is of the newest supported major release, though a later one of it."""
+    """Whether an Erlang is a release of the newest supported major version."""
     low, high = supported
     return within(erlang, (low, f"{high.partition('.')[0]}.999"))

@@ -1,6 +1,6 @@
-"""Folders that VM1 makes once and the other servers get: whether they still are as they were made.
+"""Folders that VM1 builds once and ships to the other servers, and whether they are unchanged.
 
-The mark in a folder says what it was made from, and its fingerprint of that moment.
+The mark file in a folder records what it was made from, and its fingerprint at that time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from runbook.inventory.cluster import Host
 
 @dataclass(frozen=True)
 class Copy:
-    """A folder as a server has it; `made_from` is empty where there is none, or half of one."""
+    """A folder on a server; `made_from` is empty if it is missing or incomplete."""
 
     made_from: str = ""
     noted: str = ""
@@ -23,12 +23,12 @@ class Copy:
 
     @property
     def intact(self) -> bool:
-        """No file is missing, added, or has other content, another mode or owner."""
+        """Whether no file is missing, added, or changed in content, mode or owner."""
         return bool(self.noted) and self.found == self.noted
 
 
 def mark(folder: str) -> str:
-    """The last file that is written there: until then, the folder is not complete."""
+    """The mark file, which is written last: without it, the folder is incomplete."""
     return f"{folder}/.airflow-runbook"
 
 
@@ -38,12 +38,12 @@ def fingerprint(folder: str) -> str:
 
 
 def marked(folder: str, made_from: str) -> str:
-    """A test: the folder was made from this; what became of it since is not looked at."""
+    """A test: the folder was made from this; later changes are not detected."""
     return f"[[ $(cat {mark(folder)} 2>/dev/null) == {quote(made_from)}' '* ]]"
 
 
 def intact(folder: str, made_from: str) -> str:
-    """A test: the folder was made from this, and is as it was then."""
+    """A test: the folder was made from this, and is unchanged since."""
     return (
         f"found=$(cat {mark(folder)} 2>/dev/null) && [[ ${{found% *}} == {quote(made_from)} && "
         f"${{found##* }} == $( {fingerprint(folder)} ) ]]"
@@ -51,12 +51,12 @@ def intact(folder: str, made_from: str) -> str:
 
 
 def state(folder: str) -> str:
-    """A command whose answer `parse` understands."""
+    """A command that prints the mark and the fingerprint, for `parse`."""
     return f"if cat {mark(folder)} 2>/dev/null; then {fingerprint(folder)}; else echo none; fi"
 
 
 def parse(text: str) -> Copy:
-    """The answer of `state`: the mark, and the fingerprint of now."""
+    """Parse the answer of `state`: the mark, and the present fingerprint."""
     first, *found = text.splitlines()
     made_from, _, noted = first.rpartition(" ")
     return Copy(made_from, noted, found[-1]) if found else Copy()
@@ -65,9 +65,9 @@ def parse(text: str) -> Copy:
 def lacking(
     known: Mapping[str, Copy], made_from: str, hosts: Sequence[Host], but: Host
 ) -> list[Host]:
-    """Who has something else than `but` has, of those that could be asked.
+    """The hosts whose folder differs from that of `but`, of those that could be asked.
 
-    As long as that one has none itself, or a damaged one, the others are judged by their own marks.
+    If `but` has none itself, or a damaged one, the others are judged by their own marks.
     """
     own = known.get(but.name, Copy())
     noted = own.noted if own.intact and own.made_from == made_from else None

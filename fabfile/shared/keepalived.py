@@ -30,16 +30,16 @@ SCRIPTS = "/usr/libexec/keepalived"
 
 SERVICE = "keepalived.service"
 
-PASSWORD = Rule("[A-Za-z0-9_.-]{1,8}", "one to eight letters, digits, or of _ . -")
-"""VRRP has room for eight characters, and keepalived's file gives others a meaning."""
+PASSWORD = Rule("[A-Za-z0-9_.-]{1,8}", "one to eight letters, digits, `_`, `.` or `-`")
+"""VRRP allows eight characters; others have a meaning in keepalived's configuration."""
 
 NOBODY = Cause("VIP_NOBODY", "connections to this address fail")
 TWICE = Cause("VIP_TWICE", "clients reach one server or the other at random")
 STRANGER = Cause("VIP_STRANGER", "clients reach a machine that is not part of the cluster")
 CAUSES = (NOBODY, TWICE, STRANGER)
 
-# The file alone lacks the globals, without which keepalived complains of its scripts. One that was
-# built with BFD exits with 0 whatever it complains of, and a good file leaves it silent.
+# The file alone lacks the globals, without which keepalived complains about its scripts. If built
+# with BFD, keepalived exits with 0 despite complaints; it prints nothing for a valid file.
 JUDGED_BY_KEEPALIVED = """bash -c '
 main=$(mktemp)
 trap "rm -f $main" EXIT
@@ -261,7 +261,7 @@ def address(host: Host, cluster: Cluster, service: Service, facts: Facts) -> Ste
 
 
 def sent_away(path: str) -> str:
-    """Commands that make a tracked file; keepalived reads it once, so its label comes before it."""
+    """Commands that create a tracked file, labeled first, because keepalived reads it only once."""
     return f"""echo 1 >{path}.new
 if selinuxenabled 2>/dev/null; then restorecon {path}.new; fi
 mv {path}.new {path}"""
@@ -290,11 +290,11 @@ def one_holder(cluster: Cluster, role: str, facts: Facts) -> Findings:
 
 
 def no_other() -> Probe:
-    """keepalived does not run yet, or as it was set up here."""
+    """A probe: keepalived is not running, or has the configuration of this project."""
     return probe(
         "no foreign keepalived",
         f"""if ! systemctl is-active -q {SERVICE}; then echo none
 elif grep -q '^# Written by `fab' /etc/keepalived/keepalived.conf; then echo none; fi""",
-        says("none", "keepalived runs here with other settings, which would be replaced"),
+        says("none", "keepalived runs with a configuration that this project would replace"),
         fix=f"move its addresses to another server, then systemctl disable --now {SERVICE}",
     )

@@ -1,4 +1,4 @@
-"""What hosts.yaml says about the places where software comes from."""
+"""The settings `sources` of hosts.yaml: where software is downloaded from."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from runbook.inventory.shape import faults
 
 from .versions import Versions
 
-# msgspec crashes where a text with a pattern may be a list instead (its issue 717), so `objections`
-# judges a single URL.
+# msgspec crashes on a union of a list and a text with a pattern (its issue 717), so `objections`
+# checks a single URL.
 _Single = Annotated[str, msgspec.Meta(min_length=1, max_length=1000, description=REPOSITORY_URL)]
 Mirrors = Union[_Single, Annotated[list[RepositoryUrl], msgspec.Meta(min_length=1)]]
 """A repository's URL, or several of the same content: dnf uses the next one if one fails.
@@ -144,7 +144,7 @@ class Sources(Settings, frozen=True):
     """RabbitMQ and Erlang."""
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
-        """A repository that is no URL; a password in a URL."""
+        """An invalid URL of a repository; a password in a URL."""
         for name in ("epel", "pgdg", "rabbitmq"):
             for key, value in msgspec.structs.asdict(getattr(self, name)).items():
                 if isinstance(value, str):

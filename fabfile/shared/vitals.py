@@ -173,7 +173,7 @@ def widest(facts: Facts) -> float:
 def findings_of(cluster: Cluster, facts: Facts, ignored: Sequence[str] = ()) -> Findings:
     """What is wrong with which server; one line for each thing that is OK on all.
 
-    `ignored`: units that may fail.
+    `ignored`: patterns of units that may fail.
     """
     known = {name: without(one, ignored) for name, one in facts.known(VITALS).items()}
     yield from clocks_agree(facts)
@@ -196,7 +196,7 @@ def clocks_agree(facts: Facts) -> Findings:
 
 
 def without(vitals: Vitals, ignored: Sequence[str]) -> Vitals:
-    """The same, where units that may fail have not."""
+    """The vitals without failed units that may fail."""
     failed = (unit for unit in vitals.failed if not any(fnmatchcase(unit, one) for one in ignored))
     return replace(vitals, failed=tuple(failed))
 
@@ -268,7 +268,7 @@ def failed(vitals: Vitals) -> Optional[Verdict]:
 def why_failed(name: str, vitals: Vitals) -> str:
     """Commands that show what the unit printed last, and start it again."""
     show = f"fab -H {name} -- sudo systemctl status {vitals.failed[0]}"
-    return f"{show}; then restart it there, or name it in base.ignored_units"
+    return f"{show}; then restart it there, or add it to base.ignored_units"
 
 
 def in_short(cluster: Cluster, facts: Facts) -> str:

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 : "${logins:?}" "${address:?}" "${port:?}"
-# What sshd and sudo will say to accounts that log in by key: USER@ADDRESS, or USER@ for one that
-# comes from where this session comes from.
+# Prints the settings of sshd and sudo for accounts that log in by key: USER@ADDRESS, or USER@ for
+# an account that logs in from the address of this session.
 origin='' pid=$$
 while ((pid > 1)) && [[ ! $origin ]]; do
   while IFS= read -rd '' line; do

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 : "${address:?}" "${peers:?}" "${ports:?}"
-# Addresses, ways to the other servers, the firewall, and who listens where.
+# Prints addresses, routes to the other servers, zones of the firewall, and listeners.
 while read -r _ device _ own _; do
   echo "address $device $own"
   [[ $own != "$address"/* ]] || here=$device
@@ -18,14 +18,14 @@ echo "default_zone $default"
 if systemctl is-active -q firewalld; then
   echo 'firewalld running'
   timeout 30 firewall-cmd --list-all-zones 2>/dev/null | sed 's/^/zones|/'
-elif [[ ${here-} ]]; then # where it will be put when firewalld starts
+elif [[ ${here-} ]]; then # the zone that it gets when firewalld starts
   for file in /etc/firewalld/zones/*.xml; do
     grep -qs "<interface name=\"$here\"" "$file" && basename "$file" .xml | sed 's/^/zone /'
   done
   sed -n 's/^ZONE=//p' "/etc/sysconfig/network-scripts/ifcfg-$here" 2>/dev/null | sed 's/^/zone /'
 fi
 
-unit_of() { # PID   the unit in whose control group the process is
+unit_of() { # PID   prints the unit of the process, by its control group
   local line
   while read -r line; do
     if [[ $line =~ ^(0:|[0-9]+:name=systemd):.*/([^/]+\.(service|socket|scope)) ]]; then

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 : "${wanted:?}" "${files:?}" "${seconds:?}"
-# Whether dnf can install what is wanted, with the repositories that later steps will add. `files`
-# holds theirs, each after a line `>NAME`. Writes to dnf's cache only.
+# Tests whether dnf can install `wanted` with the repositories that later steps add. `files` holds
+# their files, each after a line `>NAME`. Writes to dnf's cache only.
 read -ra words <<<"$wanted"
 missing=()
 while read -r first _ _ name _; do # `no package provides NAME`
@@ -26,7 +26,7 @@ while IFS= read -r line; do
     file=$folder/${line#>}
     : >"$file"
   elif [[ $file ]]; then
-    # No key is asked for, and a module hides nothing: a later step disables it.
+    # Import no keys, and ignore modules: a later step disables the one that hides packages.
     [[ $line != repo_gpgcheck=* ]] || continue
     echo "${line//\$elmajor/$major}" >>"$file"
     [[ $line != '['* ]] || echo module_hotfixes=1 >>"$file"

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 : "${targets:?}"
-# Connects to ADDRESS:PORT of others, many at a time, and says what came of it.
+# Connects to ADDRESS:PORT of other servers, many at a time, and prints the results.
 seconds=3 at_once=50
 
 try() { # ADDRESS PORT SECONDS
@@ -12,7 +12,7 @@ try() { # ADDRESS PORT SECONDS
   fi
 }
 
-one() { # ADDRESS:PORT   a lost packet, or a server with much to do, gets a second try
+one() { # ADDRESS:PORT   tries twice, for a lost packet or a busy server
   local seen
   seen=$(try "${1%:*}" "${1#*:}" $seconds)
   [[ $seen != silent ]] || seen=$(try "${1%:*}" "${1#*:}" $((2 * seconds)))

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 : "${asked:?}"
-# Whether URLs answer here: lines of a kind and a URL, with dnf's variables. Prints its number,
-# the HTTP code or 000, the URL as it was asked for, and curl's message.
+# Tests whether URLs answer: lines of a kind and a URL, with dnf's variables. Prints for each its
+# number, the HTTP code or 000, the URL as requested, and curl's message.
 declare -A variables=()
 for file in /etc/yum/vars/* /etc/dnf/vars/*; do
   [[ ! -f $file ]] || variables[${file##*/}]=$(head -n 1 "$file")
@@ -11,7 +11,7 @@ variables[basearch]=$(uname -m)
 : "${variables[releasever]:=${variables[elmajor]}}"
 proxy=$(sed -nE 's/^ *proxy *= *(.+)/\1/p' /etc/dnf/dnf.conf 2>/dev/null)
 
-filled() { # URL   $name and ${name} as dnf fills them in
+filled() { # URL   replaces $name and ${name} as dnf does
   local url=$1 name
   for name in "${!variables[@]}"; do
     url=${url//\$\{$name\}/${variables[$name]}}
@@ -20,7 +20,7 @@ filled() { # URL   $name and ${name} as dnf fills them in
   echo "$url"
 }
 
-fetch() { # PROXY URL OPTION...   the first two may hold a password, and are no arguments of curl
+fetch() { # PROXY URL OPTION...   the first two may contain a password: not passed as arguments
   curl -sSL -m 20 -o /dev/null -w '%{http_code}' -K <(
     echo "url = \"$2\""
     [[ ! $1 ]] || echo "proxy = \"$1\""
@@ -35,7 +35,7 @@ one() { # NUMBER KIND URL
     index) url=${url%/}/apache-airflow/ ;;
   esac
   said=$(fetch "$by" "$url" -I)
-  # Some servers know no HEAD.
+  # Some servers do not support HEAD.
   [[ $said == *[23][0-9][0-9] ]] || said=$(fetch "$by" "$url" -r 0-0)
   echo "$1 ${said: -3} $(sed -E 's|//[^/@]*@|//|' <<<"$url") ${said%???}" | tr '\n' ' '
   echo

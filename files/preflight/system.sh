@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 : "${accounts:?}"
-# What a server says of itself: lines of a word and its values.
+# Prints facts about a server: lines of a word and its values.
 while IFS='=' read -r key value; do
   value=${value#\"}
   case $key in ID | VERSION_ID | PLATFORM_ID | PRETTY_NAME) echo "os $key ${value%\"}" ;; esac
@@ -16,7 +16,7 @@ while read -r _ target kind options _; do
   [[ $target =~ ^/(proc|sys|run)(/|$) ]] || echo "mount $target $kind $options"
 done </proc/self/mounts
 
-# What sshd's session began with; what runs here may have set its own.
+# The umask with which sshd started the session; a shell in between may have changed it.
 pid=$$ session=
 while ((pid > 1)); do
   name='' parent=1 mask=''
@@ -43,7 +43,7 @@ while read -r state; do
   index=$((index + 1))
 done < <(systemctl is-active "${units[@]}")
 
-# A proxy's address may hold a password.
+# A proxy URL may contain a password.
 for name in http_proxy https_proxy no_proxy HTTPS_PROXY NO_PROXY; do
   value=${!name-}
   [[ ! $value ]] || echo "proxy $name $(sed -E 's|//[^/]*@|//|g' <<<"$value")"

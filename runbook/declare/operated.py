@@ -46,12 +46,12 @@ class Operated:
         return number
 
     def preflight(self, function: F) -> F:
-        """Declare a function (host, cluster) that yields probes for before the first task."""
+        """Declare a function (host, cluster) that yields probes for a preflight."""
         self.requires.probes = function
         return function
 
     def cluster_preflight(self, needs: Sequence[Fact[Any]]) -> Callable[[F], F]:
-        """Declare a function (cluster, facts) that compares hosts before the first task."""
+        """Declare a function (cluster, facts) that compares hosts in a preflight."""
 
         def declare(function: F) -> F:
             self.requires.cluster_check, self.requires.facts = function, tuple(needs)
@@ -74,7 +74,7 @@ class Operated:
         by: Optional[On] = None,
         groups: Sequence[str] = (),
     ) -> None:
-        """Declare an account that the controller, or the hosts of `by`, log in to by key."""
+        """Declare an account as which the controller, or the hosts of `by`, log in by key."""
         self.requires.logins.append(Login(user, on or self.on, by, tuple(groups)))
 
     def collect(

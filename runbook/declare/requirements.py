@@ -1,4 +1,4 @@
-"""What a section needs of the servers before its first task: a preflight asks for it."""
+"""Requirements of a section on the servers before its first task; a preflight checks them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runbook.inventory.cluster import Cluster, Host
 
 
 class Kind(str, Enum):
-    """How a URL is asked whether it answers."""
+    """The kind of a URL, which decides how a check requests it."""
 
     REPOSITORY = "repository"
     FILE = "file"
@@ -24,9 +24,9 @@ class Kind(str, Enum):
 
 @dataclass(frozen=True)
 class Source:
-    """A setting that names where software comes from, such as `sources.pgdg.common`.
+    """A setting with URLs of software, such as `sources.pgdg.common`.
 
-    `urls`: what it says, or its default. One of several has to answer; with `every`, all of them.
+    `urls`: its value or default. One of several URLs must answer; with `every`, all of them.
     """
 
     setting: str
@@ -45,7 +45,7 @@ class Fetch:
 
 @dataclass(frozen=True)
 class Call:
-    """Hosts that connect to TCP ports of others; `ssh` stands for the port of their sshd."""
+    """Hosts that connect to TCP ports of others; `ssh` stands for their SSH port."""
 
     by: On
     to: On
@@ -57,9 +57,9 @@ SSH = "ssh"
 
 @dataclass(frozen=True)
 class Login:
-    """An account that is logged in to by key: from where, and its groups if it does not exist yet.
+    """An account for logins by key: `by` which hosts, and its groups if it does not exist yet.
 
-    Without `by` it is the controller that logs in.
+    Without `by`, the controller logs in.
     """
 
     user: Callable[[Cluster, Host], str]
@@ -70,7 +70,7 @@ class Login:
 
 @dataclass
 class Requirements:
-    """All that a section has declared to be looked at in a preflight."""
+    """Everything that a section declares for a preflight."""
 
     probes: Optional[Callable[[Host, Cluster], Probes]] = None
     cluster_check: Optional[Callable[[Cluster, Facts], Findings]] = None

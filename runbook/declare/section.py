@@ -52,9 +52,9 @@ class Section(Operated):
     serves. `settings`: its mapping in hosts.yaml, under `key` or its own name. `after`: what
     cluster.deploy carries out before it, if not the previous section. `parts`: tasks that
     cluster.deploy carries out separately. `part`: its name in a status, if that is a different
-    one. `restarts`: units that new packages may restart. `accounts`: what its services run as, so
-    that nobody logs in with it. `conflict`: besides a common role, a
-    reason why two hosts must not be down at the same time.
+    one. `restarts`: units that new packages may restart. `accounts`: accounts of its services,
+    which must not be used for logins. `conflict`: besides a common role, a reason why two hosts
+    must not be down at the same time.
     """
 
     name: str

@@ -62,7 +62,7 @@ def test_fresh_hosts_have_no_errors(fresh):
 def test_it_says_that_selinux_will_be_switched_off(fresh):
     answer, _, _ = fresh
     warned = {step for host, step in answer.steps("warn") if host == "sql1"}
-    assert "SELinux: this server enforces it, and hosts.yaml asks for disabled" in warned
+    assert "SELinux: enforcing, but hosts.yaml specifies disabled" in warned
 
 
 def test_it_changes_nothing(fresh):
@@ -76,7 +76,7 @@ def test_it_changes_nothing(fresh):
     [
         ("worker1", "python3 (pid"),
         ("haproxy2", "airflow-celeryworker.service was not set up by this project"),
-        ("mq1", "AllowUsers keeps out rocky"),
+        ("mq1", "AllowUsers refuses the login of rocky"),
         ("sql3", "/var/lib/pgsql/15/data was not set up by this project"),
         ("ftp", "user somebody has uid 50000"),
         ("nfs2", "is not supported: this project sets up Enterprise Linux 8 and 9"),

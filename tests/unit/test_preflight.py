@@ -72,7 +72,7 @@ def test_memory_that_the_kernel_takes_is_no_lack_and_half_of_it_is_an_error(judg
     assert judged("MemTotal: 3825220", "MemTotal: 3560000") == []
     assert judged("MemTotal: 3825220", "MemTotal: 2900000")[0][0] == "warn"
     [(level, title, sentence)] = judged("MemTotal: 3825220", "MemTotal: 1800000")
-    assert (level, title, sentence) == ("error", "memory", "1757 MiB, and hosts.yaml says 4GB")
+    assert (level, title, sentence) == ("error", "memory", "1757 MiB, but hosts.yaml specifies 4GB")
 
 
 def test_a_smaller_disk_than_in_hosts_yaml_is_a_warning(judged):
@@ -109,11 +109,11 @@ def test_selinux_that_will_be_switched_off_is_said_and_so_is_a_relabelling(judge
     [(level, _, sentence)] = judged("selinux Disabled", "selinux Enforcing")
     assert (level, sentence) == (
         "warn",
-        "this server enforces it, and hosts.yaml asks for disabled",
+        "enforcing, but hosts.yaml specifies disabled",
     )
     [(level, _, sentence)] = judged(selinux="enforcing")
     assert level == "warn"
-    assert "files get labels at a reboot" in sentence
+    assert "a reboot relabels all files" in sentence
     assert judged("selinux Disabled", "selinux Enforcing", selinux="enforcing") == []
 
 
@@ -189,7 +189,7 @@ def test_an_account_that_is_made_later_counts_with_its_planned_groups(cluster):
     assert wrong(login.findings(CONTENTS, cluster, cluster.hosts["sql1"], said)) == []
     said = logins("allowgroups sftp", groups="")
     [(level, _, sentence)] = wrong(login.findings(CONTENTS, cluster, cluster.hosts["sql1"], said))
-    assert (level, sentence) == ("error", "AllowGroups keeps out rocky from 10.0.0.9")
+    assert (level, sentence) == ("error", "AllowGroups refuses the login of rocky from 10.0.0.9")
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_an_address_that_is_elsewhere_is_an_error(cluster):
     [(level, _, sentence), *_] = of_network(cluster, network_answer("10.0.0.5"))
     assert (level, sentence) == (
         "error",
-        "192.168.83.148 is on no interface; it has 10.0.0.5",
+        "no interface has 192.168.83.148; this server has 10.0.0.5",
     )
 
 
@@ -293,7 +293,7 @@ def test_ports_of_a_range_are_taken_for_moments_only(cluster):
             'code 1 1\nError: There are no enabled repositories in "/etc/yum.repos.d".',
             'There are no enabled repositories in "/etc/yum.repos.d".',
         ),
-        ("code 124 9", "dnf did not come to an end within 240 s"),
+        ("code 124 9", "dnf did not finish within 240 s"),
         ("code 127 9\nbash: dnf: command not found", "bash: dnf: command not found"),
     ],
 )
@@ -435,7 +435,7 @@ def test_the_matrix_names_the_ports_that_are_blocked(cluster):
     [(level, _, sentence)] = wrong(reach.findings(found, paths))
     assert (level, sentence) == (
         "error",
-        "sql1 cannot be reached on 5432: a firewall in between blocks that",
+        "sql1 cannot be reached on 5432: a firewall between them blocks it",
     )
 
 

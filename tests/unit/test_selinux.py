@@ -179,15 +179,15 @@ def test_both_modes_are_carried_out_wholly(cluster, titles, mode):
     """A permissive server that is switched to enforcing goes on working."""
     assert "policycoreutils-python-utils" in titles(mode, base.packages, "card1")
     assert "haproxy_connect_any is on" in titles(mode, proxy.configure, "airflow")
-    assert "below /var/lib/nfs-ha is keepalived_var_run_t" in titles(mode, server.server, "ftp")
+    assert "type of /var/lib/nfs-ha is keepalived_var_run_t" in titles(mode, server.server, "ftp")
     entry = titles(mode, proxy.configure, "airflow")
     place = entry.index("/var/lib/haproxy/dev/log is mnt_t")
     assert place < entry.index("haproxy.service runs and is enabled")
     assert "boolean nfs_export_all_ro is on" in titles(mode, server.server, "ftp")
     units = titles(mode, systemd.install, "worker1")
-    assert f"below {venv(cluster)} has its labels" in units
-    assert "below /opt/airflow/python-3.9.16 has its labels" in units
-    labels, unit = units.index("has its labels"), units.index("airflow-worker.service")
+    assert f"labels below {venv(cluster)} are those of the policy" in units
+    assert "labels below /opt/airflow/python-3.9.16 are those of the policy" in units
+    labels, unit = units.index("SELinux labels"), units.index("airflow-worker.service")
     assert labels < unit
 
 

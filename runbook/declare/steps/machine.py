@@ -56,7 +56,7 @@ def password_locked(name: str) -> Step:
 
 
 def firewall_ports(address: str, *ports: str) -> Step:
-    """Ports such as 8080/tcp are open at the host's address, now and after a reboot."""
+    """Ports such as 8080/tcp are open in the zone of the address, now and after a reboot."""
     return _firewall(address, f"firewall lets in {' '.join(ports)}", "ports", "port", ports)
 
 
@@ -67,7 +67,7 @@ def firewall_protocol(address: str, protocol: str) -> Step:
 
 
 def firewall_ports_from(address: str, callers: Sequence[str], ports: Sequence[str]) -> Step:
-    """Ports are open at the host's address to these callers only, now and after a reboot."""
+    """Ports are open to these callers only, in the zone of the address, now and after a reboot."""
     rules = [
         f'rule family="ipv4" source address="{caller}" '
         f'port port="{port.split("/")[0]}" protocol="{port.split("/")[1]}" accept'
@@ -79,7 +79,7 @@ def firewall_ports_from(address: str, callers: Sequence[str], ports: Sequence[st
 
 
 def firewall_zone(address: str) -> str:
-    """Commands that put firewalld's zone of the interface with this address into $zone."""
+    """Commands that set $zone to the firewalld zone of the interface with this address."""
     interface = f"$(ip -o -4 addr show to {address} | awk '{{ print $2; exit }}')"
     return f"""zone=$(firewall-cmd --get-zone-of-interface="{interface}" 2>/dev/null) ||
   zone=$(firewall-cmd --get-default-zone)"""
@@ -118,16 +118,16 @@ def timezone(name: str) -> Step:
 
 
 def cloud_init(key: str, value: str) -> Step:
-    """A drop-in of cloud-init has this value, on hosts that have cloud-init.
+    """A drop-in of cloud-init sets this value, on hosts that have cloud-init.
 
-    Its name comes late, as later files override earlier ones. The user data of an instance
+    Its name sorts late, because later files override earlier ones. The user data of an instance
     overrides all of them (cloud-init's documentation, "Configuration priority").
     """
     folder = "/etc/cloud/cloud.cfg.d"
     step = file(
         f"{folder}/99-airflow-runbook-{key.replace('_', '-')}.cfg", text=f"{key}: {value}\n"
     )
-    title = f"cloud-init, if it is installed, has {key}: {value}"
+    title = f"cloud-init, if installed, has {key}: {value}"
     return replace(step, title=title, test=f"[[ ! -d {folder} ]] || {{ {step.test}; }}")
 
 

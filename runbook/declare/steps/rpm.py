@@ -106,7 +106,7 @@ echo "$major" >{path}""",
 def module_disabled(name: str) -> Step:
     """The module's packages no longer hide those of other repositories (RHEL 8 and 9, AppStream).
 
-    Where no repository has the module there is nothing to disable, and dnf refuses to.
+    If no repository has the module, nothing is disabled; dnf would fail.
     """
     return Step(
         f"dnf module {name} is disabled",

@@ -1,7 +1,7 @@
 """SELinux: its mode, and what confined services may do with our files and ports.
 
-Where SELinux is off, labels, ports and booleans mean nothing: these steps leave the host alone, and
-a check after the reboot that switches it on says what is still to be done.
+Where SELinux is off, labels, ports and booleans have no effect, and these steps do nothing; a check
+after the reboot that enables SELinux reports what is still to do.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ NEEDS_SEMANAGE = """type -P semanage >/dev/null || {
 """
 
 OFF = "! selinuxenabled 2>/dev/null"
-"""A test: SELinux is off, or there is none."""
+"""A test: SELinux is off or not installed."""
 
 
 def selinux_mode(mode: str) -> Steps:
-    """SELinux is `disabled`, `permissive` or `enforcing`, now as far as the kernel can.
+    """SELinux is `disabled`, `permissive` or `enforcing`, now as far as the running kernel can.
 
-    A running kernel goes neither to nor from disabled: that takes a reboot, and coming back from
-    disabled a relabelled file system as well (RHEL 8, "Using SELinux").
+    A running kernel cannot change to or from disabled: that takes a reboot and, from disabled, a
+    relabeled file system as well (RHEL 8, "Using SELinux").
     """
     config = setting("/etc/selinux/config", "SELINUX", mode)
     yield config.then(REBOOT) if mode == "disabled" else config
@@ -51,12 +51,12 @@ def selinux_boolean(name: str) -> Step:
 
 
 def selinux_labels(path: str) -> Step:
-    """What is below a path has the labels that the policy gives it, not those of where it was made.
+    """The files below a path have the labels of the policy, not those of where they were created.
 
-    systemd confines a service by the label of its program.
+    The label of its program decides in which domain systemd starts a service.
     """
     return command(
-        f"what is below {path} has its labels for SELinux",
+        f"SELinux labels below {path} are those of the policy",
         f"restorecon -R {quote(path)}",
         unless=f"{OFF} || [[ ! $(restorecon -R -n -v {quote(path)}) ]]",
         timeout=600,
@@ -64,13 +64,13 @@ def selinux_labels(path: str) -> Step:
 
 
 def selinux_context(path: str, kind: str) -> Step:
-    """What is below a path has a type that a confined service may read, also after a relabelling.
+    """The files below a path have a type that a confined service may read, even after relabeling.
 
-    New files get it from their directory.
+    New files inherit it from their directory.
     """
     pattern, inside = quote(f"{path}(/.*)?"), quote(f"{path}/file")
     return command(
-        f"what is below {path} is {kind} for SELinux",
+        f"SELinux type of {path} is {kind}",
         f"{NEEDS_SEMANAGE}semanage fcontext -a -t {kind} {pattern} ||\n"
         f"  semanage fcontext -m -t {kind} {pattern}\n"
         f"restorecon -R {quote(path)}",
@@ -84,7 +84,7 @@ def selinux_port(kind: str, port: str) -> Step:
     number, protocol = port.split("/")
     change = f"-t {kind} -p {protocol} {number}"
     return command(
-        f"port {port} is {kind} for SELinux",
+        f"SELinux type of port {port} is {kind}",
         f"{NEEDS_SEMANAGE}semanage port -a {change} || semanage port -m {change}",
         unless=f"{OFF} || semanage port -l | grep -E '^{kind} +{protocol} ' | grep -wq {number}",
     )

@@ -54,7 +54,7 @@ def enabled(name: str) -> Step:
 
 
 def service_off(name: str) -> Step:
-    """A unit neither runs nor starts at boot; one that does not exist does neither."""
+    """A unit neither runs nor starts at boot, or does not exist."""
     return Step(
         f"{name} neither runs nor starts at boot",
         test=f"unit_is {name} inactive disabled || "
@@ -78,7 +78,7 @@ def masked(*names: str) -> Step:
     """Units are masked: nothing can start them, not even units that depend on them."""
     words = " ".join(names)
     tests = " && ".join(f"$(readlink /etc/systemd/system/{name}) == /dev/null" for name in names)
-    # systemd 239 fails to stop a unit that does not exist, even when it masks it.
+    # systemd 239: `mask --now` fails if a unit does not exist, although it masks the unit.
     stop = f"systemctl stop {words} || ! systemctl is-active -q {words}"
     return Step(f"masked: {words}", test=f"[[ {tests} ]]", apply=f"systemctl mask {words}\n{stop}")
 
