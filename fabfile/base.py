@@ -90,7 +90,7 @@ def clocks(cluster: Cluster, facts: Facts) -> Findings:
         if far > APART:
             sentence = f"{far:.1f} s away from the others"
             way_out = "run chronyc makestep, or set base.ntp to time servers that answer"
-            yield trouble.spoils(name, "clock", sentence, way_out)
+            yield trouble.impairs(name, "clock", sentence, way_out)
 
 
 def supported() -> Step:

@@ -12,7 +12,7 @@ from runbook.declare.probes import Finding
 from runbook.declare.templates import script
 from runbook.inventory.cluster import Cluster, Host
 
-from .trouble import fine, spoils, stops
+from .trouble import fine, impairs, stops
 
 SUPPORTED = {"platform:el8": 8, "platform:el9": 9}
 TESTED = {"rocky", "rhel"}
@@ -21,8 +21,6 @@ ENOUGH = 0.75
 TOO_LITTLE = 0.5
 NEVER = 99999
 """Maximum age in days of a password that never expires, as useradd writes it."""
-SOON = 30
-"""Days before its expiry from which an account is an error."""
 
 
 @dataclass(frozen=True)
@@ -147,9 +145,6 @@ def findings(host: Host, cluster: Cluster, system: System) -> Iterator[Finding]:
     yield from cloud_init(host, system)
     yield from proxy(host, cluster, system)
     yield from accounts(host, cluster, system)
-    if system.units.get("NetworkManager.service") != "active":
-        way_out = "dnf install NetworkManager; systemctl enable --now NetworkManager"
-        yield stops(host.name, "network", "NetworkManager is not running", way_out)
 
 
 def release(host: Host, system: System) -> Iterator[Finding]:
@@ -162,7 +157,7 @@ def release(host: Host, system: System) -> Iterator[Finding]:
             "install Rocky Linux or Red Hat Enterprise Linux 8 or 9",
         )
     elif system.os.get("ID") not in TESTED:
-        yield spoils(
+        yield impairs(
             host.name,
             "release",
             f"{system.name} is not tested",
@@ -176,7 +171,7 @@ def size(host: Host, system: System) -> Iterator[Finding]:
     """Compare memory and disk with hosts.yaml, less the share of kernel and boot partition."""
     share = system.memory / host.ram_mb
     if share < ENOUGH:
-        level = stops if share < TOO_LITTLE else spoils
+        level = stops if share < TOO_LITTLE else impairs
         yield level(
             host.name,
             "memory",
@@ -186,7 +181,7 @@ def size(host: Host, system: System) -> Iterator[Finding]:
         )
     total = sum(system.disks.values()) + system.swap
     if system.disks and total < ENOUGH * host.disk_mb:
-        yield spoils(
+        yield impairs(
             host.name,
             "disk",
             f"the file systems have {total // 1024} GiB, but hosts.yaml specifies {host.disk}",
@@ -210,14 +205,14 @@ def umask(host: Host, system: System) -> Iterator[Finding]:
             f"login shells have umask {system.session_umask}: services cannot read files that you "
             "create by hand"
         )
-        yield spoils(host.name, "umask", sentence, "check the modes of files that you copy there")
+        yield impairs(host.name, "umask", sentence, "check the modes of files that you copy there")
 
 
 def temporary(host: Host, system: System) -> Iterator[Finding]:
     """Check that programs can run from the directories for temporary files."""
     closed = [path for path in ("/tmp", "/var/tmp") if system.noexec(path)]
     if closed:
-        yield spoils(
+        yield impairs(
             host.name,
             "mounts",
             f"{' and '.join(closed)} {'is' if len(closed) == 1 else 'are'} mounted noexec: "
@@ -246,19 +241,19 @@ def security(host: Host, cluster: Cluster, system: System) -> Iterator[Finding]:
     for unit in ("nftables.service", "iptables.service"):
         if system.units.get(unit) == "active":
             sentence = f"{unit} is active: base.firewall starts firewalld, which stops it"
-            yield spoils(host.name, "firewall", sentence, "move its rules to firewalld")
+            yield impairs(host.name, "firewall", sentence, "move its rules to firewalld")
     wanted, now = cluster.selinux, system.selinux.lower()
     if wanted == now:
         yield fine(host.name, "SELinux")
     elif now == "disabled":
-        yield spoils(
+        yield impairs(
             host.name,
             "SELinux",
             f"disabled, but hosts.yaml specifies {wanted}: a reboot relabels all files",
             "none needed; base.selinux prepares it, and hostnames.reboot takes minutes longer",
         )
     elif now == "enforcing":
-        yield spoils(
+        yield impairs(
             host.name,
             "SELinux",
             f"enforcing, but hosts.yaml specifies {wanted}",
@@ -274,17 +269,17 @@ def cloud_init(host: Host, system: System) -> Iterator[Finding]:
     cloud, way_out = system.cloud, "remove the line from the user data of the instance"
     if cloud.get("manage_etc_hosts", "false") not in ("false", "no", "off"):
         sentence = "manage_etc_hosts is on: /etc/hosts loses the cluster's names at the next boot"
-        yield spoils(host.name, "cloud-init", sentence, way_out)
+        yield impairs(host.name, "cloud-init", sentence, way_out)
     if cloud.get("preserve_hostname", "true") not in ("true", "yes", "on"):
         sentence = "preserve_hostname is off: the next boot may set another hostname"
-        yield spoils(host.name, "cloud-init", sentence, way_out)
+        yield impairs(host.name, "cloud-init", sentence, way_out)
 
 
 def proxy(host: Host, cluster: Cluster, system: System) -> Iterator[Finding]:
     """Check that downloads use the site's proxy, and requests within the cluster do not."""
     proxies = system.proxies
     if "dnf" in proxies and not {"https_proxy", "HTTPS_PROXY"} & proxies.keys():
-        yield spoils(
+        yield impairs(
             host.name,
             "proxy",
             f"dnf uses the proxy {proxies['dnf']}, but other downloads do not",
@@ -296,7 +291,7 @@ def proxy(host: Host, cluster: Cluster, system: System) -> Iterator[Finding]:
         addresses = [one.address for one in cluster.hosts.values()]
         addresses += [vip.address for vip in cluster.vips.values()]
         if "*" not in direct and not set(addresses) <= direct:
-            yield spoils(
+            yield impairs(
                 host.name,
                 "proxy",
                 "http_proxy is set, but no_proxy lacks addresses of the cluster: checks of "
@@ -319,10 +314,10 @@ def accounts(host: Host, cluster: Cluster, system: System) -> Iterator[Finding]:
             sentence = (
                 f"{name} or its password expires in {left} days: then logins fail, even with a key"
             )
-            yield spoils(host.name, "accounts", sentence, never)
+            yield impairs(host.name, "accounts", sentence, never)
     absent = [name for name in (cluster.user(host),) if name not in system.accounts]
     if absent and 0 < system.max_days < NEVER:
-        yield spoils(
+        yield impairs(
             host.name,
             "accounts",
             f"passwords of new accounts expire after {system.max_days} days (PASS_MAX_DAYS): "

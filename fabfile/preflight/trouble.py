@@ -15,7 +15,7 @@ def stops(host: str, title: str, sentence: str, fix: str) -> Finding:
     return of(host, ERROR, title, sentence, fix)
 
 
-def spoils(host: str, title: str, sentence: str, fix: str) -> Finding:
+def impairs(host: str, title: str, sentence: str, fix: str) -> Finding:
     """A warning: the work would succeed, but something would not work as expected later."""
     return of(host, WARN, title, sentence, fix)
 

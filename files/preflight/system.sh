@@ -36,7 +36,7 @@ if [[ ! -e /etc/cloud/cloud-init.disabled ]]; then
   done < <(grep -hsE '^(manage_etc_hosts|preserve_hostname) *:' \
     /var/lib/cloud/instance/cloud-config.txt)
 fi
-units=(fapolicyd.service nftables.service iptables.service NetworkManager.service)
+units=(fapolicyd.service nftables.service iptables.service)
 index=0
 while read -r state; do
   echo "unit ${units[index]} $state"

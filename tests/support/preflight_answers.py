@@ -32,7 +32,6 @@ selinux Disabled
 unit fapolicyd.service inactive
 unit nftables.service inactive
 unit iptables.service inactive
-unit NetworkManager.service active
 max_days 99999
 today 20785
 account rocky 20785 - - -
