@@ -149,15 +149,21 @@ def test_a_configuration_that_differs_on_one_server(airflow, fab, on):
     fab.settled("airflow")
 
 
-def test_an_installation_that_differs_on_one_server(airflow, fab, on):
-    mend = {("airflow", "worker1 has Airflow 2.9.0 as airflow has it")}
-    for damage in ("echo '# x' >>{}", "rm {}", "chmod 600 {}", "chown airflow {}"):
-        file = "/opt/airflow/2.9.0/lib/python3.11/site-packages/kombu/__init__.py"
-        on("worker1", damage.format(file))
-        assert "damaged on worker1" in fab("airflow.check").text
-        assert fab("--plan", "airflow.ship").steps("differs") == mend
-        assert fab("-H", "worker1", "airflow.ship").steps("changed") == mend
-        assert fab("--plan", "airflow.ship").steps("differs") == set()
+def test_damaged_installations_are_found_by_check_and_plan_and_replaced(airflow, fab, on):
+    damages = {
+        "scheduler2": "echo '# x' >>{}",
+        "ftp": "rm {}",
+        "worker1": "chmod 600 {}",
+        "haproxy2": "chown airflow {}",
+    }
+    file = "/opt/airflow/2.9.0/lib/python3.11/site-packages/kombu/__init__.py"
+    for name, damage in damages.items():
+        on(name, damage.format(file))
+    said = fab("airflow.check").text
+    assert all(name in said.split("damaged on ")[1].split(":")[0] for name in damages), said
+    ships = {("airflow", f"{name} has Airflow 2.9.0 as airflow has it") for name in damages}
+    assert fab("--plan", "airflow.ship").steps("differs") == ships
+    assert fab("airflow.ship").steps("changed") == ships
     fab.settled("airflow")
 
 
