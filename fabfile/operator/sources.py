@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -127,10 +128,11 @@ def from_hosts(
 
 def read(text: str, asked: Sequence[tuple[Source, str]]) -> Answers:
     """Parse the answer of a server: lines of number, code, URL, reason."""
+    lines = re.findall(r"^([0-9]+) ([0-9]{3}) (\S+) ?(.*)$", text, re.MULTILINE)
+    said = {int(number): Answer(url, int(code), why.strip()) for number, code, url, why in lines}
     found: Answers = {source: [] for source, _ in asked}
-    for line in sorted(text.splitlines(), key=lambda line: int(line.split()[0])):
-        number, code, url, *why = line.split()
-        found[asked[int(number)][0]].append(Answer(url, int(code), " ".join(why)))
+    for number, (source, url) in enumerate(asked):
+        found[source].append(said.get(number, Answer(url, 0, "the server did not try it")))
     return found
 
 

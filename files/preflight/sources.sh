@@ -37,8 +37,8 @@ one() { # NUMBER KIND URL
   said=$(fetch "$by" "$url" -I)
   # Some servers do not support HEAD.
   [[ $said == *[23][0-9][0-9] ]] || said=$(fetch "$by" "$url" -r 0-0)
-  echo "$1 ${said: -3} $(sed -E 's|//[^/@]*@|//|' <<<"$url") ${said%???}" | tr '\n' ' '
-  echo
+  said="$1 ${said: -3} $(sed -E 's|//[^/@]*@|//|' <<<"$url") ${said%???}"
+  printf '%s\n' "${said//$'\n'/ }" # in one piece: others print at the same time
 }
 
 number=0

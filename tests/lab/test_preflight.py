@@ -11,7 +11,8 @@ FINGERPRINT_OF_A_HOST = r"""
 find /etc /root /home /opt /usr/local -xdev -type f -print0 | sort -z | xargs -0 sha256sum
 rpm -qa | sort; getent passwd; ls /tmp
 getenforce; cat /proc/sys/kernel/random/boot_id
-systemctl list-units --plain --no-legend --state=active --type=service | grep -v session
+systemctl list-units --plain --no-legend --state=active --type=service |
+  grep -vE 'session|^user(-runtime-dir)?@'
 """
 
 

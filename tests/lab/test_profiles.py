@@ -20,7 +20,9 @@ PORT = 2222
 @pytest.fixture(scope="module", params=SITES)
 def site(request, tmp_path_factory) -> Iterator[tuple[str, Lab, Controller]]:
     """The profiles, fresh hosts whose sshd listens at another port, and their fab."""
-    file = some_hosts(tmp_path_factory.mktemp("site"), HOSTS, {}, connection={"port": PORT})
+    file = some_hosts(
+        tmp_path_factory.mktemp("site"), HOSTS, {}, postgres={}, connection={"port": PORT}
+    )
     with bare_hosts("site", file, request.param.split(",")) as lab:
         yield request.param, lab, Controller(lab)
 
