@@ -48,6 +48,9 @@ def test_a_rule_labels_only_what_is_relabelled(selinux, capsys, tmp_path):
         selinux.matchpathcon(["-V", str(file)])
     assert ended.value.code == 0
     assert "verified" in said(capsys)
+    (tmp_path / "new").touch()
+    selinux.restorecon(["-R", "-n", "-v", str(tmp_path)])
+    assert said(capsys) == ""  # a new file has the label of its directory
     with pytest.raises(SystemExit, match="already defined"):
         selinux.semanage(["fcontext", "-a", "-t", "bin_t", f"{tmp_path}(/.*)?"])
 
