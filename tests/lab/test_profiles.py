@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from support.controller import Controller
+from support.controller import Answer, Controller
 from support.inventories import some_hosts
 from support.one_host import output
 from support.states import bare_hosts
@@ -28,12 +28,31 @@ def site(request, tmp_path_factory) -> Iterator[tuple[str, Lab, Controller]]:
 
 
 @pytest.fixture(scope="module")
-def carried_out(site) -> tuple[str, Lab, Controller]:
+def before(site) -> Answer:
+    """The preflight of the fresh hosts."""
+    _, _, fab = site
+    assert fab("--yes", "ssh.trust").code == 0
+    return fab("base.preflight")
+
+
+@pytest.fixture(scope="module")
+def carried_out(site, before) -> tuple[str, Lab, Controller]:
     """Section 1 has been carried out."""
     _, _, fab = site
-    answer = fab("--yes", "ssh.trust", "ssh.bootstrap", "base", "hostnames", "hosts", "ssh")
+    answer = fab("--yes", "ssh.bootstrap", "base", "hostnames", "hosts", "ssh")
     assert answer.code == 0, answer.text
     return site
+
+
+def test_the_preflight_of_the_fresh_hosts_has_no_errors(before):
+    assert before.code == 0, before.text
+    assert before.steps("error", "unknown", "unreachable") == set()
+
+
+def test_the_preflight_after_section_one_has_no_errors(carried_out):
+    _, _, fab = carried_out
+    answer = fab("base.preflight")
+    assert answer.code == 0, answer.text
 
 
 def test_a_second_run_changes_nothing(carried_out):
