@@ -13,18 +13,15 @@ from functools import partial
 from runbook.declare import steps
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.operations import Part
-from runbook.declare.probes import ERROR, OK, Answer, Findings, Probes, Verdict, probe
+from runbook.declare.probes import ERROR, OK, Answer, Probes, Verdict, probe
 from runbook.declare.requirements import Kind, Source
 from runbook.declare.section import Section
 from runbook.declare.step import Step, Steps
 from runbook.declare.templates import script
-from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster, Host
 from runbook.inventory.entry import AbsolutePath
 from runbook.inventory.schema import Objection, Settings, Understood
 
-from .preflight import trouble
-from .preflight.system import SYSTEM
 from .shared import airflow, copies
 from .shared.sources import Sources
 from .shared.versions import Versions
@@ -160,9 +157,7 @@ def installed(cluster: Cluster) -> str:
 
 def foreign(cluster: Cluster) -> str:
     """A command that lists packages in this Python other than pip and setuptools."""
-    packages = f"{home(cluster)}/lib/python{cluster[Versions].python_series}/site-packages"
-    own = " ".join(f"! -name '{name}-*'" for name in ("pip", "setuptools"))
-    return f"find {packages} -maxdepth 1 -name '*.dist-info' {own} -printf '%f ' 2>/dev/null || :"
+    return copies.packages(home(cluster), but=("pip", "setuptools"))
 
 
 COPY = Fact(
@@ -176,8 +171,8 @@ COPY = Fact(
 FOREIGN = Fact(
     "what was installed into Python",
     on=everybody,
-    command=lambda cluster, host: f"{foreign(cluster)}; echo",
-    parse=str.split,
+    command=lambda cluster, host: foreign(cluster),
+    parse=copies.distributions,
     absent="it does not answer",
 )
 
@@ -283,8 +278,8 @@ done""",
 def ship(host: Host, cluster: Cluster, facts: Facts, hosts: Sequence[Host]) -> Steps:
     """Copy Python to the other servers, except where it is complete and undamaged."""
     others = copies.lacking(facts.known(COPY), made_from(cluster), hosts, but=host)
-    for other in others:
-        refuse_foreign(other, cluster, facts.known(FOREIGN).get(other.name, []))
+    way_out = f"Uninstall them: {python(cluster)} -m pip uninstall NAME"
+    copies.refuse_foreign(others, home(cluster), facts.known(FOREIGN), way_out)
     for other in others:
         yield to_other(
             f"{other.name} has Python {cluster[Versions].python} as {host.name} has it",
@@ -296,36 +291,9 @@ def ship(host: Host, cluster: Cluster, facts: Facts, hosts: Sequence[Host]) -> S
         )
 
 
-def refuse_foreign(host: Host, cluster: Cluster, found: Sequence[str]) -> None:
-    """Refuse to remove packages that the project did not install."""
-    if found:
-        raise RunbookError(
-            f"{host.name} has packages in {home(cluster)} that this project did not install: "
-            f"{', '.join(found)}; they would be removed. Airflow has its own environment; "
-            "uninstall them: "
-            f"{python(cluster)} -m pip uninstall NAME"
-        )
-
-
 section.fetches(
     Source("sources.python.url", Kind.FILE, lambda cluster: [url(cluster)]), on=only_builder
 )
-
-
-@section.cluster_preflight(needs=[SYSTEM])
-def same_release(cluster: Cluster, facts: Facts) -> Findings:
-    """Check that all servers have the release of the one that builds Python and Airflow."""
-    known = facts.known(SYSTEM)
-    built = known.get(builder(cluster).name)
-    for host in everybody(cluster):
-        here = known.get(host.name)
-        if built and here and here.platform != built.platform:
-            sentence = (
-                f"this server is {here.platform}, but Python and Airflow are built on "
-                f"{builder(cluster).name}, for {built.platform}"
-            )
-            way_out = "use the same release on all servers of Airflow"
-            yield trouble.stops(host.name, "release", sentence, way_out)
 
 
 @section.check

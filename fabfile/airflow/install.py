@@ -11,7 +11,6 @@ from runbook.declare import steps
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.step import Steps
 from runbook.declare.templates import render, script
-from runbook.errors import RunbookError
 from runbook.execute.trees import push
 from runbook.inventory.cluster import Cluster, Host
 
@@ -69,36 +68,28 @@ VENV = Fact(
 PACKAGES = Fact(
     "which packages are there",
     on=hosts,
-    command=lambda cluster, host: (
-        f"find {venv(cluster)}/lib -maxdepth 3 -name '*.dist-info' -printf '%f ' 2>/dev/null; echo"
-    ),
-    parse=lambda text: frozenset(map(distribution, text.split())),
+    command=lambda cluster, host: copies.packages(venv(cluster)),
+    parse=copies.distributions,
     absent="it cannot be asked",
 )
-
-
-def distribution(name: str) -> str:
-    """The package name in apache_airflow-2.9.0.dist-info, or in a pin of a lock."""
-    package = name.partition("==" if "==" in name else "-")[0]
-    return re.sub(r"[-_.]+", "-", package).lower()
 
 
 def locked(cluster: Cluster) -> frozenset[str]:
     """The packages that the locks name."""
     text = render(lock(cluster), {}) + render(BUILD_TOOLS, {})
-    return frozenset(map(distribution, re.findall(r"^[A-Za-z0-9._-]+==", text, re.MULTILINE)))
+    return frozenset(
+        map(copies.distribution, re.findall(r"^[A-Za-z0-9._-]+==", text, re.MULTILINE))
+    )
 
 
 def refuse_foreign(chosen: Sequence[Host], cluster: Cluster, facts: Facts) -> None:
-    """Refuse to remove packages from the venv that this project did not install."""
-    for host in chosen:
-        found = facts.known(PACKAGES).get(host.name, frozenset()) - locked(cluster)
-        if found:
-            raise RunbookError(
-                f"{host.name} has packages in {venv(cluster)} that files/{lock(cluster)} does not "
-                f"name: {', '.join(sorted(found))}; they would be removed. Uninstall them "
-                "with the tool that installed them, or add them to that file."
-            )
+    """Refuse to remove packages from the venv that the locks do not name."""
+    own = locked(cluster)
+    foreign = {name: found - own for name, found in facts.known(PACKAGES).items()}
+    way_out = (
+        f"Uninstall them with the tool that installed them, or add them to files/{lock(cluster)}."
+    )
+    copies.refuse_foreign(chosen, venv(cluster), foreign, way_out)
 
 
 def source(cluster: Cluster) -> str:

@@ -65,6 +65,12 @@ def preflight(host: Host, cluster: Cluster) -> Probes:
 
 
 @section.cluster_preflight(needs=[SYSTEM])
+def built_once(cluster: Cluster, facts: Facts) -> Findings:
+    """Check what programs need that are built on one server and shipped to the others."""
+    yield from programs_run(cluster, facts)
+    yield from same_release(cluster, facts)
+
+
 def programs_run(cluster: Cluster, facts: Facts) -> Findings:
     """Check that programs can run from the directories of Airflow and Python."""
     prefix = cluster[python_build.Python].prefix
@@ -76,3 +82,18 @@ def programs_run(cluster: Cluster, facts: Facts) -> Findings:
                 yield trouble.stops(
                     host.name, "mounts", sentence, f"mount the file system of {path} with exec"
                 )
+
+
+def same_release(cluster: Cluster, facts: Facts) -> Findings:
+    """Check that all servers have the release of the one that builds Python and Airflow."""
+    known = facts.known(SYSTEM)
+    built = known.get(python_build.builder(cluster).name)
+    for host in python_build.everybody(cluster):
+        here = known.get(host.name)
+        if built and here and here.platform != built.platform:
+            sentence = (
+                f"this server is {here.platform}, but Python and Airflow are built on "
+                f"{python_build.builder(cluster).name}, for {built.platform}"
+            )
+            way_out = "use the same release on all servers of Airflow"
+            yield trouble.stops(host.name, "release", sentence, way_out)

@@ -175,7 +175,8 @@ def from_here(urls: Iterable[str]) -> dict[str, Answer]:
 
 
 def filled(source: Source, url: str) -> str:
-    """A URL as a server of the newest release would request it, if no server could be asked."""
+    """A URL as a server of the newest release would request it, without a login."""
+    url = re.sub("//[^/@]*@", "//", url)
     url = url.replace("$elmajor", "9").replace("$basearch", "x86_64").rstrip("/")
     endings = {Kind.REPOSITORY: "/repodata/repomd.xml", Kind.INDEX: "/apache-airflow/"}
     return url + endings.get(source.kind, "")

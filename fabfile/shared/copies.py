@@ -5,11 +5,13 @@ The mark file in a folder records what it was made from, and its fingerprint at 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from runbook.declare.step import quote
 from runbook.declare.templates import script
+from runbook.errors import RunbookError
 from runbook.inventory.cluster import Host
 
 
@@ -60,6 +62,37 @@ def parse(text: str) -> Copy:
     first, *found = text.splitlines()
     made_from, _, noted = first.rpartition(" ")
     return Copy(made_from, noted, found[-1]) if found else Copy()
+
+
+def packages(folder: str, but: Sequence[str] = ()) -> str:
+    """A command that lists the packages of the Python or venv in a folder, for `distributions`."""
+    others = "".join(f" ! -name '{name}-*'" for name in but)
+    found = f"find {folder}/lib -maxdepth 3 -name '*.dist-info'{others} -printf '%f '"
+    return f"{found} 2>/dev/null || :; echo"
+
+
+def distributions(text: str) -> frozenset[str]:
+    """Parse the answer of `packages`: the normalized names of the packages."""
+    return frozenset(map(distribution, text.split()))
+
+
+def distribution(name: str) -> str:
+    """The package name in apache_airflow-2.9.0.dist-info, or in a pin of a lock."""
+    package = name.partition("==" if "==" in name else "-")[0]
+    return re.sub(r"[-_.]+", "-", package).lower()
+
+
+def refuse_foreign(
+    hosts: Sequence[Host], folder: str, known: Mapping[str, frozenset[str]], way_out: str
+) -> None:
+    """Refuse to replace a folder that has packages which this project did not install."""
+    for host in hosts:
+        found = known.get(host.name)
+        if found:
+            raise RunbookError(
+                f"{host.name} has packages in {folder} that this project did not install: "
+                f"{', '.join(sorted(found))}; they would be removed. {way_out}"
+            )
 
 
 def lacking(

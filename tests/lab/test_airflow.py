@@ -173,7 +173,7 @@ def test_packages_of_others_are_not_removed(airflow, fab, on):
     try:
         answer = fab("airflow.ship")
         assert answer.code == 1
-        assert "does not name: our-operators; they would be removed." in answer.text
+        assert "did not install: our-operators; they would be removed." in answer.text
     finally:
         on("worker1", f"rmdir {extra}")
     assert fab("--plan", "airflow.ship").steps("differs") == set()

@@ -111,11 +111,11 @@ def test_packages_that_others_have_installed_are_named_and_not_removed(cluster):
     facts = Facts(
         {
             python_build.COPY: {"ftp": Copy("3.9.15", "1", "1"), "nfs2": Copy()},
-            python_build.FOREIGN: {"ftp": ["requests-2.31.0.dist-info"]},
+            python_build.FOREIGN: {"ftp": frozenset({"requests"})},
         }
     )
     everybody = python_build.everybody(cluster)
-    with pytest.raises(RunbookError, match=r"ftp has packages .* requests-2\.31\.0"):
+    with pytest.raises(RunbookError, match=r"ftp has packages .* did not install: requests; they"):
         list(python_build.ship(cluster.hosts["airflow"], cluster, facts, everybody))
 
 
@@ -439,8 +439,8 @@ def test_an_installation_that_differs_is_named_with_the_tasks_that_mend_it(clust
 def test_packages_that_no_lock_names_are_not_removed(cluster):
     own = frozenset({"apache-airflow", "setuptools", "markupsafe", "typing-extensions"})
     assert own <= install.locked(cluster)
-    assert install.distribution("apache_airflow-2.9.0.dist-info") == "apache-airflow"
-    assert install.distribution("zope.event-5.0.dist-info") == "zope-event"
+    assert copies.distribution("apache_airflow-2.9.0.dist-info") == "apache-airflow"
+    assert copies.distribution("zope.event-5.0.dist-info") == "zope-event"
     facts = Facts(
         {
             install.VENV: {"airflow": Copy(), "worker1": Copy()},
@@ -448,7 +448,7 @@ def test_packages_that_no_lock_names_are_not_removed(cluster):
         }
     )
     list(install.install(cluster.hosts["airflow"], cluster, facts))
-    with pytest.raises(RunbookError, match=r"worker1 has packages .* name: our-operators; they"):
+    with pytest.raises(RunbookError, match=r"worker1 has .* did not install: our-operators; they"):
         list(install.ship(cluster.hosts["airflow"], cluster, facts, hosts(cluster)))
 
 

@@ -190,3 +190,8 @@ def test_the_answer_of_a_server_is_read_by_its_numbers():
     assert [one.url for one in found[ERLANG]] == ["https://x", "https://y"]
     assert found[ERLANG][1].said == "curl: (7) Failed to connect"
     assert found[PYPI][0].said == "HTTP 404"
+
+
+def test_a_login_in_a_url_is_not_shown_when_no_server_could_be_asked():
+    url = "https://me:hunter2@mirror.example.com/epel/$elmajor"
+    assert sources.filled(ERLANG, url) == "https://mirror.example.com/epel/9/repodata/repomd.xml"
