@@ -26,7 +26,7 @@ from runbook.ssh.known_hosts import (
     Verify,
 )
 from runbook.ssh.login import Login, Refused
-from runbook.ssh.sockets import open_socket
+from runbook.ssh.sockets import GatewaySocket, open_socket
 from runbook.ssh.ssh_config import SshConfig, SshSettings, hop_of
 
 ATTEMPTS = 4
@@ -126,16 +126,17 @@ class Routes:
             return paramiko.ProxyCommand(f"sh -c {shlex.quote('exec ' + place.settings.proxy)}")
         return open_socket(place.settings.hostname, place.settings.port, self.patience)
 
-    def _through_gateway(self, place: Place) -> paramiko.Channel:
+    def _through_gateway(self, place: Place) -> GatewaySocket:
         gateway = self._gateway(place.via)
         transport = self._transport_of(gateway)
         try:
-            return transport.open_channel(
+            channel = transport.open_channel(
                 "direct-tcpip",
                 (place.settings.hostname, place.settings.port),
                 ("", 0),
                 timeout=self.patience,
             )
+            return GatewaySocket(channel)
         except paramiko.ChannelException as error:
             troubles.refuse_forwarding(gateway.place, place, error)
         except paramiko.SSHException as error:

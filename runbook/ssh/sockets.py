@@ -6,6 +6,10 @@ import errno
 import socket
 import struct
 import sys
+from contextlib import suppress
+from typing import Any
+
+import paramiko
 
 SILENCE = 20
 """Seconds without an acknowledgement after which a connection counts as lost."""
@@ -33,6 +37,21 @@ SENTENCES = {
     (BY_ICMP6, UNREACHABLE6, 4): NO_PORT,
 }
 """The meaning of ICMP messages, by origin, type and code; a closed port is refused by TCP."""
+
+
+class GatewaySocket:
+    """A gateway's channel in the place of a socket; it closes even if the gateway is gone."""
+
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self._channel = channel
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._channel, name)
+
+    def close(self) -> None:
+        """Close the channel; paramiko raises an error if it cannot tell the gateway."""
+        with suppress(EOFError, OSError, paramiko.SSHException):
+            self._channel.close()
 
 
 def open_socket(address: str, port: int, timeout: float) -> socket.socket:

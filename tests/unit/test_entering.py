@@ -546,6 +546,24 @@ def test_a_gateway_that_was_cut_off_is_opened_again(site, behind):
     assert gateways["a"].logins == 2
 
 
+@pytest.mark.parametrize("error", [EOFError(), OSError("reset"), paramiko.SSHException("lost")])
+def test_a_host_is_dropped_while_its_gateway_dies(site, behind, monkeypatch, error):
+    """The gateway may die after paramiko has checked that the channel is open."""
+    server, _, places = behind
+    site.configure(places)
+    connections = site.connections(server, gateway="a")
+    host = connections.cluster.hosts["sql1"]
+    connections.open(host)
+
+    def refuse(transport, message):
+        raise error
+
+    with monkeypatch.context() as lost:
+        lost.setattr(paramiko.Transport, "_send_user_message", refuse)
+        connections.drop(host)
+    connections.open(host)
+
+
 # Folders, which ssh and rsync copy
 
 
