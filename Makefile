@@ -12,10 +12,10 @@ BIN := $(VENV)/bin
 install = { apt-get install -yq --no-install-recommends $(1) || { apt-get update -q && apt-get install -yq --no-install-recommends $(1); }; } >/dev/null || \
   { echo '$(1) is missing here and could not be installed: apt-get install $(1)' >&2; exit 1; }
 
-.PHONY: help setup demo test test-long unit unit-each lint lab-cache lab-test docs bench lock clean
+.PHONY: help setup demo test test-long test-nfs-kernel unit unit-each lint lab-cache lab-test docs bench lock clean
 
 help: ## these lines
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 17
 
 setup: $(VENV)/.ready ## Fabric and all else in .venv, from the hash lock
 
@@ -94,6 +94,9 @@ test-long: $(VENV)/.dev ## what takes longer than CI should; goes on where it wa
 	-$(BIN)/pytest $(call labs,long) --resume -m 'long and not alone' tests/lab
 	-$(BIN)/pytest -v --ledger .tests/long.jsonl --resume -m 'long and alone' tests/lab
 	$(BIN)/python tests/report.py .tests/long.jsonl >docs/test-long.md
+
+test-nfs-kernel: $(VENV)/.dev ## the share with NFS in the kernel, on three virtual machines; needs root
+	$(BIN)/pytest -v --ledger .tests/nfs-kernel.jsonl tests/nfs_kernel
 
 docs: $(VENV)/.ready ## write the pages that are made from the code
 	@$(BIN)/python -m tools.docs

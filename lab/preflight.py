@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lab import cgroups
@@ -34,12 +34,16 @@ def require_root() -> None:
         raise LabError("the lab boots whole hosts and must be run as root", exit_code=2)
 
 
-def prepare_machine(say: Callable[[str], None]) -> None:
-    """Install what is missing and raise the limits that a dozen hosts exceed."""
+def prepare_machine(say: Callable[[str], None], more: Mapping[str, str] | None = None) -> None:
+    """Install what is missing and raise the limits that a dozen hosts exceed.
+
+    `more` are further tools, each with its Debian package.
+    """
     if not shutil.which("apt-get"):
         raise LabError("the lab needs a Debian 12 machine: apt-get is missing here")
     cgroups.top()
-    missing = sorted({package for tool, package in PACKAGE_OF.items() if not _found(tool)})
+    wanted = {**PACKAGE_OF, **(more or {})}
+    missing = sorted({package for tool, package in wanted.items() if not _found(tool)})
     if missing:
         _install(missing, say)
     limit = Path("/proc/sys/fs/inotify/max_user_instances")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +56,12 @@ def rpm_version(debian: str) -> str:
 
 def download_debs(base: Path, debs: Path) -> list[Deb]:
     """Download the Debian packages of lab.packages and all dependencies that the base lacks."""
+    wanted = {name for package in PACKAGES.values() for name in (*package.debs, *package.depends)}
+    return download(base, sorted(wanted), debs)
+
+
+def download(base: Path, wanted: Sequence[str], debs: Path) -> list[Deb]:
+    """Download Debian packages and all dependencies that the base lacks."""
     (debs / "partial").mkdir(parents=True)
     lists = debs.parent / "lists"
     shutil.copytree(base / "var/lib/apt/lists", lists)
@@ -71,14 +78,11 @@ def download_debs(base: Path, debs: Path) -> list[Deb]:
         "APT::Keep-Downloaded-Packages": "true",
     }
     apt_get = ["apt-get", "--quiet", "--yes", *apt.options(settings)]
-    wanted = sorted(
-        {name for package in PACKAGES.values() for name in (*package.debs, *package.depends)}
-    )
-    download = [*apt_get, "install", "--download-only", *wanted]
-    if run(*download, check=False).returncode:
+    install = [*apt_get, "install", "--download-only", *wanted]
+    if run(*install, check=False).returncode:
         # The cached base is older than the mirror: what its lists name may be gone.
         run(*apt_get, "update")
-        run(*download)
+        run(*install)
     present = installed_debs(base)
     found = [Deb.read(path) for path in sorted(debs.glob("*.deb"))]
     return [deb for deb in found if deb.name not in present]

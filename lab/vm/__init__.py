@@ -1,0 +1,1 @@
+"""Lab hosts as virtual machines, with a kernel of their own: for NFS in the kernel."""
