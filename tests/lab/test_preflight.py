@@ -12,7 +12,7 @@ find /etc /root /home /opt /usr/local -xdev -type f -print0 | sort -z | xargs -0
 rpm -qa | sort; getent passwd; ls /tmp | grep -v ^systemd-private
 getenforce; cat /proc/sys/kernel/random/boot_id
 systemctl list-units --plain --no-legend --state=active --type=service |
-  grep -vE 'session|hostnamed|^user(-runtime-dir)?@'
+  grep -vE 'session|dispatcher|(hostname|timedate|locale|login)d|^user(-runtime-dir)?@'
 """
 
 
