@@ -15,6 +15,7 @@ import pytest
 import yaml
 from support.controller import PROJECT, Controller
 from support.database import Database, let_in
+from support.lab_fixtures import fab, on, pytest_addoption, report  # noqa: F401
 from support.ledger import Ledger
 from support.messages import Queue
 from support.states import KEEP, STATES, bare_hosts, begin, lab_name
@@ -26,13 +27,6 @@ ORDER = ["", "bare", *STATES]
 
 SOON = ("", "bare", "section one")
 """What is there a minute after the first file has begun."""
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    options = parser.getgroup("lab")
-    options.addoption("--files-seed", type=int, help="run the files in the order of this seed")
-    options.addoption("--ledger", type=Path, help="write here what became of each test, and when")
-    options.addoption("--resume", action="store_true", help="leave out what the ledger has passed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -81,12 +75,6 @@ def lab(request) -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="module")
-def fab(lab) -> Controller:
-    """fab("rabbitmq.check", …) -> what it said."""
-    return Controller(lab)
-
-
-@pytest.fixture(scope="module")
 def lab_of_its_own():
     """lab_of_its_own("grows", hosts_yaml) -> its fab, its hosts up and through Section 1."""
     with ExitStack() as labs:
@@ -107,7 +95,7 @@ def with_client(lab, tmp_path_factory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def postgres(fab, with_client) -> Controller:
+def postgres(fab, with_client) -> Controller:  # noqa: F811
     """postgres("postgres.check", …) -> what fab said; the writer is let in."""
     return fab.given(**with_client)
 
@@ -138,18 +126,6 @@ def setting(with_client, tmp_path):
 def queue(lab, tmp_path_factory) -> Queue:
     """The message queue, looked at past the product."""
     return Queue(lab, tmp_path_factory.mktemp("rabbitmq"))
-
-
-@pytest.fixture(scope="module")
-def on(lab):
-    """Run a command as root on a host, past the product: on("mq1", "cat /etc/hosts")."""
-
-    def run(host: str, command: str) -> str:
-        done = lab.root_shell(host, command)
-        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-        return done.stdout.strip()
-
-    return run
 
 
 @pytest.fixture
@@ -185,9 +161,3 @@ def settings(lab, tmp_path):
         return {"RUNBOOK_OVERRIDE": str(override)}
 
     return write
-
-
-@pytest.fixture
-def report(record_property):
-    """A figure for whoever reads the test's output: report("switchover: 1.5 s without writes")."""
-    return lambda line: record_property("figure", line)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from support.controller import PROJECT, Controller
+from support.controller import PROJECT
 from support.inventories import some_hosts
+from support.lab_fixtures import fab, on, pytest_addoption, report  # noqa: F401
 from support.ledger import Ledger
 from support.share import CLIENT, SERVERS, VIP
 from support.states import KEEP, lab_name
@@ -17,15 +17,9 @@ from support.states import KEEP, lab_name
 from lab.vm.lab import VirtualLab
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    options = parser.getgroup("lab")
-    options.addoption("--ledger", type=Path, help="write here what became of each test, and when")
-    options.addoption("--resume", action="store_true", help="leave out what the ledger has passed")
-
-
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Ledger(config), "ledger")
-    # Who is told to end takes the machines down first, as with Ctrl-C.
+    # On SIGTERM, take the machines down first, as on Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
@@ -52,27 +46,3 @@ def lab() -> Iterator[VirtualLab]:
     finally:
         if not KEEP:
             opened.down()
-
-
-@pytest.fixture(scope="session")
-def fab(lab) -> Controller:
-    """fab("nfs.check", …) -> what it said."""
-    return Controller(lab)
-
-
-@pytest.fixture(scope="session")
-def on(lab):
-    """Run a command as root on a machine, past the product: on("ftp", "exportfs -v")."""
-
-    def run(host: str, command: str) -> str:
-        done = lab.root_shell(host, command)
-        assert done.returncode == 0, f"{host}: {command}: {done.stdout}{done.stderr}"
-        return done.stdout.strip()
-
-    return run
-
-
-@pytest.fixture
-def report(record_property):
-    """A figure for whoever reads the test's output."""
-    return lambda line: record_property("figure", line)

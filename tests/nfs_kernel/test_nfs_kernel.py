@@ -1,4 +1,4 @@
-"""The share on kernels: the product's section nfs with nfsd as server and the kernel as client."""
+"""The section nfs with the kernel's NFS server and client."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import pytest
 from support.kernel_clients import Watcher, held_open, install, moved
 from support.limits import BY_ITSELF
 from support.share import CLIENT, DAGS, RESCUED, SERVERS, VIP, Share, told
-
-pytestmark = pytest.mark.kernel
 
 GRACE = 10
 """Seconds that /etc/nfs.conf asks for."""
@@ -43,7 +41,7 @@ def watchers(share, on) -> list[Watcher]:
 
 @pytest.fixture
 def second_client(share, on):
-    """The standby is let in as a client for once: its mount of the share."""
+    """Export the share to the standby, too, and mount it there."""
     active, standby = share.active(), share.standby()
     address = share.lab.host(standby).address
     options = "rw,sync,no_subtree_check,all_squash,anonuid=50000,anongid=50000,fsid=1"
@@ -66,7 +64,7 @@ def test_kernels_serve_and_mount_the_share(watchers, fab, on):
 
 
 def test_how_long_attributes_hide_what_another_client_changed(watchers, second_client, on, report):
-    """A file that is opened is up to date; who only looks at it believes what it knows."""
+    """Opening a file fetches its attributes; `stat` and `ls` may use cached ones."""
     writer, mount = second_client
     changed = {}
     for kind, change in (("stat", ">>"), ("read", ">>"), ("list", ">")):
@@ -110,7 +108,7 @@ def test_a_planned_failover(share, fab, on, report):
 
 
 def test_servers_with_different_fsids_leave_stale_handles(share, fab, on, report):
-    """The check says so before it happens, and the section mends it."""
+    """The check warns before it happens, and the section fixes it."""
     standby = share.standby()
     on(standby, "sed -i 's/fsid=1/fsid=9/' /etc/exports.d/airflow.exports; exportfs -ra")
     assert told(fab, "so clients would get stale handles")
