@@ -40,8 +40,8 @@ def boot(place: Place, record: Record, only: Collection[str], say: Progress) -> 
 
 
 def power_on(place: Place, host: Host) -> None:
-    """Boot a host that is off."""
-    if host.supervised():
+    """Boot a host that is off, or will be in a moment."""
+    if host.runs():
         return
     image = place.recorded_image(place.record())
     with hold(image.entries) as held:

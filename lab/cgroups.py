@@ -65,7 +65,10 @@ class Group:
         return found
 
     def init(self) -> int | None:
-        """The process that is pid 1 of a container which runs in here, as seen from outside."""
+        """The process that is pid 1 of a container which runs in here, as seen from outside.
+
+        One that was killed counts no more, even if it and its container have not ended yet.
+        """
         return next((pid for pid in self.pids() if _pid_inside(pid) == 1), None)
 
     def freeze(self, frozen: bool) -> None:
@@ -126,8 +129,7 @@ def _pid_inside(pid: int) -> int | None:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return None
-    for line in status.splitlines():
-        if line.startswith("NSpid:"):
-            _, *seen = line.split()
-            return int(seen[1]) if len(seen) == 2 else None
-    return None
+    fields = dict(line.split(":", 1) for line in status.splitlines())
+    killed = int(fields["ShdPnd"], 16) >> (signal.SIGKILL - 1) & 1
+    seen = fields["NSpid"].split()
+    return int(seen[1]) if len(seen) == 2 and not killed else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -174,6 +176,13 @@ def test_nothing_is_lost_when_a_save_is_killed(one, seconds):
     one.up()
     one.heal("sql1")
     assert output(one, "sql1", "cat /root/file") == "precious"
+
+
+def test_a_host_that_was_going_off_when_the_save_was_killed_is_switched_on_again(one):
+    one.fault("sql1", "freeze")
+    os.kill(one.host("sql1").init(), signal.SIGKILL)
+    one.heal("sql1")
+    assert state(one, "sql1") == "running"
 
 
 def test_the_cache_and_saved_states_are_not_dropped_under_a_running_lab(one):
