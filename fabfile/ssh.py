@@ -63,7 +63,7 @@ section.calls(key_host, "all", SSH)
 KEY = Fact(
     "the SSH key",
     on=key_host,
-    command=lambda cluster, host: f"cat {key_file(cluster)}.pub",
+    command=lambda cluster, host: f"runuser -u {cluster.user(host)} -- cat {key_file(cluster)}.pub",
     parse=str.strip,
     absent="fab ssh.keygen creates it",
 )

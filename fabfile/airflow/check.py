@@ -19,12 +19,13 @@ from runbook.declare.probes import (
     Verdict,
     probe,
 )
+from runbook.declare.step import quote
 from runbook.declare.templates import script
 from runbook.inventory.cluster import Cluster, Host
 
 from ..haproxy.common import WEB as WEB_PORT
 from ..shared import roles
-from ..shared.airflow import DAGS, hosts
+from ..shared.airflow import AS_USER, DAGS, hosts
 from ..shared.versions import Versions
 from .common import SCHEMA, SCRIPTS, SQL, first_scheduler, main_vip, section
 from .heartbeats import WORKER, heartbeats, one_dag_processor, redundancy, workers
@@ -62,7 +63,9 @@ class Folder:
 FOLDER = Fact(
     "the DAG folder",
     on=hosts,
-    command=lambda cluster, host: script("airflow/dag-folder.sh", folder=DAGS),
+    command=lambda cluster, host: (
+        f"{AS_USER} bash -c {quote(script('airflow/dag-folder.sh', folder=DAGS))}"
+    ),
     parse=lambda text: Folder(text.split()[0], int(text.split()[1])),
     absent="fab nfs sets it up",
 )

@@ -11,7 +11,7 @@ from runbook.declare.facts import Fact, Facts
 from runbook.declare.step import Steps
 from runbook.inventory.cluster import Cluster, Host
 
-from ..shared.airflow import HOME, USER, account
+from ..shared.airflow import AS_USER, HOME, USER, account
 from ..shared.roles import TARGET, WORKER
 from ..ssh import HOST_KEYS
 from .common import CLI, SETTINGS, database_answers, first_scheduler, row, section
@@ -30,7 +30,7 @@ def reached(cluster: Cluster) -> list[Host]:
 WORKER_KEY = Fact(
     "the worker's SSH key",
     on=WORKER,
-    command=lambda cluster, host: f"cat {KEY}.pub",
+    command=lambda cluster, host: f"{AS_USER} cat {KEY}.pub",
     parse=str.strip,
     absent="fab airflow.keys creates it",
 )

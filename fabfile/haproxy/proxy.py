@@ -10,7 +10,10 @@ from ..shared.roles import HAPROXY
 from .common import CONFIG, STATS, UNIT, databases, section, webservers
 from .settings import Haproxy
 
-LOG_PLACE = "/var/lib/haproxy/dev/log"
+HOME = "/var/lib/haproxy"
+"""The directory that HAProxy's workers are locked into."""
+
+LOG_PLACE = f"{HOME}/dev/log"
 """The path of HAProxy's /dev/log, inside the directory of its chroot."""
 
 
@@ -32,6 +35,8 @@ def configure(host: Host, cluster: Cluster) -> Steps:
 
     A change takes effect without a restart, after HAProxy itself has accepted it.
     """
+    # The package gives it to HAProxy's workers, which need nothing in it.
+    yield steps.directory(HOME)
     if cluster.selinux != "disabled":
         yield may_connect()
         yield from place_for_the_log()
@@ -71,13 +76,9 @@ def asks_after_silent_clients() -> Steps:
 
 def place_for_the_log() -> Steps:
     """Create the file: SELinux allows systemd to mount the journal's socket on it, no more."""
-    folder, place = LOG_PLACE.rpartition("/")[0], LOG_PLACE
-    yield steps.command(
-        f"{place} exists",
-        f"install -d {folder}\ntouch {place}",
-        unless=f"[[ -e {place} ]]",
-    )
-    yield steps.selinux_context(place, "mnt_t")
+    yield steps.directory(LOG_PLACE.rpartition("/")[0])
+    yield steps.file(LOG_PLACE, "")
+    yield steps.selinux_context(LOG_PLACE, "mnt_t")
 
 
 def may_connect() -> Step:

@@ -54,7 +54,7 @@ def server(host: Host, cluster: Cluster) -> Steps:
 
 def labelled() -> Steps:
     """SELinux allows keepalived to read its priority file, and mountd to read any tree."""
-    yield steps.selinux_context(STATE, "keepalived_var_run_t")
+    yield steps.selinux_context(STATE, "keepalived_var_run_t", USER)
     yield steps.selinux_boolean("nfs_export_all_ro")
 
 

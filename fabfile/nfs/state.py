@@ -44,8 +44,11 @@ def _questions(cluster: Cluster, host: Host) -> str:
         run=RUN,
         sync=SYNC,
         address=vip(cluster).address,
-        trees=" ".join(tree.path for tree in trees(cluster)),
-        rescued=RESCUED,
+        rescued=script(
+            "nfs/rescued.sh",
+            rescued=RESCUED,
+            trees=" ".join(tree.path for tree in trees(cluster)),
+        ),
     )
 
 

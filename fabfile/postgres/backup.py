@@ -12,14 +12,14 @@ from runbook.declare.step import Steps
 from runbook.declare.templates import script
 from runbook.inventory.cluster import Cluster, Host
 
-from .common import MAJOR, data, members, refuse_another_major, section
+from .common import BY_POSTGRES, MAJOR, data, members, refuse_another_major, section
 from .settings import Postgres
 
 TLS = "/etc/pgbackrest/tls"
 PORT = section.port(
     "8432/tcp", "pgBackRest, over TLS; each trusts the certificates of the others only"
 )
-PGBACKREST = "runuser -u postgres -- pgbackrest"
+PGBACKREST = f"{BY_POSTGRES} pgbackrest"
 
 
 def repository_hosts(cluster: Cluster) -> list[Host]:
@@ -37,7 +37,7 @@ def participants(cluster: Cluster) -> list[Host]:
 CERTIFICATE = Fact(
     "the backup certificate",
     on=participants,
-    command=lambda cluster, host: f"cat {TLS}/host.crt",
+    command=lambda cluster, host: f"{BY_POSTGRES} cat {TLS}/host.crt",
     parse=str.strip,
     absent="fab postgres.backup-keys creates it",
 )
@@ -52,7 +52,7 @@ def backup_keys(host: Host, cluster: Cluster) -> Steps:
     yield steps.command(
         f"{host.name} has a key and a certificate for backups",
         script("postgres/backup-key.sh", folder=TLS, name=host.name),
-        unless=f"openssl x509 -in {TLS}/host.crt -noout -checkend 2592000 "
+        unless=f"{BY_POSTGRES} openssl x509 -in {TLS}/host.crt -noout -checkend 2592000 "
         f"&& [[ -s {TLS}/host.key ]]",
     )
 

@@ -61,7 +61,9 @@ PATRONI = "/etc/patroni/patroni.yml"
 PATRONICTL = f"patronictl -c {PATRONI}"
 SCRIPTS = "/usr/libexec/postgres-ha"
 APART = "etcd-apart.service"
-PSQL = "runuser -u postgres -- psql -X -q -A -t -v ON_ERROR_STOP=1"
+BY_POSTGRES = "runuser -u postgres --"
+"""How root works in folders of the user postgres: with only the rights that postgres has there."""
+PSQL = f"{BY_POSTGRES} psql -X -q -A -t -v ON_ERROR_STOP=1"
 
 
 CONFIGURED = Fact(

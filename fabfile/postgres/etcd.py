@@ -100,6 +100,7 @@ def etcd(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Create the etcd cluster, all members at once; start those that have data."""
     yield from private_ports(host, cluster)
     own = {"host": host, "data": data(cluster)}
+    yield settings_folder()
     yield steps.template("/etc/etcd/etcd.conf", "postgres/etcd.conf.j2", own).then(RESTART)
     if founding(cluster, facts):
         founders = ",".join(f"{member.name}={peer(member)}" for member in members(cluster))
@@ -109,6 +110,11 @@ def etcd(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         return
     yield steps.service("etcd.service").clearing(RESTART)
     yield healthy(host)
+
+
+def settings_folder() -> Step:
+    """Root's folder for etcd's settings, which the package gives to etcd."""
+    return steps.directory("/etc/etcd", "0750", group="etcd")
 
 
 def healthy(host: Host) -> Step:
@@ -145,7 +151,7 @@ def aside(cluster: Cluster) -> Step:
     path = data(cluster)
     return steps.command(
         "data of the member that was removed is moved aside",
-        f"systemctl stop etcd\n{steps.moved_aside(path, 'removed')}",
+        f"systemctl stop etcd\n{steps.moved_aside(path, 'removed', 'etcd')}",
         unless=f"[[ ! -d {path}/member ]]",
     )
 
@@ -174,6 +180,7 @@ def joined(host: Host, cluster: Cluster, own: Sequence[EtcdMember]) -> Steps:
         unless=known,
         timeout=60,
     )
+    yield settings_folder()
     yield steps.command(
         f"etcd on {host.name} has joined the others",
         f"""initial=$({ctl} member list | awk -F', ' -v name={host.name} -v peer={peer(host)} \\

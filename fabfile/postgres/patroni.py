@@ -46,7 +46,7 @@ def patroni(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Start Patroni: the first member creates the cluster, the others copy it."""
     refuse_another_major(cluster, facts)
     refuse_new_passwords(cluster, facts)
-    yield steps.directory("/etc/patroni", "0750", "postgres", "postgres")
+    yield steps.directory("/etc/patroni", "0750", group="postgres")
     yield no_half_copy(cluster)
     yield no_foreign_cluster(host, cluster)
     yield from archive_script()
@@ -76,8 +76,7 @@ def configuration(host: Host, cluster: Cluster) -> Step:
         PATRONI,
         "postgres/patroni.yml.j2",
         context(host, cluster),
-        mode="0600",
-        owner="postgres",
+        mode="0640",
         group="postgres",
         hide="password: ",
         validate=JUDGED_BY_PATRONI,
@@ -101,7 +100,7 @@ def no_half_copy(cluster: Cluster) -> Step:
     path = data(cluster)
     return steps.command(
         "no copy that was cut off is in the way",
-        f"systemctl stop patroni\n{steps.moved_aside(path, 'incomplete')}",
+        f"systemctl stop patroni\n{steps.moved_aside(path, 'incomplete', 'postgres')}",
         unless=f"[[ ! -e {path}/PG_VERSION || -e {path}/global/pg_control ]]",
     )
 

@@ -16,7 +16,7 @@ from runbook.errors import RunbookError, UsageError
 from runbook.inventory.cluster import Cluster, Host
 
 from .backup import PGBACKREST, repository_hosts
-from .common import section
+from .common import BY_POSTGRES, section
 from .settings import Postgres
 
 TYPES = ("full", "diff", "incr")
@@ -93,7 +93,8 @@ def backup_repository(host: Host, cluster: Cluster) -> Steps:
     yield command(
         "WAL of the leader reaches the repository",
         f"{stanza} check",
-        unless=f"find {backup.path}/archive/{cluster.name} -name '*.gz' -print -quit | grep -q .",
+        unless=f"{BY_POSTGRES} find {backup.path}/archive/{cluster.name} -name '*.gz' -print -quit"
+        " | grep -q .",
     )
     context = {"cluster": cluster}
     yield steps.unit("pgbackrest-backup@.service", "postgres/pgbackrest-backup.service.j2", context)
@@ -105,7 +106,7 @@ def backup_repository(host: Host, cluster: Cluster) -> Steps:
     yield command(
         "there is a first full backup",
         f"{stanza} --type=full backup",
-        unless=f"ls -d {backup.path}/backup/{cluster.name}/*F",
+        unless=f"{BY_POSTGRES} ls -d {backup.path}/backup/{cluster.name}/*F",
         timeout=6 * 3600,
     )
 

@@ -23,7 +23,9 @@ COOKIE_FILE = "/var/lib/rabbitmq/.erlang.cookie"
 COOKIES = Fact(
     "the Erlang cookie's digest",
     on=RABBITMQ,
-    command=lambda cluster, host: f"tr -d '[:space:]' <{COOKIE_FILE} | sha256sum",
+    command=lambda cluster, host: (
+        f"runuser -u rabbitmq -- cat {COOKIE_FILE} | tr -d '[:space:]' | sha256sum"
+    ),
     parse=lambda text: text.split()[0],
     absent="there is no cookie yet",
 )

@@ -41,7 +41,7 @@ NODE = Fact(
     on=RABBITMQ,
     command=lambda cluster, host: (
         f"systemctl is-active {SERVICE}\n"
-        f"cat {DATA}/{node(host)}/cluster_nodes.config 2>/dev/null || :"
+        f"runuser -u rabbitmq -- cat {DATA}/{node(host)}/cluster_nodes.config 2>/dev/null || :"
     ),
     parse=parse,
     absent="a new cluster is created only when every server can be asked whether it already holds "

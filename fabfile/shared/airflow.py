@@ -14,6 +14,8 @@ from runbook.inventory.schema import Settings
 from .roles import DAG_PROCESSOR, FLOWER, NFS, SCHEDULER, TRIGGERER, WEBSERVER, WORKER
 
 USER = "airflow"
+AS_USER = f"runuser -u {USER} --"
+"""How root works in folders of that user: with only the rights that it has there."""
 HOME = "/home/airflow"
 AIRFLOW_HOME = "/app1/airflow"
 DAGS = "/app1/airflow/dags"

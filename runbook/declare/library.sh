@@ -9,12 +9,12 @@
 # and once: mode (do, plan or check), mark (starts an event line), runtime (a folder that a reboot
 # empties), and the paths, packages and units it will ask about.
 
-declare -A seen_path=() seen_unit=() noted=()
+declare -A seen_unit=() noted=()
 paths_seen='' packages_seen='' firewall_now='' firewall_later=''
 
 # Asked once for all steps of the script; asked again only after a step changed something.
 forget() {
-  seen_path=() seen_unit=()
+  seen_path=() ways=() seen_unit=()
   paths_seen='' packages_seen='' firewall_now='' firewall_later=''
 }
 
@@ -22,53 +22,6 @@ event() { # KIND INDEX [CODE]
   local uptime rest
   read -r uptime rest </proc/uptime
   printf '%s%s %s %s %s\n' "$mark" "$1" "$2" "${uptime/./}" "${3:-0}"
-}
-
-look_at_paths() {
-  local line
-  while IFS= read -r line; do
-    seen_path[${line##*|}]=${line%|*}
-  done < <(stat -c '%F|%a|%U|%G|%n' -- "${paths[@]}" 2>/dev/null)
-  paths_seen=yes
-}
-
-path_is() { # PATH KIND MODE OWNER GROUP
-  [[ $paths_seen ]] || look_at_paths
-  local found=${seen_path[$1]-}
-  found=${found/regular empty file/regular file}
-  [[ $found == "$2|${3#0}|$4|$5" ]]
-}
-
-text_of() { # PATH: into $current, without a fork
-  current=''
-  [[ -r $1 ]] && { IFS= read -rd '' current <"$1" || :; }
-}
-
-holds_text() { # PATH
-  local current
-  text_of "$1" && [[ $current == "$text" ]]
-}
-
-holds_rendered() { # PATH
-  local current wanted
-  text_of "$1" && wanted=$(printf '%s' "$current" | render && printf .) && [[ $wanted == "$current." ]]
-}
-
-text_diff() { # PATH [SECRET]   what follows SECRET on a line is not shown
-  if [[ ! ${2-} ]]; then
-    diff -uN --label "$1 now" --label "$1 wanted" -- "$1" <(printf '%s' "$text") || :
-    return
-  fi
-  diff -u --label "$1 now" --label "$1 wanted" -- <(cat -- "$1" 2>/dev/null | hidden "$2") \
-    <(printf '%s' "$text" | hidden "$2") && echo "$1 differs in a secret, in its owner or its mode"
-}
-
-hidden() { # SECRET   a filter
-  sed -E "s/($1).*/\1(secret)/"
-}
-
-rendered_diff() { # PATH
-  diff -uN --label "$1 now" --label "$1 wanted" -- "$1" <(cat -- "$1" 2>/dev/null | render) || :
 }
 
 packages_installed() { # NAME...
@@ -220,7 +173,7 @@ take_notes() {
 }
 
 step() { # INDEX SECONDS
-  local carried_out=''
+  local carried_out='' worker=root refused=''
   event begin "$1"
   if want >/dev/null 2>&1 9>&-; then
     event ok "$1"
@@ -228,11 +181,16 @@ step() { # INDEX SECONDS
   fi
   local note code
   if [[ $mode != 'do' ]]; then
-    [[ $mode == plan ]] && differ
+    [[ $mode == plan ]] && if [[ $refused ]]; then printf '%s\n' "$refused"; else differ; fi
     for note in $notes; do noted[$note]=yes; done
     for note in $clears; do unset "noted[$note]"; done
     event differs "$1"
     return 0
+  fi
+  if [[ $refused ]]; then
+    printf '%s\n' "$refused"
+    event failed "$1" 1
+    return 1
   fi
   take_notes
   carry_out "$2"

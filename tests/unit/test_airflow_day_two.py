@@ -615,15 +615,15 @@ def test_tasks_that_do_not_end_stop_the_upgrade(stand_in, answers, code, words):
 
 def test_a_dump_is_complete_or_not_there_and_nobody_elses(here, stand_in, tmp_path, monkeypatch):
     monkeypatch.setattr(schema, "DUMPS", str(tmp_path / "dumps"))
-    stand_in("install", 'mkdir -p "${@: -1}"')
-    stand_in("runuser", 'case $* in *pg_dump*) echo dump >"${@: -1}" ;; esac')
+    others = '*pg_restore*) ;; *) shift 3; "$@" ;;'
+    stand_in("runuser", f'case $* in *pg_dump*) echo dump >"${{@: -1}}" ;; {others} esac')
     apply = schema.dumped(here).apply
     assert subprocess.run(["bash", "-c", apply]).returncode == 0
     [dump] = (tmp_path / "dumps").iterdir()
     assert re.fullmatch(r"before-2\.9\.0-\d{8}-\d{6}\.dump", dump.name)
     assert dump.stat().st_mode & 0o777 == 0o600
     dump.unlink()
-    stand_in("runuser", 'case $* in *pg_dump*) echo part >"${@: -1}"; exit 1 ;; esac')
+    stand_in("runuser", f'case $* in *pg_dump*) echo part >"${{@: -1}}"; exit 1 ;; {others} esac')
     assert subprocess.run(["bash", "-c", apply]).returncode == 1
     assert list((tmp_path / "dumps").iterdir()) == []
 

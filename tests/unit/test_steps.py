@@ -6,7 +6,7 @@ import os
 import subprocess
 
 import pytest
-from support.here import KINDS, OURS, Here, kinds
+from support.here import AS_ME, KINDS, OURS, Here, kinds
 
 from runbook.declare import steps
 from runbook.declare.library import library
@@ -49,7 +49,7 @@ def test_plan_and_check_change_nothing_and_say_what_the_run_will(here, kind):
 def test_shown_commands_do_the_same_when_typed(here, kind):
     wanted = kinds(here)[kind]
     for step in wanted:
-        subprocess.run(["bash", "-c", step.apply], check=True)
+        subprocess.run(["bash", "-c", AS_ME + step.apply], check=True)
     assert here.statuses(*wanted) == ["ok"]
 
 

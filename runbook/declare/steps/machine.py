@@ -141,13 +141,15 @@ def sysctl(title: str, path: str, values: Mapping[str, int]) -> Steps:
 
 def ssh_key(title: str, path: str, user: str, comment: str) -> Step:
     """An SSH key of this user without a passphrase, with its public key beside it."""
-    by_user = f"runuser -u {user} --"
+    by_user, key = f"runuser -u {user} --", quote(path)
     return command(
         title,
-        f"""if [[ -s {path} ]]; then {by_user} sh -c 'ssh-keygen -y -f {path} >{path}.pub'
-else {by_user} ssh-keygen -q -t ed25519 -C {comment} -f {path} -N ''
+        f"""if {by_user} test -s {key}; then
+  {by_user} sh -c {quote(f"ssh-keygen -y -f {key} >{key}.pub")}
+else
+  {by_user} ssh-keygen -q -t ed25519 -C {comment} -f {key} -N ''
 fi""",
-        unless=f"[[ -s {path} && -s {path}.pub ]]",
+        unless=f"[[ -s {key} && -s {key}.pub ]]",
     )
 
 
