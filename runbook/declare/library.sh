@@ -207,8 +207,8 @@ firewall_has() { # ADDRESS KEY VALUE...   services, ports, protocols, rules_str;
   firewall_zone "$1"
   shift
   if [[ ! $firewall_seen ]]; then
-    firewall_answers "$@" -- $ask --zone="$zone" &&
-      { [[ $ask != firewall-cmd ]] || firewall_answers "$@" -- $ask --permanent --zone="$zone"; }
+    firewall_answers "$@" -- "$ask" --zone="$zone" &&
+      { [[ $ask != firewall-cmd ]] || firewall_answers "$@" -- "$ask" --permanent --zone="$zone"; }
     return
   fi
   for value in "${@:2}"; do
@@ -245,11 +245,11 @@ firewall_lists() { # ADDRESS   what is open, now or later: `ports 22/tcp`, `rule
     for value in "${!zone_values[@]}"; do echo "${value#* }"; done
     return
   fi
-  $ask --zone="$zone" --list-all | listed
-  [[ $ask != firewall-cmd ]] || $ask --permanent --zone="$zone" --list-all | listed
+  $ask --zone="$zone" --list-all | zone_listed
+  [[ $ask != firewall-cmd ]] || $ask --permanent --zone="$zone" --list-all | zone_listed
 }
 
-listed() { # a filter for --list-all
+zone_listed() { # a filter for --list-all
   local key rest word
   while read -r key rest; do
     case $key in

@@ -56,8 +56,8 @@ class Port:
 
     def __post_init__(self) -> None:
         """Reject a port that does not say who may reach it."""
-        if not self.callers or isinstance(self.callers, str):
-            raise ValueError(f"{self.number}: name who may reach it, as a tuple")
+        if not self.callers:
+            raise ValueError(f"{self.number}: name who may reach it")
 
 
 @dataclass(frozen=True)

@@ -61,9 +61,9 @@ def _to(sources: Sequence[str], ports: Sequence[str]) -> str:
     if len(kinds) > 1:
         raise ValueError(f"{' '.join(ports)}: ports and protocols need steps of their own")
     rule = rf"rule family=\"ipv4\" source address=\"$source\" {kinds.pop()} accept"
-    return f"""options=()
-for source in {" ".join(sources)}; do
-  for port in {" ".join(ports)}; do
+    return f"""sources=({" ".join(sources)}) ports=({" ".join(ports)}) options=()
+for source in "${{sources[@]}}"; do
+  for port in "${{ports[@]}}"; do
     options+=("--add-rich-rule={rule}")
   done
 done"""
