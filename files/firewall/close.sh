@@ -14,18 +14,16 @@ listed() { # a filter for --list-all
   done
 }
 
-close() { # OPTION...
-  local line found options=()
+close() { # OPTION...   firewall-cmd takes one kind of thing at a time
+  local kind line found options
   mapfile -t found < <(firewall-cmd "$@" --zone="$zone" --list-all | listed | unwanted)
-  for line in "${found[@]}"; do
-    case $line in
-      services*) options+=("--remove-service=${line#* }") ;;
-      ports*) options+=("--remove-port=${line#* }") ;;
-      protocols*) options+=("--remove-protocol=${line#* }") ;;
-      rules_str*) options+=("--remove-rich-rule=${line#* }") ;;
-    esac
+  for kind in services/service ports/port protocols/protocol rules_str/rich-rule; do
+    options=()
+    for line in "${found[@]}"; do
+      [[ $line != "${kind%/*} "* ]] || options+=("--remove-${kind#*/}=${line#* }")
+    done
+    [[ ! ${options[*]-} ]] || firewall-cmd "$@" --zone="$zone" "${options[@]}"
   done
-  [[ ! ${options[*]-} ]] || firewall-cmd "$@" --zone="$zone" "${options[@]}"
 }
 
 close --permanent

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from shlex import quote
 
 import pytest
 import yaml
@@ -88,17 +89,27 @@ def test_each_port_of_each_host_is_open_to_just_those_of_the_table(
     assert wanted - found == set()
 
 
-@pytest.mark.parametrize("target", ["ftp", "airflow"])
+PEERS = {"ftp": "nfs2", "airflow": "haproxy2"}
+
+
+@pytest.mark.parametrize("target", PEERS)
 def test_vrrp_is_heard_from_the_peers_only(network, cluster, target):
+    """The targets do not write to each other, as an answer would be let in."""
     ear = subprocess.Popen(network.run("hear", target, VRRP, 4), stdout=subprocess.PIPE, text=True)
     assert ear.stdout.readline() == "listening\n"
     for who in (*cluster.hosts, STRANGER):
-        if who != target:
+        if who not in PEERS:
             address = network.addresses[target]
             subprocess.run(network.run("send", who, VRRP, address), check=True)
     heard, _ = ear.communicate(timeout=20)
-    [peer] = {"ftp": ["nfs2"], "airflow": ["haproxy2"]}[target]
-    assert {*heard.split()} == {network.addresses[peer]}
+    assert {*heard.split()} == {network.addresses[PEERS[target]]}
+
+
+def change(on, host: str, verb: str, *things: str) -> None:
+    """Add or remove things such as port=80/tcp by hand, now and after a reboot."""
+    for thing in things:
+        for when in ("", "--permanent "):
+            on(host, f"firewall-cmd {when}{quote(f'--{verb}-{thing}')}")
 
 
 def rules(on, host: str) -> tuple[str, str]:
@@ -129,8 +140,7 @@ def test_what_an_earlier_release_opened_to_everybody_is_found_and_closed(
     fab, on, network, listeners
 ):
     """It opened PostgreSQL, Patroni and VRRP like this."""
-    old = "--add-port=5432/tcp --add-port=8008/tcp --add-protocol=vrrp"
-    on("sql2", f"firewall-cmd {old}; firewall-cmd --permanent {old}")
+    change(on, "sql2", "add", "port=5432/tcp", "port=8008/tcp", "protocol=vrrp")
     assert network.open(STRANGER, "sql2", 5432, 8008) == {5432, 8008}
     found = fab("-H", "sql2", "base.check")
     assert [title for _, title in found.steps("warn") if "ports 5432/tcp" in title]
@@ -147,13 +157,11 @@ def test_a_rule_of_the_site_for_another_port_stays(fab, on, network):
     rule = (
         'rule family="ipv4" source address="192.168.83.77" port port="9200" protocol="tcp" accept'
     )
-    own = f"--add-port=9100/tcp --add-rich-rule='{rule}'"
-    on("mq2", f"firewall-cmd {own}; firewall-cmd --permanent {own}")
+    change(on, "mq2", "add", "port=9100/tcp", f"rich-rule={rule}")
     assert fab("-H", "mq2", "base.firewall").steps("changed") == set()
     with network.listening({"mq2": [9100, 9200]}):
         assert network.open(STRANGER, "mq2", 9100, 9200) == {9100, 9200}
-    away = own.replace("add", "remove")
-    on("mq2", f"firewall-cmd {away}; firewall-cmd --permanent {away}")
+    change(on, "mq2", "remove", "port=9100/tcp", f"rich-rule={rule}")
 
 
 def test_ssh_is_closed_to_strangers_by_a_setting_and_never_to_the_controller(

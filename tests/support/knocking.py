@@ -1,4 +1,4 @@
-"""Listens or knocks in a network namespace: run by root, with the namespace's name.
+"""Listens or knocks in a network namespace: run by root, with the namespace's path.
 
 knocking.py listen NAMESPACE PORT...            on every port, until it is ended
 knocking.py knock NAMESPACE ADDRESS:PORT...     prints those at which somebody answers
@@ -22,7 +22,7 @@ PATIENCE = 2
 
 def enter(namespace: str) -> None:
     """Move this process into a network namespace, before it has threads."""
-    with Path("/run/netns", namespace).open() as handle:
+    with Path(namespace).open() as handle:
         if ctypes.CDLL(None, use_errno=True).setns(handle.fileno(), 0x40000000):
             sys.exit(f"{namespace}: cannot be entered")
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from fabfile import CONTENTS
 from lab.machine import Lab
-from lab.network import Cable
+from lab.network import NAMESPACES, Cable
 from runbook.inventory.cluster import Cluster
 
 PROGRAM = Path(__file__).with_name("knocking.py")
@@ -25,6 +25,11 @@ def inventory(lab: Lab) -> Cluster:
     return CONTENTS.load(Path(told["RUNBOOK_INVENTORY"]), Path(told["RUNBOOK_OVERRIDE"]))
 
 
+def namespace_of(lab: Lab, name: str) -> Path:
+    """The network namespace of a host that is on, which only its processes can name."""
+    return Path(f"/proc/{lab.host(name).require_on()}/ns/net")
+
+
 class Network:
     """The network of a lab, with a stranger in it."""
 
@@ -32,15 +37,17 @@ class Network:
         self.lab = lab
         self.addresses = {name: lab.host(name).address for name in lab.hosts()}
         self.addresses[STRANGER] = STRANGE_ADDRESS
-        self.addresses[CONTROLLER] = lab.network.address
+        self.addresses[CONTROLLER] = lab.record().network.address
         assert len({*self.addresses.values()}) == len(self.addresses)
 
-    def namespace(self, who: str) -> str:
-        network = self.lab.network
-        return network.controller if who == CONTROLLER else network.namespace(who)
+    def namespace(self, who: str) -> Path:
+        network = self.lab.record().network
+        if who in (CONTROLLER, STRANGER):
+            return NAMESPACES / (network.tag if who == CONTROLLER else network.namespace(who))
+        return namespace_of(self.lab, who)
 
     def run(self, what: str, who: str, *words: object) -> list[str]:
-        return [sys.executable, str(PROGRAM), what, self.namespace(who), *map(str, words)]
+        return [sys.executable, str(PROGRAM), what, str(self.namespace(who)), *map(str, words)]
 
     def open(self, who: str, target: str, *ports: int) -> set[int]:
         """The ports of a target that somebody reaches."""
@@ -83,8 +90,24 @@ class Network:
 @contextmanager
 def stranger(lab: Lab) -> Iterator[Network]:
     """The lab's network, with a machine that no hosts.yaml names on its bridge."""
-    lab.network.connect(STRANGER, STRANGE_NUMBER, STRANGE_ADDRESS, Cable())
+    network = lab.record().network
+    network.connect(STRANGER, STRANGE_NUMBER, STRANGE_ADDRESS, Cable())
     try:
         yield Network(lab)
     finally:
-        lab.network.disconnect(STRANGER, STRANGE_NUMBER)
+        network.disconnect(STRANGER, STRANGE_NUMBER)
+
+
+@contextmanager
+def in_the_place_of(lab: Lab, name: str) -> Iterator[Sequence[str]]:
+    """What a command begins with to connect as a host does, which may be off."""
+    host, network = lab.host(name), lab.record().network
+    off = host.off()
+    if off:
+        network.connect(name, host.vm, host.address, Cable())
+    place = NAMESPACES / network.namespace(name) if off else namespace_of(lab, name)
+    try:
+        yield ("nsenter", f"--net={place}", "--")
+    finally:
+        if off:
+            network.disconnect(name, host.vm)

@@ -220,7 +220,7 @@ def restricted(cluster: Cluster, *networks: str) -> Cluster:
 
 # What connects to a port may do so
 
-CONNECTS = r"(?<![\w.-])({})(?:[:/]| port=)(\d+)(?![\w.])"
+CONNECTS = (r"(?<![\w.-])({})(?::| port=)(\d+)(?![\w.])", r"/dev/tcp/({})/(\d+)")
 
 
 def connections(text: str, cluster: Cluster) -> set[tuple[str, int]]:
@@ -231,7 +231,7 @@ def connections(text: str, cluster: Cluster) -> set[tuple[str, int]]:
     for vip in cluster.vips.values():
         names[vip.name] = names[vip.address] = [*vip.members]
     known = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
-    found = re.findall(CONNECTS.format(known), text)
+    found = [pair for one in CONNECTS for pair in re.findall(one.format(known), text)]
     if "check port 8008" in text:  # HAProxy asks Patroni about the servers of the database
         found += [(name, "8008") for name, port in found if port == "5432"]
     return {(host, int(port)) for name, port in found for host in names[name]}
@@ -288,11 +288,14 @@ busctl() { return 1; }
 unit_is() { return 0; }
 systemctl() { return 0; }
 firewall-cmd() {
-  local when=now word kind value
+  local when=now word kind value only=''
   case $1 in --get-zone-of-interface=*) echo public; return ;; --get-active-zones) return ;; esac
   [[ $* != *--permanent* ]] || when=later
   for word; do
-    value=${word#*=} kind=${word#--*-} kind=${kind%%=*}
+    value=${word#*=} kind=${word%%=*} kind=${kind#--*-}
+    if [[ $word == --add-* || $word == --remove-* ]]; then
+      [[ $kind == "${only:=$kind}" ]] || return 2 # one kind at a time, as the real one
+    fi
     case $word in
       --add-*) echo "$kind $value" >>"$PLACE/$when"; echo "+ $when $value" >>"$PLACE/log" ;;
       --remove-*)

@@ -15,7 +15,12 @@ def firewall_lets(address: str, who: str, sources: Sequence[str], ports: Sequenc
     """
     if not (sources and ports):
         raise ValueError(f"{' '.join(ports)}: there is nothing to let in")
-    add = _to_everybody(ports) if EVERYBODY in sources else _to(sources, ports)
+    kinds = {"port" if "/" in port else "protocol" for port in ports}
+    if len(kinds) > 1:
+        raise ValueError(f"{' '.join(ports)}: ports and protocols need steps of their own")
+    kind = kinds.pop()
+    everybody = f"options=({' '.join(f'--add-{kind}={port}' for port in ports)})"
+    add = everybody if EVERYBODY in sources else _rules(sources, ports, ELEMENTS[kind])
     wanted = f"{quote(' '.join(sources))} {quote(' '.join(ports))}"
     return Step(
         f"firewall lets {who} reach {' '.join(ports)}",
@@ -47,20 +52,15 @@ def firewall_zone(address: str) -> str:
   zone=$(firewall-cmd --get-default-zone)"""
 
 
-def _to_everybody(ports: Sequence[str]) -> str:
-    kinds = [("port" if "/" in port else "protocol", port) for port in ports]
-    return f"options=({' '.join(f'--add-{kind}={port}' for kind, port in kinds)})"
+ELEMENTS = {
+    "port": r"port port=\"${port%/*}\" protocol=\"${port#*/}\"",
+    "protocol": r"protocol value=\"$port\"",
+}
+"""Parts of a rich rule, in a shell where $port is a port or a protocol."""
 
 
-PORT = r"port port=\"${port%/*}\" protocol=\"${port#*/}\""
-PROTOCOL = r"protocol value=\"$port\""
-
-
-def _to(sources: Sequence[str], ports: Sequence[str]) -> str:
-    kinds = {PORT if "/" in port else PROTOCOL for port in ports}
-    if len(kinds) > 1:
-        raise ValueError(f"{' '.join(ports)}: ports and protocols need steps of their own")
-    rule = rf"rule family=\"ipv4\" source address=\"$source\" {kinds.pop()} accept"
+def _rules(sources: Sequence[str], ports: Sequence[str], element: str) -> str:
+    rule = rf"rule family=\"ipv4\" source address=\"$source\" {element} accept"
     return f"""sources=({" ".join(sources)}) ports=({" ".join(ports)}) options=()
 for source in "${{sources[@]}}"; do
   for port in "${{ports[@]}}"; do
