@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.operations import Part
 from runbook.declare.probes import Probes, probe, says
-from runbook.declare.requirements import SSH
 from runbook.declare.section import Section
 from runbook.declare.step import Step, Steps, quote
 from runbook.declare.steps import authorised_key, block, command, directory, ssh_key
@@ -15,7 +14,7 @@ from runbook.declare.templates import script
 from runbook.execute.trust import trust
 from runbook.inventory.cluster import Cluster, Host
 from runbook.inventory.entry import perhaps
-from runbook.inventory.schema import Objection, Settings, Understood
+from runbook.inventory.schema import SSH, Objection, Settings, Understood
 
 from .base import account
 from .shared import copies
@@ -58,7 +57,14 @@ def key_file(cluster: Cluster) -> str:
 
 section.login(lambda cluster, host: cluster.user(host), groups=("wheel",))
 section.login(lambda cluster, host: cluster.user(host), by=key_host, groups=("wheel",))
-section.calls(key_host, "all", SSH)
+
+
+def vm1(cluster: Cluster, host: Host) -> list[Host]:
+    """VM1 (`ssh.key_host`)."""
+    return key_host(cluster)
+
+
+section.port(SSH, "SSH, by key: VM1 reaches every server", vm1)
 
 KEY = Fact(
     "the SSH key",

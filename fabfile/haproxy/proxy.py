@@ -6,7 +6,7 @@ from runbook.declare import steps
 from runbook.declare.step import Step, Steps, quote
 from runbook.inventory.cluster import Cluster, Host
 
-from ..shared.roles import HAPROXY
+from ..shared.firewall import let_in
 from .common import CONFIG, STATS, UNIT, databases, section, webservers
 from .settings import Haproxy
 
@@ -41,8 +41,7 @@ def configure(host: Host, cluster: Cluster) -> Steps:
         yield may_connect()
         yield from place_for_the_log()
     yield steps.drop_in(UNIT, "haproxy/haproxy-airflow.conf")
-    ports = [port.number for port in HAPROXY.ports if "/" in port.number]
-    yield steps.firewall_ports(host.address, *ports)
+    yield from let_in(host, cluster)
     yield from asks_after_silent_clients()
     yield steps.template(
         CONFIG,

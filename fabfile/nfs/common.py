@@ -59,6 +59,11 @@ def clients(cluster: Cluster) -> list[Host]:
     return [host for host in airflow.hosts(cluster) if host not in servers(cluster)]
 
 
+def witnesses(cluster: Cluster) -> list[Host]:
+    """The clients that a server tries to reach before it leads."""
+    return clients(cluster)[:5]
+
+
 def everybody(cluster: Cluster) -> list[Host]:
     """Servers and clients."""
     return [*servers(cluster), *clients(cluster)]

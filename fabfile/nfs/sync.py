@@ -24,11 +24,11 @@ from .common import (
     SYNC,
     USER,
     alone,
-    clients,
     peer,
     section,
     trees,
     vip,
+    witnesses,
 )
 from .settings import Nfs
 
@@ -109,7 +109,7 @@ def context(other: Optional[Host], cluster: Cluster) -> dict[str, object]:
         "sentinel": SENTINEL,
         "trees": trees(cluster),
         "witnesses": [
-            f"{client.address}:{cluster.ssh_port(client)}" for client in clients(cluster)[:5]
+            f"{client.address}:{cluster.ssh_port(client)}" for client in witnesses(cluster)
         ],
         "max_delete": cluster[Nfs].max_delete,
     }

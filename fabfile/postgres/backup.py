@@ -12,13 +12,13 @@ from runbook.declare.step import Steps
 from runbook.declare.templates import script
 from runbook.inventory.cluster import Cluster, Host
 
+from ..shared.firewall import let_in
+from ..shared.roles import POSTGRES
 from .common import BY_POSTGRES, MAJOR, data, members, refuse_another_major, section
 from .settings import Postgres
 
 TLS = "/etc/pgbackrest/tls"
-PORT = section.port(
-    "8432/tcp", "pgBackRest, over TLS; each trusts the certificates of the others only"
-)
+PORT, PURPOSE = "8432/tcp", "pgBackRest, over TLS; each trusts the certificates of the others only"
 PGBACKREST = f"{BY_POSTGRES} pgbackrest"
 
 
@@ -33,6 +33,19 @@ def participants(cluster: Cluster) -> list[Host]:
     repository = repository_hosts(cluster)
     return [*members(cluster), *repository] if repository else []
 
+
+def keeper(cluster: Cluster, host: Host) -> list[Host]:
+    """The server that keeps the backups (`postgres.backup.host`)."""
+    return repository_hosts(cluster)
+
+
+def backed_up(cluster: Cluster) -> list[Host]:
+    """The servers that are backed up; none without a place for backups."""
+    return members(cluster) if repository_hosts(cluster) else []
+
+
+section.port(PORT, PURPOSE, keeper, on=backed_up)
+section.port(PORT, PURPOSE, POSTGRES, on=repository_hosts)
 
 CERTIFICATE = Fact(
     "the backup certificate",
@@ -63,9 +76,8 @@ def backup_network(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     refuse_another_major(cluster, facts)
     everybody = participants(cluster)
     repository = host in repository_hosts(cluster)
-    peers = members(cluster) if repository else repository_hosts(cluster)
     restart = steps.restarted("pgbackrest.service")
-    yield steps.firewall_ports_from(host.address, [peer.address for peer in peers], [PORT])
+    yield from let_in(host, cluster)
     yield steps.file(
         f"{TLS}/peers.crt",
         "\n".join(facts.of(CERTIFICATE, other) for other in everybody),

@@ -12,7 +12,7 @@ from runbook.declare.work import one_by_one
 from runbook.errors import MissingFact
 from runbook.inventory.cluster import Cluster, Host
 
-from ..base import private_ports
+from ..shared.firewall import let_in
 from ..shared.roles import POSTGRES
 from .common import CONFIGURED, endpoints, members, section
 
@@ -98,7 +98,7 @@ def listed(facts: Facts) -> tuple[EtcdMember, ...]:
 @section.task(needs=[ETCD, CONFIGURED])
 def etcd(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Create the etcd cluster, all members at once; start those that have data."""
-    yield from private_ports(host, cluster)
+    yield from let_in(host, cluster)
     own = {"host": host, "data": data(cluster)}
     yield settings_folder()
     yield steps.template("/etc/etcd/etcd.conf", "postgres/etcd.conf.j2", own).then(RESTART)

@@ -12,6 +12,7 @@ from runbook.declare.steps import precondition, wait_for, with_stdin
 from runbook.declare.templates import render
 from runbook.inventory.cluster import Cluster, Host
 
+from ..shared.firewall import let_in
 from .archive import archive_command, restore_command
 from .archive import script as archive_script
 from .common import (
@@ -50,6 +51,7 @@ def patroni(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     yield no_half_copy(cluster)
     yield no_foreign_cluster(host, cluster)
     yield from archive_script()
+    yield from let_in(host, cluster)
     yield configuration(host, cluster)
     yield steps.service("patroni.service")
     yield wait_for(f"{host.name} leads or follows", serves(host), timeout=600)
@@ -217,6 +219,7 @@ def settings(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     refuse_another_major(cluster, facts)
     refuse_new_passwords(cluster, facts)
     yield from archive_script()
+    yield from let_in(host, cluster)
     yield configuration(host, cluster)
     if host != leader(cluster, facts):
         return

@@ -44,7 +44,7 @@ class Asked:
     @classmethod
     def of(cls, run: Run, hosts: Sequence[Host]) -> Asked:
         """Ask these servers, all at the same time."""
-        asked = cls(run, hosts, reach.needed(run.contents, run.cluster))
+        asked = cls(run, hosts, reach.needed(run.cluster))
         for found in run.parallel(hosts, asked.one):
             asked.findings += found
         asked.findings += asked.compared()

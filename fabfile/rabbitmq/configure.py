@@ -10,7 +10,7 @@ from runbook.declare.step import Handler, Step, Steps
 from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster, Host
 
-from ..base import private_ports
+from ..shared.firewall import let_in
 from ..shared.roles import RABBITMQ
 from .common import COOKIE, SERVICE, members, section
 from .nodes import NODE
@@ -36,7 +36,7 @@ def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Write cookie, settings, plugins, ports; `rabbitmq.settle` applies them."""
     refuse_another_cookie(cluster, facts)
     yield names_resolve(cluster)
-    yield from private_ports(host, cluster)
+    yield from let_in(host, cluster)
     if cluster.selinux != "disabled":
         # The policy already contains RabbitMQ's other ports.
         yield steps.selinux_port("rabbitmq_port_t", "15692/tcp")

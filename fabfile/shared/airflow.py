@@ -11,7 +11,7 @@ from runbook.declare.step import Steps
 from runbook.inventory.cluster import Cluster, Host
 from runbook.inventory.schema import Settings
 
-from .roles import DAG_PROCESSOR, FLOWER, NFS, SCHEDULER, TRIGGERER, WEBSERVER, WORKER
+from .roles import COMPONENTS, NFS
 
 USER = "airflow"
 AS_USER = f"runuser -u {USER} --"
@@ -24,9 +24,6 @@ LOGS = "/app1/airflow_logs"
 
 QUEUE = "default"
 """The queue that workers take tasks from."""
-
-COMPONENTS = (SCHEDULER, TRIGGERER, WEBSERVER, FLOWER, WORKER, DAG_PROCESSOR)
-"""Roles that run a part of Airflow."""
 
 
 class Ids(Settings, frozen=True):

@@ -25,6 +25,8 @@ from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster, Host, Vip
 from runbook.secrets.vault import Rule, Secret
 
+from .firewall import let_in
+
 SCRIPTS = "/usr/libexec/keepalived"
 """The folder of keepalived's scripts: only root may write there, and SELinux lets them work."""
 
@@ -226,7 +228,7 @@ def refuse_stranger(cluster: Cluster, vip: Vip, facts: Facts) -> None:
 def address(host: Host, cluster: Cluster, service: Service, facts: Facts) -> Steps:
     """keepalived, set up so that the host may hold the addresses of a role."""
     yield steps.packages("keepalived")
-    yield steps.firewall_protocol(host.address, "vrrp")
+    yield from let_in(host, cluster)
     yield steps.drop_in(SERVICE, "keepalived/keepalived-airflow.conf")
     yield steps.directory("/etc/keepalived/conf.d")
     reload = steps.reloaded(SERVICE)

@@ -31,7 +31,8 @@ class Contents:
         own = {one.key or one.name: one.settings for one in self.sections if one.settings}
         roles = tuple(dict.fromkeys(role for one in self.sections for role in one.roles))
         accounts = frozenset(name for one in self.sections for name in one.accounts)
-        return Schema(roles, {**self.shared, **own}, accounts)
+        ports = tuple(port for one in self.sections for port in one.ports)
+        return Schema(roles, {**self.shared, **own}, accounts, ports)
 
     def collection(self) -> invoke.Collection:
         """The sections as Invoke namespaces."""

@@ -22,7 +22,7 @@ from runbook.inventory.entry import (
     between,
     no_such,
 )
-from runbook.inventory.schema import Role, Settings
+from runbook.inventory.schema import Opening, Role, Settings
 from runbook.secrets.vault import Secret, Vault
 
 S = TypeVar("S", bound=Settings)
@@ -149,6 +149,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
     timezone: str
     selinux: str
     roles: tuple[Role, ...]
+    openings: tuple[Opening, ...]
     settings: dict[str, Settings]
     public_key: str
     vault: Vault

@@ -106,6 +106,7 @@ class _Judge:
             timezone=document.timezone,
             selinux=document.selinux,
             roles=self.schema.roles,
+            openings=self.schema.openings,
             settings=settings,
             vault=vault,
             public_key=_public_key(local_path(understood.connection.key, self.state)),

@@ -108,11 +108,11 @@ def test_no_password_is_left_where_others_can_read_it(airflow, fab, on):
         )
 
 
-def test_both_webservers_answer_alone_and_on_the_vip(airflow):
-    for address in (f"{VIP}:8081", "192.168.83.129:8080", "192.168.83.154:8080"):
-        told = airflow.api("dags?limit=5", base=f"http://{address}")
-        assert told, address
-        assert "smoke" in [dag["dag_id"] for dag in told["dags"]]
+def test_both_webservers_answer_the_proxies_and_the_vip_everybody(airflow, on):
+    for proxy, address in (("haproxy2", "192.168.83.129"), ("airflow", "192.168.83.154")):
+        assert "healthy" in on(proxy, f"curl -sf -m 20 http://{address}:8080/health")
+    told = airflow.api("dags?limit=5", base=f"http://{VIP}:8081")
+    assert "smoke" in [dag["dag_id"] for dag in told["dags"]]
 
 
 def test_a_person_finds_the_run_and_its_log_in_the_web_ui(airflow, fab, lab):

@@ -133,7 +133,7 @@ def test_the_active_server_loses_its_power(share, fab, lab, on, report):
     ):
         share.wait_until_copied("closed-power-loss")
         lab.fault(first, "power-loss")
-        seconds = moved(lab, BY_ITSELF)
+        seconds = moved(on, BY_ITSELF)
         time.sleep(10)
     assert share.active() == second
     lab.heal(first)

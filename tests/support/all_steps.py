@@ -19,11 +19,18 @@ from runbook.declare.facts import Facts, hosts_on
 from runbook.declare.step import Step
 from runbook.declare.work import StepTask
 from runbook.inventory.cluster import Cluster
+from runbook.secrets.vault import Mask, Vault
 
 
 def answered(cluster: Cluster, selinux: str = "disabled") -> tuple[Cluster, Facts]:
-    """A cluster with all its passwords, whose hosts have said all that a step may need."""
-    keyed = structs.replace(cluster, public_key="ssh-ed25519 AAAA controller", selinux=selinux)
+    """A cluster with all its passwords, whose hosts have said all that a step may need.
+
+    The passwords are in a file of its own: others may want to see that `cluster` has none.
+    """
+    vault = Vault(cluster.state / "answered" / "secrets.yaml", Mask())
+    keyed = structs.replace(
+        cluster, public_key="ssh-ed25519 AAAA controller", selinux=selinux, vault=vault
+    )
     for section in CONTENTS.sections:
         for secret in section.secrets:
             keyed.secret(secret)

@@ -410,8 +410,25 @@ def test_a_rule_for_the_caller_lets_it_in(cluster):
     assert zone.lets_in(35680, "10.0.0.1")
 
 
+@pytest.mark.parametrize(
+    ("rule", "caller", "let_in"),
+    [
+        ('source address="10.1.0.0/16" port port="5432" protocol="tcp" accept', "10.1.2.3", True),
+        ('source address="10.1.0.0/16" port port="5432" protocol="tcp" accept', "10.2.0.1", False),
+        ('source address="10.1.2.3" port port="5000-6000" protocol="tcp" accept', "10.1.2.3", True),
+        ('port port="5432" protocol="tcp" accept', "10.9.9.9", True),
+        ('port port="5432" protocol="udp" accept', "10.9.9.9", False),
+        ('source NOT address="10.1.2.3" port port="5432" protocol="tcp" accept', "10.9.9.9", False),
+        ('source address="10.1.2.3" port port="5432" protocol="tcp" reject', "10.1.2.3", False),
+    ],
+)
+def test_a_rule_is_for_an_address_a_network_or_everybody(rule, caller, let_in):
+    zone = network.Zone(rules=(f'rule family="ipv4" {rule}',))
+    assert zone.lets_in(5432, caller) is let_in
+
+
 def test_the_needed_paths_are_those_of_the_sections_and_of_private_ports(cluster):
-    paths = set(reach.needed(CONTENTS, cluster))
+    paths = set(reach.needed(cluster))
     for caller, target, port in (
         ("sql1", "sql2", 2380),
         ("haproxy2", "sql3", 8008),

@@ -28,11 +28,9 @@ from runbook.declare.steps.files import (
     sudoers,
     template,
 )
+from runbook.declare.steps.firewall import firewall_lets, firewall_lets_ssh, firewall_zone
 from runbook.declare.steps.machine import (
     cloud_init,
-    firewall_ports,
-    firewall_ports_from,
-    firewall_protocol,
     hostname,
     password_locked,
     reboot,
@@ -86,9 +84,9 @@ __all__ = [
     "edited",
     "enabled",
     "file",
-    "firewall_ports",
-    "firewall_ports_from",
-    "firewall_protocol",
+    "firewall_lets",
+    "firewall_lets_ssh",
+    "firewall_zone",
     "hostname",
     "line",
     "masked",

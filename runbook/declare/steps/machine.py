@@ -1,11 +1,11 @@
-"""Steps for users, firewall, hostname, time."""
+"""Steps for users, hostname, time."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from runbook.declare.step import REBOOT, Step, Steps, quote
+from runbook.declare.step import REBOOT, Step, Steps
 from runbook.declare.steps.commands import action, command, not_noted, precondition
 from runbook.declare.steps.files import file
 
@@ -52,49 +52,6 @@ def password_locked(name: str) -> Step:
         f"{name} has no password to guess",
         test=f"shadow=$(getent shadow {name}) || :; [[ ! $shadow || $shadow == {name}:[*!]* ]]",
         apply=f"usermod --lock {name}",
-    )
-
-
-def firewall_ports(address: str, *ports: str) -> Step:
-    """Ports such as 8080/tcp are open in the zone of the address, now and after a reboot."""
-    return _firewall(address, f"firewall lets in {' '.join(ports)}", "ports", "port", ports)
-
-
-def firewall_protocol(address: str, protocol: str) -> Step:
-    """An IP protocol such as vrrp is allowed in the zone of the address, now and after a reboot."""
-    title = f"firewall lets in protocol {protocol}"
-    return _firewall(address, title, "protocols", "protocol", [protocol])
-
-
-def firewall_ports_from(address: str, callers: Sequence[str], ports: Sequence[str]) -> Step:
-    """Ports are open to these callers only, in the zone of the address, now and after a reboot."""
-    rules = [
-        f'rule family="ipv4" source address="{caller}" '
-        f'port port="{port.split("/")[0]}" protocol="{port.split("/")[1]}" accept'
-        for caller in callers
-        for port in ports
-    ]
-    title = f"firewall lets {' '.join(callers)} reach {' '.join(ports)}"
-    return _firewall(address, title, "rules_str", "rich-rule", rules)
-
-
-def firewall_zone(address: str) -> str:
-    """Commands that set $zone to the firewalld zone of the interface with this address."""
-    interface = f"$(ip -o -4 addr show to {address} | awk '{{ print $2; exit }}')"
-    return f"""zone=$(firewall-cmd --get-zone-of-interface="{interface}" 2>/dev/null) ||
-  zone=$(firewall-cmd --get-default-zone)"""
-
-
-def _firewall(address: str, title: str, key: str, option: str, values: Sequence[str]) -> Step:
-    if not values:
-        raise ValueError(f"{title}: there is nothing to let in")
-    options = " ".join(f"--add-{option}={quote(value)}" for value in values)
-    return Step(
-        title,
-        test=f"firewall_has {address} {key} {' '.join(quote(value) for value in values)}",
-        apply=f"""{firewall_zone(address)}
-firewall-cmd --permanent --zone="$zone" {options}
-firewall-cmd --zone="$zone" {options}""",
     )
 
 
