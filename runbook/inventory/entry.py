@@ -66,6 +66,12 @@ AbsolutePath = Annotated[
         r"(?=.{2,200}\Z)(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)+",
     ),
 ]
+Fingerprint = Annotated[
+    str,
+    named(
+        "fingerprint: `SHA256:` and 43 characters (`ssh-keygen -lf`)", "SHA256:[A-Za-z0-9+/]{43}"
+    ),
+]
 LocalPath = Annotated[
     str,
     named(

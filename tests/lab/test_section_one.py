@@ -23,7 +23,7 @@ systemctl is-active firewalld chronyd sshd NetworkManager
 @pytest.fixture(scope="module")
 def reachable(fab) -> Controller:
     """All hosts know the controller's key, and it knows theirs."""
-    answer = fab("--yes", "ssh.trust", "ssh.bootstrap")
+    answer = fab("--accept-host-keys", "ssh.trust", "ssh.bootstrap")
     assert answer.code == 0, answer.text
     return fab
 

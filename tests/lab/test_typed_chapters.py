@@ -22,7 +22,7 @@ def person():
         somebody = Person(lab, fab)
         hosts = yaml.safe_load((PROJECT / "hosts.yaml").read_text())["hosts"]
         others = ",".join(name for name in hosts if name not in TYPED)
-        done(fab, "--yes", "ssh.trust")
+        done(fab, "--accept-host-keys", "ssh.trust")
         done(fab, "-H", others, "ssh.bootstrap", "base", "hostnames", "hosts")
         assert somebody.inv("secrets.generate").code == 0
         for host in TYPED:
