@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional
 
 import msgspec
 from invoke import Context, Exit, task
@@ -127,7 +127,7 @@ def deploy(
         raise Exit(code=code)
 
 
-def ending(run: Run, deployment: Deployment, failed: str) -> int:
+def ending(run: Run, deployment: Deployment, failed: Optional[str]) -> int:
     """The exit code: that of a wrong command if nothing was changed because of it."""
     changed = any(result.count(Status.CHANGED) for result in run.results)
     if deployment.misused and not changed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Callable, Optional, TypeVar, Union
+from typing import Annotated, Any, Callable, Optional, TypeVar
 
 import msgspec
 
@@ -14,7 +14,7 @@ from runbook.inventory.entry import (
     Account,
     Address,
     Entry,
-    Fingerprint,
+    Fingerprints,
     Gateway,
     LocalPath,
     Network,
@@ -78,9 +78,7 @@ class Host(Entry, frozen=True):
     """The administrator's account, if not that of `connection`."""
     gateway: Optional[Gateway] = None
     """The jump host, if not that of `connection`; `none`: no jump host."""
-    host_key: Optional[
-        Union[Fingerprint, Annotated[list[Fingerprint], msgspec.Meta(min_length=1)]]
-    ] = None
+    host_key: Optional[Fingerprints] = None
     """The fingerprint of its host key, or several; `ssh.trust` then pins that key without a
     question, and every other key is refused.
     """
@@ -88,9 +86,7 @@ class Host(Entry, frozen=True):
     @property
     def fingerprints(self) -> tuple[str, ...]:
         """The fingerprints of the host keys that it may show; empty: any key that is pinned."""
-        if self.host_key is None:
-            return ()
-        return (self.host_key,) if isinstance(self.host_key, str) else tuple(self.host_key)
+        return tuple((self.host_key or "").split())
 
     @property
     def ram_mb(self) -> int:

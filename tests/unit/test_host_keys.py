@@ -157,7 +157,7 @@ def test_another_key_than_the_pinned_one_is_refused(site, server, keys):
 
 def test_a_key_that_hosts_yaml_does_not_list_is_refused_though_it_is_pinned(site):
     server = site.server(rocky=Account([site.keygen()]))
-    assert site.enter(server, host_key=[OTHER, server.key.fingerprint]) == ["rocky"]
+    assert site.enter(server, host_key=f"{OTHER} {server.key.fingerprint}") == ["rocky"]
     with pytest.raises(UnreachableError) as refused:
         site.enter(server, host_key=OTHER)
     assert f"{server.key.fingerprint}, but hosts.yaml lists {OTHER}" in str(refused.value)

@@ -28,6 +28,7 @@ from runbook.declare.steps.files import (
     sudoers,
     template,
 )
+from runbook.declare.steps.keys import Authorised, authorised_keys, unmarked
 from runbook.declare.steps.machine import (
     cloud_init,
     firewall_ports,
@@ -75,9 +76,11 @@ from runbook.declare.steps.units import (
 )
 
 __all__ = [
+    "Authorised",
     "action",
     "answers",
     "authorised_key",
+    "authorised_keys",
     "block",
     "cloud_init",
     "command",
@@ -124,6 +127,7 @@ __all__ = [
     "template",
     "timezone",
     "unit",
+    "unmarked",
     "updated",
     "user",
     "version_locked",
