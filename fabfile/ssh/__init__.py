@@ -18,6 +18,7 @@ from runbook.execute.trust import trust
 from runbook.inventory.cluster import Cluster, Host
 
 from ..base import account
+from . import login
 from .common import HOST_KEYS, Ssh, host_keys, key_file, key_host, others, section, supported
 from .shipping import RECEIVE, receiver, ship, slots, unpack
 
@@ -135,6 +136,8 @@ section.collect(
         'sed "s|^|$home |"; done',
     )
 )
+
+section.order(trust, bootstrap, keygen, distribute, login.login, login.confirm_login)
 
 __all__ = [
     "HOST_KEYS",

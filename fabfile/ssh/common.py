@@ -82,4 +82,5 @@ HOST_KEYS = Fact(
 
 def host_keys(host: Host, facts: Facts) -> list[str]:
     """The validated host keys of a server, without their comments."""
-    return public_keys(facts.of(HOST_KEYS, host), f"A line of /etc/ssh/*_key.pub on {host.name}")
+    shown: list[str] = facts.of(HOST_KEYS, host)
+    return public_keys(shown, f"A line of /etc/ssh/*_key.pub on {host.name}")

@@ -114,7 +114,8 @@ def test_hosts_are_as_the_runbook_wants_them(prepared, on):
         assert on(name, "id -nG rocky").split() == ["rocky", "wheel"]
         assert on(name, "stat -c %a /etc/sudoers.d/rocky") == "440"
         assert on(name, "getent shadow rocky").split(":")[1][0] in "!*"
-    assert on("airflow", "runuser -u rocky -- ssh sql3 hostname") == "sql3"
+    loop = "runuser -u rocky -- ssh sql3 \"echo 'SSH to sql3: SUCCESS'\""
+    assert on("airflow", loop) == "SSH to sql3: SUCCESS"
     assert "5432/tcp" in on("sql1", "firewall-cmd --list-ports")
     assert "5432/tcp" in on("sql1", "firewall-cmd --permanent --list-ports")
     assert "vrrp" in on("ftp", "firewall-cmd --list-protocols")
