@@ -25,7 +25,7 @@ from runbook.inventory.schema import Objection, Settings, Understood
 from .shared import airflow, copies
 from .shared.sources import Sources
 from .shared.versions import Versions
-from .ssh import key_host
+from .ssh import key_host, unpack
 from .ssh import ship as to_other
 
 PYTHON_SHA256 = {
@@ -99,6 +99,11 @@ def only_builder(cluster: Cluster) -> list[Host]:
     return [builder(cluster)]
 
 
+def receivers(cluster: Cluster) -> list[Host]:
+    """The servers that Python is shipped to."""
+    return [host for host in everybody(cluster) if host != builder(cluster)]
+
+
 section = Section(
     "python-build",
     on=everybody,
@@ -166,6 +171,15 @@ COPY = Fact(
     command=lambda cluster, host: copies.state(home(cluster)),
     parse=copies.parse,
     absent="it cannot be asked",
+)
+
+SHIPPED = Fact(
+    "the Python that is shipped",
+    on=only_builder,
+    command=lambda cluster, host: copies.state(home(cluster), bytecode=True),
+    parse=copies.parse,
+    absent="it cannot be asked",
+    used_by=receivers,
 )
 
 FOREIGN = Fact(
@@ -276,19 +290,42 @@ done""",
 
 @section.task(needs=[COPY, FOREIGN], by=only_builder)
 def ship(host: Host, cluster: Cluster, facts: Facts, hosts: Sequence[Host]) -> Steps:
-    """Copy Python to the other servers, except where it is complete and undamaged."""
+    """Send Python to the other servers, except where it is complete and undamaged.
+
+    VM1's key may deliver an archive, which nothing unpacks until python-build.receive.
+    """
     others = copies.lacking(facts.known(COPY), made_from(cluster), hosts, but=host)
     way_out = f"Uninstall them: {python(cluster)} -m pip uninstall NAME"
     copies.refuse_foreign(others, home(cluster), facts.known(FOREIGN), way_out)
     for other in others:
         yield to_other(
-            f"{other.name} has Python {cluster[Versions].python} as {host.name} has it",
+            f"Python {cluster[Versions].python} has arrived on {other.name}",
+            "python",
             cluster,
             other,
             home(cluster),
             made_from(cluster),
             again="fab python-build.build",
         )
+
+
+@section.task(on=receivers, needs=[SHIPPED])
+def receive(host: Host, cluster: Cluster, facts: Facts) -> Steps:
+    """Unpack what arrived, and use it if it is exactly what VM1 has.
+
+    The controller has asked VM1; the account that delivers it cannot change what is
+    accepted.
+    """
+    yield unpack(
+        f"{home(cluster)} is as {builder(cluster).name} has it",
+        "python",
+        cluster,
+        host,
+        home(cluster),
+        made_from(cluster),
+        copies.shipped(facts, SHIPPED, builder(cluster)),
+        again="fab python-build.ship python-build.receive",
+    )
 
 
 section.fetches(

@@ -172,7 +172,10 @@ def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
 
 def same_installation(facts: Facts) -> Finding:
     """A finding: every server has the same Airflow, unchanged since its installation."""
-    title, again = "the installation is the same everywhere", "fab airflow.install airflow.ship"
+    title, again = (
+        "the installation is the same everywhere",
+        "fab airflow.install airflow.ship airflow.receive",
+    )
     known = facts.known(VENV)
     damaged = [name for name, copy in known.items() if copy.noted and not copy.intact]
     if damaged:

@@ -39,5 +39,6 @@ uv=$tools/bin/uv
   "${index[@]}" -r "$opt/$version.lock"
 "$uv" pip uninstall -q uv wheel poetry-core
 "$uv" pip check
+rm -f "$target/.lock" # uv's, which anybody may write
 fingerprint=$(bash -c "$fingerprint")
 echo "$made_from $fingerprint" >"$mark"

@@ -40,6 +40,7 @@ class Options:
     plan: bool = False
     dry: bool = False
     yes: bool = False
+    accept_host_keys: bool = False
     keep_going: bool = False
 
     @property
@@ -116,12 +117,12 @@ class Run:
             )
         return [host for host in chosen if host.name in names]
 
-    def agreed(self, question: str = "Go on?", otherwise: str = "Pass --yes.") -> bool:
+    def agreed(self, question: str = "Go on?") -> bool:
         """Whether the user says yes, here or with --yes; UsageError without a terminal."""
         if self.options.yes:
             return True
         self.report.close()
-        return confirmed(question, otherwise)
+        return confirmed(question)
 
     def begin(self, task: str, doc: str, hosts: Sequence[Host], mode: Mode) -> None:
         """Report that a task starts on these hosts."""

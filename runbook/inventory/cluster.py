@@ -14,6 +14,7 @@ from runbook.inventory.entry import (
     Account,
     Address,
     Entry,
+    Fingerprints,
     Gateway,
     LocalPath,
     Network,
@@ -77,6 +78,15 @@ class Host(Entry, frozen=True):
     """The administrator's account, if not that of `connection`."""
     gateway: Optional[Gateway] = None
     """The jump host, if not that of `connection`; `none`: no jump host."""
+    host_key: Optional[Fingerprints] = None
+    """The fingerprint of its host key, or several; `ssh.trust` then pins that key without a
+    question, and every other key is refused.
+    """
+
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """The fingerprints of the host keys that it may show; empty: any key that is pinned."""
+        return tuple((self.host_key or "").split())
 
     @property
     def ram_mb(self) -> int:

@@ -66,6 +66,14 @@ AbsolutePath = Annotated[
         r"(?=.{2,200}\Z)(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)+",
     ),
 ]
+_FINGERPRINT = "SHA256:[A-Za-z0-9+/]{43}"
+Fingerprints = Annotated[
+    str,
+    named(
+        "fingerprint: `SHA256:` and 43 characters (`ssh-keygen -lf`), or several with spaces",
+        f"{_FINGERPRINT}(?: {_FINGERPRINT}){{0,9}}",
+    ),
+]
 LocalPath = Annotated[
     str,
     named(

@@ -39,12 +39,25 @@ class RevokedHostKey(Exception):
         self.line = line
 
 
+class UnlistedHostKey(Exception):
+    """The host showed a key whose fingerprint is not among those of hosts.yaml."""
+
+    def __init__(self, key: paramiko.PKey, fingerprints: Sequence[str]) -> None:
+        super().__init__(key.fingerprint)
+        self.key = key
+        self.fingerprints = fingerprints
+
+
 @dataclass(frozen=True)
 class Identity:
-    """The names of a host: known_hosts lists the first one, certificates any of them."""
+    """The names of a host: known_hosts lists the first one, certificates any of them.
+
+    `fingerprints`: those of the keys that hosts.yaml allows, if it names any.
+    """
 
     names: tuple[str, ...]
     port: int = 22
+    fingerprints: tuple[str, ...] = ()
 
     @property
     def pinned(self) -> str:
@@ -152,10 +165,12 @@ class KnownHosts:
         return [*certified, *self.keys(host.pinned)]
 
     def verify(self, host: Identity, key: paramiko.PKey) -> None:
-        """Verify a key; raises RevokedHostKey, UnknownHostKey or BadHostKeyException."""
+        """Verify a key, which must be pinned, not revoked, and among those of hosts.yaml."""
         line = self.revoked(host, key)
         if line:
             raise RevokedHostKey(key, line)
+        if host.fingerprints and key.fingerprint not in host.fingerprints:
+            raise UnlistedHostKey(key, host.fingerprints)
         accepted = self.accepted(host, key)
         if key in accepted:
             return

@@ -247,9 +247,9 @@ class Connections:
         if gateway:
             settings = replace(settings, proxy="", jump="" if gateway == NO_GATEWAY else gateway)
         if settings.alias:
-            identity = Identity((settings.alias,))
+            identity = Identity((settings.alias,), fingerprints=host.fingerprints)
         else:
-            identity = Identity((settings.hostname, host.name), port)
+            identity = Identity((settings.hostname, host.name), port, host.fingerprints)
         return Place(host.name, settings, identity, settings.jump, host.name)
 
     def gateway(self, host: Host) -> Optional[str]:

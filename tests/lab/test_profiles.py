@@ -31,7 +31,7 @@ def site(request, tmp_path_factory) -> Iterator[tuple[str, Lab, Controller]]:
 def before(site) -> Answer:
     """The preflight of the fresh hosts."""
     _, _, fab = site
-    assert fab("--yes", "ssh.trust").code == 0
+    assert fab("--accept-host-keys", "ssh.trust").code == 0
     return fab("base.preflight")
 
 

@@ -23,7 +23,7 @@ systemctl is-active firewalld chronyd sshd NetworkManager
 @pytest.fixture(scope="module")
 def reachable(fab) -> Controller:
     """All hosts know the controller's key, and it knows theirs."""
-    answer = fab("--yes", "ssh.trust", "ssh.bootstrap")
+    answer = fab("--accept-host-keys", "ssh.trust", "ssh.bootstrap")
     assert answer.code == 0, answer.text
     return fab
 
@@ -114,7 +114,8 @@ def test_hosts_are_as_the_runbook_wants_them(prepared, on):
         assert on(name, "id -nG rocky").split() == ["rocky", "wheel"]
         assert on(name, "stat -c %a /etc/sudoers.d/rocky") == "440"
         assert on(name, "getent shadow rocky").split(":")[1][0] in "!*"
-    assert on("airflow", "runuser -u rocky -- ssh sql3 hostname") == "sql3"
+    loop = "runuser -u rocky -- ssh sql3 \"echo 'SSH to sql3: SUCCESS'\""
+    assert on("airflow", loop) == "SSH to sql3: SUCCESS"
     assert 'port="5432"' in on("sql1", "firewall-cmd --list-rich-rules")
     assert 'port="5432"' in on("sql1", "firewall-cmd --permanent --list-rich-rules")
     assert 'protocol value="vrrp"' in on("ftp", "firewall-cmd --list-rich-rules")

@@ -19,7 +19,9 @@ ATTRIBUTES = 60
 @pytest.fixture(scope="module")
 def share(fab, lab, on) -> Share:
     """The product has set up the share."""
-    answer = fab("--yes", "ssh.trust", "ssh.bootstrap", "hostnames.set", "hosts", "nfs")
+    answer = fab(
+        "--accept-host-keys", "ssh.trust", "ssh.bootstrap", "hostnames.set", "hosts", "nfs"
+    )
     assert answer.code == 0, answer.text
     install(on, "open_file.py", "watcher.py")
     return Share(lab)

@@ -40,7 +40,7 @@ def lab_name(suffix: str = "") -> str:
 
 
 def fab(lab: Lab, *arguments: str) -> None:
-    answer = Controller(lab)("--yes", *arguments)
+    answer = Controller(lab)("--yes", "--accept-host-keys", *arguments)
     assert answer.code == 0, answer.text
 
 

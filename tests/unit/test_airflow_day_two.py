@@ -159,7 +159,7 @@ def test_a_server_of_another_version_gets_no_settings_of_this_one(
     if refused:
         said = bash(guard.apply).stdout
         assert "It is set up for Airflow 2.7.3, but hosts.yaml says 2.9.0." in said
-        assert "fab airflow.install airflow.ship airflow.upgrade" in said
+        assert "fab airflow.install airflow.ship airflow.receive airflow.upgrade" in said
 
 
 def test_the_guard_comes_before_any_change(here):
@@ -515,7 +515,7 @@ def test_settings_of_the_wanted_version_are_not_refused_by_their_own_guard(here)
             {"version": "none"},
             {},
             RunbookError,
-            "airflow, .*First run: fab airflow.install airflow.ship",
+            "airflow, .*First run: fab airflow.install airflow.ship airflow.receive",
         ),
         ({"silent": ("nfs2",)}, {}, RunbookError, "nfs2 does not answer"),
         ({"schema": None}, {}, RunbookError, "fab airflow.database creates the schema"),

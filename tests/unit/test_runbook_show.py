@@ -287,7 +287,8 @@ def test_batches_and_deputies_are_named(keyed, chapters):
     assert [passage.hosts for passage in ship.passages] == [("airflow",)]
     assert any(note.startswith("On behalf of") for note in ship.notes)
     worker = Author(keyed, [keyed.hosts["worker1"]]).chapter(python_build.section)
-    [ship] = worker.parts
+    ship, receive = worker.parts
+    assert receive.name == "python-build.receive"
     assert ship.notes == ("Typed on airflow: inv runbook.show python-build.ship --host airflow",)
     assert Author(keyed, [keyed.hosts["mq1"]]).chapter(python_build.section).parts == ()
 

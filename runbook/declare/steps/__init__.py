@@ -29,6 +29,7 @@ from runbook.declare.steps.files import (
     template,
 )
 from runbook.declare.steps.firewall import firewall_lets, firewall_lets_ssh, firewall_zone
+from runbook.declare.steps.keys import Authorised, authorised_keys, unmarked
 from runbook.declare.steps.machine import (
     cloud_init,
     hostname,
@@ -73,9 +74,11 @@ from runbook.declare.steps.units import (
 )
 
 __all__ = [
+    "Authorised",
     "action",
     "answers",
     "authorised_key",
+    "authorised_keys",
     "block",
     "cloud_init",
     "command",
@@ -122,6 +125,7 @@ __all__ = [
     "template",
     "timezone",
     "unit",
+    "unmarked",
     "updated",
     "user",
     "version_locked",
