@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from runbook.declare import steps
+from runbook.declare.answers import Digest, one
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.step import Handler, Step, Steps
 from runbook.errors import RunbookError
@@ -24,7 +25,7 @@ COOKIES = Fact(
     "the Erlang cookie's digest",
     on=RABBITMQ,
     command=lambda cluster, host: f"tr -d '[:space:]' <{COOKIE_FILE} | sha256sum",
-    parse=lambda text: text.split()[0],
+    parse=lambda text: one(text.split()[0], Digest),
     absent="there is no cookie yet",
 )
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from runbook.declare.answers import Fingerprint, Line, Word, lines_of, one
 from runbook.declare.step import quote
 from runbook.declare.templates import script
 from runbook.errors import RunbookError
@@ -59,9 +60,9 @@ def state(folder: str) -> str:
 
 def parse(text: str) -> Copy:
     """Parse the answer of `state`: the mark, and the present fingerprint."""
-    first, *found = text.splitlines()
-    made_from, _, noted = first.rpartition(" ")
-    return Copy(made_from, noted, found[-1]) if found else Copy()
+    first, *found = lines_of(text, 1, 2)
+    made_from, _, noted = one(first, Line).rpartition(" ")
+    return Copy(made_from, noted, one(found[0], Fingerprint)) if found else Copy()
 
 
 def packages(folder: str, but: Sequence[str] = ()) -> str:
@@ -73,7 +74,7 @@ def packages(folder: str, but: Sequence[str] = ()) -> str:
 
 def distributions(text: str) -> frozenset[str]:
     """Parse the answer of `packages`: the normalized names of the packages."""
-    return frozenset(map(distribution, text.split()))
+    return frozenset(distribution(one(word, Word)) for word in text.split())
 
 
 def distribution(name: str) -> str:
