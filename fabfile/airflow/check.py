@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from runbook.declare.answers import Count, Digest, one
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.probes import (
     ERROR,
@@ -60,13 +61,18 @@ class Folder:
     age: int
 
 
+def _folder(text: str) -> Folder:
+    digest, age = text.split()
+    return Folder(one(digest, Digest), one(age, Count))
+
+
 FOLDER = Fact(
     "the DAG folder",
     on=hosts,
     command=lambda cluster, host: (
         f"{AS_USER} bash -c {quote(script('airflow/dag-folder.sh', folder=DAGS))}"
     ),
-    parse=lambda text: Folder(text.split()[0], int(text.split()[1])),
+    parse=_folder,
     absent="fab nfs sets it up",
 )
 

@@ -48,7 +48,14 @@ def files(contents: Contents, hours: int) -> list[Fact[str]]:
         def command(cluster: Cluster, host: Host) -> str:
             return limited(commands(collected(contents, host, cluster)), size)
 
-        return Fact(name, on="all", command=command, parse=str, absent="it does not answer")
+        return Fact(
+            name,
+            on="all",
+            command=command,
+            parse=str,
+            absent="it does not answer",
+            largest=2 * size,
+        )
 
     return [
         fact("state.txt", state, SHORT),

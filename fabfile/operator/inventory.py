@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from json import dumps
-
 from invoke import Collection, Context, task
 from tabulate import tabulate
 
 from runbook.execute.session import in_sentences
 from runbook.inventory.cluster import Cluster
+from runbook.visible import in_json
 
 from ..shared.versions import Versions
 from .session import configured
@@ -20,7 +19,7 @@ def show(c: Context, json: bool = False) -> None:
     """Show hosts, VIPs and versions of hosts.yaml as tables."""
     cluster = configured()
     if json:
-        print(dumps(cluster.plain(), ensure_ascii=False))
+        print(in_json(cluster.plain()))
         return
     print(
         tabulate(

@@ -6,11 +6,15 @@ the others: no key ever leaves its server, and there is no authority to protect.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from runbook.declare import steps
+from runbook.declare.answers import one
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.step import Steps
 from runbook.declare.templates import script
 from runbook.inventory.cluster import Cluster, Host
+from runbook.inventory.entry import named
 
 from ..shared.firewall import let_in
 from ..shared.roles import POSTGRES
@@ -47,11 +51,19 @@ def backed_up(cluster: Cluster) -> list[Host]:
 section.port(PORT, PURPOSE, keeper, on=backed_up)
 section.port(PORT, PURPOSE, POSTGRES, on=repository_hosts)
 
+Certificate = Annotated[
+    str,
+    named(
+        "one certificate (PEM)",
+        "-----BEGIN CERTIFICATE-----\\n(?:[A-Za-z0-9+/=]{1,64}\\n){1,100}-----END CERTIFICATE-----",
+    ),
+]
+
 CERTIFICATE = Fact(
     "the backup certificate",
     on=participants,
     command=lambda cluster, host: f"{BY_POSTGRES} cat {TLS}/host.crt",
-    parse=str.strip,
+    parse=lambda text: one(text.strip(), Certificate),
     absent="fab postgres.backup-keys creates it",
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from runbook.declare import steps
+from runbook.declare.answers import Digest, one
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.step import Handler, Step, Steps
 from runbook.errors import RunbookError
@@ -26,7 +27,7 @@ COOKIES = Fact(
     command=lambda cluster, host: (
         f"runuser -u rabbitmq -- cat {COOKIE_FILE} | tr -d '[:space:]' | sha256sum"
     ),
-    parse=lambda text: text.split()[0],
+    parse=lambda text: one(text.split()[0], Digest),
     absent="there is no cookie yet",
 )
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from runbook.declare.answers import Fingerprint, Line, Word, lines_of, one
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.step import quote
 from runbook.declare.templates import script
@@ -74,11 +75,11 @@ def state(folder: str, bytecode: bool = False) -> str:
 
 def parse(text: str) -> Copy:
     """Parse the answer of `state`: the mark, and the present fingerprints."""
-    first, *found = text.splitlines()
-    made_from, _, noted = first.rpartition(" ")
-    if not found or not all(re.fullmatch("[0-9a-f]{32}", word) for word in (noted, *found)):
+    first, *found = lines_of(text, 1, 3)
+    made_from, _, noted = one(first, Line).rpartition(" ")
+    if not found or not re.fullmatch("[0-9a-f]{32}", noted):
         return Copy()
-    return Copy(made_from, noted, *found[:2])
+    return Copy(made_from, noted, *(one(word, Fingerprint) for word in found))
 
 
 def shipped(facts: Facts, fact: Fact[Copy], by: Host) -> Copy:
@@ -95,7 +96,7 @@ def packages(folder: str, but: Sequence[str] = ()) -> str:
 
 def distributions(text: str) -> frozenset[str]:
     """Parse the answer of `packages`: the normalized names of the packages."""
-    return frozenset(map(distribution, text.split()))
+    return frozenset(distribution(one(word, Word)) for word in text.split())
 
 
 def distribution(name: str) -> str:

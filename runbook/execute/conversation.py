@@ -144,9 +144,11 @@ def _await_reboot(run: Run, result: HostResult, host: Host, part: StepResult) ->
 
 
 def ask(run: Run, host: Host, commands: Sequence[str]) -> list[Answer]:
-    """Ask questions over the host's open connection; returns as many answers as it gave."""
+    """Ask questions over the host's open connection; no answers if some are missing."""
     probes = [probe("", command, lambda answer: Verdict(OK)) for command in commands]
     reader = run.connections.run(host, compile_script([], probes, CHECK), lambda reader: None)
+    if not reader.complete:
+        return []
     return [Answer("\n".join(part.output), part.code) for part in reader.results]
 
 

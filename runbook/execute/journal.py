@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import secrets
 import socket
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from runbook.secrets.vault import Mask
+from runbook.visible import in_json
 
 
 class Journal:
@@ -36,7 +36,7 @@ class Journal:
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with open(self.file, "a", encoding="utf-8", opener=_private) as stream:
-                stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+                stream.write(f"{in_json(line)}\n")
         except OSError:
             return
 

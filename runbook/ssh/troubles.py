@@ -147,6 +147,11 @@ def silent(host: Host, reader: Reader) -> str:
     return f"{host.name} stopped answering at: {step}. Check whether it still runs, then rerun."
 
 
+def flooding(host: Host, reader: Reader) -> str:
+    question = f" to {reader.current.title!r}" if reader.current and reader.current.title else ""
+    return f"{host.name} answered without end{question}, so it is not listened to any longer."
+
+
 def cut(host: Host, reader: Reader, reason: str) -> str:
     step = f" at: {reader.current.title}" if reader.current else ""
     return f"the connection to {host.name} was lost{step} ({reason}). Rerunning is safe."

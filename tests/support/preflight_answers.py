@@ -109,7 +109,7 @@ class Servers:
         for part in script.parts:
             text, code = self.answer(host, part.command), 0
             results.append(StepResult(part.title, "", output=text.splitlines(), code=code))
-        return SimpleNamespace(finished=True, results=results)
+        return SimpleNamespace(complete=True, results=results)
 
     def answer(self, host, command: str) -> str:
         """The text that a server prints."""

@@ -303,7 +303,7 @@ def test_patronis_answers_are_read():
         "state": "running",
         "timeline": 3,
         "pending_restart": True,
-        "postmaster_start_time": "then",
+        "postmaster_start_time": "2026-01-01 00:00:00.5+00:00",
         "patroni": {"name": "sql1"},
     }
     listed = {"members": [{"name": "sql1", "role": "leader", "state": "running"}]}

@@ -32,7 +32,7 @@ def first_run(cluster: Cluster) -> bool:
     """Whether the journal has no change that may have brought a password to a server."""
     with_secrets = {section.name for section in CONTENTS.sections if section.secrets}
     try:
-        lines = (cluster.state / "journal.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (cluster.state / "journal.jsonl").read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError):
         return True
     return not any(_changed(line, with_secrets) for line in lines)
