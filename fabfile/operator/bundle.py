@@ -14,7 +14,7 @@ from runbook.declare.facts import Fact, hosts_on
 from runbook.declare.operations import Evidence
 from runbook.declare.step import quote
 from runbook.inventory.cluster import Cluster, Host
-from runbook.secrets.vault import MASK
+from runbook.secrets.mask import MASK
 
 SHORT, LONG = 100_000, 1_000_000
 """The last bytes that are kept of a command's output, and of logs."""

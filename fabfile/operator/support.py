@@ -16,8 +16,8 @@ from invoke import Context, Exit, task
 
 from runbook.errors import UNREACHABLE, UsageError
 from runbook.execute.session import in_sentences
+from runbook.secrets.mask import Mask
 from runbook.secrets.private_file import write_private
-from runbook.secrets.vault import Mask
 
 from ..shared.versions import Versions
 from .bundle import files, without_passwords

@@ -7,7 +7,8 @@ import secrets as randomness
 from pathlib import Path
 from typing import Optional
 
-from runbook.secrets.vault import MASK, Mask, Secret, Vault
+from runbook.secrets.mask import MASK, Mask
+from runbook.secrets.vault import Secret, Vault
 
 MARKED = re.compile(r"@([a-z0-9_]+)@")
 

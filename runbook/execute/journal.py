@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from runbook.secrets.vault import Mask
+from runbook.secrets.mask import Mask
 
 
 class Journal:

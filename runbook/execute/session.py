@@ -31,7 +31,8 @@ def session(
     from runbook.execute.journal import Journal
     from runbook.execute.run import Run
     from runbook.output.report import Report
-    from runbook.secrets.vault import Mask, Passwords
+    from runbook.secrets.mask import Mask
+    from runbook.secrets.vault import Passwords
 
     mask = Mask()
     cluster = contents.configured(mask)

@@ -17,7 +17,8 @@ from runbook.inventory.entry import GroupName, perhaps
 from runbook.inventory.schema import Objection, Schema, Settings, Understood
 from runbook.inventory.shape import faults
 from runbook.inventory.whole import objections, unknown_zone
-from runbook.secrets.vault import Mask, Vault
+from runbook.secrets.mask import Mask
+from runbook.secrets.vault import Vault
 from runbook.yaml_source import Source, shown
 
 # A name of digits alone is an address to most programs.

@@ -13,7 +13,7 @@ from typing import Any, Callable, Optional, TextIO
 from runbook.inventory.cluster import Host
 from runbook.output.document import by_host, document
 from runbook.results import BROKEN, CHECK, DO, PLAN, HostResult, Mode, Status, StepResult, gravest
-from runbook.secrets.vault import Mask
+from runbook.secrets.mask import Mask
 
 LAST_LINES = 12
 """Lines of a failed command's output that the report repeats."""

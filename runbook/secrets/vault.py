@@ -1,26 +1,22 @@
-"""The controller's passwords, and the mask that keeps them out of all output and files."""
+"""The controller's passwords: where they come from, and where they are kept."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets as randomness
-import shlex
 import sys
 import threading
 from dataclasses import dataclass
 from getpass import getpass
 from pathlib import Path
-from typing import Any, Callable, ClassVar, Optional
-from urllib.parse import quote as url_quote
+from typing import Callable, ClassVar, Optional
 
 from runbook.errors import SettingsError
 from runbook.secrets import sealed, sealed_v1
+from runbook.secrets.mask import Mask
 from runbook.secrets.passwords_file import parse_passwords, sayable
 from runbook.secrets.private_file import read_private, write_private
-
-MASK = "••••••"
 
 PASSPHRASE_VARIABLE = "RUNBOOK_SECRETS_PASSPHRASE"
 KEY_VARIABLE = "RUNBOOK_SECRETS_KEY"
@@ -59,42 +55,6 @@ class Secret:
     def variable(self) -> str:
         """The environment variable that overrides the file."""
         return f"RUNBOOK_SECRET_{self.name.upper()}"
-
-
-class Mask:
-    """Replaces every known secret in a text, as it is and as a shell would quote it."""
-
-    def __init__(self) -> None:
-        self._values: set[str] = set()
-
-    def add(self, secret: str) -> str:
-        """Learn a secret, also as shell, YAML, SQL and URLs would quote it; returns it."""
-        if secret:
-            escaped = (
-                shlex.quote(secret),
-                shlex.quote(secret).strip("'"),
-                json.dumps(secret)[1:-1],
-                secret.replace("'", "''"),
-                url_quote(secret, safe=""),
-            )
-            self._values.update({secret, *(text for text in escaped if len(text) >= len(secret))})
-        return secret
-
-    def __call__(self, text: str) -> str:
-        """`text` with every secret masked, the longest first."""
-        for value in sorted(self._values, key=len, reverse=True):
-            text = text.replace(value, MASK)
-        return text
-
-    def all(self, value: Any) -> Any:
-        """`value` with every string in it masked, including those in lists and mappings."""
-        if isinstance(value, str):
-            return self(value)
-        if isinstance(value, list):
-            return [self.all(item) for item in value]
-        if isinstance(value, dict):
-            return {key: self.all(item) for key, item in value.items()}
-        return value
 
 
 class Vault:

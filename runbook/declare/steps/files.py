@@ -8,7 +8,7 @@ from typing import Any
 
 from runbook.declare.step import Step, Steps, here, path_test, quote, replacement
 from runbook.declare.templates import render as rendered
-from runbook.secrets.vault import MASK
+from runbook.secrets.mask import MASK
 
 BLOCK = Path(__file__).with_name("block.awk").read_text(encoding="utf-8")
 
