@@ -149,6 +149,7 @@ def install(host: Host, cluster: Cluster, facts: Facts) -> Steps:
             fingerprint=copies.fingerprint(target),
             index=source(cluster),
             trusted=trusted(cluster),
+            netrc=cluster[Sources].netrc(cluster[Sources].pypi.index),
             python=python_build.python(cluster),
             python_version=cluster[Versions].python,
             python_mark=copies.mark(python_build.home(cluster)),

@@ -47,10 +47,14 @@ def session(
         passwords=Passwords(mask, report.ask),
     )
     cluster.vault.ask = run.passwords.get
+    cluster.vault.learn()
     for warning in cluster.warnings:
         report.say(f"warning: {warning}")
     try:
         yield run
+    except Exception as error:
+        error.args = mask.all(error.args)
+        raise
     except KeyboardInterrupt:
         report.task_ends()
         print(
