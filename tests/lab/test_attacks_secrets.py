@@ -1,4 +1,4 @@
-"""Attacks on secrets: by a user of a host, and by whoever reads what the product prints or packs."""
+"""Attacks on secrets: by a user of a host, and by a reader of what the product prints or packs."""
 
 from __future__ import annotations
 
