@@ -21,7 +21,7 @@ from runbook.inventory.schema import SSH, Objection, Settings, Understood
 
 from .preflight import preflight, trouble
 from .shared.firewall import SHELL, closed_to_others, only_wanted
-from .shared.sources import Sources, urls
+from .shared.sources import Sources
 from .shared.vitals import APART, CAUSES, NO_TIME_SOURCE, TIME, VITALS, apart, findings_of, in_short
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def epel(cluster: Cluster) -> Steps:
     signed = steps.signed(*filter(None, [source.key]), metadata=False)
     yield steps.release_variable()
     yield steps.repository(
-        "epel", {"epel": {"name": "EPEL", "baseurl": urls(source.packages), **signed}}
+        "epel", {"epel": {"name": "EPEL", **cluster[Sources].repository(source.packages), **signed}}
     )
 
 

@@ -204,7 +204,13 @@ def fetch(host: Host, cluster: Cluster) -> Steps:
     yield steps.directory(WORK)
     yield steps.command(
         f"{file} with sha256 {sha256(cluster)[:12]}…",
-        script("python-build/fetch.sh", url=url(cluster), sha256=sha256(cluster), file=file),
+        script(
+            "python-build/fetch.sh",
+            url=url(cluster),
+            sha256=sha256(cluster),
+            file=file,
+            netrc=cluster[Sources].netrc(url(cluster)),
+        ),
         unless=f"{installed(cluster)} || "
         f"sha256sum --status -c <<<'{sha256(cluster)}  {file}' 2>/dev/null",
         timeout=1800,

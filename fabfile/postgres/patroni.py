@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Union
 
@@ -80,9 +81,15 @@ def configuration(host: Host, cluster: Cluster) -> Step:
         context(host, cluster),
         mode="0640",
         group="postgres",
-        hide="password: ",
+        hide=hidden(cluster),
         validate=JUDGED_BY_PATRONI,
     ).then(steps.reloaded("patroni.service"))
+
+
+def hidden(cluster: Cluster) -> str:
+    """A pattern of the lines of patroni.yml whose values are secrets."""
+    own = (str(key) for (key,) in cluster.secret_settings("postgres", "parameters"))
+    return f"({'|'.join(['password', *map(re.escape, own)])}): "
 
 
 # It also complains about etcd members that are down, which must not stop a change, and about its

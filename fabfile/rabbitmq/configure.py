@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 from runbook.declare import steps
 from runbook.declare.answers import Digest, one
@@ -18,6 +19,9 @@ from .nodes import NODE
 from .settings import Rabbitmq
 
 RESTART = Handler("restart-rabbitmq", "RabbitMQ has to restart, one node after the other")
+
+SETTINGS = ("rabbitmq", "settings")
+"""Where hosts.yaml has settings of rabbitmq.conf."""
 
 COOKIE_FILE = "/var/lib/rabbitmq/.erlang.cookie"
 
@@ -49,9 +53,14 @@ def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         "members": members(cluster),
         "settings": cluster[Rabbitmq],
     }
-    for name in ("rabbitmq.conf", "rabbitmq-env.conf"):
+    # Settings of hosts.yaml may be secrets, such as the password of a key or of LDAP.
+    secrets = "|".join(re.escape(str(key)) for (key,) in cluster.secret_settings(*SETTINGS))
+    for name, options in (
+        ("rabbitmq.conf", {"mode": "0640", "hide": f"({secrets}) = " if secrets else ""}),
+        ("rabbitmq-env.conf", {}),
+    ):
         yield steps.template(
-            f"/etc/rabbitmq/{name}", f"rabbitmq/{name}.j2", context, group="rabbitmq"
+            f"/etc/rabbitmq/{name}", f"rabbitmq/{name}.j2", context, group="rabbitmq", **options
         ).then(RESTART)
     yield steps.file(
         "/etc/rabbitmq/enabled_plugins",

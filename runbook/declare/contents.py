@@ -15,7 +15,7 @@ from runbook.declare.work import Work
 from runbook.inventory.cluster import Cluster
 from runbook.inventory.read import load, load_configured
 from runbook.inventory.schema import Schema, Settings
-from runbook.secrets.vault import Mask
+from runbook.secrets.mask import Mask
 
 
 @dataclass(frozen=True)

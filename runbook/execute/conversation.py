@@ -13,6 +13,7 @@ from runbook.execute.run import Run
 from runbook.inventory.cluster import Host
 from runbook.results import BROKEN, CHECK, DO, PLAN, HostResult, Mode, Status, StepResult
 from runbook.script import Reader, Script, compile_script
+from runbook.secrets.patterns import without_passwords
 
 REBOOT_PATIENCE = 600
 """Seconds that a rebooting host has to come back."""
@@ -56,6 +57,8 @@ def converse(
     for part in reader.results:
         if part.index >= offset:
             _judge(part, probes[part.index - offset], result.section, host)
+        elif part.status is Status.DIFFERS and part.output:
+            part.output = without_passwords("\n".join(part.output)).split("\n")
         elif part.status is Status.CHANGED and _tells(steps, part.index):
             part.status = Status.RAN
         result.add(part)

@@ -13,7 +13,7 @@ from runbook.inventory.cluster import Host
 from runbook.output.document import by_host, document
 from runbook.output.terminal import drawable
 from runbook.results import BROKEN, CHECK, DO, PLAN, HostResult, Mode, Status, StepResult, gravest
-from runbook.secrets.vault import Mask
+from runbook.secrets.mask import Mask
 from runbook.visible import in_json, visible
 
 LAST_LINES = 12

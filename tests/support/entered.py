@@ -11,7 +11,8 @@ from msgspec import structs
 from support.ssh_servers import Account, Server, keygen
 
 from runbook.inventory.cluster import Cluster, Host
-from runbook.secrets.vault import Mask, Passwords
+from runbook.secrets.mask import Mask
+from runbook.secrets.vault import Passwords
 from runbook.ssh.transport import Connections
 
 

@@ -12,7 +12,8 @@ from runbook.execute.journal import Journal
 from runbook.execute.run import Options, Run
 from runbook.output.report import Report
 from runbook.results import StepResult
-from runbook.secrets.vault import Mask, Passwords
+from runbook.secrets.mask import Mask
+from runbook.secrets.vault import Passwords
 
 SYSTEM = """\
 os ID rocky

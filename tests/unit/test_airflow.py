@@ -60,7 +60,7 @@ def test_a_mirror_is_a_setting(hosts_yaml):
         ("python: 3.9.16", "python: 3.9.2", "known for 3.9.16"),
         ("sources: {}", "sources: {python: {url: http://m/Python-3.9.15.tgz}}", "does not name"),
         ("sources: {}", "sources: {python: {sha256: 12}}", "sha256"),
-        ("sources: {}", "sources: {pypi: {index: https://u:p@m/simple}}", "/root/.netrc on VM1"),
+        ("sources: {}", "sources: {pypi: {index: https://u:p@m/simple}}", "sources.logins"),
     ],
 )
 def test_a_python_that_cannot_be_is_refused(hosts_yaml, old, new, words):

@@ -35,7 +35,7 @@ from runbook.declare.facts import Facts
 from runbook.declare.library import library
 from runbook.declare.work import Question
 from runbook.errors import MissingFact, RunbookError, SettingsError, UsageError
-from runbook.secrets.vault import MASK, Mask
+from runbook.secrets.mask import MASK, Mask
 
 ALL = frozenset({"rabbit@mq1", "rabbit@mq2", "rabbit@mq3"})
 KEPT = {secret.name: f"kept-{secret.name}-of-the-cluster" for secret in all_servers.PASSWORDS}

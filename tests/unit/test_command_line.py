@@ -10,7 +10,8 @@ import sys
 import pytest
 from conftest import PROJECT
 
-from runbook.secrets.vault import MASK, Mask, Passwords
+from runbook.secrets.mask import MASK, Mask
+from runbook.secrets.vault import Passwords
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,8 @@ from runbook.execute.run import Options, Run
 from runbook.execute.tasks import perform
 from runbook.output.document import document
 from runbook.output.report import Report
-from runbook.secrets.vault import Mask, Passwords
+from runbook.secrets.mask import Mask
+from runbook.secrets.vault import Passwords
 
 
 @pytest.fixture

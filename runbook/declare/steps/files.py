@@ -18,7 +18,7 @@ from runbook.declare.step import (
     worker,
 )
 from runbook.declare.templates import render as rendered
-from runbook.secrets.vault import MASK
+from runbook.secrets.mask import MASK
 
 BLOCK = Path(__file__).with_name("block.awk").read_text(encoding="utf-8")
 
