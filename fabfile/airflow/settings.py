@@ -12,10 +12,7 @@ from runbook.inventory.schema import Objection, Understood
 
 from ..shared import roles
 from ..shared.airflow import Ids
-from ..shared.versions import Versions, within
-
-PYTHON_FOR_AIRFLOW = {"2.9.0": ("3.8", "3.12"), "2.7.3": ("3.8", "3.11")}
-"""Lowest and highest Python of each Airflow (its PyPI classifiers)."""
+from ..shared.versions import PYTHON_FOR_AIRFLOW, Versions, within
 
 PYTHON_LOCKED = ("3.9", "3.11")
 """Series of Python for which files/airflow has a lock of each Airflow."""
