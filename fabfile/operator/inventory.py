@@ -51,7 +51,7 @@ def show(c: Context, json: bool = False) -> None:
 @task
 @in_sentences
 def check(c: Context) -> None:
-    """Validate hosts.yaml, without connecting to any host; warn of Airflow's vulnerabilities."""
+    """Validate hosts.yaml without connecting; name Airflow's known vulnerabilities."""
     cluster = configured()
     about_airflow = advice(cluster[Versions].airflow, PYTHON_FOR_AIRFLOW)
     for warning in filter(None, [*cluster.warnings, about_airflow]):
