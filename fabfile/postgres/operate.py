@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from textwrap import indent
 
 from runbook.declare import steps
@@ -138,7 +139,8 @@ def patroni_members(host: Host, cluster: Cluster) -> Steps:
   fi
 fi
 {again}"""
-    yield steps.restarted_if_noted("patroni.service", RESTART, again, timeout=900)
+    step = steps.restarted_if_noted("patroni.service", RESTART, again, timeout=900)
+    yield replace(step, test=f"! systemctl is-active -q patroni || {step.test}")
 
 
 @section.procedure(needs=[MEMBER], help={"host": "the replica"})
