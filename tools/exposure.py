@@ -18,7 +18,7 @@ from runbook.declare.templates import PROJECT
 from .docs.markdown import code, table, within
 
 PAGE = PROJECT / "docs/security.md"
-PART = "exposure"
+HOW = "measured by `python -m tools.exposure --write`"
 
 LOW = 4.0
 """What systemd's rating of a service of ours may be at most: 0 is nothing, 10 everything."""
@@ -31,7 +31,6 @@ class Unit:
     name: str
     user: str
     stays: str
-    bound: float = LOW
 
 
 DATA = "writes outside /usr and /etc, as its data may be on another disk"
@@ -53,7 +52,7 @@ UNITS = (
         "haproxy.service",
         "root, then haproxy",
         "seven capabilities of the first process: to read its configuration, open its sockets, "
-        "raise its limits, change root directory and user, and end its children",
+        "raise its limits, change its root directory and user, and signal its children",
     ),
     Unit(
         "keepalived.service",
@@ -61,7 +60,6 @@ UNITS = (
         "CAP_NET_ADMIN and raw sockets for VRRP and the address; CAP_SYS_ADMIN, without which "
         "systemd takes no orders from its scripts; other users, as scripts work as airflow; new "
         "privileges, as SELinux changes the scripts' domain; real-time priority when it is late",
-        bound=4.5,
     ),
     Unit("nfs-sync.service", "airflow", SHARE),
     Unit("nfs-return.service", "airflow", SHARE),
@@ -74,7 +72,8 @@ UNITS = (
         Unit(
             f"airflow-{part}.service",
             "airflow",
-            "network; the home of airflow; writes in /app1/airflow and /app1/airflow_logs",
+            "network; the home of airflow; writes in /app1/airflow, /app1/airflow_logs and "
+            "`airflow.writable`",
         )
         for part in ("scheduler", "dag-processor", "triggerer", "webserver", "flower")
     ),
@@ -82,7 +81,7 @@ UNITS = (
         "airflow-worker.service",
         "airflow",
         "as above, and /tmp, where tasks leave files for later ones; most system calls, as tasks "
-        "are any programs; writes in `airflow.writable`",
+        "are any programs",
     ),
 )
 
@@ -137,8 +136,8 @@ def asked() -> dict[str, float]:
 def main() -> None:
     ratings = asked()
     if "--write" in sys.argv:
-        page = PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(within(page, PART, measured(ratings)), encoding="utf-8")
+        page = within(PAGE.read_text(encoding="utf-8"), "exposure", measured(ratings), HOW)
+        PAGE.write_text(page, encoding="utf-8")
         return
     print(measured(ratings))
 

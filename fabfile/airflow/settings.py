@@ -57,7 +57,7 @@ class Airflow(Ids, frozen=True):
     pool: Annotated[int, between(1, 1000)] = 5
     """Database connections that each process keeps; it may briefly open half as many more."""
     writable: list[AbsolutePath] = msgspec.field(default_factory=list)
-    """Directories where tasks may write, besides /tmp, /var/tmp and Airflow's own; on workers."""
+    """Directories where Airflow and tasks may write, besides /tmp, /var/tmp and Airflow's own."""
     settings: dict[ParameterName, dict[ParameterName, Parameter]] = msgspec.field(
         default_factory=dict
     )

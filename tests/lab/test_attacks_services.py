@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.drill import DAGS, Airflow
 
-from tools.exposure import PAGE, QUESTION, UNITS, highest, measured
+from tools.exposure import LOW, PAGE, QUESTION, UNITS, highest, measured
 
 STATE = "whole"
 
@@ -32,7 +32,7 @@ def ratings(lab) -> dict[str, float]:
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_a_service_may_do_little(ratings, unit):
-    assert ratings[unit.name] <= unit.bound
+    assert ratings[unit.name] <= LOW
 
 
 def test_the_page_has_these_ratings(ratings):
@@ -62,17 +62,13 @@ def test_what_the_unit_says_holds_in_the_process(on, host, unit):
     assert re.search(r"^Seccomp:\s+2$", status, re.M)
     [bounding] = re.findall(r"^CapBnd:\s+(\w+)$", status, re.M)
     wanted = on(host, f"systemctl show -p CapabilityBoundingSet --value {unit}").split()
-    assert bin(int(bounding, 16)).count("1") == len(wanted)
+    assert bin(int(bounding, 16)).count("1") <= len(wanted) <= 13
     entered = f"nsenter --mount --target {pid}"
     assert on(host, f"{entered} sh -c 'touch /usr/by-a-test 2>&1 || :'").endswith(
         "Read-only file system"
     )
-    assert on(host, f"{entered} sh -c 'ls /root /home 2>/dev/null'").split() in (
-        ["/home:", "/root:"],
-        ["/home:", "airflow", "/root:"],
-        ["/root:", "/home:"],
-        [],
-    )
+    assert "rocky" in on(host, "ls /home")
+    assert "rocky" not in on(host, f"{entered} ls /home")
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +84,9 @@ def tried(airflow, on) -> dict[str, Any]:
     while not airflow.api("dags/attack/dagRuns", {"dag_run_id": "attack"}):
         assert time.monotonic() < deadline
         time.sleep(1)
-    airflow.wait_for("select 1 from dag_run where run_id = 'attack' and state != 'running'", 120)
+    airflow.wait_for(
+        "select 1 from dag_run where run_id = 'attack' and state in ('success', 'failed')", 120
+    )
     done = airflow.ask("select task_id, state from task_instance where run_id = 'attack'")
     assert sorted(done) == [["attack", "success"], ["bash", "success"]]
     return json.loads(on("worker1", "cat /tmp/attack.json"))
