@@ -40,7 +40,7 @@ def configure(host: Host, cluster: Cluster) -> Steps:
     if cluster.selinux != "disabled":
         yield may_connect()
         yield from place_for_the_log()
-    yield steps.drop_in(UNIT, "haproxy/haproxy-airflow.conf")
+    yield steps.drop_in(UNIT, "haproxy/haproxy-airflow.conf.j2")
     yield from let_in(host, cluster)
     yield from asks_after_silent_clients()
     yield steps.template(

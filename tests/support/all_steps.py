@@ -22,7 +22,8 @@ from runbook.declare.facts import Facts, hosts_on
 from runbook.declare.step import Step
 from runbook.declare.work import StepTask
 from runbook.inventory.cluster import Cluster
-from runbook.secrets.vault import Mask, Vault
+from runbook.secrets.mask import Mask
+from runbook.secrets.vault import Vault
 
 
 def answered(cluster: Cluster, selinux: str = "disabled") -> tuple[Cluster, Facts]:

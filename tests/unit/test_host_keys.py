@@ -21,7 +21,8 @@ from runbook.execute.run import Options, Run
 from runbook.execute.trust import trust
 from runbook.output.report import Report
 from runbook.results import Status
-from runbook.secrets.vault import Mask, Passwords
+from runbook.secrets.mask import Mask
+from runbook.secrets.vault import Passwords
 from runbook.ssh.known_hosts import KnownHosts
 
 OTHER = f"SHA256:{'A' * 43}"

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from fabfile import CONTENTS, ns
-from fabfile.airflow.settings import PYTHON_FOR_AIRFLOW
+from fabfile.shared.versions import PYTHON_FOR_AIRFLOW
 from runbook.declare.templates import PROJECT
 from runbook.declare.work import WholeSection
 from runbook.inventory.cluster import Connection, Host, Vip
