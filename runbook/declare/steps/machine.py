@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from runbook.declare.step import REBOOT, Step, Steps
+from runbook.declare.step import REBOOT, Step, Steps, quote
 from runbook.declare.steps.commands import action, command, not_noted, precondition
 from runbook.declare.steps.files import file
 
