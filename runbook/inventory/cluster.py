@@ -56,8 +56,7 @@ class Connection(Entry, frozen=True):
     parallel: Annotated[int, between(1, 1000)] = 32
     """How many hosts are worked on at the same time."""
     journal_commands: bool = True
-    """Whether the journal has the text of commands after `--`, without what looks like a password.
-    """
+    """Whether the journal has the text of commands after `--`, with passwords left out."""
 
 
 class Host(Entry, frozen=True):
