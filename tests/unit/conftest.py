@@ -18,7 +18,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 if os.geteuid() == 0:
     # In /tmp everybody may write, so root's steps would refuse to work there.
-    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(Path.home()))
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/var/cache")
 
 
 @pytest.fixture(scope="session")
