@@ -10,15 +10,15 @@ declare -A keep=() port_of=(
 )
 
 while read -r line; do
-  sources=${line#* from }
+  callers=${line#* from }
   for port in ${line%% from *}; do
-    keep["record $port"]=yes
+    [[ $port == 22/tcp && $callers == *0.0.0.0/0* ]] || keep["record $port"]=yes
     element="protocol value=\"$port\""
     [[ $port != */* ]] || element="port port=\"${port%/*}\" protocol=\"${port#*/}\""
-    for source in $sources; do
+    for source in $callers; do
       keep["rules_str rule family=\"ipv4\" source address=\"$source\" $element accept"]=yes
     done
-    [[ " $sources " == *' 0.0.0.0/0 '* ]] || continue
+    [[ " $callers " == *' 0.0.0.0/0 '* ]] || continue
     keep["ports $port"]=yes keep["protocols $port"]=yes
     [[ $port != 22/tcp ]] || keep['services ssh']=yes
   done

@@ -76,7 +76,7 @@ STATES = {
         "bare",
         (),
         lambda lab: fab(lab, "ssh.trust", "ssh.bootstrap", "base", "hostnames", "hosts", "ssh"),
-        (*EVERYWHERE, *SECTION_ONE, "files/base", "tests/support/states.py"),
+        (*EVERYWHERE, *SECTION_ONE, "files/base", "files/firewall", "tests/support/states.py"),
     ),
     "database": State(
         "section one",

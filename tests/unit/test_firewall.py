@@ -486,6 +486,7 @@ def test_ssh_can_be_opened_again(played, cluster):
         )
     again.run()
     assert again.open == {"service ssh"}
+    assert Path(firewall.RECORD).read_text() == ""
 
 
 @pytest.mark.parametrize("address", ["10.20.1.7", "2001:db8::7"])
