@@ -7,7 +7,14 @@ from typing import Annotated, Literal, Optional
 
 import msgspec
 
-from runbook.inventory.entry import LocalPath, Parameter, ParameterName, between, named
+from runbook.inventory.entry import (
+    AbsolutePath,
+    LocalPath,
+    Parameter,
+    ParameterName,
+    between,
+    named,
+)
 from runbook.inventory.schema import Objection, Understood
 
 from ..shared import roles
@@ -49,6 +56,8 @@ class Airflow(Ids, frozen=True):
     """Processes of each webserver."""
     pool: Annotated[int, between(1, 1000)] = 5
     """Database connections that each process keeps; it may briefly open half as many more."""
+    writable: list[AbsolutePath] = msgspec.field(default_factory=list)
+    """Directories where Airflow and tasks may write, besides /tmp, /var/tmp and Airflow's own."""
     settings: dict[ParameterName, dict[ParameterName, Parameter]] = msgspec.field(
         default_factory=dict
     )

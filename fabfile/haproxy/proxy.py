@@ -35,7 +35,7 @@ def configure(host: Host, cluster: Cluster) -> Steps:
     if cluster.selinux != "disabled":
         yield may_connect()
         yield from place_for_the_log()
-    yield steps.drop_in(UNIT, "haproxy/haproxy-airflow.conf")
+    yield steps.drop_in(UNIT, "haproxy/haproxy-airflow.conf.j2")
     ports = [port.number for port in HAPROXY.ports if "/" in port.number]
     yield steps.firewall_ports(host.address, *ports)
     yield from asks_after_silent_clients()

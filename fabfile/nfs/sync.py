@@ -87,7 +87,7 @@ def sync(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     )
     if other:
         yield from copying(other, cluster, facts)
-    yield steps.unit(RETURN, f"nfs/{RETURN}", {})
+    yield steps.unit(RETURN, f"nfs/{RETURN}.j2", {})
 
 
 def numbers() -> Step:
@@ -134,9 +134,9 @@ def copying(other: Host, cluster: Cluster, facts: Facts) -> Steps:
         owner=USER,
         group=USER,
     )
-    for name in ("nfs-resync.service", "nfs-resync.path"):
-        yield steps.unit(name, f"nfs/{name}", {})
-    yield steps.unit(SYNC, f"nfs/{SYNC}", {}).then(RESTART)
+    yield steps.unit("nfs-resync.service", "nfs/nfs-resync.service.j2", {})
+    yield steps.unit("nfs-resync.path", "nfs/nfs-resync.path", {})
+    yield steps.unit(SYNC, f"nfs/{SYNC}.j2", {}).then(RESTART)
     yield steps.service("nfs-resync.path")
 
 

@@ -82,5 +82,5 @@ def backup_network(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     }
     source = "pgbackrest-repository.conf.j2" if repository else "pgbackrest.conf.j2"
     yield steps.template("/etc/pgbackrest.conf", f"postgres/{source}", context).then(restart)
-    yield steps.unit("pgbackrest.service", "postgres/pgbackrest.service", {}).then(restart)
+    yield steps.unit("pgbackrest.service", "postgres/pgbackrest.service.j2", {}).then(restart)
     yield steps.service("pgbackrest.service")

@@ -10,6 +10,7 @@ from runbook.inventory.cluster import Cluster, Host
 from ..base import epel
 from ..shared.sources import Sources, urls
 from ..shared.versions import Versions
+from . import etcd, patroni
 from .common import MAJOR, refuse_another_major, section, with_repository
 
 
@@ -56,5 +57,5 @@ def install(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         f"postgresql{major}-server", f"postgresql{major}-contrib", "etcd", "patroni", "patroni-etcd"
     )
     yield steps.service_off(f"postgresql-{major}.service")
-    yield steps.drop_in("etcd.service", "postgres/etcd-airflow.conf")
-    yield steps.drop_in("patroni.service", "postgres/patroni-airflow.conf")
+    yield steps.drop_in("etcd.service", "postgres/etcd-airflow.conf.j2").then(etcd.RESTART)
+    yield steps.drop_in("patroni.service", "postgres/patroni-airflow.conf.j2").then(patroni.RESTART)

@@ -38,6 +38,8 @@ from .common import (
 from .members import MEMBER, leader, serves
 from .settings import Postgres
 
+RESTART = Handler("restart-patroni", "Patroni has to restart, one server after the other")
+
 Parameters = dict[str, Union[str, int, float, bool]]
 
 
@@ -51,7 +53,7 @@ def patroni(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     yield no_foreign_cluster(host, cluster)
     yield from archive_script()
     yield configuration(host, cluster)
-    yield steps.service("patroni.service")
+    yield steps.service("patroni.service").clearing(RESTART)
     yield wait_for(f"{host.name} leads or follows", serves(host), timeout=600)
     yield from apart()
 
@@ -66,7 +68,7 @@ def apart() -> Steps:
     script = f"{SCRIPTS}/etcd-apart"
     yield steps.directory(SCRIPTS)
     yield steps.template(script, "postgres/etcd-apart", {}, mode="0755").then(again)
-    yield steps.unit(APART, "postgres/etcd-apart.service", {}).then(again)
+    yield steps.unit(APART, "postgres/etcd-apart.service.j2", {}).then(again)
     yield steps.service(APART).clearing(again)
 
 

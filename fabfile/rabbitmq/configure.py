@@ -38,7 +38,7 @@ def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     if cluster.selinux != "disabled":
         # The policy already contains RabbitMQ's other ports.
         yield steps.selinux_port("rabbitmq_port_t", "15692/tcp")
-    yield steps.drop_in(SERVICE, "rabbitmq/limits.conf").then(RESTART)
+    yield steps.drop_in(SERVICE, "rabbitmq/limits.conf.j2").then(RESTART)
     yield cookie_file(cluster).then(RESTART)
     context = {
         "host": host,

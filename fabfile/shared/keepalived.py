@@ -227,7 +227,7 @@ def address(host: Host, cluster: Cluster, service: Service, facts: Facts) -> Ste
     """keepalived, set up so that the host may hold the addresses of a role."""
     yield steps.packages("keepalived")
     yield steps.firewall_protocol(host.address, "vrrp")
-    yield steps.drop_in(SERVICE, "keepalived/keepalived-airflow.conf")
+    yield steps.drop_in(SERVICE, "keepalived/keepalived-airflow.conf.j2")
     yield steps.directory("/etc/keepalived/conf.d")
     reload = steps.reloaded(SERVICE)
     yield steps.template(

@@ -82,7 +82,7 @@ STATES = {
         "section one",
         DATABASE,
         lambda lab: fab(lab, "postgres"),
-        ("fabfile/postgres", "files/postgres"),
+        ("fabfile/postgres", "files/postgres", "files/shared/sandbox.j2"),
     ),
     "queue": State(
         "database",
