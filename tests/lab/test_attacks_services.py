@@ -49,14 +49,15 @@ def test_the_page_has_these_ratings(ratings):
         ("mq1", "rabbitmq-server"),
         ("airflow", "haproxy"),
         ("airflow", "keepalived"),
-        ("ftp", "nfs-sync"),
+        ("active", "nfs-sync"),
         ("airflow", "airflow-scheduler"),
         ("airflow", "airflow-webserver"),
         ("worker1", "airflow-worker"),
     ],
 )
-def test_what_the_unit_says_holds_in_the_process(on, host, unit):
+def test_what_the_unit_says_holds_in_the_process(airflow, on, host, unit):
     """A kernel or a container that cannot do something makes systemd leave it out silently."""
+    host = airflow.active() if host == "active" else host
     pid = on(host, f"systemctl show -p MainPID --value {unit}")
     status = on(host, f"cat /proc/{pid}/status")
     assert re.search(r"^Seccomp:\s+2$", status, re.M)
@@ -77,6 +78,7 @@ def tried(airflow, on) -> dict[str, Any]:
     on("worker1", f"mkdir -p {' '.join(OPEN)} /usr/lib/modules/of-a-kernel; chmod 755 /root /home")
     on("worker1", f"for folder in {' '.join(OPEN)}; do chmod 777 $folder; done")
     on("worker1", "for folder in /root/open /home/open; do echo hidden >$folder/secret; done")
+    on("worker1", "systemctl restart airflow-worker")
     text = (Path(__file__).parents[1] / "support/attack_dag.py").read_text()
     on(airflow.active(), f"cat >{DAGS}/attack.py <<'DAG'\n{text}DAG")
     airflow.wait_for("select 1 from dag where dag_id = 'attack' and is_active", 120)
