@@ -65,8 +65,8 @@ UNITS = (
     Unit("nfs-return.service", "airflow", SHARE),
     Unit(
         "nfs-resync.service",
-        "root",
-        "CAP_SYS_ADMIN, to restart nfs-sync.service; CAP_DAC_OVERRIDE, to remove airflow's request",
+        "airflow",
+        "one command as root, which restarts nfs-sync.service",
     ),
     *(
         Unit(
