@@ -24,7 +24,15 @@ systemctl stop "$unit.timer" 2>/dev/null || :
 systemctl reset-failed "$unit.service" 2>/dev/null || :
 systemd-run --quiet --unit="$unit" --on-active="$seconds" \
   bash -c "sed -i '$undo' $config && systemctl reload sshd.service"
+# A reload only sends a signal: sshd has read the file when it listens at a new socket.
+listener() { ss -Htlne "sport = :$port" | grep -o 'ino:[0-9]*' | sort; }
+before=$(listener || :)
 sync "$new"
 mv "$new" "$config"
 if selinuxenabled 2>/dev/null; then restorecon "$config"; fi
 systemctl reload sshd.service
+for _ in {1..100}; do
+  now=$(listener || :)
+  if [[ $now && $now != "$before" ]]; then break; fi
+  sleep 0.1
+done
