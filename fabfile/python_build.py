@@ -16,7 +16,7 @@ from runbook.declare.operations import Part
 from runbook.declare.probes import ERROR, OK, Answer, Probes, Verdict, probe
 from runbook.declare.requirements import Kind, Source
 from runbook.declare.section import Section
-from runbook.declare.step import Step, Steps
+from runbook.declare.step import Step, Steps, quote
 from runbook.declare.templates import script
 from runbook.inventory.cluster import Cluster, Host
 from runbook.inventory.entry import AbsolutePath
@@ -212,7 +212,7 @@ def fetch(host: Host, cluster: Cluster) -> Steps:
             netrc=cluster[Sources].netrc(url(cluster)),
         ),
         unless=f"{installed(cluster)} || "
-        f"sha256sum --status -c <<<'{sha256(cluster)}  {file}' 2>/dev/null",
+        f"sha256sum --status -c <<<{quote(f'{sha256(cluster)}  {file}')} 2>/dev/null",
         timeout=1800,
     )
 
@@ -268,7 +268,7 @@ echo '{python(cluster)} -m pip uninstall NAME'""",
         f"""systemctl reset-failed {UNIT} 2>/dev/null || :
 rm -f {copies.mark(home(cluster))}
 systemd-run --quiet --unit={UNIT} --property=Nice=10 \\
-  {SCRIPT} {WORK} {tarball(cluster)} {home(cluster)} '{made_from(cluster)}' \\
+  {SCRIPT} {WORK} {quote(tarball(cluster))} {home(cluster)} '{made_from(cluster)}' \\
   --prefix={home(cluster)}{" --enable-optimizations" * cluster[Python].optimizations}""",
         unless=f"{there} || systemctl is-active -q {UNIT}",
     )

@@ -64,7 +64,12 @@ class Airflow(Ids, frozen=True):
     """Settings of airflow.cfg on all servers, by its sections."""
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
-        """Roles and VIPs that Airflow needs; an unsupported Airflow or Python."""
+        """Roles and VIPs that Airflow needs; commands; an unsupported Airflow or Python."""
+        for part, entries in self.settings.items():
+            for key in entries:
+                if key.endswith("_cmd"):
+                    sentence = "is a command that Airflow would run; set the value itself"
+                    yield Objection(sentence, ("airflow", "settings", part, key))
         if inventory.whole:
             yield from missing(inventory)
         versions = inventory.get(Versions)
