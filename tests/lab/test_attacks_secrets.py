@@ -84,7 +84,7 @@ def seen(on, own):
         ("-H", "sql1", "postgres.repo"),
         ("postgres.database",),
         ("-H", "sql1", "postgres.patroni"),
-        ("postgres.check",),
+        ("-H", "sql1", "postgres.check"),
     ):
         answer = own.text(*arguments)
         assert answer.code == 0, answer.text
@@ -188,6 +188,12 @@ def bundle(lab, on, inv, tmp_path_factory) -> str:
         "systemd-run -q --wait --unit=pgbackrest-planted cat /root/planted && "
         "usermod -p '$6$pl4ntedsalt$pl4ntedhashpl4ntedhash' mallory",
     )
+    on(
+        "nfs2",
+        "install -d -o nobody /var/lib/nfs-ha && "
+        "runuser -u nobody -- ln -s /etc/shadow /var/lib/nfs-ha/a && "
+        "echo 'an-account-of-shadow:*:1:0:9:7:::' >>/etc/shadow",
+    )
     folder = tmp_path_factory.mktemp("bundle")
     done = inv("cluster.support", "--hours", "1", "--to", str(folder))
     assert done.returncode in (0, 1, 3), done.stdout + done.stderr
@@ -209,7 +215,8 @@ def test_a_support_bundle_has_none_of_the_secrets_that_services_wrote(seen, bund
 
 
 def test_a_support_bundle_follows_no_link_and_waits_for_no_pipe(seen, bundle):
-    assert "/shadow.log\nleft out" in bundle
+    assert "== /var/lib/nfs-ha/a\nleft out" in bundle
+    assert "an-account-of-shadow" not in bundle
     assert "/pipe.log\nleft out" in bundle
     assert "pl4ntedhash" not in bundle
     assert "mallory:" not in bundle
