@@ -236,6 +236,7 @@ def joined(host: Host, cluster: Cluster, own: Sequence[EtcdMember]) -> Steps:
         f"etcd on {host.name} has joined the others",
         f"""initial=$({ctl} member list | awk -F', ' -v name={host.name} -v peer={peer(host)} \\
   '{{ printf "%s%s=%s", comma, ($4 == peer ? name : $3), $4; comma = "," }}')
+rm -f /etc/etcd/join.conf
 printf 'ETCD_INITIAL_CLUSTER=%s\\nETCD_INITIAL_CLUSTER_STATE=existing\\n' "$initial" \\
   >/etc/etcd/join.conf
 systemctl enable --now etcd""",

@@ -244,7 +244,11 @@ step() { # INDEX SECONDS
   fi
   local note code
   if [[ $mode != 'do' ]]; then
-    [[ $mode == plan ]] && if [[ $refused ]]; then printf '%s\n' "$refused"; else differ; fi
+    if [[ $mode == plan && $refused ]]; then
+      printf '%s\n' "$refused"
+    elif [[ $mode == plan ]]; then
+      differ
+    fi
     for note in $notes; do noted[$note]=yes; done
     for note in $clears; do unset "noted[$note]"; done
     event differs "$1"

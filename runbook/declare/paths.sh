@@ -93,7 +93,7 @@ see_path() { # PATH KIND MODE OWNER GROUP   what is there now, of which stat say
 text_of() { # PATH [ACCOUNT]: into $current, without a fork where root reads
   current=''
   if [[ ${2:-root} != root ]]; then
-    current=$(runuser -u "$2" -- cat -- "$1" && printf .) && current=${current%.}
+    current=$(runuser -u "$2" -- timeout 10 cat -- "$1" && printf .) && current=${current%.}
     return
   fi
   [[ -r $1 ]] && { IFS= read -rd '' current <"$1" || :; }
