@@ -20,7 +20,7 @@ from runbook.inventory.entry import HostName, PackageName, UnitName
 from runbook.inventory.schema import SSH, Objection, Settings, Understood
 
 from .preflight import preflight, trouble
-from .shared.firewall import SHELL, closed_to_others, only_wanted
+from .shared.firewall import SHELL, closed_to_others, only_wanted, stays_connected
 from .shared.sources import Sources
 from .shared.vitals import APART, CAUSES, NO_TIME_SOURCE, TIME, VITALS, apart, findings_of, in_short
 
@@ -162,6 +162,7 @@ def firewall(host: Host, cluster: Cluster) -> Steps:
     are not touched.
     """
     ssh_port = cluster.ssh_port(host)
+    yield from stays_connected(host, cluster)
     yield let_in_before_it_starts(host, ssh_port)
     yield steps.service("firewalld.service")
     yield no_zone_of_sources(host, cluster)

@@ -56,9 +56,6 @@ def only_wanted(host: Host, cluster: Cluster) -> Steps:
 
     What is needed is opened before anything is closed.
     """
-    shell = access(host, SSH, cluster)
-    if not shell.public:
-        yield stays_connected(shell)
     opened = [one.number for one in _rules(host, cluster)]
     if opened:
         yield steps.command(
@@ -130,10 +127,14 @@ def _unwanted(host: Host, cluster: Cluster, reach: str) -> str:
     return f"unwanted() {body}"
 
 
-def stays_connected(shell: Access) -> Step:
-    """Whoever is connected over SSH now may connect again."""
-    found = script("firewall/closed-to-us.sh", sources=" ".join(shell.sources), port=shell.number)
-    return steps.precondition(
+def stays_connected(host: Host, cluster: Cluster) -> Steps:
+    """Whoever is connected over SSH now may connect again, also if SSH is restricted."""
+    shell = access(host, SSH, cluster)
+    if shell.public:
+        return
+    sources = " ".join(shell.sources) or "none"
+    found = script("firewall/closed-to-us.sh", sources=sources, port=shell.number)
+    yield steps.precondition(
         f"{shell.number} stays open to the machine that is connected now",
         f"[[ ! $( {found} ) ]]",
         found,

@@ -25,6 +25,7 @@ if [[ $address =~ ^[0-9]{1,3}(\.[0-9]{1,3}){3}$ ]]; then
   to_number "$address"
   own=$number
   for source in $sources; do
+    [[ $source != none ]] || continue
     bits=32
     [[ $source != */* ]] || bits=${source#*/}
     to_number "${source%/*}"

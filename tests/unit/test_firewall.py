@@ -25,7 +25,7 @@ from runbook.declare.work import StepTask
 from runbook.errors import InventoryError
 from runbook.inventory.access import access, accesses
 from runbook.inventory.cluster import Cluster, Host
-from runbook.inventory.schema import Port
+from runbook.inventory.schema import ALL, EVERYBODY, Port
 from runbook.results import DO, PLAN
 from runbook.script import Reader, compile_script
 
@@ -151,6 +151,16 @@ def test_a_zone_of_sources_that_has_the_clusters_addresses_is_told(sources, targ
 def test_a_port_without_callers_is_refused():
     with pytest.raises(ValueError, match="80/tcp: name who may reach it"):
         Port("80/tcp", "web", ())
+
+
+def test_callers_that_are_words_are_roles(cluster):
+    words = {
+        caller
+        for opening in cluster.openings
+        for caller in opening.port.callers
+        if isinstance(caller, str)
+    }
+    assert words <= {ALL, EVERYBODY, *cluster.roles}
 
 
 def test_only_the_web_ui_and_sshd_are_open_to_everybody_as_shipped(cluster):
@@ -345,7 +355,11 @@ class Played:
         return {result.title: result.status for result in self.results}
 
     def reader(self, mode: str, environment: dict[str, str]) -> Reader:
-        wanted = list(firewall.only_wanted(self.cluster.hosts[self.name], self.cluster))
+        host = self.cluster.hosts[self.name]
+        wanted = [
+            *firewall.stays_connected(host, self.cluster),
+            *firewall.only_wanted(host, self.cluster),
+        ]
         made = compile_script(wanted, (), mode, "me@here", (), str(self.folder / "run"))
         place = f"export PLACE={quote(str(self.folder))}\n"
         answer = subprocess.run(
