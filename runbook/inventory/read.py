@@ -14,6 +14,7 @@ from runbook.errors import InventoryError
 from runbook.inventory.cluster import Cluster, Connection, Host, Vip, local_path
 from runbook.inventory.document import Document, document_of, merged
 from runbook.inventory.entry import GroupName, perhaps
+from runbook.inventory.owned import refuse_shared, warning
 from runbook.inventory.schema import Objection, Schema, Settings, Understood
 from runbook.inventory.shape import faults
 from runbook.inventory.whole import objections, unknown_zone
@@ -51,6 +52,8 @@ def load(
         sources.insert(0, Source(override))
         data = merged(data, sources[0].data)
     judge = _Judge(sources, data, state or file.resolve().parent, schema)
+    refuse_shared(judge.state)
+    judge.warnings += filter(None, (warning(source.file) for source in sources))
     return judge.cluster(Vault(judge.state / "secrets.yaml", mask or Mask()))
 
 

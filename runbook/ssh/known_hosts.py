@@ -11,6 +11,7 @@ import paramiko
 
 from runbook.errors import SettingsError, UnreachableError
 from runbook.inventory.cluster import Cluster, Host
+from runbook.secrets.private_file import write_private
 from runbook.ssh.certificates import SUFFIX, authority_of, certificate_of, objection
 from runbook.ssh.patterns import listed
 
@@ -202,10 +203,7 @@ class KnownHosts:
         old = _text(file).splitlines() if file.exists() else []
         kept = [left for left in (_without(names, text) for text in old) if left is not None]
         kept.append(f"{','.join(names)} {key.get_name()} {key.get_base64()}")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        new = file.with_name(f".{file.name}.new")
-        new.write_bytes(("\n".join(kept) + "\n").encode("utf-8", "surrogateescape"))
-        new.replace(file)
+        write_private(file, ("\n".join(kept) + "\n").encode("utf-8", "surrogateescape"))
         self._lines[0] = _lines(file)
         self._found.clear()
 
