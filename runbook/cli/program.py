@@ -10,7 +10,6 @@ import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
-from pathlib import Path
 from typing import Any
 
 import invoke
@@ -176,7 +175,9 @@ def start(name: str, program: invoke.Program) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
     except Exception:
-        report = Path(tempfile.gettempdir()) / f"{name}-error-{os.getpid()}.txt"
-        report.write_text(traceback.format_exc(), encoding="utf-8")
+        # A new file that nobody else may read, not one whose name others could guess.
+        handle, report = tempfile.mkstemp(prefix=f"{name}-error-", suffix=".txt")
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(traceback.format_exc())
         print(f"Internal error (a bug in {name}). Traceback saved to {report}.", file=sys.stderr)
         sys.exit(FAILED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -167,7 +168,7 @@ def test_a_file_with_settings_is_for_its_service_alone(load):
         "settings: {}                   # rabbitmq.conf",
         "settings: {ssl_options.password: {secret: smtp}} # rabbitmq.conf",
     )
-    steps = configure.function(cluster.hosts["mq1"], cluster, Facts({}))
+    steps = configure(cluster.hosts["mq1"], cluster, Facts({}))
     [step] = [one for one in steps if one.paths == ("/etc/rabbitmq/rabbitmq.conf",)]
     assert f"ssl_options.password = {VALUE}" in step.text
     assert "chmod 0640" in step.apply
@@ -179,7 +180,7 @@ def test_the_users_own_secrets_are_listed_and_set(inv, tmp_path, monkeypatch):
     override.write_text(f"{override.read_text()}airflow: {{{SMTP[1].strip()}}}\n")
     assert "yours to set" in inv("secrets.list").text
     assert "smtp (airflow.settings.smtp.smtp_password) is yours" in inv("secrets.generate").text
-    monkeypatch.setattr("fabfile.operator.secrets.tasks._given", lambda name: VALUE)
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{VALUE}\n"))
     answer = inv("secrets.set", "smtp")
     assert "smtp is set in" in answer.text
     assert VALUE not in answer.text
