@@ -56,7 +56,7 @@ class Connection(Entry, frozen=True):
     parallel: Annotated[int, between(1, 1000)] = 32
     """How many hosts are worked on at the same time."""
     journal_commands: bool = True
-    """Whether the journal has the text of commands after `--`, with passwords left out."""
+    """Whether the journal records the text of commands after `--`, without passwords."""
 
 
 class Host(Entry, frozen=True):
