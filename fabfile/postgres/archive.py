@@ -12,6 +12,9 @@ from .settings import Postgres
 SCRIPT = f"{SCRIPTS}/pgbackrest-wal"
 """Its name contains pgbackrest, which pgBackRest's own check wants to see in archive_command."""
 
+DROPPED = "/var/lib/pgsql/wal-dropped"
+"""A file that the program writes when it gives up WAL that the repository does not take."""
+
 
 def script() -> Steps:
     """The program behind archive_command and restore_command."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,10 +30,14 @@ class EtcdMember:
 
 @dataclass(frozen=True)
 class Etcd:
-    """What a server knows: whether it holds a member's data, and the members if it runs."""
+    """What a server knows: whether it holds a member's data, and the members if it runs.
+
+    `quorum`: whether it reaches a majority of them.
+    """
 
     has_data: bool
     listed: tuple[EtcdMember, ...]
+    quorum: bool = False
 
 
 RESTART = Handler("restart-etcd", "etcd has to restart, one member after the other")
@@ -48,11 +54,24 @@ def peer(host: Host) -> str:
 
 
 def parse(text: str) -> Etcd:
-    """Parse the answer of ETCD: `data` or `empty`, then a line for each member."""
-    first, *lines = text.splitlines()
-    fields = [line.split(", ") for line in lines]
-    listed = tuple(EtcdMember(one[0], one[2], one[3]) for one in fields if len(one) > 3)
-    return Etcd(first == "data", listed)
+    """Parse the answer of ETCD: `data` or `empty`, then two answers of etcd, which may be empty."""
+    first, listing, health = [*text.splitlines(), "", ""][:3]
+    found = json.loads(listing).get("members", []) if listing else []
+    return Etcd(
+        first == "data",
+        tuple(
+            EtcdMember(f"{int(one['ID']):x}", _name(one.get("name", "")), _name(one["peerURLs"][0]))
+            for one in found
+        ),
+        '"true"' in health,
+    )
+
+
+def _name(text: str) -> str:
+    """The name or the URL of a member, as a host says it."""
+    if not re.fullmatch(r"[A-Za-z0-9._:/\[\]-]{0,200}", text):
+        raise ValueError(text)
+    return text
 
 
 ETCD = Fact(
@@ -60,13 +79,14 @@ ETCD = Fact(
     on=POSTGRES,
     command=lambda cluster, host: (
         f"[[ -d {data(cluster)}/member ]] && echo data || {{ echo empty; exit; }}\n"
-        f"etcdctl --endpoints=http://{host.address}:2379 --command-timeout=3s "
-        "member list 2>/dev/null || :"
+        f"curl -s -m 3 -d '{{}}' http://{host.address}:2379/v3/cluster/member/list; echo\n"
+        f"curl -s -m 3 http://{host.address}:2379/health || :"
     ),
     parse=parse,
     absent="a new etcd cluster is created only when every member can be asked whether it already "
     "holds data; make the member reachable, or remove it from hosts.yaml",
 )
+"""A member lists the others without asking them, in all versions of etcd; etcdctl 3.5 asks them."""
 
 
 def founding(cluster: Cluster, facts: Facts) -> bool:

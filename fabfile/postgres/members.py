@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from runbook.declare.facts import Fact, Facts
+from runbook.declare.step import Step
+from runbook.declare.templates import script
 from runbook.errors import MissingFact
 from runbook.inventory.cluster import Cluster, Host
 
 from ..shared.roles import POSTGRES
-from .common import members
+from .common import data, members
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,6 @@ class Member:
     pending_restart: bool
     lowers: bool
     started: str
-    archiving_failed: bool
     cluster: dict[str, dict[str, Any]]
     paused: bool = False
 
@@ -60,8 +61,8 @@ def _lowers(reasons: dict[str, dict[str, str]]) -> bool:
 
 
 def parse(text: str) -> Member:
-    """Parse the answer of MEMBER: two status codes, /patroni, /cluster, failed archiving."""
-    codes, own, together, *archiver = text.splitlines()
+    """Parse the answer of MEMBER: two status codes, /patroni, /cluster."""
+    codes, own, together = text.splitlines()[:3]
     primary, replica = codes.split()
     state = json.loads(own)
     view = json.loads(together)
@@ -75,7 +76,6 @@ def parse(text: str) -> Member:
         pending_restart=bool(state.get("pending_restart")),
         lowers=_lowers(state.get("pending_restart_reason", {})),
         started=state.get("postmaster_start_time", ""),
-        archiving_failed=archiver == ["t"],
         cluster=listed,
         paused=bool(view.get("pause")),
     )
@@ -86,10 +86,7 @@ def _questions(cluster: Cluster, host: Host) -> str:
     code = "curl -s -m 3 -o /dev/null -w '%{http_code}' -X OPTIONS"
     return f"""echo $({code} {api}/primary) $({code} {api}/replica)
 curl -s -m 3 {api}/patroni && echo || exit
-curl -s -m 3 {api}/cluster && echo || exit
-runuser -u postgres -- psql -X -A -t -q -c \\
-  "select coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false)
-   from pg_stat_archiver" 2>/dev/null || :"""
+curl -s -m 3 {api}/cluster && echo || exit"""
 
 
 MEMBER = Fact(
@@ -108,6 +105,16 @@ def serves(host: Host) -> str:
         f"curl -sf -o /dev/null {api}/primary || "
         f"curl -sf -o /dev/null '{api}/replica?replication_state=streaming'"
     )
+
+
+def in_its_place(host: Host, cluster: Cluster, title: str = "") -> Step:
+    """Wait until this server leads or follows: as long as its copy or its replay makes progress.
+
+    A copy of a large database takes hours.
+    """
+    wait = script("postgres/follows.sh", address=host.address, data=data(cluster), patience=600)
+    title = title or f"{host.name} leads or follows"
+    return Step(title, serves(host), wait, timeout=7 * 24 * 3600, waits=True)
 
 
 def leader(cluster: Cluster, facts: Facts) -> Host:

@@ -12,9 +12,9 @@ from runbook.errors import RunbookError, UsageError
 from runbook.inventory.cluster import Cluster, Host, host_named
 from runbook.inventory.entry import no_such
 
-from .common import APART, PATRONICTL, members, section
+from .common import APART, PATRONICTL, data, members, section
 from .etcd import ETCD, EtcdMember, aside, listed, peer
-from .members import MEMBER, Member, leader, replicas, serves
+from .members import MEMBER, Member, in_its_place, leader, replicas, serves
 from .settings import Postgres
 
 MEMBER_OF = "member of the database cluster"
@@ -128,6 +128,7 @@ def reinit(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str) 
     first = leader(cluster, facts)
     if replica == first:
         raise UsageError(f"{host} leads; only a replica can be copied again.")
+    version = f"{data(cluster)}/PG_VERSION"
     yield Question(
         f"{host}'s copy of the database is removed and copied again from {first.name}. "
         "Until that is done the cluster has one replica fewer."
@@ -136,12 +137,14 @@ def reinit(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str) 
         f"copy {host} again",
         replica,
         action(
-            f"{host} has a new copy of {first.name}",
-            f"""{PATRONICTL} reinit {cluster.name} {host} --force
-sleep 3
-until {serves(replica)}; do sleep 1; done""",
-            timeout=6 * 3600,
+            f"Patroni copies {first.name} to {host}",
+            f"""began=$(date +%s)
+said=$({PATRONICTL} reinit {cluster.name} {host} --force)
+echo "$said"
+[[ $said == *Success* ]]
+until (($(stat -c %Z {version} 2>/dev/null || echo 0) >= began)); do sleep 1; done""",
         ),
+        in_its_place(replica, cluster, f"{host} follows with the new copy"),
     )
 
 

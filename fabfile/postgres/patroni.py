@@ -8,7 +8,7 @@ from typing import Union
 from runbook.declare import steps
 from runbook.declare.facts import Facts
 from runbook.declare.step import Handler, Step, Steps, quote
-from runbook.declare.steps import precondition, wait_for, with_stdin
+from runbook.declare.steps import precondition, with_stdin
 from runbook.declare.templates import render
 from runbook.inventory.cluster import Cluster, Host
 
@@ -35,7 +35,7 @@ from .common import (
     refuse_new_passwords,
     section,
 )
-from .members import MEMBER, leader, serves
+from .members import MEMBER, in_its_place, leader
 from .settings import Postgres
 
 Parameters = dict[str, Union[str, int, float, bool]]
@@ -52,7 +52,7 @@ def patroni(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     yield from archive_script()
     yield configuration(host, cluster)
     yield steps.service("patroni.service")
-    yield wait_for(f"{host.name} leads or follows", serves(host), timeout=600)
+    yield in_its_place(host, cluster)
     yield from apart()
 
 
@@ -96,13 +96,15 @@ complaints=$(patroni --validate-config $option "$1" 2>&1 |
 def no_half_copy(cluster: Cluster) -> Step:
     """Move aside an interrupted copy of the leader, for which Patroni would wait for ever.
 
-    pg_control is copied last, and nothing starts without it (PostgreSQL 15, "pg_basebackup").
+    pg_control is copied last, and nothing starts without it (PostgreSQL 15, "pg_basebackup"). A
+    copy that is still being made is left alone.
     """
     path = data(cluster)
     return steps.command(
         "no copy that was cut off is in the way",
         f"systemctl stop patroni\n{steps.moved_aside(path, 'incomplete')}",
-        unless=f"[[ ! -e {path}/PG_VERSION || -e {path}/global/pg_control ]]",
+        unless=f"[[ ! -e {path}/PG_VERSION || -e {path}/global/pg_control ]] || "
+        "pgrep -u postgres -x pg_basebackup",
     )
 
 

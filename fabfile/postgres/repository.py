@@ -24,7 +24,10 @@ TYPES = ("full", "diff", "incr")
 
 @dataclass(frozen=True)
 class Backup:
-    """One backup in the repository; times are seconds since 1970, sizes bytes."""
+    """One backup in the repository; times are seconds since 1970, sizes bytes.
+
+    `database`: the size of the files that a restore writes.
+    """
 
     label: str
     type: str
@@ -32,6 +35,7 @@ class Backup:
     stop: int
     size: int
     failed: bool
+    database: int = 0
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,11 @@ class Repository:
     @property
     def age(self) -> Optional[int]:
         """Seconds since the newest backup that did not fail; None if there is none."""
-        good = [one.stop for one in self.backups if not one.failed]
+        return self.age_of(*TYPES)
+
+    def age_of(self, *types: str) -> Optional[int]:
+        """Seconds since the newest backup of these types that did not fail."""
+        good = [one.stop for one in self.backups if not one.failed and one.type in types]
         return self.now - max(good) if good else None
 
 
@@ -60,6 +68,7 @@ def parse(text: str) -> Repository:
             stop=one["timestamp"]["stop"],
             size=one["info"]["repository"]["delta"],
             failed=bool(one.get("error")),
+            database=int(one["info"].get("size", 0)),
         )
         for stanza in stanzas
         for one in stanza.get("backup", [])

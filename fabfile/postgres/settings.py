@@ -72,6 +72,10 @@ class Postgres(Settings, frozen=True):
 
     synchronous_mode: bool = True
     """A commit waits until a second server has it: no acknowledged row is lost."""
+    synchronous_mode_strict: bool = False
+    """Commits also wait while no second server can have them. If false, they go on with one copy;
+    fab postgres.check warns then.
+    """
     ttl: Annotated[int, between(20, 3600)] = 20
     """Patroni leader lease (TTL), in seconds; at least
     loop_wait + 2 × retry_timeout.
@@ -95,6 +99,10 @@ class Postgres(Settings, frozen=True):
                 f"{self.ttl} is below loop_wait + 2 × retry_timeout = {shortest}, "
                 "which Patroni needs",
                 ("postgres", "ttl"),
+            )
+        if self.synchronous_mode_strict and not self.synchronous_mode:
+            yield Objection(
+                "is for synchronous_mode: true only", ("postgres", "synchronous_mode_strict")
             )
         for name in self.parameters:
             if name in PATRONI_PARAMETERS:

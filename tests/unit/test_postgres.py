@@ -11,11 +11,20 @@ from msgspec import structs
 from support.postgres_facts import SQL, etcd_facts, facts, member
 
 from fabfile import CONTENTS
-from fabfile.postgres import check, database, etcd, install, members, operate, patroni, restore
+from fabfile.postgres import (
+    check,
+    check_backups,
+    database,
+    etcd,
+    install,
+    members,
+    operate,
+    patroni,
+    restore,
+)
 from fabfile.postgres.backup import CERTIFICATE, backup_network, participants
 from fabfile.postgres.common import CONFIGURED, MAJOR, SUPERUSER
 from fabfile.postgres.etcd import ETCD, Etcd, EtcdMember
-from fabfile.postgres.repository import BACKUPS, Backup, Repository
 from fabfile.shared.versions import Versions
 from runbook.declare.facts import Facts
 from runbook.declare.probes import Answer
@@ -37,19 +46,26 @@ def findings(cluster, known: Facts) -> dict[str, tuple[str, str]]:
 # etcd
 
 
-def test_members_are_read_from_etcdctl():
-    text = (
-        "data\n8e9e05c52164694d, started, sql1, http://10.0.0.1:2380, http://10.0.0.1:2379, false\n"
-        "91bc3c398fb3c146, unstarted, , http://10.0.0.2:2380, , false\n"
-    )
-    assert etcd.parse(text) == Etcd(
+def test_members_are_read_from_the_answers_of_etcd():
+    listing = {
+        "members": [
+            {"ID": "10276657743932975437", "name": "sql1", "peerURLs": ["http://10.0.0.1:2380"]},
+            {"ID": "255", "peerURLs": ["http://10.0.0.2:2380"]},
+        ]
+    }
+    assert etcd.parse(f'data\n{json.dumps(listing)}\n{{"health":"true"}}\n') == Etcd(
         True,
         (
             EtcdMember("8e9e05c52164694d", "sql1", "http://10.0.0.1:2380"),
-            EtcdMember("91bc3c398fb3c146", "", "http://10.0.0.2:2380"),
+            EtcdMember("ff", "", "http://10.0.0.2:2380"),
         ),
+        True,
     )
     assert etcd.parse("empty\n") == Etcd(False, ())
+    assert etcd.parse("data\n\n") == Etcd(True, ())
+    odd = {"members": [{"ID": "1", "name": "$(reboot)", "peerURLs": ["http://10.0.0.1:2380"]}]}
+    with pytest.raises(ValueError, match="reboot"):
+        etcd.parse(f"data\n{json.dumps(odd)}\n")
 
 
 def test_a_new_cluster_lists_all_servers_of_hosts_yaml(cluster):
@@ -229,7 +245,6 @@ def test_a_healthy_cluster_may_lose_any_one_server(cluster):
         ({"sql3": None}, "sql3 follows", "error", "does not answer"),
         ({"sql3": {"healthy": False, "state": "starting"}}, "sql3 follows", "error", "starting"),
         ({"sql2": {"pending_restart": True}}, "no restart is pending", "warn", "sql2"),
-        ({"sql1": {"archiving_failed": True}}, "WAL reaches the archive", "error", "WAL stays"),
     ],
 )
 def test_what_is_wrong_with_a_member_is_named(cluster, known, title, level, words):
@@ -306,11 +321,8 @@ def test_patronis_answers_are_read():
         "patroni": {"name": "sql1"},
     }
     listed = {"members": [{"name": "sql1", "role": "leader", "state": "running"}]}
-    text = f"200 503\n{json.dumps(state)}\n{json.dumps(listed)}\nt\n"
-    read = members.parse(text)
+    read = members.parse(f"200 503\n{json.dumps(state)}\n{json.dumps(listed)}\n")
     assert (read.primary, read.healthy, read.pending_restart) == (True, True, True)
-    assert read.archiving_failed
-    assert not members.parse(text.replace("\nt\n", "\nf\n")).archiving_failed
 
 
 # Day two
@@ -471,27 +483,10 @@ def test_each_server_trusts_the_certificates_of_the_others(cluster):
         assert [line.split()[1] for line in peers.text.splitlines()] == [*SQL, "nfs2"]
 
 
-@pytest.mark.parametrize(
-    ("repository", "level", "words"),
-    [
-        (Repository(1000, [Backup("F", "full", 1, 900, 3, False)]), "ok", "0 hours ago"),
-        (Repository(1000, []), "error", "no backup yet"),
-        (Repository(1000, [Backup("F", "full", 1, 900, 3, True)]), "error", "no backup yet"),
-        (Repository(10**6, [Backup("F", "full", 1, 900, 3, False)]), "warn", "11 days old"),
-        (None, "error", "does not answer"),
-    ],
-)
-def test_a_missing_or_old_backup_is_told(cluster, repository, level, words):
-    known = Facts({BACKUPS: {"nfs2": repository} if repository else {}})
-    [finding] = check.backed_up(cluster, known)
-    assert finding.verdict.level == level
-    assert words in finding.verdict.sentence
-
-
 def test_without_a_place_for_backups_there_are_none(hosts_yaml):
     cluster = CONTENTS.load(hosts_yaml("host: nfs2 ", "host: null "))
     assert participants(cluster) == []
-    [finding] = check.backed_up(cluster, Facts())
+    [finding] = check_backups.backed_up(cluster, Facts())
     assert finding.verdict.level == "warn"
     settings = yaml.safe_load(patroni.shared(cluster))
     assert settings["postgresql"]["parameters"]["archive_command"] == "/bin/true"
