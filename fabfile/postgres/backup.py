@@ -6,6 +6,8 @@ the others: no key ever leaves its server, and there is no authority to protect.
 
 from __future__ import annotations
 
+import re
+
 from runbook.declare import steps
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.step import Steps
@@ -34,13 +36,64 @@ def participants(cluster: Cluster) -> list[Host]:
     return [*members(cluster), *repository] if repository else []
 
 
+PEM = re.compile(
+    r"-----BEGIN CERTIFICATE-----\n(?:[A-Za-z0-9+/=]{1,76}\n)+-----END CERTIFICATE-----"
+)
+
+
+def certificate(text: str) -> str:
+    """The one certificate in a text; ValueError if there is anything else."""
+    found = PEM.fullmatch(text.strip())
+    if not found:
+        raise ValueError("not a certificate")
+    return found[0]
+
+
 CERTIFICATE = Fact(
     "the backup certificate",
     on=participants,
     command=lambda cluster, host: f"cat {TLS}/host.crt",
-    parse=str.strip,
+    parse=certificate,
     absent="fab postgres.backup-keys creates it",
 )
+
+
+def by_name(text: str) -> dict[str, str]:
+    """The certificates in peers.crt: each follows a line with the name of its server."""
+    found = re.findall(rf"^# ([a-z0-9.-]+)\n({PEM.pattern})$", text, re.MULTILINE)
+    return dict(found)
+
+
+TRUSTED = Fact(
+    "the backup certificates that it trusts",
+    on=participants,
+    command=lambda cluster, host: f"cat {TLS}/peers.crt",
+    parse=by_name,
+    absent="fab postgres.backup-network writes them",
+)
+
+
+def certificates(host: Host, cluster: Cluster, facts: Facts) -> str:
+    """The certificates of all servers, for this one.
+
+    Of a server that cannot be reached, it is the one that this server trusts already, or else the
+    one that all others trust. One that has never been set up is left out.
+    """
+    blocks = []
+    for peer in participants(cluster):
+        text = facts.known(CERTIFICATE).get(peer.name) or _kept(host, peer, facts)
+        if text:
+            blocks.append(f"# {peer.name}\n{text}")
+    return "\n".join(blocks)
+
+
+def _kept(host: Host, peer: Host, facts: Facts) -> str:
+    """The certificate under which others know a server that cannot be reached."""
+    trusted = facts.known(TRUSTED)
+    if peer.name in trusted.get(host.name, {}):
+        return trusted[host.name][peer.name]
+    known = {one[peer.name] for one in trusted.values() if peer.name in one}
+    return known.pop() if len(known) == 1 else ""
 
 
 @section.task(on=participants)
@@ -57,18 +110,18 @@ def backup_keys(host: Host, cluster: Cluster) -> Steps:
     )
 
 
-@section.task(on=participants, needs=[CERTIFICATE, MAJOR])
+@section.task(on=participants, needs=[CERTIFICATE, TRUSTED, MAJOR])
 def backup_network(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Set up pgBackRest and its TLS server, for this cluster's servers only."""
     refuse_another_major(cluster, facts)
-    everybody = participants(cluster)
+    facts.of(CERTIFICATE, host)
     repository = host in repository_hosts(cluster)
     peers = members(cluster) if repository else repository_hosts(cluster)
     restart = steps.restarted("pgbackrest.service")
     yield steps.firewall_ports_from(host.address, [peer.address for peer in peers], [PORT])
     yield steps.file(
         f"{TLS}/peers.crt",
-        "\n".join(facts.of(CERTIFICATE, other) for other in everybody),
+        certificates(host, cluster, facts),
         owner="postgres",
         group="postgres",
     ).then(restart)

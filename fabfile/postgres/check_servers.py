@@ -50,9 +50,10 @@ def about_servers(cluster: Cluster, facts: Facts) -> Findings:
     """What the figures of the servers show."""
     figures = facts.known(FIGURES)
     yield from archive(cluster, facts)
-    yield from dropped(figures, facts)
-    yield connections(figures)
-    yield pages(figures)
+    if figures:
+        yield from dropped(figures, facts)
+        yield connections(figures)
+        yield pages(figures)
     yield from wraparound(cluster, facts)
     yield from versions(figures)
     yield from watchdog(cluster, facts)

@@ -39,6 +39,7 @@ section = Section(
     restarts=("patroni.service", "etcd.service"),
     accounts=("postgres", "etcd", "pgbackrest"),
     conflict=backup_and_member,
+    goes_on=True,
 )
 
 SUPERUSER = section.secret("postgres_superuser", "PostgreSQL's superuser postgres")

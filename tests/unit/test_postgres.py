@@ -12,6 +12,7 @@ from support.postgres_facts import SQL, etcd_facts, facts, member
 
 from fabfile import CONTENTS
 from fabfile.postgres import (
+    backup,
     check,
     check_backups,
     database,
@@ -22,7 +23,7 @@ from fabfile.postgres import (
     patroni,
     restore,
 )
-from fabfile.postgres.backup import CERTIFICATE, backup_network, participants
+from fabfile.postgres.backup import CERTIFICATE, TRUSTED, backup_network, participants
 from fabfile.postgres.common import CONFIGURED, MAJOR, SUPERUSER
 from fabfile.postgres.etcd import ETCD, Etcd, EtcdMember
 from fabfile.shared.versions import Versions
@@ -475,12 +476,45 @@ def test_a_restore_deletes_nothing(cluster):
 # Backups
 
 
+def pem(name: str) -> str:
+    return f"-----BEGIN CERTIFICATE-----\n{name}\n-----END CERTIFICATE-----"
+
+
+def trusted(host, cluster, known: Facts) -> dict[str, str]:
+    """The certificates that a server gets, by server."""
+    [peers] = [
+        step for step in backup_network(host, cluster, known) if step.title.endswith("peers.crt")
+    ]
+    return backup.by_name(peers.text)
+
+
 def test_each_server_trusts_the_certificates_of_the_others(cluster):
-    known = Facts({CERTIFICATE: {host.name: f"PEM {host.name}" for host in participants(cluster)}})
+    everybody = {host.name: pem(host.name) for host in participants(cluster)}
     for host in participants(cluster):
-        steps = list(backup_network(host, cluster, known))
-        [peers] = [step for step in steps if step.title.endswith("peers.crt")]
-        assert [line.split()[1] for line in peers.text.splitlines()] == [*SQL, "nfs2"]
+        assert trusted(host, cluster, Facts({CERTIFICATE: everybody})) == everybody
+    assert list(everybody) == [*SQL, "nfs2"]
+
+
+def test_the_certificate_of_a_server_that_is_away_stays_trusted(cluster):
+    known = Facts(
+        {
+            CERTIFICATE: {name: pem(name) for name in ("sql1", "sql2", "nfs2")},
+            TRUSTED: {"sql1": {"sql2": pem("old"), "sql3": pem("sql3")}, "nfs2": {}},
+        }
+    )
+    found = trusted(cluster.hosts["nfs2"], cluster, known)
+    assert found == {name: pem(name) for name in (*SQL, "nfs2")}
+    known.known(TRUSTED)["sql2"] = {"sql3": pem("of an intruder")}
+    assert trusted(cluster.hosts["sql1"], cluster, known)["sql3"] == pem("sql3")
+    assert "sql3" not in trusted(cluster.hosts["nfs2"], cluster, known)
+    with pytest.raises(MissingFact, match="backup-keys"):
+        list(backup_network(cluster.hosts["sql3"], cluster, known))
+
+
+@pytest.mark.parametrize("text", ["", "x", f"{pem('a')}\n{pem('b')}", pem("$(reboot)")])
+def test_what_is_no_certificate_is_not_taken(text):
+    with pytest.raises(ValueError, match="not a certificate"):
+        CERTIFICATE.parse(text)
 
 
 def test_without_a_place_for_backups_there_are_none(hosts_yaml):
