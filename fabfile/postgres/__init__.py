@@ -12,6 +12,7 @@ from . import (
     patroni,
     power,
     preflight,
+    recover,
     repository,
     restore,
     status,
@@ -36,6 +37,7 @@ section.order(
     operate.restart,
     operate.reinit,
     operate.remove,
+    recover.etcd_recover,
     restore.restore,
 )
 

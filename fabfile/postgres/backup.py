@@ -12,9 +12,10 @@ from runbook.declare import steps
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.step import Steps
 from runbook.declare.templates import script
+from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster, Host
 
-from .common import MAJOR, data, members, refuse_another_major, section
+from .common import HAS_DATABASE, MAJOR, data, members, refuse_another_major, section
 from .settings import Postgres
 
 TLS = "/etc/pgbackrest/tls"
@@ -34,6 +35,32 @@ def participants(cluster: Cluster) -> list[Host]:
     """All servers that run pgBackRest; none without a place for backups."""
     repository = repository_hosts(cluster)
     return [*members(cluster), *repository] if repository else []
+
+
+KEEPS = Fact(
+    "whether the repository keeps backups of this database",
+    on=repository_hosts,
+    command=lambda cluster, host: (
+        f"if [[ -s {cluster[Postgres].backup.path}/backup/{cluster.name}/backup.info ]]; then "
+        "echo yes; else echo no; fi"
+    ),
+    parse=lambda text: text.strip() == "yes",
+    absent="it does not answer",
+)
+
+
+def refuse_to_begin_empty(cluster: Cluster, facts: Facts) -> None:
+    """Refuse to create an empty database if the repository has backups of a lost one."""
+    if any(facts.known(HAS_DATABASE).values()) or not facts.asked(KEEPS):
+        return
+    for keeper in repository_hosts(cluster):
+        if facts.of(KEEPS, keeper):
+            path = cluster[Postgres].backup.path
+            raise RunbookError(
+                f"{keeper.name} keeps backups of the database {cluster.name}, but no server has "
+                "it. To restore it: fab postgres.restore latest --onto-new-servers --i-know. To "
+                f"begin with an empty one instead: mv {path} {path}.old on {keeper.name}"
+            )
 
 
 PEM = re.compile(

@@ -138,8 +138,11 @@ def etcd_differs(cluster: Cluster, facts: Facts) -> Findings:
     title = "etcd's members are those of hosts.yaml"
     wanted = {peer(member): member.name for member in members(cluster)}
     found = {member.peer: member.name or member.peer for member in listed(facts)}
-    for name in (found[address] for address in found if address not in wanted):
-        verdict = Verdict(ERROR, f"{name} is a member, but not in hosts.yaml")
+    for address in (address for address in found if address not in wanted):
+        name = found[address]
+        known = f"{name} is a member at {address}, which is not its address in hosts.yaml"
+        unknown = f"{name} is a member, but not in hosts.yaml"
+        verdict = Verdict(ERROR, known if name in cluster.hosts else unknown)
         yield Finding(title, verdict, fix=f"fab postgres.remove {name}", cause=ETCD_MEMBERS)
     for address in sorted(set(wanted) - set(found)):
         verdict = Verdict(ERROR, f"{wanted[address]} is not a member")

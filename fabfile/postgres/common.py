@@ -74,6 +74,17 @@ CONFIGURED = Fact(
 )
 
 
+HAS_DATABASE = Fact(
+    "whether it has a database",
+    on=POSTGRES,
+    command=lambda cluster, host: (
+        f"if [[ -e {data(cluster)}/PG_VERSION ]]; then echo yes; else echo no; fi"
+    ),
+    parse=lambda text: text.strip() == "yes",
+    absent="it does not answer",
+)
+
+
 def _major(text: str) -> str:
     running = re.search(r'"server_version": ?(\d+)\d{4}\b', text)
     configured = re.search(r"^ *bin_dir: /usr/pgsql-(\d+)/bin$", text, re.MULTILINE)

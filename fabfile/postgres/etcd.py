@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Optional
 
 from runbook.declare import steps
 from runbook.declare.facts import Fact, Facts
@@ -125,7 +126,7 @@ def etcd(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         founders = ",".join(f"{member.name}={peer(member)}" for member in members(cluster))
         shared = {"cluster": cluster, "founders": founders}
         yield steps.template("/etc/etcd/join.conf", "postgres/etcd-join.conf.j2", shared)
-    elif not facts.of(ETCD, host).has_data:
+    elif not facts.of(ETCD, host).has_data or under_old_address(host, cluster, facts):
         return
     yield steps.service("etcd.service").clearing(RESTART)
     yield healthy(host)
@@ -150,6 +151,12 @@ def etcd_members(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     if not cluster_lists:
         raise MissingFact(f"no etcd member answers; start one of {endpoints(cluster)} first.")
     own = [member for member in cluster_lists if member.peer == peer(host)]
+    former = under_old_address(host, cluster, facts)
+    if here.has_data and former:
+        yield from moved(host, former, cluster)
+        yield healthy(host)
+        return
+    own = own or ([former] if former else [])
     if here.has_data and own:
         yield steps.restarted_if_noted("etcd.service", RESTART, "systemctl restart etcd")
         yield healthy(host)
@@ -158,6 +165,39 @@ def etcd_members(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         yield aside(cluster)
     yield from joined(host, cluster, own)
     yield healthy(host)
+
+
+def under_old_address(host: Host, cluster: Cluster, facts: Facts) -> Optional[EtcdMember]:
+    """The member of this name, if it is listed with an address that hosts.yaml does not have."""
+    everybody = listed(facts)
+    addresses = {peer(member) for member in members(cluster)}
+    if any(member.peer == peer(host) for member in everybody):
+        return None
+    named = [one for one in everybody if one.name == host.name and one.peer not in addresses]
+    return named[0] if len(named) == 1 else None
+
+
+def moved(host: Host, former: EtcdMember, cluster: Cluster) -> Steps:
+    """Tell the others the new address of a member, which keeps its data; then start it there."""
+    ctl = f"etcdctl --endpoints={clients_of_others(host, cluster)}"
+    yield steps.command(
+        f"etcd knows {host.name} at its new address",
+        f"{ctl} member update {former.id} --peer-urls={peer(host)}",
+        unless=f"{ctl} member list | grep ', {peer(host)},' >/dev/null",
+        timeout=60,
+    )
+    yield steps.command(
+        f"etcd on {host.name} runs at its new address",
+        "systemctl enable etcd\nsystemctl restart etcd",
+        unless=f"unit_is etcd.service active enabled && curl -sf -m 3 -o /dev/null "
+        f"http://{host.address}:2379/version",
+    ).clearing(RESTART)
+
+
+def clients_of_others(host: Host, cluster: Cluster) -> str:
+    """The addresses at which clients reach the other members."""
+    others = (f"http://{member.address}:2379" for member in members(cluster) if member != host)
+    return ",".join(others)
 
 
 def aside(cluster: Cluster) -> Step:
@@ -175,10 +215,7 @@ def joined(host: Host, cluster: Cluster, own: Sequence[EtcdMember]) -> Steps:
 
     `member add` is refused for some seconds after another one, so it is repeated.
     """
-    others = ",".join(
-        f"http://{member.address}:2379" for member in members(cluster) if member != host
-    )
-    ctl = f"etcdctl --endpoints={others}"
+    ctl = f"etcdctl --endpoints={clients_of_others(host, cluster)}"
     for lost in own:
         if lost.name:
             yield steps.command(

@@ -153,11 +153,16 @@ def remove(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str) 
     """Remove a server from Patroni and etcd. Its data stays on it. Asks first.
 
     Works also for a server that is lost for good, or that hosts.yaml no longer has. Afterwards,
-    remove it from hosts.yaml and run `fab postgres`. Refused if the quorum would be lost.
+    remove it from hosts.yaml and run `fab postgres`. Refused if the quorum would be lost. If etcd
+    lists the server at a former address as well, only that entry is removed.
     """
     gone = cluster.hosts.get(host)
     listing = listed(facts)
     own = [one for one in listing if one.name == host or (gone and one.peer == peer(gone))]
+    former = [one for one in own if gone and one.peer != peer(gone)]
+    if former and len(former) < len(own):
+        yield from without_former(host, former, cluster, facts)
+        return
     first = leader(cluster, facts)
     if gone == first:
         raise RunbookError(f"{host} leads now. First run: fab postgres.switchover")
@@ -184,6 +189,17 @@ def remove(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str) 
             service_off("etcd.service"),
             aside(cluster),
         )
+
+
+def without_former(
+    host: str, former: Sequence[EtcdMember], cluster: Cluster, facts: Facts
+) -> Procedure:
+    """Remove what etcd still lists at former addresses of a server that is a member."""
+    addresses = ", ".join(one.peer for one in former)
+    yield Question(f"etcd forgets {host} at {addresses}; {host} stays a member at its address.")
+    helper = next(one for one in members(cluster) if one.name in facts.known(ETCD))
+    for one in former:
+        yield stage(f"take {one.peer} out of etcd", helper, not_in_etcd(f"at {one.peer}", one))
 
 
 def not_in_etcd(name: str, member: EtcdMember) -> Step:

@@ -14,9 +14,11 @@ from runbook.inventory.cluster import Cluster, Host
 
 from .archive import archive_command, restore_command
 from .archive import script as archive_script
+from .backup import KEEPS, refuse_to_begin_empty
 from .common import (
     APART,
     CONFIGURED,
+    HAS_DATABASE,
     MAJOR,
     PATRONI,
     PATRONICTL,
@@ -35,22 +37,38 @@ from .common import (
     refuse_new_passwords,
     section,
 )
-from .members import MEMBER, in_its_place, leader
+from .hold import not_held, released
+from .members import MEMBER, in_its_place, leader, leading
 from .settings import Postgres
 
 Parameters = dict[str, Union[str, int, float, bool]]
 
 
-@section.task(needs=[CONFIGURED, MAJOR])
+@section.task(needs=[CONFIGURED, MAJOR, MEMBER, HAS_DATABASE, KEEPS])
 def patroni(host: Host, cluster: Cluster, facts: Facts) -> Steps:
-    """Start Patroni: the first member creates the cluster, the others copy it."""
+    """Start Patroni: the first member creates the cluster, the others copy it.
+
+    No cluster is created while the repository keeps backups of one that is lost.
+    """
     refuse_another_major(cluster, facts)
     refuse_new_passwords(cluster, facts)
-    yield steps.directory("/etc/patroni", "0750", "postgres", "postgres")
+    refuse_to_begin_empty(cluster, facts)
+    yield released() if leading(cluster, facts) else not_held()
     yield no_half_copy(cluster)
     yield no_foreign_cluster(host, cluster)
+    yield from configured(host, cluster)
+    yield from running(host, cluster)
+
+
+def configured(host: Host, cluster: Cluster) -> Steps:
+    """Patroni's settings, and the program that archives WAL."""
+    yield steps.directory("/etc/patroni", "0750", "postgres", "postgres")
     yield from archive_script()
     yield configuration(host, cluster)
+
+
+def running(host: Host, cluster: Cluster) -> Steps:
+    """Patroni runs, and the server leads or follows."""
     yield steps.service("patroni.service")
     yield in_its_place(host, cluster)
     yield from apart()

@@ -40,10 +40,14 @@ class Backup:
 
 @dataclass(frozen=True)
 class Repository:
-    """What the repository holds, the oldest backup first; `now` is its server's clock."""
+    """What the repository holds, the oldest backup first; `now` is its server's clock.
+
+    `system`: the identifier of the database, 0 if there is none.
+    """
 
     now: int
     backups: list[Backup]
+    system: int = 0
 
     @property
     def age(self) -> Optional[int]:
@@ -73,7 +77,8 @@ def parse(text: str) -> Repository:
         for stanza in stanzas
         for one in stanza.get("backup", [])
     ]
-    return Repository(int(now), backups)
+    databases = [one for stanza in stanzas for one in stanza.get("db", [])]
+    return Repository(int(now), backups, int(databases[-1]["system-id"]) if databases else 0)
 
 
 BACKUPS = Fact(

@@ -140,6 +140,34 @@ def test_data_of_a_removed_member_are_kept_but_not_started(cluster):
     assert "rm " not in steps[0].apply
 
 
+def with_former(cluster, name: str = "sql2", now: bool = False) -> dict[str, Etcd]:
+    """etcd lists this server at an address that it had before, and perhaps where it is now."""
+    states = etcd_facts(cluster)
+    others = [one for one in states["sql1"].listed if one.name != name or now]
+    everybody = (*others, EtcdMember("id9", name, "http://10.9.9.9:2380"))
+    return {one: Etcd(True, everybody if one != name else ()) for one in SQL}
+
+
+def test_a_member_with_a_new_address_keeps_its_data(cluster):
+    known = Facts({ETCD: with_former(cluster)})
+    host = cluster.hosts["sql2"]
+    assert "etcd.service runs and is enabled" not in titles(etcd.etcd(host, cluster, known))
+    assert titles(etcd.etcd_members(host, cluster, known)) == [
+        "etcd knows sql2 at its new address",
+        "etcd on sql2 runs at its new address",
+        "etcd on sql2 is healthy",
+    ]
+    others = titles(etcd.etcd_members(cluster.hosts["sql3"], cluster, known))
+    assert others == ["etcd.service runs with its present settings", "etcd on sql3 is healthy"]
+
+
+def test_a_replaced_server_with_a_new_address_is_forgotten_at_the_old_one(cluster):
+    states = {**with_former(cluster), "sql2": Etcd(False, ())}
+    steps = titles(etcd.etcd_members(cluster.hosts["sql2"], cluster, Facts({ETCD: states})))
+    assert steps[0] == "etcd forgets the member id9, whose data sql2 has lost"
+    assert steps[1] == "etcd knows sql2 as a member"
+
+
 # Patroni
 
 
@@ -410,6 +438,13 @@ def test_removing_a_member_keeps_the_quorum(cluster):
     weak = facts(cluster, etcd_facts(cluster, down=["sql2"]))
     with pytest.raises(RunbookError, match="1 of etcd's 2 members"):
         list(operate.remove([], cluster, weak, host="sql3"))
+
+
+def test_only_the_former_address_of_a_member_is_removed(cluster):
+    known = facts(cluster, with_former(cluster, now=True))
+    assert stages(operate.remove([], cluster, known, host="sql2")) == [
+        ("take http://10.9.9.9:2380 out of etcd", ("sql1",))
+    ]
 
 
 def test_a_member_that_is_gone_for_good_is_taken_out_by_another(cluster):
