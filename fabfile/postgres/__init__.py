@@ -15,7 +15,9 @@ from . import (
     recover,
     repository,
     restore,
+    rotate,
     status,
+    upgrade,
 )
 from .common import section
 
@@ -38,6 +40,8 @@ section.order(
     operate.reinit,
     operate.remove,
     recover.etcd_recover,
+    upgrade.upgrade,
+    rotate.rotate,
     restore.restore,
 )
 

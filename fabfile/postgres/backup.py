@@ -17,6 +17,7 @@ from runbook.inventory.cluster import Cluster, Host
 
 from .common import HAS_DATABASE, MAJOR, data, members, refuse_another_major, section
 from .settings import Postgres
+from .versions import BACKUP, INSTALLED, installed_alike
 
 TLS = "/etc/pgbackrest/tls"
 PORT = section.port(
@@ -123,10 +124,10 @@ def _kept(host: Host, peer: Host, facts: Facts) -> str:
     return known.pop() if len(known) == 1 else ""
 
 
-@section.task(on=participants)
-def backup_keys(host: Host, cluster: Cluster) -> Steps:
+@section.task(on=participants, needs=[INSTALLED])
+def backup_keys(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Install pgBackRest, a key and a certificate on every server involved in backups."""
-    yield steps.packages("pgbackrest")
+    yield from installed_alike(host, BACKUP, facts)
     yield steps.directory("/etc/pgbackrest", "0755")
     yield steps.directory(TLS, "0700", "postgres", "postgres")
     yield steps.command(

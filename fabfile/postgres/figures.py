@@ -8,6 +8,7 @@ from typing import Optional
 
 from runbook.declare.facts import Fact
 from runbook.declare.templates import script
+from runbook.inventory.cluster import Cluster, Host
 
 from ..shared.roles import POSTGRES
 from .archive import DROPPED
@@ -90,15 +91,25 @@ def _version(text: str) -> str:
     return text
 
 
+def versions(host: Host, cluster: Cluster) -> str:
+    """Commands that print which versions run, and which are installed."""
+    return script("postgres/versions.sh", programs=binaries(cluster), address=host.address)
+
+
+def runs_installed(host: Host, cluster: Cluster, program: str) -> str:
+    """A test: this program runs in the version that is installed."""
+    return f"""(
+{versions(host, cluster)}
+) | awk -v program={program} '
+  $2 == program {{ kind = $1; sub(/^[^ ]+ [^ ]+ /, ""); version[kind] = $0 }}
+  END {{ exit version["runs"] != version["installed"] }}'"""
+
+
 FIGURES = Fact(
     "figures of the database server",
     on=POSTGRES,
-    command=lambda cluster, host: script(
-        "postgres/figures.sh",
-        data=data(cluster),
-        programs=binaries(cluster),
-        address=host.address,
-        dropped=DROPPED,
+    command=lambda cluster, host: (
+        script("postgres/figures.sh", data=data(cluster), dropped=DROPPED) + versions(host, cluster)
     ),
     parse=parse,
     absent="it does not answer",

@@ -36,6 +36,14 @@ class Member:
         """leader, sync_standby, replica, or unknown, as the cluster lists this member."""
         return str(self.cluster.get(self.name, {}).get("role", "unknown"))
 
+    def streams(self, name: str) -> bool:
+        """Whether this member sees the other one stream from the leader."""
+        return self.cluster.get(name, {}).get("state") == "streaming"
+
+    def is_synchronous(self, name: str) -> bool:
+        """Whether this member sees the other one as a synchronous standby."""
+        return self.cluster.get(name, {}).get("role") in {"sync_standby", "quorum_standby"}
+
     @property
     def lag(self) -> Optional[int]:
         """Bytes that this member is behind, as far as that is known."""

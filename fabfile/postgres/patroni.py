@@ -12,6 +12,7 @@ from runbook.declare.steps import precondition, with_stdin
 from runbook.declare.templates import render
 from runbook.inventory.cluster import Cluster, Host
 
+from ..shared.airflow import connections
 from .archive import archive_command, restore_command
 from .archive import script as archive_script
 from .backup import KEEPS, refuse_to_begin_empty
@@ -63,7 +64,7 @@ def patroni(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 def configured(host: Host, cluster: Cluster) -> Steps:
     """Patroni's settings, and the program that archives WAL."""
     yield steps.directory("/etc/patroni", "0750", "postgres", "postgres")
-    yield from archive_script()
+    yield from archive_script(host, cluster)
     yield configuration(host, cluster)
 
 
@@ -88,12 +89,15 @@ def apart() -> Steps:
     yield steps.service(APART).clearing(again)
 
 
-def configuration(host: Host, cluster: Cluster) -> Step:
-    """patroni.yml, which Patroni validates before it replaces the old one."""
+def configuration(host: Host, cluster: Cluster, aside: bool = False) -> Step:
+    """patroni.yml, which Patroni validates before it replaces the old one.
+
+    `aside`: for a while, the server is not to be the synchronous standby.
+    """
     return steps.template(
         PATRONI,
         "postgres/patroni.yml.j2",
-        context(host, cluster),
+        {**context(host, cluster), "aside": aside},
         mode="0600",
         owner="postgres",
         group="postgres",
@@ -193,8 +197,12 @@ def sized(host: Host, cluster: Cluster) -> Parameters:
     }
 
 
+def max_connections(cluster: Cluster) -> int:
+    """What Airflow opens at most, and 40 for Patroni, backups and people; at least 200."""
+    return max(200, -(-(connections(cluster) + 40) // 50) * 50)
+
+
 SHARED: Parameters = {
-    "max_connections": 200,
     "max_wal_senders": 10,
     "max_replication_slots": 10,
     "wal_keep_size": "256MB",
@@ -205,6 +213,7 @@ SHARED: Parameters = {
     "tcp_keepalives_interval": "5s",
     "tcp_keepalives_count": 3,
     "tcp_user_timeout": "25s",
+    "shared_preload_libraries": "pg_stat_statements",
 }
 """Parameters of the whole cluster; postgres.parameters of hosts.yaml overrides them.
 
@@ -219,7 +228,11 @@ def shared(cluster: Cluster) -> str:
         "postgres/dcs.yml.j2",
         {
             "settings": cluster[Postgres],
-            "parameters": {**SHARED, **cluster[Postgres].parameters},
+            "parameters": {
+                "max_connections": max_connections(cluster),
+                **SHARED,
+                **cluster[Postgres].parameters,
+            },
             "archive": archive_command(cluster),
             "restore": restore_command(cluster),
         },
@@ -237,7 +250,7 @@ def settings(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """
     refuse_another_major(cluster, facts)
     refuse_new_passwords(cluster, facts)
-    yield from archive_script()
+    yield from archive_script(host, cluster)
     yield configuration(host, cluster)
     if host != leader(cluster, facts):
         return

@@ -37,6 +37,7 @@ from .members import MEMBER, in_its_place, leader
 from .patroni import configured, running
 from .recover import forgotten, knows_the_cluster, leads
 from .repository import BACKUPS, take, the_repository
+from .versions import INSTALLED
 
 MOMENT = re.compile(r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}(:\d{2}(\.\d+)?)?[+-]\d{2}(:?\d{2})?")
 
@@ -44,7 +45,7 @@ MOMENT = re.compile(r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}(:\d{2}(\.\d+)?)?[+-]\d{2}(:?
 @section.procedure(
     needs=[
         *(MEMBER, ETCD, BACKUPS, MAJOR, CONFIGURED, HAS_DATABASE, HELD),
-        *(CERTIFICATE, TRUSTED),
+        *(CERTIFICATE, TRUSTED, INSTALLED),
     ],
     help={
         "to": "the point in time, such as '2026-11-22 09:30:00+00', or latest",
@@ -121,7 +122,9 @@ def onto_new(cluster: Cluster, facts: Facts, to: str) -> Procedure:
         room(cluster, facts),
     )
     yield stage(
-        "keys for the repository", participants(cluster), lambda host: backup_keys(host, cluster)
+        "keys for the repository",
+        participants(cluster),
+        lambda host: backup_keys(host, cluster, facts),
     )
     yield asked_again(CERTIFICATE)
     yield stage(

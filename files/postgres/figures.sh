@@ -1,8 +1,7 @@
 # shellcheck shell=bash
-: "${data:?}" "${programs:?}" "${address:?}" "${dropped:?}"
+: "${data:?}" "${dropped:?}"
 # Figures of this server, one line each: a word and its values. What does not answer has no line.
 export LC_ALL=C
-own='"patroni": *\{[^}]*"version": *"([0-9.]+)"' server='"etcdserver": *"([0-9.]+)"'
 
 find "$data/pg_wal/archive_status/" -name '*.ready' -printf '%T@\n' 2>/dev/null | sort -n |
   awk -v now="$(date +%s)" 'NR == 1 { oldest = now - $1 } END { print "waiting", NR, int(oldest) }'
@@ -17,17 +16,7 @@ select format('connections %s %s', count(*), current_setting('max_connections'):
 select format('corrupt %s', coalesce(sum(checksum_failures), 0)) from pg_stat_database;
 select format('age %s %s', max(age(datfrozenxid)), current_setting('autovacuum_freeze_max_age'))
   from pg_database;
-select format('runs PostgreSQL %s', current_setting('server_version'));
 SQL
-version=$("$programs/postgres" --version 2>/dev/null) && echo "installed PostgreSQL ${version#*) }"
-
-[[ $(curl -s -m 3 "http://$address:8008/patroni") =~ $own ]] &&
-  echo "runs Patroni ${BASH_REMATCH[1]}"
-version=$(rpm -q --qf '%{VERSION}' patroni 2>/dev/null) && echo "installed Patroni $version"
-[[ $(curl -s -m 3 "http://$address:2379/version") =~ $server ]] &&
-  echo "runs etcd ${BASH_REMATCH[1]}"
-version=$(etcd --version 2>/dev/null) && [[ $version =~ Version:\ *([0-9.]+) ]] &&
-  echo "installed etcd ${BASH_REMATCH[1]}"
 
 pid=$(systemctl show -p MainPID --value patroni.service)
 if [[ ! -e /dev/watchdog ]]; then
@@ -37,4 +26,3 @@ elif readlink "/proc/$pid/fd/"* 2>/dev/null | grep -q '^/dev/watchdog'; then
 else
   echo 'watchdog idle'
 fi
-exit 0

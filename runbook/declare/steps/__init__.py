@@ -51,6 +51,7 @@ from runbook.declare.steps.rpm import (
     repository,
     signed,
     updated,
+    version_held,
     version_locked,
 )
 from runbook.declare.steps.selinux import (
@@ -126,6 +127,7 @@ __all__ = [
     "unit",
     "updated",
     "user",
+    "version_held",
     "version_locked",
     "wait_for",
     "with_stdin",
