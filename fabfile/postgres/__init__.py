@@ -16,8 +16,10 @@ from . import (
     repository,
     restore,
     rotate,
+    snapshots,
     status,
     upgrade,
+    verify,
 )
 from .common import section
 
@@ -26,6 +28,7 @@ section.order(
     install.install,
     etcd.etcd,
     etcd.etcd_members,
+    snapshots.etcd_snapshots,
     backup.backup_keys,
     backup.backup_network,
     patroni.patroni,
@@ -34,6 +37,7 @@ section.order(
     repository.backup_repository,
     repository.backup,
     repository.backups,
+    verify.backup_verify,
     status.status,
     operate.switchover,
     operate.restart,

@@ -142,11 +142,11 @@ def backup_keys(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 def backup_network(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Set up pgBackRest and its TLS server, for this cluster's servers only."""
     refuse_another_major(cluster, facts)
-    facts.of(CERTIFICATE, host)
     repository = host in repository_hosts(cluster)
     peers = members(cluster) if repository else repository_hosts(cluster)
     restart = steps.restarted("pgbackrest.service")
     yield steps.firewall_ports_from(host.address, [peer.address for peer in peers], [PORT])
+    facts.of(CERTIFICATE, host)
     yield steps.file(
         f"{TLS}/peers.crt",
         certificates(host, cluster, facts),

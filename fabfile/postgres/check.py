@@ -20,7 +20,7 @@ from runbook.declare.probes import (
 )
 from runbook.inventory.cluster import Cluster, Host
 
-from .check_backups import backed_up
+from .check_backups import backed_up, snapshots, verified
 from .check_servers import about_servers
 from .common import PATRONICTL, data, members, section
 from .etcd import ETCD, listed, peer
@@ -113,6 +113,8 @@ def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
     yield from due(cluster, facts)
     yield from about_servers(cluster, facts)
     yield from backed_up(cluster, facts)
+    yield from verified(facts)
+    yield from snapshots(facts)
     yield redundancy(cluster, facts)
 
 

@@ -12,6 +12,7 @@ from runbook.output.quantities import duration
 
 from .backup import repository_hosts
 from .common import section
+from .figures import FIGURES
 from .repository import BACKUPS, Repository
 from .settings import Postgres
 
@@ -65,6 +66,40 @@ def on_schedule(title: str, repository: Repository, cluster: Cluster) -> Finding
         way_out = "see journalctl -u pgbackrest-backup@full there, then: "
         way_out += "fab postgres.backup --type full"
         yield Finding("full backups are made on schedule", full, fix=way_out, cause=BACKUP)
+
+
+def verified(facts: Facts) -> Findings:
+    """The last test restore was a success, and not long ago."""
+    results = [one.verified for one in facts.known(FIGURES).values() if one.verified]
+    repositories = list(facts.known(BACKUPS).values())
+    if not repositories:
+        return
+    title, fix = "a test restore has succeeded", "fab postgres.backup-verify"
+    if not results:
+        yield Finding(title, Verdict(OK, f"none was made yet: {fix}"))
+        return
+    good, when = max(results, key=lambda result: result[1])
+    age = max(0, repositories[0].now - when)
+    sentence = f"{duration(age)} ago"
+    if not good:
+        verdict = Verdict(ERROR, f"the last one failed, {sentence}")
+    else:
+        verdict = Verdict(WARN if age > 35 * DAY else OK, sentence)
+    yield Finding(title, verdict, fix=fix, cause=BACKUP)
+
+
+def snapshots(facts: Facts) -> Findings:
+    """Each member of etcd has been copied lately."""
+    repositories = list(facts.known(BACKUPS).values())
+    late = [
+        name
+        for name, one in facts.known(FIGURES).items()
+        if repositories and one.snapshot and repositories[0].now - one.snapshot > 2 * DAY + GRACE
+    ]
+    if late:
+        verdict = Verdict(WARN, f"the newest copy on {', '.join(late)} is older than two days")
+        fix = "see journalctl -u etcd-snapshot there"
+        yield Finding("what etcd holds is copied every day", verdict, fix=fix, cause=BACKUP)
 
 
 def punctual(what: str, age: Optional[int], gap: int) -> Verdict:

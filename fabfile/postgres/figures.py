@@ -14,6 +14,9 @@ from ..shared.roles import POSTGRES
 from .archive import DROPPED
 from .common import binaries, data
 
+VERIFIED = "/var/lib/airflow-runbook/postgres-verified"
+"""The result of the last test restore on a server."""
+
 PROGRAMS = ("PostgreSQL", "Patroni", "etcd")
 
 
@@ -24,7 +27,8 @@ class Figures:
     `waiting`, `oldest`: WAL files that wait for the archive, and for how many seconds the oldest
     one does. `dropped`: when WAL was last given up, in seconds since 1970. `age`: transactions
     since the oldest row that vacuum has not frozen yet; `freezes` is the age at which it has to.
-    `watchdog`: armed, idle or none.
+    `watchdog`: armed, idle or none. `snapshot`: when etcd was last copied. `verified`: whether the
+    last test restore there was a success, and when.
     """
 
     waiting: int
@@ -37,6 +41,8 @@ class Figures:
     age: Optional[int] = None
     freezes: int = 0
     dropped: Optional[int] = None
+    snapshot: Optional[int] = None
+    verified: Optional[tuple[bool, int]] = None
     runs: dict[str, str] = field(default_factory=dict)
     installed: dict[str, str] = field(default_factory=dict)
 
@@ -79,9 +85,16 @@ def parse(text: str) -> Figures:
         age=numbers["age"][0] if "age" in numbers else None,
         freezes=numbers.get("age", [0, 0])[1],
         dropped=numbers["dropped"][0] if "dropped" in numbers else None,
+        snapshot=int(said["snapshot"][0]) if "snapshot" in said else None,
+        verified=_verified(said.get("verified")),
         runs=versions["runs"],
         installed=versions["installed"],
     )
+
+
+def _verified(values: Optional[list[str]]) -> Optional[tuple[bool, int]]:
+    """The last test restore: `ok 1700000000 35 120000`."""
+    return (values[0] == "ok", int(values[1])) if values else None
 
 
 def _version(text: str) -> str:
@@ -109,7 +122,8 @@ FIGURES = Fact(
     "figures of the database server",
     on=POSTGRES,
     command=lambda cluster, host: (
-        script("postgres/figures.sh", data=data(cluster), dropped=DROPPED) + versions(host, cluster)
+        script("postgres/figures.sh", data=data(cluster), dropped=DROPPED, verified=VERIFIED)
+        + versions(host, cluster)
     ),
     parse=parse,
     absent="it does not answer",

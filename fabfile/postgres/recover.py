@@ -37,7 +37,7 @@ FORGOTTEN = ("leader", "status", "sync", "failover", "failsafe", "history")
 def etcd_recover(
     hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str, i_know: bool = False
 ) -> Procedure:
-    """Found etcd again when most of its members, or all, are lost for good. Needs --i-know.
+    """Found etcd again when most of its members are lost for good. Needs --i-know.
 
     The server with the newest data leads afterwards; no data of PostgreSQL is removed. What etcd
     holds on the other servers is moved aside. Servers that cannot be reached must not return with

@@ -246,7 +246,7 @@ def moved_aside(cluster: Cluster, when: str) -> Step:
     return command(
         f"the present data are in {kept}",
         f"""if [[ -e {data(cluster)} ]]; then mv {data(cluster)} {kept}; fi
-install -d -m 0700 -o postgres -g postgres {data(cluster)}""",
+runuser -u postgres -- mkdir -p -m 0700 {data(cluster)}""",
         unless=f"[[ -d {data(cluster)} && ! -e {data(cluster)}/PG_VERSION ]]",
     )
 

@@ -33,7 +33,7 @@ ROLE = {"superuser": "postgres", "replication": "replicator", "rewind": "rewinde
     help={"what": "superuser, replication, rewind or restapi (default: all four)"},
 )
 def rotate(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, what: str = "") -> Procedure:
-    """Set new passwords for the superuser, replication, pg_rewind and Patroni's REST API.
+    """Set new passwords for superuser, replication, rewind and Patroni's REST API.
 
     Nothing stops: replicas connect again one after the other, with the new password. If it is
     interrupted, rerun the command. For Airflow's own password: fab airflow.secrets-rotate.

@@ -1,10 +1,13 @@
 # shellcheck shell=bash
-: "${data:?}" "${dropped:?}"
+: "${data:?}" "${dropped:?}" "${verified:?}"
 # Figures of this server, one line each: a word and its values. What does not answer has no line.
 export LC_ALL=C
 
 find "$data/pg_wal/archive_status/" -name '*.ready' -printf '%T@\n' 2>/dev/null | sort -n |
   awk -v now="$(date +%s)" 'NR == 1 { oldest = now - $1 } END { print "waiting", NR, int(oldest) }'
+find /var/lib/etcd/snapshots -maxdepth 1 -name '*.db' -printf 'snapshot %T@\n' 2>/dev/null |
+  sort -k2n | tail -1 | sed 's/[.].*//'
+[[ ! -e $verified ]] || sed 's/^/verified /;q' "$verified"
 [[ ! -e $dropped ]] || echo "dropped $(stat -c %Y "$dropped")"
 
 timeout 8 runuser -u postgres -- psql -X -A -t -q 2>/dev/null <<'SQL'
