@@ -6,7 +6,7 @@ import time
 
 import pytest
 from support import older_packages
-from support.bad_days import blank, told
+from support.bad_days import blank, figure, told
 from support.database import DATABASE, SQL
 from support.limits import HANDED_OVER
 
@@ -75,7 +75,8 @@ def test_an_update_under_load(older, database, postgres, on, report):
     with database.writing() as outcome:
         answer = postgres("--yes", "postgres.upgrade")
     assert answer.code == 0, answer.text
-    report(f"postgres.upgrade: {outcome}; {time.monotonic() - began:.0f} s in all")
+    report(figure("a minor update of PostgreSQL, Patroni, etcd", "`postgres.upgrade`", outcome))
+    report(f"postgres.upgrade took {time.monotonic() - began:.0f} s in all")
     assert database.leader() != leader
     assert outcome.lost == 0
     assert outcome.pause <= HANDED_OVER

@@ -60,3 +60,8 @@ def passwords(lab: Lab) -> dict[str, str]:
     file = Path(lab.environment()["RUNBOOK_STATE"]) / "secrets.yaml"
     found: dict[str, str] = yaml.safe_load(file.read_text())
     return found
+
+
+def figure(situation: str, command: str, outcome: object) -> str:
+    """A figure for the table of bad days (tests/bad_days.py)."""
+    return f"bad day | {situation} | {command} | {outcome}"
