@@ -200,3 +200,40 @@ def test_a_missing_or_late_backup_is_told(cluster, known, title, level, words):
     assert words in finding.verdict.sentence
     if level == "ok":
         assert len(found) == 1
+
+
+# Test restores and copies of etcd
+
+
+def with_figures(**changes) -> Facts:
+    known = {"sql1": figures(**changes), "sql2": figures()}
+    return Facts({FIGURES: known, BACKUPS: {"nfs2": repository(full=HOUR)}})
+
+
+@pytest.mark.parametrize(
+    ("verified", "level", "words"),
+    [
+        (None, "ok", "none was made yet: fab postgres.backup-verify"),
+        ((True, 10**9 - 2 * DAY), "ok", "2 d ago"),
+        ((True, 10**9 - 40 * DAY), "warn", "40 d ago"),
+        ((False, 10**9 - 60), "error", "the last one failed, 1 min ago"),
+    ],
+)
+def test_the_last_test_restore_is_told(verified, level, words):
+    [finding] = check_backups.verified(with_figures(verified=verified))
+    assert (finding.verdict.level, finding.verdict.sentence) == (level, words)
+
+
+def test_the_result_of_a_test_restore_is_read():
+    text = "waiting 0 0\nverified {} 1700000000 35 1200\nsnapshot 1700000001\nwatchdog none\n"
+    assert parse(text.format("ok")).verified == (True, 1700000000)
+    assert parse(text.format("failed")).verified == (False, 1700000000)
+    assert parse(text.format("ok")).snapshot == 1700000001
+
+
+def test_a_member_of_etcd_that_is_not_copied_is_told():
+    assert list(check_backups.snapshots(with_figures(snapshot=10**9 - DAY))) == []
+    assert list(check_backups.snapshots(with_figures())) == []
+    [finding] = check_backups.snapshots(with_figures(snapshot=10**9 - 3 * DAY))
+    assert finding.verdict.level == "warn"
+    assert "sql1" in finding.verdict.sentence

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 import yaml
 from support.postgres_facts import SQL, etcd_facts, facts, member
 
 from fabfile import CONTENTS
-from fabfile.postgres import install, patroni, rotate, upgrade, versions
+from fabfile.postgres import install, operate, patroni, rotate, upgrade, versions
 from fabfile.postgres.common import SUPERUSER
 from fabfile.postgres.etcd import ETCD, Etcd
 from fabfile.postgres.versions import INSTALLED
 from fabfile.shared.airflow import connections
 from runbook.declare.facts import Facts
+from runbook.declare.steps import version_held
 from runbook.declare.work import Question, Stage
 from runbook.errors import RunbookError, SettingsError, UsageError
 
@@ -162,3 +165,44 @@ def test_connections_follow_from_what_airflow_opens(cluster, hosts_yaml):
 
 def test_statements_are_counted(cluster):
     assert shared(cluster)["shared_preload_libraries"] == "pg_stat_statements"
+
+
+# The word of patronictl, and what dnf holds
+
+
+def test_a_copy_that_patroni_refuses_is_not_reported_as_done(cluster, tmp_path):
+    """patronictl says Failed, and exits with 0."""
+    *_, part = operate.reinit([], cluster, facts(cluster), host="sql3")
+    step = part.of(part.hosts[0])[0]
+    program = tmp_path / "patronictl"
+    program.write_text(
+        "#!/bin/bash\necho 'Failed: reinitialize for member sql3, status code=503'\n"
+    )
+    program.chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", step.apply],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=10,
+    )
+    assert done.returncode
+    assert "status code=503" in done.stdout
+
+
+def test_a_package_is_held_at_the_version_that_is_installed(tmp_path):
+    *_, step = version_held("patroni", "etcd")
+    rpm, locks = tmp_path / "rpm", tmp_path / "versionlock.list"
+    rpm.write_text("#!/bin/bash\necho 'patroni-0:4.1.0-1.*'\necho 'etcd-0:3.5.1-2.*'\n")
+    rpm.chmod(0o755)
+    test = step.test.replace("/etc/dnf/plugins/versionlock.list", str(locks))
+
+    def held(text: str) -> bool:
+        locks.write_text(text)
+        environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+        return not subprocess.run(["bash", "-c", test], env=environment).returncode
+
+    assert held("# added\npatroni-0:4.1.0-1.*\nother-0:1-1.*\netcd-0:3.5.1-2.*\n")
+    assert not held("patroni-0:4.1.0-1.*\n")
+    assert not held("patroni-0:4.0.7-1.*\netcd-0:3.5.1-2.*\n")
+    assert "'%{NAME}-%|EPOCH?{%{EPOCH}}:{0}|:%{VERSION}-%{RELEASE}.*\\n'" in step.test
