@@ -123,6 +123,7 @@ FIGURES = Fact(
     on=POSTGRES,
     command=lambda cluster, host: (
         script("postgres/figures.sh", data=data(cluster), dropped=DROPPED, verified=VERIFIED)
+        + "\n"
         + versions(host, cluster)
     ),
     parse=parse,

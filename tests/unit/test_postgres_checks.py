@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 from support.postgres_facts import SQL, facts, figures, member
 
 from fabfile import CONTENTS
 from fabfile.postgres import check, check_backups
+from fabfile.postgres.etcd import ETCD
 from fabfile.postgres.figures import FIGURES, Figures, parse
+from fabfile.postgres.position import POSITION
 from fabfile.postgres.repository import BACKUPS, Backup, Repository
 from runbook.declare.facts import Facts
 from runbook.declare.probes import Answer
@@ -40,6 +44,16 @@ def test_figures_are_read():
     assert (read.connections, read.allowed, read.corrupt, read.age) == (180, 197, 2, 450)
     assert read.outdated == {"PostgreSQL": ("15.8 (Debian 15.8-0+deb12u1)", "15.9")}
     assert read.watchdog == "idle"
+
+
+@pytest.mark.parametrize("fact", [FIGURES, POSITION, ETCD], ids=lambda fact: fact.name)
+def test_a_question_is_bash_that_ends_well_on_a_server_without_anything(cluster, fact):
+    command = fact.command(cluster, cluster.hosts["sql1"])
+    done = subprocess.run(
+        ["bash", "-c", command.replace("192.168.", "127.0.")], capture_output=True, text=True
+    )
+    assert "syntax error" not in done.stderr
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_postgresql_does_not_say_is_unknown():
