@@ -15,7 +15,7 @@ from runbook.declare.templates import script
 from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster, Host
 
-from .common import HAS_DATABASE, MAJOR, data, members, refuse_another_major, section
+from .common import BACKUP_KEY, HAS_DATABASE, MAJOR, data, members, refuse_another_major, section
 from .settings import Postgres
 from .versions import BACKUP, INSTALLED, installed_alike
 
@@ -143,6 +143,7 @@ def backup_network(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Set up pgBackRest and its TLS server, for this cluster's servers only."""
     refuse_another_major(cluster, facts)
     repository = host in repository_hosts(cluster)
+    encrypted = cluster[Postgres].backup.encrypted
     peers = members(cluster) if repository else repository_hosts(cluster)
     restart = steps.restarted("pgbackrest.service")
     yield steps.firewall_ports_from(host.address, [peer.address for peer in peers], [PORT])
@@ -160,8 +161,11 @@ def backup_network(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         "repository": repository_hosts(cluster)[0],
         "tls": TLS,
         "data": data(cluster),
+        "cipher": cluster.secret(BACKUP_KEY) if repository and encrypted else "",
     }
     source = "pgbackrest-repository.conf.j2" if repository else "pgbackrest.conf.j2"
-    yield steps.template("/etc/pgbackrest.conf", f"postgres/{source}", context).then(restart)
+    private = {"mode": "0640", "group": "postgres", "hide": "cipher-pass="} if encrypted else {}
+    conf = steps.template("/etc/pgbackrest.conf", f"postgres/{source}", context, **private)
+    yield conf.then(restart)
     yield steps.unit("pgbackrest.service", "postgres/pgbackrest.service", {}).then(restart)
     yield steps.service("pgbackrest.service")

@@ -48,6 +48,11 @@ REPLICATION = section.secret(
 )
 REWIND = section.secret("postgres_rewind", "the role rewinder, with which an old leader rejoins")
 AIRFLOW = section.secret("postgres_airflow", "the role airflow, the owner of the database")
+BACKUP_KEY = section.secret(
+    "postgres_backup",
+    "the repository of backups, if postgres.backup.encrypted; without it no restore is possible",
+    length=64,
+)
 REST_API = section.secret("patroni_restapi", "Patroni's REST API, for changes")
 
 ROLES = {

@@ -65,6 +65,10 @@ class Backup(Entry, frozen=True):
     """When what has changed since then is backed up."""
     keep_full: Annotated[int, between(1, 1000)] = 2
     """How many full backups are kept, with the backups that depend on them."""
+    encrypted: bool = False
+    """WAL and backups are encrypted with postgres_backup of secrets.yaml, without which no restore
+    is possible. A repository that exists cannot be changed: set another `path` as well.
+    """
     queue: Optional[Annotated[int, between(1, 100_000)]] = None
     """Gigabytes of WAL that wait on the leader while the repository does not take them. Beyond
     that, the oldest is given up, so that the leader's disk does not fill; null: half of its disk.

@@ -10,7 +10,10 @@ import pytest
 from conftest import PROJECT
 
 from fabfile import CONTENTS
-from fabfile.postgres import archive
+from fabfile.postgres import archive, repository
+from fabfile.postgres.backup import CERTIFICATE, backup_network, participants
+from fabfile.postgres.common import BACKUP_KEY
+from runbook.declare.facts import Facts
 
 
 @pytest.fixture
@@ -68,6 +71,38 @@ def test_a_file_is_given_up_when_too_many_wait(push):
 
 def test_nothing_is_given_up_while_the_repository_works(push):
     assert push(300, "64", works=True) == (0, "", False)
+
+
+def test_an_encrypted_repository_keeps_its_key_on_the_backup_server_only(hosts_yaml):
+    cluster = CONTENTS.load(hosts_yaml("host: nfs2 ", "host: nfs2\n    encrypted: true "))
+    text = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----"
+    known = Facts({CERTIFICATE: {host.name: text for host in participants(cluster)}})
+    key = cluster.secret(BACKUP_KEY)
+    for name, holds in (("nfs2", True), ("sql1", False)):
+        steps = backup_network(cluster.hosts[name], cluster, known)
+        [conf] = [step for step in steps if step.title == "file /etc/pgbackrest.conf"]
+        assert (f"repo1-cipher-pass={key}" in conf.text) == holds
+        assert "0640" in conf.apply or "chmod 0640" in conf.test or not holds
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_a_repository_is_encrypted_from_its_beginning_or_not_at_all(
+    hosts_yaml, tmp_path, encrypted
+):
+    value = str(encrypted).lower()
+    cluster = CONTENTS.load(hosts_yaml("host: nfs2 ", f"host: nfs2\n    encrypted: {value} "))
+    step = repository.same_encryption(cluster)
+    info = tmp_path / "archive.info"
+    place = "/var/lib/pgbackrest/archive/airflow-ha/archive.info"
+
+    def fits() -> bool:
+        return not subprocess.run(["bash", "-c", step.test.replace(place, str(info))]).returncode
+
+    assert fits()
+    info.write_bytes(b"Salted__\x01\x02")
+    assert fits() == encrypted
+    info.write_text("[backrest]\n")
+    assert fits() != encrypted
 
 
 def test_half_of_the_disk_may_wait_unless_hosts_yaml_says_how_much(cluster, hosts_yaml):
