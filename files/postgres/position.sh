@@ -35,7 +35,9 @@ if ((recovery >= timeline)); then
 fi
 last=$(timeout 12 "$programs/pg_waldump" -p "$data/pg_wal" -t "$timeline" -s "$position" 2>/dev/null |
   tail -1)
-if [[ $last =~ lsn:\ ([0-9A-F]+/[0-9A-F]+), ]]; then
-  position=${BASH_REMATCH[1]}
+record='len \(rec/tot\): *[0-9]+/ *([0-9]+),.* lsn: ([0-9A-F]+)/([0-9A-F]+),'
+if [[ $last =~ $record ]]; then
+  end=$(((0x${BASH_REMATCH[2]} << 32) + 0x${BASH_REMATCH[3]} + BASH_REMATCH[1] + 7 & ~7))
+  printf -v position '%X/%X' $((end >> 32)) $((end & 0xFFFFFFFF))
 fi
 echo "$system $timeline $position stopped"
