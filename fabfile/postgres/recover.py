@@ -109,7 +109,8 @@ def refuse_unless_lost(survivor: Host, cluster: Cluster, facts: Facts) -> None:
     states = facts.known(ETCD)
     if survivor.name not in states:
         raise RunbookError(f"{survivor.name} cannot be reached.")
-    if any(facts.known(HELD).values()):
+    leads = any(member.primary for member in facts.known(MEMBER).values())
+    if any(facts.known(HELD).values()) and not leads:
         return  # it was interrupted: etcd may have its quorum again
     if any(known.quorum for known in states.values()):
         raise RunbookError("etcd has its quorum. For single members: fab postgres")

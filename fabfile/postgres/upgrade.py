@@ -59,13 +59,14 @@ def upgrade(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
 def refuse_unless_whole(cluster: Cluster, facts: Facts) -> None:
     """Refuse unless every member runs, the replicas stream, and etcd has all its members."""
     first = leader(cluster, facts)
-    known = facts.known(MEMBER)
+    known, states = facts.known(MEMBER), facts.known(ETCD)
     wrong = [
         host.name
         for host in members(cluster)
         if host.name not in known
         or not known[host.name].healthy
-        or not facts.known(ETCD)[host.name].quorum
+        or host.name not in states
+        or not states[host.name].quorum
         or (host != first and not known[first.name].streams(host.name))
     ]
     if wrong:
