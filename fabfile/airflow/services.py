@@ -14,10 +14,11 @@ from runbook.inventory.cluster import Cluster, Host
 from .. import python_build
 from ..nfs import common as nfs
 from ..rabbitmq.settings import Rabbitmq
-from ..shared.airflow import QUEUE, tasks_at_once
+from ..shared.airflow import AIRFLOW_HOME, HOME, LOGS, QUEUE, tasks_at_once
 from ..shared.roles import NFS
 from .common import SQL, venv
 from .configure import CHANGED
+from .settings import Airflow
 
 TARGET = "airflow.target"
 
@@ -121,6 +122,9 @@ def installed(host: Host, cluster: Cluster) -> Steps:
             "command": command(component, host, cluster),
             "patience": patience(component, cluster),
             "at_boot": at_boot,
+            "user_home": HOME,
+            "own": (AIRFLOW_HOME, LOGS),
+            "writable": cluster[Airflow].writable,
         }
         source = "systemd/component.service.j2"
         yield steps.unit(component.unit, source, context).then(CHANGED)

@@ -7,15 +7,12 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from runbook.inventory.entry import LocalPath, Parameter, ParameterName, named
+from runbook.inventory.entry import AbsolutePath, LocalPath, Parameter, ParameterName, named
 from runbook.inventory.schema import Objection, Understood
 
 from ..shared import roles
 from ..shared.airflow import Load
-from ..shared.versions import Versions, within
-
-PYTHON_FOR_AIRFLOW = {"2.9.0": ("3.8", "3.12"), "2.7.3": ("3.8", "3.11")}
-"""Lowest and highest Python of each Airflow (its PyPI classifiers)."""
+from ..shared.versions import PYTHON_FOR_AIRFLOW, Versions, within
 
 PYTHON_LOCKED = ("3.9", "3.11")
 """Series of Python for which files/airflow has a lock of each Airflow."""
@@ -44,13 +41,23 @@ class Airflow(Load, frozen=True):
         str, named("login (a-z, 0-9, `.`, `_`, `-`; the first a letter)", "[a-z][a-z0-9._-]{0,63}")
     ] = "admin"
     """The web UI's administrator; the password is airflow_admin in secrets.yaml."""
+    writable: list[AbsolutePath] = msgspec.field(default_factory=list)
+    """Directories where Airflow and tasks may write, besides /tmp, /var/tmp and Airflow's own."""
     settings: dict[ParameterName, dict[ParameterName, Parameter]] = msgspec.field(
         default_factory=dict
     )
     """Settings of airflow.cfg on all servers, by its sections."""
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
-        """Roles and VIPs that Airflow needs; an unsupported Airflow or Python."""
+        """Roles and VIPs that Airflow needs; commands; an unsupported Airflow or Python."""
+        for part, entries in self.settings.items():
+            for key in entries:
+                if key.endswith("_cmd"):
+                    sentence = (
+                        f"is a command that Airflow would run; set {key[:-4]} itself, if it is a "
+                        "secret to {secret: NAME}"
+                    )
+                    yield Objection(sentence, ("airflow", "settings", part, key))
         if inventory.whole:
             yield from missing(inventory)
         versions = inventory.get(Versions)

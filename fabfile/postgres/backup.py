@@ -7,23 +7,35 @@ the others: no key ever leaves its server, and there is no authority to protect.
 from __future__ import annotations
 
 import re
+from typing import Annotated
 
 from runbook.declare import steps
+from runbook.declare.answers import one
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.step import Steps
 from runbook.declare.templates import script
 from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster, Host
+from runbook.inventory.entry import named
 
-from .common import BACKUP_KEY, HAS_DATABASE, MAJOR, data, members, refuse_another_major, section
+from ..shared.firewall import let_in
+from ..shared.roles import POSTGRES
+from .common import (
+    BACKUP_KEY,
+    BY_POSTGRES,
+    HAS_DATABASE,
+    MAJOR,
+    data,
+    members,
+    refuse_another_major,
+    section,
+)
 from .settings import Postgres
 from .versions import BACKUP, INSTALLED, installed_alike
 
 TLS = "/etc/pgbackrest/tls"
-PORT = section.port(
-    "8432/tcp", "pgBackRest, over TLS; each trusts the certificates of the others only"
-)
-PGBACKREST = "runuser -u postgres -- pgbackrest"
+PORT, PURPOSE = "8432/tcp", "pgBackRest, over TLS; each trusts the certificates of the others only"
+PGBACKREST = f"{BY_POSTGRES} pgbackrest"
 
 
 def repository_hosts(cluster: Cluster) -> list[Host]:
@@ -64,38 +76,45 @@ def refuse_to_begin_empty(cluster: Cluster, facts: Facts) -> None:
             )
 
 
-PEM = re.compile(
-    r"-----BEGIN CERTIFICATE-----\n(?:[A-Za-z0-9+/=]{1,76}\n)+-----END CERTIFICATE-----"
-)
+def keeper(cluster: Cluster, host: Host) -> list[Host]:
+    """The server that keeps the backups (`postgres.backup.host`)."""
+    return repository_hosts(cluster)
 
 
-def certificate(text: str) -> str:
-    """The one certificate in a text; ValueError if there is anything else."""
-    found = PEM.fullmatch(text.strip())
-    if not found:
-        raise ValueError("not a certificate")
-    return found[0]
+def backed_up(cluster: Cluster) -> list[Host]:
+    """The servers that are backed up; none without a place for backups."""
+    return members(cluster) if repository_hosts(cluster) else []
 
+
+section.port(PORT, PURPOSE, keeper, on=backed_up)
+section.port(PORT, PURPOSE, POSTGRES, on=repository_hosts)
+
+PEM = "-----BEGIN CERTIFICATE-----\\n(?:[A-Za-z0-9+/=]{1,64}\\n){1,100}-----END CERTIFICATE-----"
+
+Certificate = Annotated[
+    str,
+    named("one certificate (PEM)", PEM),
+]
 
 CERTIFICATE = Fact(
     "the backup certificate",
     on=participants,
-    command=lambda cluster, host: f"cat {TLS}/host.crt",
-    parse=certificate,
+    command=lambda cluster, host: f"{BY_POSTGRES} cat {TLS}/host.crt",
+    parse=lambda text: one(text.strip(), Certificate),
     absent="fab postgres.backup-keys creates it",
 )
 
 
 def by_name(text: str) -> dict[str, str]:
     """The certificates in peers.crt: each follows a line with the name of its server."""
-    found = re.findall(rf"^# ([a-z0-9.-]+)\n({PEM.pattern})$", text, re.MULTILINE)
+    found = re.findall(rf"^# ([a-z0-9.-]+)\n({PEM})$", text, re.MULTILINE)
     return dict(found)
 
 
 TRUSTED = Fact(
     "the backup certificates that it trusts",
     on=participants,
-    command=lambda cluster, host: f"cat {TLS}/peers.crt",
+    command=lambda cluster, host: f"{BY_POSTGRES} cat {TLS}/peers.crt",
     parse=by_name,
     absent="fab postgres.backup-network writes them",
 )
@@ -133,7 +152,7 @@ def backup_keys(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     yield steps.command(
         f"{host.name} has a key and a certificate for backups",
         script("postgres/backup-key.sh", folder=TLS, name=host.name),
-        unless=f"openssl x509 -in {TLS}/host.crt -noout -checkend 2592000 "
+        unless=f"{BY_POSTGRES} openssl x509 -in {TLS}/host.crt -noout -checkend 2592000 "
         f"&& [[ -s {TLS}/host.key ]]",
     )
 
@@ -144,9 +163,8 @@ def backup_network(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     refuse_another_major(cluster, facts)
     repository = host in repository_hosts(cluster)
     encrypted = cluster[Postgres].backup.encrypted
-    peers = members(cluster) if repository else repository_hosts(cluster)
     restart = steps.restarted("pgbackrest.service")
-    yield steps.firewall_ports_from(host.address, [peer.address for peer in peers], [PORT])
+    yield from let_in(host, cluster)
     facts.of(CERTIFICATE, host)
     yield steps.file(
         f"{TLS}/peers.crt",
@@ -167,5 +185,5 @@ def backup_network(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     private = {"mode": "0640", "group": "postgres", "hide": "cipher-pass="} if encrypted else {}
     conf = steps.template("/etc/pgbackrest.conf", f"postgres/{source}", context, **private)
     yield conf.then(restart)
-    yield steps.unit("pgbackrest.service", "postgres/pgbackrest.service", {}).then(restart)
+    yield steps.unit("pgbackrest.service", "postgres/pgbackrest.service.j2", {}).then(restart)
     yield steps.service("pgbackrest.service")

@@ -23,7 +23,7 @@ from runbook.inventory.cluster import Cluster, Host
 from .check_backups import backed_up, snapshots, verified
 from .check_servers import about_servers
 from .common import PATRONICTL, data, members, section
-from .etcd import ETCD, listed, peer
+from .etcd import ETCD, lists, peer
 from .figures import FIGURES
 from .members import MEMBER, Member, leading, seen_leading
 from .repository import BACKUPS
@@ -121,8 +121,7 @@ def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
 def etcd_is_one(cluster: Cluster, facts: Facts) -> Findings:
     """All members list the same members, and these are hosts.yaml's."""
     title = "etcd is one cluster"
-    lists = {known.listed for known in facts.known(ETCD).values() if known.listed}
-    ids = {frozenset(member.id for member in one) for one in lists}
+    ids = {frozenset(member.id for member in one) for one in lists(facts).values()}
     if not ids:
         verdict = Verdict(ERROR, "no member answers")
         yield Finding(title, verdict, fix="fab postgres.etcd", cause=ETCD_DOWN)
@@ -139,7 +138,8 @@ def etcd_differs(cluster: Cluster, facts: Facts) -> Findings:
     """Members that hosts.yaml does not have, and servers that are not members."""
     title = "etcd's members are those of hosts.yaml"
     wanted = {peer(member): member.name for member in members(cluster)}
-    found = {member.peer: member.name or member.peer for member in listed(facts)}
+    listing = next(iter(lists(facts).values()))
+    found = {member.peer: member.name or member.peer for member in listing}
     for address in (address for address in found if address not in wanted):
         name = found[address]
         known = f"{name} is a member at {address}, which is not its address in hosts.yaml"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Union
 
@@ -13,6 +14,7 @@ from runbook.declare.templates import render
 from runbook.inventory.cluster import Cluster, Host
 
 from ..shared.airflow import connections
+from ..shared.firewall import let_in
 from .archive import archive_command, restore_command
 from .archive import script as archive_script
 from .backup import KEEPS, refuse_to_begin_empty
@@ -42,6 +44,8 @@ from .hold import not_held, released
 from .members import MEMBER, in_its_place, leader, leading
 from .settings import Postgres
 
+RESTART = Handler("restart-patroni", "Patroni has to restart, one server after the other")
+
 Parameters = dict[str, Union[str, int, float, bool]]
 
 
@@ -62,15 +66,16 @@ def patroni(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 
 
 def configured(host: Host, cluster: Cluster) -> Steps:
-    """Patroni's settings, and the program that archives WAL."""
-    yield steps.directory("/etc/patroni", "0750", "postgres", "postgres")
+    """Patroni's settings and ports, and the program that archives WAL."""
+    yield steps.directory("/etc/patroni", "0750", group="postgres")
     yield from archive_script(host, cluster)
+    yield from let_in(host, cluster)
     yield configuration(host, cluster)
 
 
 def running(host: Host, cluster: Cluster) -> Steps:
     """Patroni runs, and the server leads or follows."""
-    yield steps.service("patroni.service")
+    yield steps.service("patroni.service").clearing(RESTART)
     yield in_its_place(host, cluster)
     yield from apart()
 
@@ -85,7 +90,7 @@ def apart() -> Steps:
     script = f"{SCRIPTS}/etcd-apart"
     yield steps.directory(SCRIPTS)
     yield steps.template(script, "postgres/etcd-apart", {}, mode="0755").then(again)
-    yield steps.unit(APART, "postgres/etcd-apart.service", {}).then(again)
+    yield steps.unit(APART, "postgres/etcd-apart.service.j2", {}).then(again)
     yield steps.service(APART).clearing(again)
 
 
@@ -98,12 +103,17 @@ def configuration(host: Host, cluster: Cluster, aside: bool = False) -> Step:
         PATRONI,
         "postgres/patroni.yml.j2",
         {**context(host, cluster), "aside": aside},
-        mode="0600",
-        owner="postgres",
+        mode="0640",
         group="postgres",
-        hide="password: ",
+        hide=hidden(cluster),
         validate=JUDGED_BY_PATRONI,
     ).then(steps.reloaded("patroni.service"))
+
+
+def hidden(cluster: Cluster) -> str:
+    """A pattern of the lines of patroni.yml whose values are secrets."""
+    own = (str(key) for (key,) in cluster.secret_settings("postgres", "parameters"))
+    return f"({'|'.join(['password', *map(re.escape, own)])}): "
 
 
 # It also complains about etcd members that are down, which must not stop a change, and about its
@@ -124,7 +134,7 @@ def no_half_copy(cluster: Cluster) -> Step:
     path = data(cluster)
     return steps.command(
         "no copy that was cut off is in the way",
-        f"systemctl stop patroni\n{steps.moved_aside(path, 'incomplete')}",
+        f"systemctl stop patroni\n{steps.moved_aside(path, 'incomplete', 'postgres')}",
         unless=f"[[ ! -e {path}/PG_VERSION || -e {path}/global/pg_control ]] || "
         "pgrep -u postgres -x pg_basebackup",
     )
@@ -251,6 +261,7 @@ def settings(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     refuse_another_major(cluster, facts)
     refuse_new_passwords(cluster, facts)
     yield from archive_script(host, cluster)
+    yield from let_in(host, cluster)
     yield configuration(host, cluster)
     if host != leader(cluster, facts):
         return

@@ -17,7 +17,7 @@ from runbook.errors import RunbookError, UsageError
 from runbook.inventory.cluster import Cluster, Host, host_named
 
 from .common import MAJOR, key, members, refuse_another_major, section
-from .etcd import ETCD, data, healthy, peer
+from .etcd import ETCD, data, healthy, peer, settings_folder
 from .hold import HELD, held, released
 from .members import MEMBER, in_its_place
 from .patroni import shared
@@ -120,7 +120,7 @@ def refuse_unless_lost(survivor: Host, cluster: Cluster, facts: Facts) -> None:
         raise RunbookError(
             f"{', '.join(holding)} still have etcd's data, which is a majority. First run: fab "
             f"postgres.etcd. If etcd does not start on {', '.join(stopped) or 'one of them'}, move "
-            f"its data aside there: {steps.moved_aside(data(cluster), 'broken')}"
+            f"its data aside there: {steps.moved_aside(data(cluster), 'broken', 'etcd')}"
         )
     if holding and survivor.name not in holding:
         raise RunbookError(
@@ -135,7 +135,7 @@ def put_away(cluster: Cluster) -> Step:
     return command(
         "etcd's data is moved aside",
         "systemctl disable --now etcd\n"
-        f"if [[ -e {path} ]]; then {steps.moved_aside(path, 'lost')}; fi",
+        f"if [[ -e {path} ]]; then {steps.moved_aside(path, 'lost', 'etcd')}; fi",
         unless=f"[[ ! -e {path} ]] && unit_is etcd.service inactive disabled || {HAS_QUORUM}",
     )
 
@@ -153,14 +153,18 @@ def founded_again(host: Host, cluster: Cluster, keeps: bool) -> Steps:
     token = f"ETCD_INITIAL_CLUSTER_TOKEN={cluster.name}-$(date +%s)"
     begin = f'printf "%s\\n" {alone} ETCD_INITIAL_CLUSTER_STATE=new "{token}"'
     force = " ETCD_FORCE_NEW_CLUSTER=true" if keeps else ""
-    copy = f'cp -a {path} "{path}.before-$(date +%Y%m%d-%H%M%S)"\n' if keeps else ""
+    copy = (
+        f'runuser -u etcd -- cp -a {path} "{path}.before-$(date +%Y%m%d-%H%M%S)"\n' if keeps else ""
+    )
+    yield settings_folder()
     yield steps.template(
         "/etc/etcd/etcd.conf", "postgres/etcd.conf.j2", {"host": host, "data": path}
     )
     yield command(
         f"etcd is a cluster of {host.name} alone",
         f"""systemctl stop etcd
-{copy}{begin}{force} >/etc/etcd/join.conf
+{copy}rm -f /etc/etcd/join.conf
+{begin}{force} >/etc/etcd/join.conf
 systemctl enable --now etcd
 until {HAS_QUORUM}; do sleep 0.5; done
 {begin} >/etc/etcd/join.conf""",
@@ -222,6 +226,7 @@ def joins(founders: Sequence[Host], cluster: Cluster) -> Callable[[Host], Steps]
 
     def of(host: Host) -> Steps:
         conf = {"host": host, "data": data(cluster)}
+        yield settings_folder()
         yield steps.template("/etc/etcd/etcd.conf", "postgres/etcd.conf.j2", conf)
         yield command(
             f"etcd knows {host.name} as a member",
@@ -231,7 +236,8 @@ def joins(founders: Sequence[Host], cluster: Cluster) -> Callable[[Host], Steps]
         )
         yield command(
             f"etcd on {host.name} has joined the others",
-            f"""printf '%s\\n' ETCD_INITIAL_CLUSTER={initial} ETCD_INITIAL_CLUSTER_STATE=existing \\
+            f"""rm -f /etc/etcd/join.conf
+printf '%s\\n' ETCD_INITIAL_CLUSTER={initial} ETCD_INITIAL_CLUSTER_STATE=existing \\
   >/etc/etcd/join.conf
 systemctl enable --now etcd""",
             unless=f"[[ -d {data(cluster)}/member ]] && unit_is etcd.service active enabled",

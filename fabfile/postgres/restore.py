@@ -18,6 +18,7 @@ from runbook.inventory.cluster import Cluster, Host
 from .archive import recovery_command
 from .backup import CERTIFICATE, PGBACKREST, TRUSTED, backup_keys, backup_network, participants
 from .common import (
+    BY_POSTGRES,
     CONFIGURED,
     HAS_DATABASE,
     MAJOR,
@@ -201,7 +202,7 @@ def refuse_servers_with_data(cluster: Cluster, facts: Facts) -> None:
     if holding and not any(facts.known(HELD).values()):
         raise RunbookError(
             f"{', '.join(holding)} has a database. Leave out --onto-new-servers, or move the data "
-            f"aside there: {moved_away(data(cluster), 'old')}"
+            f"aside there: {moved_away(data(cluster), 'old', 'postgres')}"
         )
 
 
@@ -245,8 +246,8 @@ def moved_aside(cluster: Cluster, when: str) -> Step:
     kept = f"{data(cluster)}.before-{when}"
     return command(
         f"the present data are in {kept}",
-        f"""if [[ -e {data(cluster)} ]]; then mv {data(cluster)} {kept}; fi
-runuser -u postgres -- mkdir -p -m 0700 {data(cluster)}""",
+        f"""if [[ -e {data(cluster)} ]]; then {BY_POSTGRES} mv -T {data(cluster)} {kept}; fi
+{BY_POSTGRES} mkdir -p -m 0700 {data(cluster)}""",
         unless=f"[[ -d {data(cluster)} && ! -e {data(cluster)}/PG_VERSION ]]",
     )
 
@@ -294,8 +295,8 @@ def no_recovery_left(cluster: Cluster) -> Step:
     path = f"{data(cluster)}/postgresql.auto.conf"
     return command(
         "no recovery settings are left",
-        f"sed -i -E '/^(restore_command|recovery_target)/d' {path}",
-        unless=f"! grep -qE '^(restore_command|recovery_target)' {path}",
+        f"{BY_POSTGRES} sed -i -E '/^(restore_command|recovery_target)/d' {path}",
+        unless=f"! {BY_POSTGRES} grep -qE '^(restore_command|recovery_target)' {path}",
     )
 
 

@@ -21,7 +21,7 @@ def etcd_snapshots(host: Host, cluster: Cluster) -> Steps:
     """
     yield steps.directory(SCRIPTS)
     yield steps.template(f"{SCRIPTS}/etcd-snapshot", "postgres/etcd-snapshot", {}, mode="0755")
-    yield steps.unit("etcd-snapshot.service", "postgres/etcd-snapshot.service", {})
+    yield steps.unit("etcd-snapshot.service", "postgres/etcd-snapshot.service.j2", {})
     again = steps.restarted("etcd-snapshot.timer")
     yield steps.unit("etcd-snapshot.timer", "postgres/etcd-snapshot.timer", {}).then(again)
     yield steps.service("etcd-snapshot.timer").clearing(again)

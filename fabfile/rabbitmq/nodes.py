@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Union
 
+import msgspec
+
+from runbook.declare.answers import (
+    HttpCode,
+    Line,
+    Release,
+    UnitState,
+    lines_of,
+    of_json,
+    one,
+    plain,
+)
 from runbook.declare.facts import Fact, Facts
 from runbook.errors import MissingFact
 from runbook.inventory.cluster import Cluster, Host
+from runbook.inventory.entry import named
 
 from ..shared.roles import RABBITMQ
 from .common import DATA, SERVICE, api, members, node
 
-NODE_NAME = re.compile(r"rabbit@[A-Za-z0-9._-]+")
+_NODE = "rabbit@[A-Za-z0-9._-]{1,253}"
+NODE_NAME = re.compile(_NODE)
+NodeName = Annotated[str, named("name of a node: `rabbit@mq1`", _NODE)]
 
 
 @dataclass(frozen=True)
@@ -33,7 +47,8 @@ class Node:
 def parse(text: str) -> Node:
     """Parse the answer of NODE: systemd's word, cluster_nodes.config: {[all nodes],[disc]}."""
     state, _, config = text.partition("\n")
-    return Node(state.strip() == "active", frozenset(NODE_NAME.findall(config)))
+    running = one(state.strip(), UnitState) == "active"
+    return Node(running, frozenset(NODE_NAME.findall(config)))
 
 
 NODE = Fact(
@@ -41,7 +56,7 @@ NODE = Fact(
     on=RABBITMQ,
     command=lambda cluster, host: (
         f"systemctl is-active {SERVICE}\n"
-        f"cat {DATA}/{node(host)}/cluster_nodes.config 2>/dev/null || :"
+        f"runuser -u rabbitmq -- cat {DATA}/{node(host)}/cluster_nodes.config 2>/dev/null || :"
     ),
     parse=parse,
     absent="a new cluster is created only when every server can be asked whether it already holds "
@@ -71,17 +86,49 @@ class State:
         return [queue for queue in self.queues if queue.get("type") == "quorum"]
 
 
+class _Overview(msgspec.Struct):
+    rabbitmq_version: Release
+    erlang_version: Release
+
+
+class _Node(msgspec.Struct):
+    """A node as the management API lists it; one that does not run has only a name."""
+
+    name: NodeName
+    running: bool = False
+    partitions: list[NodeName] = []
+    disk_free_alarm: bool = False
+    mem_alarm: bool = False
+    mem_used: Union[int, float] = 0
+    disk_free: Union[int, float, str] = 0
+
+
+class _Queue(msgspec.Struct):
+    """A queue as the management API lists it; one that is down has only a name."""
+
+    name: Line
+    type: Line = ""
+    leader: Union[NodeName, msgspec.UnsetType] = msgspec.UNSET
+    members: list[NodeName] = []
+    online: list[NodeName] = []
+    messages: int = 0
+
+
+class _User(msgspec.Struct):
+    name: Line
+
+
 def seen(text: str) -> State:
     """Parse the answer of STATE: a line for each question."""
-    overview, nodes, queues, users, critical = text.splitlines()
-    about = json.loads(overview)
+    overview, nodes, queues, users, critical = lines_of(text, 5, 5)
+    about = of_json(overview, _Overview)
     return State(
-        rabbitmq=about["rabbitmq_version"],
-        erlang=about["erlang_version"],
-        nodes=json.loads(nodes),
-        queues=json.loads(queues),
-        critical=critical != "200",
-        users=frozenset(one["name"] for one in json.loads(users)),
+        rabbitmq=about.rabbitmq_version,
+        erlang=about.erlang_version,
+        nodes=plain(of_json(nodes, list[_Node])),
+        queues=plain(of_json(queues, list[_Queue])),
+        critical=one(critical, HttpCode) != "200",
+        users=frozenset(user.name for user in of_json(users, list[_User])),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 
 import pytest
@@ -137,7 +138,7 @@ def test_data_of_a_removed_member_are_kept_but_not_started(cluster):
     states = {name: Etcd(True, others if name != "sql3" else ()) for name in SQL}
     steps = list(etcd.etcd_members(cluster.hosts["sql3"], cluster, Facts({ETCD: states})))
     assert "moved aside" in steps[0].title
-    assert "rm " not in steps[0].apply
+    assert not re.search(r"\brm\b", steps[0].apply)
 
 
 def with_former(cluster, name: str = "sql2", now: bool = False) -> dict[str, Etcd]:
@@ -145,7 +146,7 @@ def with_former(cluster, name: str = "sql2", now: bool = False) -> dict[str, Etc
     states = etcd_facts(cluster)
     others = [one for one in states["sql1"].listed if one.name != name or now]
     everybody = (*others, EtcdMember("id9", name, "http://10.9.9.9:2380"))
-    return {one: Etcd(True, everybody if one != name else ()) for one in SQL}
+    return {one: Etcd(True, everybody if one != name or now else ()) for one in SQL}
 
 
 def test_a_member_with_a_new_address_keeps_its_data(cluster):
@@ -346,7 +347,7 @@ def test_patronis_answers_are_read():
         "state": "running",
         "timeline": 3,
         "pending_restart": True,
-        "postmaster_start_time": "then",
+        "postmaster_start_time": "2026-01-01 00:00:00.5+00:00",
         "patroni": {"name": "sql1"},
     }
     listed = {"members": [{"name": "sql1", "role": "leader", "state": "running"}]}
@@ -387,7 +388,7 @@ def test_where_max_connections_gets_lower_the_leader_restarts_first(cluster):
 def test_why_a_restart_is_pending_is_read():
     def lowers(**reason):
         state = {"state": "running", "patroni": {"name": "sql1"}, "pending_restart_reason": reason}
-        return members.parse(f"200 503\n{json.dumps(state)}\n{{}}\nf\n").lowers
+        return members.parse(f"200 503\n{json.dumps(state)}\n{{}}\n").lowers
 
     assert lowers(max_connections={"old_value": "260", "new_value": "200"})
     assert not lowers(max_connections={"old_value": "200", "new_value": "260"})
@@ -548,7 +549,7 @@ def test_the_certificate_of_a_server_that_is_away_stays_trusted(cluster):
 
 @pytest.mark.parametrize("text", ["", "x", f"{pem('a')}\n{pem('b')}", pem("$(reboot)")])
 def test_what_is_no_certificate_is_not_taken(text):
-    with pytest.raises(ValueError, match="not a certificate"):
+    with pytest.raises(ValueError, match="certificate"):
         CERTIFICATE.parse(text)
 
 

@@ -126,10 +126,10 @@ def test_a_database_that_still_leads_is_not_stopped(cluster):
 
 def test_nothing_of_postgresql_is_removed_and_etcds_data_is_kept(cluster):
     done = commands(recovered(cluster, known(cluster)))
-    assert not re.search(r"\brm (?!-f \"\$temp\")", done)
+    assert not re.search(r"\brm (?!-f (\"\$temp\"|/etc/etcd/join.conf$))", done, re.MULTILINE)
     assert not re.search(r"^ *(mv|cp) .*pgsql", done, re.MULTILINE)
     assert 'cp -a /var/lib/etcd/airflow-ha.etcd "/var/lib/etcd/airflow-ha.etcd.before-' in done
-    assert done.count("mv /var/lib/etcd/airflow-ha.etcd ") == 2
+    assert done.count("airflow-ha.etcd.lost-") == 2
     assert f"etcdctl put /service/airflow-ha/initialize {SYSTEM}" in done
     assert "etcdctl del /service/airflow-ha/leader" in done
     assert "del /service/airflow-ha/config" not in done
