@@ -166,6 +166,7 @@ def context(host: Host, cluster: Cluster) -> dict[str, object]:
         "host": host,
         "cluster": cluster,
         "settings": cluster[Postgres],
+        "aside": False,
         "members": members(cluster),
         "clients": clients(cluster),
         "binaries": binaries(cluster),

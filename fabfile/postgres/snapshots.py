@@ -28,5 +28,5 @@ def etcd_snapshots(host: Host, cluster: Cluster) -> Steps:
     yield steps.command(
         "there is a first copy of what etcd holds",
         "systemctl start etcd-snapshot",
-        unless=f"[[ $(find {FOLDER} -name '*.db' -print -quit 2>/dev/null) ]]",
+        unless=f"[[ $(runuser -u etcd -- find {FOLDER} -name '*.db' -print -quit 2>/dev/null) ]]",
     )
