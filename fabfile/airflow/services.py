@@ -14,7 +14,7 @@ from runbook.inventory.cluster import Cluster, Host
 from .. import python_build
 from ..nfs import common as nfs
 from ..rabbitmq.settings import Rabbitmq
-from ..shared.airflow import AIRFLOW_HOME, HOME, LOGS, QUEUE
+from ..shared.airflow import AIRFLOW_HOME, HOME, LOGS, QUEUE, tasks_at_once
 from ..shared.roles import NFS
 from .common import SQL, venv
 from .configure import CHANGED
@@ -75,13 +75,7 @@ def command(component: Component, host: Host, cluster: Cluster) -> str:
     """The command that the unit runs."""
     if component.role != "worker":
         return component.command
-    return f"{component.command} --concurrency {concurrency(host, cluster)}"
-
-
-def concurrency(host: Host, cluster: Cluster) -> int:
-    """Tasks that a worker runs at once: 256 MB for each beyond the first GB, at most 4 per CPU."""
-    by_size = max(2, min(4 * host.cpu, (host.ram_mb - 1024) // 256))
-    return cluster[Airflow].concurrency or by_size
+    return f"{component.command} --concurrency {tasks_at_once(host, cluster)}"
 
 
 def patience(component: Component, cluster: Cluster) -> int:

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal, Optional
+from typing import Annotated, Literal
 
 import msgspec
 
-from runbook.inventory.entry import (
-    AbsolutePath,
-    LocalPath,
-    Parameter,
-    ParameterName,
-    between,
-    named,
-)
+from runbook.inventory.entry import AbsolutePath, LocalPath, Parameter, ParameterName, named
 from runbook.inventory.schema import Objection, Understood
 
 from ..shared import roles
-from ..shared.airflow import Ids
+from ..shared.airflow import Load
 from ..shared.versions import PYTHON_FOR_AIRFLOW, Versions, within
 
 PYTHON_LOCKED = ("3.9", "3.11")
@@ -37,7 +30,7 @@ ADDRESSED = (roles.HAPROXY, roles.NFS)
 """Roles that other hosts reach at a VIP."""
 
 
-class Airflow(Ids, frozen=True):
+class Airflow(Load, frozen=True):
     """Settings of the section `airflow`."""
 
     dags: LocalPath = "files/airflow/dags"
@@ -48,14 +41,6 @@ class Airflow(Ids, frozen=True):
         str, named("login (a-z, 0-9, `.`, `_`, `-`; the first a letter)", "[a-z][a-z0-9._-]{0,63}")
     ] = "admin"
     """The web UI's administrator; the password is airflow_admin in secrets.yaml."""
-    concurrency: Optional[Annotated[int, between(1, 1000)]] = None
-    """Tasks that a worker runs at once; null: depends on its RAM and processors."""
-    parallelism: Annotated[int, between(1, 10000)] = 32
-    """Tasks that each scheduler lets run at once."""
-    workers: Annotated[int, between(1, 256)] = 4
-    """Processes of each webserver."""
-    pool: Annotated[int, between(1, 1000)] = 5
-    """Database connections that each process keeps; it may briefly open half as many more."""
     writable: list[AbsolutePath] = msgspec.field(default_factory=list)
     """Directories where Airflow and tasks may write, besides /tmp, /var/tmp and Airflow's own."""
     settings: dict[ParameterName, dict[ParameterName, Parameter]] = msgspec.field(

@@ -12,9 +12,14 @@ from . import (
     patroni,
     power,
     preflight,
+    recover,
     repository,
     restore,
+    rotate,
+    snapshots,
     status,
+    upgrade,
+    verify,
 )
 from .common import section
 
@@ -23,6 +28,7 @@ section.order(
     install.install,
     etcd.etcd,
     etcd.etcd_members,
+    snapshots.etcd_snapshots,
     backup.backup_keys,
     backup.backup_network,
     patroni.patroni,
@@ -32,11 +38,15 @@ section.order(
     repository.backup_repository,
     repository.backup,
     repository.backups,
+    verify.backup_verify,
     status.status,
     operate.switchover,
     operate.restart,
     operate.reinit,
     operate.remove,
+    recover.etcd_recover,
+    upgrade.upgrade,
+    rotate.rotate,
     restore.restore,
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runbook.declare import steps
 from runbook.declare.step import Steps, quote
-from runbook.inventory.cluster import Cluster
+from runbook.inventory.cluster import Cluster, Host
 
 from .common import SCRIPTS
 from .settings import Postgres
@@ -12,11 +12,22 @@ from .settings import Postgres
 SCRIPT = f"{SCRIPTS}/pgbackrest-wal"
 """Its name contains pgbackrest, which pgBackRest's own check wants to see in archive_command."""
 
+DROPPED = "/var/lib/pgsql/wal-dropped"
+"""A file that the program writes when it gives up WAL that the repository does not take."""
 
-def script() -> Steps:
-    """The program behind archive_command and restore_command."""
+
+def script(host: Host, cluster: Cluster) -> Steps:
+    """The program behind archive_command and restore_command, and how much WAL may wait for it."""
     yield steps.directory(SCRIPTS)
     yield steps.template(SCRIPT, "postgres/pgbackrest-wal", {}, mode="0755")
+    yield steps.file(f"{SCRIPTS}/wal-queue", str(queue(host, cluster)))
+
+
+def queue(host: Host, cluster: Cluster) -> int:
+    """How many WAL files may wait for the repository, before the oldest is given up."""
+    gigabytes = cluster[Postgres].backup.queue
+    megabytes = gigabytes * 1000 if gigabytes else host.disk_mb // 2
+    return max(megabytes // 16, 64)
 
 
 def archive_command(cluster: Cluster) -> str:

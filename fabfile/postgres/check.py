@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from runbook.declare.facts import Facts
@@ -19,18 +20,20 @@ from runbook.declare.probes import (
 )
 from runbook.inventory.cluster import Cluster, Host
 
-from .backup import repository_hosts
+from .check_backups import backed_up, snapshots, verified
+from .check_servers import about_servers
 from .common import PATRONICTL, data, members, section
 from .etcd import ETCD, lists, peer
+from .figures import FIGURES
 from .members import MEMBER, Member, leading, seen_leading
 from .repository import BACKUPS
 from .settings import Postgres
 
-TOO_OLD = 8 * 24 * 3600
-"""Seconds after which the newest backup causes a warning: a week, and a day to notice."""
-
 FAR_BEHIND = 16 * 1024 * 1024
 """Bytes of lag that cause a warning: one WAL segment."""
+
+HEALTHY = re.compile(r'"health": *"?true')
+REASON = re.compile(r'"reason": *"([A-Za-z0-9 _:.-]{1,100})"')
 
 NO_LEADER = section.cause("PG_NO_LEADER", "writes fail: tasks neither start nor finish")
 TWO_LEADERS = section.cause(
@@ -40,10 +43,6 @@ REPLICA = section.cause("PG_REPLICA_DOWN", "one copy of the database fewer; writ
 BEHIND = section.cause("PG_REPLICA_BEHIND", "the replica should not take over now")
 PAUSED = section.cause("PG_PAUSED", "no replica takes over if the leader fails")
 RESTART = section.cause("PG_RESTART_DUE", "changed settings are not active yet")
-ARCHIVE = section.cause("PG_ARCHIVE_FAILS", "WAL accumulates on the leader until its disk is full")
-BACKUP = section.cause(
-    "PG_BACKUP", "a mistake that is replicated, such as a dropped table, cannot be undone"
-)
 DISK = section.cause("PG_DISK_FULL", "PostgreSQL stops when its disk is full")
 ETCD_DOWN = section.cause("PG_ETCD_DOWN", "no leader can be elected; the next failure stops writes")
 ETCD_MEMBER = section.cause(
@@ -68,7 +67,8 @@ def check(host: Host, cluster: Cluster) -> Probes:
     yield probe(
         "etcd's disk and network keep up",
         "systemctl is-active -q etcd || exec echo inactive\n"
-        f"etcdctl --endpoints=http://{host.address}:2379 --command-timeout=3s endpoint health",
+        f"for how in '' '?serializable=true'; do\n"
+        f'  curl -s -m 3 "http://{host.address}:2379/health$how"; echo\ndone',
         etcd_answers,
         fix=f"fab -H {host.name} postgres.etcd",
         cause=ETCD_MEMBER,
@@ -89,47 +89,33 @@ def enough_room(answer: Answer) -> Verdict:
 
 
 def etcd_answers(answer: Answer) -> Verdict:
-    """The endpoint is healthy, for which etcd needs this member and a quorum."""
-    if answer.text.strip() == "inactive" or "connection refused" in answer.text:
+    """The member is healthy, for which it needs a quorum: the first line has "health":"true".
+
+    The second line is what it says without asking the others; etcd 3.4 asks them all the same.
+    """
+    if answer.text.strip() == "inactive":
         return Verdict(ERROR, "etcd does not run here")
-    if answer.code == 0:
+    together, alone = f"{answer.text}\n\n".split("\n")[:2]
+    if HEALTHY.search(together):
         return Verdict(OK)
-    return Verdict(ERROR, "etcd has no quorum, or cannot reach it")
+    reason = REASON.search(together) or REASON.search(alone)
+    if HEALTHY.search(alone) or not reason:
+        return Verdict(ERROR, "etcd runs, but has no quorum, or cannot reach it")
+    return Verdict(ERROR, f"etcd says: {reason[1]}")
 
 
-@section.cluster_check(needs=[MEMBER, ETCD, BACKUPS])
+@section.cluster_check(needs=[MEMBER, ETCD, BACKUPS, FIGURES])
 def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
     """Checks that need the answers of several servers."""
     yield from etcd_is_one(cluster, facts)
     yield one_leader(cluster, facts)
     yield from followers(cluster, facts)
     yield from due(cluster, facts)
+    yield from about_servers(cluster, facts)
     yield from backed_up(cluster, facts)
+    yield from verified(facts)
+    yield from snapshots(facts)
     yield redundancy(cluster, facts)
-
-
-def backed_up(cluster: Cluster, facts: Facts) -> Findings:
-    """There is a backup, and it is not too old."""
-    title, way_out = "the database is backed up", "fab postgres.backup"
-    if not repository_hosts(cluster):
-        sentence = f"{cluster.file.name} has no postgres.backup.host"
-        yield Finding(title, Verdict(WARN, sentence), cause=BACKUP)
-        return
-    [keeper, *_] = repository_hosts(cluster)
-    for repository in facts.known(BACKUPS).values():
-        age = repository.age
-        if age is None:
-            sentence, first = "there is no backup yet", "fab postgres.backup-repository"
-            yield Finding(title, Verdict(ERROR, sentence), fix=first, cause=BACKUP)
-        elif age > TOO_OLD:
-            sentence = f"the newest backup is {age // 86400} days old"
-            yield Finding(title, Verdict(WARN, sentence), fix=way_out, cause=BACKUP)
-        else:
-            yield Finding(title, Verdict(OK, f"{age // 3600} hours ago"))
-        return
-    sentence, again = "the repository does not answer", "fab postgres.backup-repository"
-    about = (keeper.name,)
-    yield Finding(title, Verdict(ERROR, sentence), fix=again, cause=BACKUP, about=about)
 
 
 def etcd_is_one(cluster: Cluster, facts: Facts) -> Findings:
@@ -154,8 +140,11 @@ def etcd_differs(cluster: Cluster, facts: Facts) -> Findings:
     wanted = {peer(member): member.name for member in members(cluster)}
     listing = next(iter(lists(facts).values()))
     found = {member.peer: member.name or member.peer for member in listing}
-    for name in (found[address] for address in found if address not in wanted):
-        verdict = Verdict(ERROR, f"{name} is a member, but not in hosts.yaml")
+    for address in (address for address in found if address not in wanted):
+        name = found[address]
+        known = f"{name} is a member at {address}, which is not its address in hosts.yaml"
+        unknown = f"{name} is a member, but not in hosts.yaml"
+        verdict = Verdict(ERROR, known if name in cluster.hosts else unknown)
         yield Finding(title, verdict, fix=f"fab postgres.remove {name}", cause=ETCD_MEMBERS)
     for address in sorted(set(wanted) - set(found)):
         verdict = Verdict(ERROR, f"{wanted[address]} is not a member")
@@ -228,7 +217,7 @@ def _following(host: Host, member: Member | None, first: Member | None, unasked:
 
 
 def due(cluster: Cluster, facts: Facts) -> Findings:
-    """Restarts that are pending, a pause, and WAL that does not reach the archive."""
+    """Restarts that are pending, and a pause."""
     paused = [name for name, known in facts.known(MEMBER).items() if known.paused]
     if paused:
         yield Finding(
@@ -244,15 +233,6 @@ def due(cluster: Cluster, facts: Facts) -> Findings:
             Verdict(WARN, f"settings of {', '.join(waiting)} wait for a restart"),
             fix="fab postgres.restart",
             cause=RESTART,
-        )
-    first = leading(cluster, facts)
-    if first and first.archiving_failed:
-        yield Finding(
-            "WAL reaches the archive",
-            Verdict(ERROR, "the last attempt failed; WAL stays on the leader until it succeeds"),
-            fix="fab postgres.backup-repository",
-            cause=ARCHIVE,
-            about=tuple(host.name for host in repository_hosts(cluster)),
         )
 
 

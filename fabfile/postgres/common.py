@@ -40,6 +40,7 @@ section = Section(
     restarts=("patroni.service", "etcd.service"),
     accounts=("postgres", "etcd", "pgbackrest"),
     conflict=backup_and_member,
+    goes_on=True,
 )
 
 SUPERUSER = section.secret("postgres_superuser", "PostgreSQL's superuser postgres")
@@ -48,6 +49,11 @@ REPLICATION = section.secret(
 )
 REWIND = section.secret("postgres_rewind", "the role rewinder, with which an old leader rejoins")
 AIRFLOW = section.secret("postgres_airflow", "the role airflow, the owner of the database")
+BACKUP_KEY = section.secret(
+    "postgres_backup",
+    "the repository of backups, if postgres.backup.encrypted; without it no restore is possible",
+    length=64,
+)
 REST_API = section.secret("patroni_restapi", "Patroni's REST API, for changes")
 
 ROLES = {
@@ -72,6 +78,17 @@ CONFIGURED = Fact(
     on=POSTGRES,
     command=lambda cluster, host: f"[[ -e {PATRONI} ]] && echo yes || echo no",
     parse=lambda text: one(text.strip(), YesNo) == "yes",
+    absent="it does not answer",
+)
+
+
+HAS_DATABASE = Fact(
+    "whether it has a database",
+    on=POSTGRES,
+    command=lambda cluster, host: (
+        f"if [[ -e {data(cluster)}/PG_VERSION ]]; then echo yes; else echo no; fi"
+    ),
+    parse=lambda text: text.strip() == "yes",
     absent="it does not answer",
 )
 

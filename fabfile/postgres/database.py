@@ -36,11 +36,17 @@ def database(host: Host, cluster: Cluster, facts: Facts) -> Steps:
             "select from pg_database where datname = 'airflow' and datdba = 'airflow'::regrole"
         ),
     )
+    extension = "pg_stat_statements"
+    yield command(
+        f"the statements that take the most time are counted ({extension})",
+        f"{PSQL} -d airflow -c 'create extension {extension}'",
+        unless=answers(f"select from pg_extension where extname = '{extension}'", "airflow"),
+    )
 
 
-def answers(query: str) -> str:
+def answers(query: str, database: str = "postgres") -> str:
     """A test: the query finds exactly one row."""
-    return f'[[ $({PSQL} -c "select count(*) from ({query}) found") == 1 ]]'
+    return f'[[ $({PSQL} -d {database} -c "select count(*) from ({query}) found") == 1 ]]'
 
 
 def password(role: str, value: str) -> Step:

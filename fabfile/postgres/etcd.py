@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Optional
+
+import msgspec
 
 from runbook.declare import steps
-from runbook.declare.answers import HexId, Unexpected, one
+from runbook.declare.answers import lines_of, of_json, one
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.step import Handler, Step, Steps
 from runbook.declare.work import one_by_one
@@ -31,10 +33,14 @@ class EtcdMember:
 
 @dataclass(frozen=True)
 class Etcd:
-    """What a server knows: whether it holds a member's data, and the members if it runs."""
+    """What a server knows: whether it holds a member's data, and the members if it runs.
+
+    `quorum`: whether it reaches a majority of them.
+    """
 
     has_data: bool
     listed: tuple[EtcdMember, ...]
+    quorum: bool = False
 
 
 RESTART = Handler("restart-etcd", "etcd has to restart, one member after the other")
@@ -55,18 +61,31 @@ Peer = Annotated[str, named("etcd's address: `http://10.0.0.1:2380`", rf"https?:
 NameOrNone = Annotated[str, named("name of a member, or nothing", "[A-Za-z0-9._-]{0,63}")]
 
 
+class _Listed(msgspec.Struct):
+    """A member as etcd lists it; one that never started has no name."""
+
+    ID: Annotated[str, named("number", "[0-9]{1,20}")]
+    peerURLs: list[Peer]
+    name: NameOrNone = ""
+
+
+class _Listing(msgspec.Struct):
+    members: list[_Listed] = []
+
+
+class _Health(msgspec.Struct):
+    health: str = ""
+
+
 def parse(text: str) -> Etcd:
-    """Parse the answer of ETCD: `data` or `empty`, then a line for each member."""
-    first, *lines = text.splitlines()
-    has_data = one(first, Presence) == "data"
-    return Etcd(has_data, tuple(map(_member, lines)))
-
-
-def _member(line: str) -> EtcdMember:
-    fields = line.split(", ")
-    if len(fields) < 5:
-        raise Unexpected(line, "a member as etcdctl lists it")
-    return EtcdMember(one(fields[0], HexId), one(fields[2], NameOrNone), one(fields[3], Peer))
+    """Parse the answer of ETCD: `data` or `empty`, then two answers of etcd, which may be empty."""
+    first, listing, health = [*lines_of(text, 1, 3), "", ""][:3]
+    found = of_json(listing, _Listing).members if listing else []
+    return Etcd(
+        one(first, Presence) == "data",
+        tuple(EtcdMember(f"{int(it.ID):x}", it.name, it.peerURLs[0]) for it in found),
+        bool(health) and of_json(health, _Health).health == "true",
+    )
 
 
 ETCD = Fact(
@@ -74,13 +93,14 @@ ETCD = Fact(
     on=POSTGRES,
     command=lambda cluster, host: (
         f"[[ -d {data(cluster)}/member ]] && echo data || {{ echo empty; exit; }}\n"
-        f"etcdctl --endpoints=http://{host.address}:2379 --command-timeout=3s "
-        "member list 2>/dev/null || :"
+        f"curl -s -m 3 -d '{{}}' http://{host.address}:2379/v3/cluster/member/list; echo\n"
+        f"curl -s -m 3 http://{host.address}:2379/health || :"
     ),
     parse=parse,
     absent="a new etcd cluster is created only when every member can be asked whether it already "
     "holds data; make the member reachable, or remove it from hosts.yaml",
 )
+"""A member lists the others without asking them, in all versions of etcd; etcdctl 3.5 asks them."""
 
 
 def founding(cluster: Cluster, facts: Facts) -> bool:
@@ -157,7 +177,7 @@ def etcd(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         founders = ",".join(f"{member.name}={peer(member)}" for member in members(cluster))
         shared = {"cluster": cluster, "founders": founders}
         yield steps.template("/etc/etcd/join.conf", "postgres/etcd-join.conf.j2", shared)
-    elif not facts.of(ETCD, host).has_data:
+    elif not facts.of(ETCD, host).has_data or under_old_address(host, cluster, facts):
         return
     yield steps.service("etcd.service").clearing(RESTART)
     yield healthy(host)
@@ -187,6 +207,12 @@ def etcd_members(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     if not cluster_lists:
         raise MissingFact(f"no etcd member answers; start one of {endpoints(cluster)} first.")
     own = [member for member in cluster_lists if member.peer == peer(host)]
+    former = under_old_address(host, cluster, facts)
+    if here.has_data and former:
+        yield from moved(host, former, cluster)
+        yield healthy(host)
+        return
+    own = own or ([former] if former else [])
     if here.has_data and own:
         yield steps.restarted_if_noted("etcd.service", RESTART, "systemctl restart etcd")
         yield healthy(host)
@@ -195,6 +221,39 @@ def etcd_members(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         yield aside(cluster)
     yield from joined(host, cluster, own)
     yield healthy(host)
+
+
+def under_old_address(host: Host, cluster: Cluster, facts: Facts) -> Optional[EtcdMember]:
+    """The member of this name, if it is listed with an address that hosts.yaml does not have."""
+    everybody = listed(facts)
+    addresses = {peer(member) for member in members(cluster)}
+    if any(member.peer == peer(host) for member in everybody):
+        return None
+    named = [one for one in everybody if one.name == host.name and one.peer not in addresses]
+    return named[0] if len(named) == 1 else None
+
+
+def moved(host: Host, former: EtcdMember, cluster: Cluster) -> Steps:
+    """Tell the others the new address of a member, which keeps its data; then start it there."""
+    ctl = f"etcdctl --endpoints={clients_of_others(host, cluster)}"
+    yield steps.command(
+        f"etcd knows {host.name} at its new address",
+        f"{ctl} member update {former.id} --peer-urls={peer(host)}",
+        unless=f"{ctl} member list | grep ', {peer(host)},' >/dev/null",
+        timeout=60,
+    )
+    yield steps.command(
+        f"etcd on {host.name} runs at its new address",
+        "systemctl enable etcd\nsystemctl restart etcd",
+        unless=f"unit_is etcd.service active enabled && curl -sf -m 3 -o /dev/null "
+        f"http://{host.address}:2379/version",
+    ).clearing(RESTART)
+
+
+def clients_of_others(host: Host, cluster: Cluster) -> str:
+    """The addresses at which clients reach the other members."""
+    others = (f"http://{member.address}:2379" for member in members(cluster) if member != host)
+    return ",".join(others)
 
 
 def aside(cluster: Cluster) -> Step:
@@ -212,10 +271,7 @@ def joined(host: Host, cluster: Cluster, own: Sequence[EtcdMember]) -> Steps:
 
     `member add` is refused for some seconds after another one, so it is repeated.
     """
-    others = ",".join(
-        f"http://{member.address}:2379" for member in members(cluster) if member != host
-    )
-    ctl = f"etcdctl --endpoints={others}"
+    ctl = f"etcdctl --endpoints={clients_of_others(host, cluster)}"
     for lost in own:
         if lost.name:
             yield steps.command(

@@ -12,6 +12,7 @@ from ..shared.sources import Sources
 from ..shared.versions import Versions
 from . import etcd, patroni
 from .common import MAJOR, refuse_another_major, section, with_repository
+from .versions import INSTALLED, installed_alike, packages
 
 
 @section.task(on=with_repository, needs=[MAJOR])
@@ -49,14 +50,16 @@ def repositories(cluster: Cluster) -> dict[str, dict[str, str]]:
     }
 
 
-@section.task(needs=[MAJOR])
+@section.task(needs=[MAJOR, INSTALLED])
 def install(host: Host, cluster: Cluster, facts: Facts) -> Steps:
-    """Install PostgreSQL (which Patroni starts, not its own unit), etcd and Patroni."""
+    """Install PostgreSQL (which Patroni starts, not its own unit), etcd and Patroni.
+
+    A new server gets the versions that the others have. All are held at these versions until `fab
+    postgres.upgrade`.
+    """
     yield from repo(host, cluster, facts)
     major = cluster[Versions].postgresql
-    yield steps.packages(
-        f"postgresql{major}-server", f"postgresql{major}-contrib", "etcd", "patroni", "patroni-etcd"
-    )
+    yield from installed_alike(host, packages(cluster), facts)
     yield steps.service_off(f"postgresql-{major}.service")
     yield steps.drop_in("etcd.service", "postgres/etcd-airflow.conf.j2").then(etcd.RESTART)
     yield steps.drop_in("patroni.service", "postgres/patroni-airflow.conf.j2").then(patroni.RESTART)

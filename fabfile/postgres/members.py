@@ -9,12 +9,14 @@ import msgspec
 
 from runbook.declare.answers import HttpCode, Name, lines_of, of_json, one, plain
 from runbook.declare.facts import Fact, Facts
+from runbook.declare.step import Step
+from runbook.declare.templates import script
 from runbook.errors import MissingFact, RunbookError
 from runbook.inventory.cluster import Cluster, Host
 from runbook.inventory.entry import between, named
 
 from ..shared.roles import POSTGRES
-from .common import members
+from .common import data, members
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,6 @@ class Member:
     pending_restart: bool
     lowers: bool
     started: str
-    archiving_failed: bool
     cluster: dict[str, dict[str, Any]]
     paused: bool = False
 
@@ -37,6 +38,14 @@ class Member:
     def role(self) -> str:
         """leader, sync_standby, replica, or unknown, as the cluster lists this member."""
         return str(self.cluster.get(self.name, {}).get("role", "unknown"))
+
+    def streams(self, name: str) -> bool:
+        """Whether this member sees the other one stream from the leader."""
+        return self.cluster.get(name, {}).get("state") == "streaming"
+
+    def is_synchronous(self, name: str) -> bool:
+        """Whether this member sees the other one as a synchronous standby."""
+        return self.cluster.get(name, {}).get("role") in {"sync_standby", "quorum_standby"}
 
     @property
     def lag(self) -> Optional[int]:
@@ -105,8 +114,8 @@ def _lowers(reasons: dict[str, _Reason]) -> bool:
 
 
 def parse(text: str) -> Member:
-    """Parse the answer of MEMBER: two status codes, /patroni, /cluster, failed archiving."""
-    codes, own, together, *archiver = lines_of(text, 3, 4)
+    """Parse the answer of MEMBER: two status codes, /patroni, /cluster."""
+    codes, own, together = lines_of(text, 3, 3)
     primary, replica = (one(code, HttpCode) for code in codes.split())
     state, view = of_json(own, _State), of_json(together, _View)
     return Member(
@@ -118,7 +127,6 @@ def parse(text: str) -> Member:
         pending_restart=state.pending_restart,
         lowers=_lowers(state.pending_restart_reason),
         started=state.postmaster_start_time or "",
-        archiving_failed=archiver == ["t"],
         cluster={listed.name: plain(listed) for listed in view.members},
         paused=view.pause,
     )
@@ -129,10 +137,7 @@ def _questions(cluster: Cluster, host: Host) -> str:
     code = "curl -s -m 3 -o /dev/null -w '%{http_code}' -X OPTIONS"
     return f"""echo $({code} {api}/primary) $({code} {api}/replica)
 curl -s -m 3 {api}/patroni && echo || exit
-curl -s -m 3 {api}/cluster && echo || exit
-runuser -u postgres -- psql -X -A -t -q -c \\
-  "select coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false)
-   from pg_stat_archiver" 2>/dev/null || :"""
+curl -s -m 3 {api}/cluster && echo || exit"""
 
 
 MEMBER = Fact(
@@ -151,6 +156,16 @@ def serves(host: Host) -> str:
         f"curl -sf -o /dev/null {api}/primary || "
         f"curl -sf -o /dev/null '{api}/replica?replication_state=streaming'"
     )
+
+
+def in_its_place(host: Host, cluster: Cluster, title: str = "") -> Step:
+    """Wait until this server leads or follows: as long as its copy or its replay makes progress.
+
+    A copy of a large database takes hours.
+    """
+    wait = script("postgres/follows.sh", address=host.address, data=data(cluster), patience=600)
+    title = title or f"{host.name} leads or follows"
+    return Step(title, serves(host), wait, timeout=7 * 24 * 3600, waits=True)
 
 
 def leader(cluster: Cluster, facts: Facts) -> Host:

@@ -15,9 +15,9 @@ from runbook.errors import RunbookError, UsageError
 from runbook.inventory.cluster import Cluster, Host, host_named
 from runbook.inventory.entry import no_such
 
-from .common import APART, PATRONICTL, members, section
+from .common import APART, PATRONICTL, data, members, section
 from .etcd import ETCD, EtcdMember, aside, listed, peer
-from .members import MEMBER, Member, leader, replicas, serves
+from .members import MEMBER, Member, in_its_place, leader, replicas, serves
 from .patroni import RESTART
 from .settings import Postgres
 
@@ -153,6 +153,7 @@ def reinit(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str) 
     first = leader(cluster, facts)
     if replica == first:
         raise UsageError(f"{host} leads; only a replica can be copied again.")
+    version = f"{data(cluster)}/PG_VERSION"
     yield Question(
         f"{host}'s copy of the database is removed and copied again from {first.name}. "
         "Until that is done the cluster has one replica fewer."
@@ -161,12 +162,14 @@ def reinit(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str) 
         f"copy {host} again",
         replica,
         action(
-            f"{host} has a new copy of {first.name}",
-            f"""{PATRONICTL} reinit {cluster.name} {host} --force
-sleep 3
-until {serves(replica)}; do sleep 1; done""",
-            timeout=6 * 3600,
+            f"Patroni copies {first.name} to {host}",
+            f"""began=$(date +%s)
+said=$({PATRONICTL} reinit {cluster.name} {host} --force)
+echo "$said"
+[[ $said == *Success* ]]
+until (($(stat -c %Z {version} 2>/dev/null || echo 0) >= began)); do sleep 1; done""",
         ),
+        in_its_place(replica, cluster, f"{host} follows with the new copy"),
     )
 
 
@@ -175,11 +178,16 @@ def remove(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str) 
     """Remove a server from Patroni and etcd. Its data stays on it. Asks first.
 
     Works also for a server that is lost for good, or that hosts.yaml no longer has. Afterwards,
-    remove it from hosts.yaml and run `fab postgres`. Refused if the quorum would be lost.
+    remove it from hosts.yaml and run `fab postgres`. Refused if the quorum would be lost. If etcd
+    lists the server at a former address as well, only that entry is removed.
     """
     gone = cluster.hosts.get(host)
     listing = listed(facts)
     own = [one for one in listing if one.name == host or (gone and one.peer == peer(gone))]
+    former = [one for one in own if gone and one.peer != peer(gone)]
+    if former and len(former) < len(own):
+        yield from without_former(host, former, cluster, facts)
+        return
     first = leader(cluster, facts)
     if gone == first:
         raise RunbookError(f"{host} leads now. First run: fab postgres.switchover")
@@ -206,6 +214,17 @@ def remove(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str) 
             service_off("etcd.service"),
             aside(cluster),
         )
+
+
+def without_former(
+    host: str, former: Sequence[EtcdMember], cluster: Cluster, facts: Facts
+) -> Procedure:
+    """Remove what etcd still lists at former addresses of a server that is a member."""
+    addresses = ", ".join(one.peer for one in former)
+    yield Question(f"etcd forgets {host} at {addresses}; {host} stays a member at its address.")
+    helper = next(one for one in members(cluster) if one.name in facts.known(ETCD))
+    for one in former:
+        yield stage(f"take {one.peer} out of etcd", helper, not_in_etcd(f"at {one.peer}", one))
 
 
 def not_in_etcd(name: str, member: EtcdMember) -> Step:

@@ -9,16 +9,19 @@ from typing import Union
 from runbook.declare import steps
 from runbook.declare.facts import Facts
 from runbook.declare.step import Handler, Step, Steps, quote
-from runbook.declare.steps import precondition, wait_for, with_stdin
+from runbook.declare.steps import precondition, with_stdin
 from runbook.declare.templates import render
 from runbook.inventory.cluster import Cluster, Host
 
+from ..shared.airflow import connections
 from ..shared.firewall import let_in
 from .archive import archive_command, restore_command
 from .archive import script as archive_script
+from .backup import KEEPS, refuse_to_begin_empty
 from .common import (
     APART,
     CONFIGURED,
+    HAS_DATABASE,
     MAJOR,
     PATRONI,
     PATRONICTL,
@@ -37,7 +40,8 @@ from .common import (
     refuse_new_passwords,
     section,
 )
-from .members import MEMBER, leader, serves
+from .hold import not_held, released
+from .members import MEMBER, in_its_place, leader, leading
 from .settings import Postgres
 
 RESTART = Handler("restart-patroni", "Patroni has to restart, one server after the other")
@@ -45,19 +49,34 @@ RESTART = Handler("restart-patroni", "Patroni has to restart, one server after t
 Parameters = dict[str, Union[str, int, float, bool]]
 
 
-@section.task(needs=[CONFIGURED, MAJOR])
+@section.task(needs=[CONFIGURED, MAJOR, MEMBER, HAS_DATABASE, KEEPS])
 def patroni(host: Host, cluster: Cluster, facts: Facts) -> Steps:
-    """Start Patroni: the first member creates the cluster, the others copy it."""
+    """Start Patroni: the first member creates the cluster, the others copy it.
+
+    No cluster is created while the repository keeps backups of one that is lost.
+    """
     refuse_another_major(cluster, facts)
     refuse_new_passwords(cluster, facts)
-    yield steps.directory("/etc/patroni", "0750", group="postgres")
+    refuse_to_begin_empty(cluster, facts)
+    yield released() if leading(cluster, facts) else not_held()
     yield no_half_copy(cluster)
     yield no_foreign_cluster(host, cluster)
-    yield from archive_script()
+    yield from configured(host, cluster)
+    yield from running(host, cluster)
+
+
+def configured(host: Host, cluster: Cluster) -> Steps:
+    """Patroni's settings and ports, and the program that archives WAL."""
+    yield steps.directory("/etc/patroni", "0750", group="postgres")
+    yield from archive_script(host, cluster)
     yield from let_in(host, cluster)
     yield configuration(host, cluster)
+
+
+def running(host: Host, cluster: Cluster) -> Steps:
+    """Patroni runs, and the server leads or follows."""
     yield steps.service("patroni.service").clearing(RESTART)
-    yield wait_for(f"{host.name} leads or follows", serves(host), timeout=600)
+    yield in_its_place(host, cluster)
     yield from apart()
 
 
@@ -75,12 +94,15 @@ def apart() -> Steps:
     yield steps.service(APART).clearing(again)
 
 
-def configuration(host: Host, cluster: Cluster) -> Step:
-    """patroni.yml, which Patroni validates before it replaces the old one."""
+def configuration(host: Host, cluster: Cluster, aside: bool = False) -> Step:
+    """patroni.yml, which Patroni validates before it replaces the old one.
+
+    `aside`: for a while, the server is not to be the synchronous standby.
+    """
     return steps.template(
         PATRONI,
         "postgres/patroni.yml.j2",
-        context(host, cluster),
+        {**context(host, cluster), "aside": aside},
         mode="0640",
         group="postgres",
         hide=hidden(cluster),
@@ -106,13 +128,15 @@ complaints=$(patroni --validate-config $option "$1" 2>&1 |
 def no_half_copy(cluster: Cluster) -> Step:
     """Move aside an interrupted copy of the leader, for which Patroni would wait for ever.
 
-    pg_control is copied last, and nothing starts without it (PostgreSQL 15, "pg_basebackup").
+    pg_control is copied last, and nothing starts without it (PostgreSQL 15, "pg_basebackup"). A
+    copy that is still being made is left alone.
     """
     path = data(cluster)
     return steps.command(
         "no copy that was cut off is in the way",
         f"systemctl stop patroni\n{steps.moved_aside(path, 'incomplete', 'postgres')}",
-        unless=f"[[ ! -e {path}/PG_VERSION || -e {path}/global/pg_control ]]",
+        unless=f"[[ ! -e {path}/PG_VERSION || -e {path}/global/pg_control ]] || "
+        "pgrep -u postgres -x pg_basebackup",
     )
 
 
@@ -142,6 +166,7 @@ def context(host: Host, cluster: Cluster) -> dict[str, object]:
         "host": host,
         "cluster": cluster,
         "settings": cluster[Postgres],
+        "aside": False,
         "members": members(cluster),
         "clients": clients(cluster),
         "binaries": binaries(cluster),
@@ -183,8 +208,12 @@ def sized(host: Host, cluster: Cluster) -> Parameters:
     }
 
 
+def max_connections(cluster: Cluster) -> int:
+    """What Airflow opens at most, and 40 for Patroni, backups and people; at least 200."""
+    return max(200, -(-(connections(cluster) + 40) // 50) * 50)
+
+
 SHARED: Parameters = {
-    "max_connections": 200,
     "max_wal_senders": 10,
     "max_replication_slots": 10,
     "wal_keep_size": "256MB",
@@ -195,6 +224,7 @@ SHARED: Parameters = {
     "tcp_keepalives_interval": "5s",
     "tcp_keepalives_count": 3,
     "tcp_user_timeout": "25s",
+    "shared_preload_libraries": "pg_stat_statements",
 }
 """Parameters of the whole cluster; postgres.parameters of hosts.yaml overrides them.
 
@@ -209,7 +239,11 @@ def shared(cluster: Cluster) -> str:
         "postgres/dcs.yml.j2",
         {
             "settings": cluster[Postgres],
-            "parameters": {**SHARED, **cluster[Postgres].parameters},
+            "parameters": {
+                "max_connections": max_connections(cluster),
+                **SHARED,
+                **cluster[Postgres].parameters,
+            },
             "archive": archive_command(cluster),
             "restore": restore_command(cluster),
         },
@@ -227,7 +261,7 @@ def settings(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """
     refuse_another_major(cluster, facts)
     refuse_new_passwords(cluster, facts)
-    yield from archive_script()
+    yield from archive_script(host, cluster)
     yield from let_in(host, cluster)
     yield configuration(host, cluster)
     if host != leader(cluster, facts):

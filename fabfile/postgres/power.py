@@ -16,7 +16,7 @@ from runbook.inventory.entry import named
 from ..shared.roles import POSTGRES
 from .common import PATRONICTL, binaries, data, members, section
 from .etcd import healthy
-from .members import MEMBER, serves
+from .members import MEMBER, in_its_place
 from .operate import handover
 
 PATRONI = "patroni.service"
@@ -57,17 +57,13 @@ def start(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
         yield stage(title, host, service(PATRONI), leading)
     others = [host for host in everybody if host not in first]
     if others:
-        yield stage("the database runs on the others", others, service(PATRONI), _in_its_place)
+        title = "the database runs on the others"
+        yield stage(title, others, service(PATRONI), lambda host: in_its_place(host, cluster))
 
 
 def _leads(facts: Facts) -> bool:
     """Whether a server already accepts writes."""
     return any(member.primary for member in facts.known(MEMBER).values())
-
-
-def _in_its_place(host: Host) -> Step:
-    """It leads or follows."""
-    return wait_for(f"{host.name} leads or follows", serves(host), timeout=600)
 
 
 @section.stop(needs=[MEMBER])

@@ -12,7 +12,7 @@ from runbook.declare import steps
 from runbook.declare.answers import Count, Time, of_json, one
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.step import Step, Steps
-from runbook.declare.steps import action, command
+from runbook.declare.steps import action, command, precondition
 from runbook.declare.work import Procedure, stage
 from runbook.errors import RunbookError, UsageError
 from runbook.inventory.cluster import Cluster, Host
@@ -27,7 +27,10 @@ TYPES = ("full", "diff", "incr")
 
 @dataclass(frozen=True)
 class Backup:
-    """One backup in the repository; times are seconds since 1970, sizes bytes."""
+    """One backup in the repository; times are seconds since 1970, sizes bytes.
+
+    `database`: the size of the files that a restore writes.
+    """
 
     label: str
     type: str
@@ -35,19 +38,28 @@ class Backup:
     stop: int
     size: int
     failed: bool
+    database: int = 0
 
 
 @dataclass(frozen=True)
 class Repository:
-    """What the repository holds, the oldest backup first; `now` is its server's clock."""
+    """What the repository holds, the oldest backup first; `now` is its server's clock.
+
+    `system`: the identifier of the database, 0 if there is none.
+    """
 
     now: int
     backups: list[Backup]
+    system: int = 0
 
     @property
     def age(self) -> Optional[int]:
         """Seconds since the newest backup that did not fail; None if there is none."""
-        good = [one.stop for one in self.backups if not one.failed]
+        return self.age_of(*TYPES)
+
+    def age_of(self, *types: str) -> Optional[int]:
+        """Seconds since the newest backup of these types that did not fail."""
+        good = [one.stop for one in self.backups if not one.failed and one.type in types]
         return self.now - max(good) if good else None
 
 
@@ -66,6 +78,7 @@ class _Size(msgspec.Struct):
 
 class _About(msgspec.Struct):
     repository: _Size
+    size: Count = 0
 
 
 class _Listed(msgspec.Struct):
@@ -78,13 +91,19 @@ class _Listed(msgspec.Struct):
     error: Union[bool, None] = False
 
 
+class _Database(msgspec.Struct):
+    system: Count = msgspec.field(name="system-id")
+
+
 class _Stanza(msgspec.Struct):
     backup: list[_Listed] = []
+    db: list[_Database] = []
 
 
 def parse(text: str) -> Repository:
     """Parse the answer of BACKUPS: the time, and `pgbackrest info` of the only stanza."""
     now, _, info = text.partition("\n")
+    stanzas = of_json(info, list[_Stanza])
     backups = [
         Backup(
             label=listed.label,
@@ -93,11 +112,13 @@ def parse(text: str) -> Repository:
             stop=listed.timestamp.stop,
             size=listed.info.repository.delta,
             failed=bool(listed.error),
+            database=listed.info.size,
         )
-        for stanza in of_json(info, list[_Stanza])
+        for stanza in stanzas
         for listed in stanza.backup
     ]
-    return Repository(one(now, Time), backups)
+    systems = [found.system for stanza in stanzas for found in stanza.db]
+    return Repository(one(now, Time), backups, systems[-1] if systems else 0)
 
 
 BACKUPS = Fact(
@@ -117,6 +138,7 @@ def backup_repository(host: Host, cluster: Cluster) -> Steps:
     backup = cluster[Postgres].backup
     stanza = f"{PGBACKREST} --stanza={cluster.name}"
     yield steps.directory(backup.path, "0750", "postgres", "postgres")
+    yield same_encryption(cluster)
     yield command(
         f"the repository knows the cluster {cluster.name}",
         f"{stanza} stanza-create",
@@ -141,6 +163,20 @@ def backup_repository(host: Host, cluster: Cluster) -> Steps:
         f"{stanza} --type=full backup",
         unless=f"{BY_POSTGRES} ls -d {backup.path}/backup/{cluster.name}/*F",
         timeout=6 * 3600,
+    )
+
+
+def same_encryption(cluster: Cluster) -> Step:
+    """A repository is encrypted from its beginning, or not at all."""
+    backup = cluster[Postgres].backup
+    info = f"{backup.path}/archive/{cluster.name}/archive.info"
+    is_encrypted = f"[[ $(head -c 8 {info}) == Salted__ ]]"
+    test = is_encrypted if backup.encrypted else f"! {is_encrypted}"
+    return precondition(
+        "the repository is " + ("encrypted" if backup.encrypted else "not encrypted"),
+        f"[[ ! -s {info} ]] || {test}",
+        f"echo 'The repository in {backup.path} was created otherwise. Set postgres.backup.path'\n"
+        "echo 'to a new directory, or set postgres.backup.encrypted back.'",
     )
 
 

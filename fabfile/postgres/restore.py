@@ -8,74 +8,169 @@ from time import strftime
 
 from runbook.declare.facts import Facts
 from runbook.declare.step import Step, quote
-from runbook.declare.steps import action, command
+from runbook.declare.steps import action, command, precondition, service
+from runbook.declare.steps import moved_aside as moved_away
 from runbook.declare.templates import script
-from runbook.declare.work import Procedure, Question, stage
+from runbook.declare.work import Procedure, Question, Stage, asked_again, stage
 from runbook.errors import MissingFact, RunbookError, UsageError
 from runbook.inventory.cluster import Cluster, Host
 
 from .archive import recovery_command
-from .backup import PGBACKREST
+from .backup import CERTIFICATE, PGBACKREST, TRUSTED, backup_keys, backup_network, participants
 from .common import (
     BY_POSTGRES,
+    CONFIGURED,
+    HAS_DATABASE,
     MAJOR,
     PSQL,
+    ROLES,
     binaries,
     data,
-    key,
     members,
     refuse_another_major,
     section,
 )
-from .etcd import ETCD
-from .members import MEMBER, leader, serves
+from .database import password
+from .etcd import ETCD, etcd
+from .hold import ALONE, HELD, held, released
+from .install import install
+from .members import MEMBER, in_its_place, leader
+from .patroni import configured, running
+from .recover import forgotten, knows_the_cluster, leads
 from .repository import BACKUPS, take, the_repository
-
-ALONE = "postgresql-restore.service"
-"""PostgreSQL without Patroni, for as long as the restore takes."""
+from .versions import INSTALLED
 
 MOMENT = re.compile(r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}(:\d{2}(\.\d+)?)?[+-]\d{2}(:?\d{2})?")
 
 
 @section.procedure(
-    needs=[MEMBER, ETCD, BACKUPS, MAJOR],
+    needs=[
+        *(MEMBER, ETCD, BACKUPS, MAJOR, CONFIGURED, HAS_DATABASE, HELD),
+        *(CERTIFICATE, TRUSTED, INSTALLED),
+    ],
     help={
         "to": "the point in time, such as '2026-11-22 09:30:00+00', or latest",
         "i_know": "accept the loss of what was written after that time",
+        "onto_new_servers": "no server has the database any more; only the repository is left",
     },
 )
 def restore(
-    hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, to: str, i_know: bool = False
+    hosts: Sequence[Host],
+    cluster: Cluster,
+    facts: Facts,
+    *,
+    to: str,
+    i_know: bool = False,
+    onto_new_servers: bool = False,
 ) -> Procedure:
     """Restore the database to a point in time: 'YYYY-MM-DD HH:MM:SS+00'. Asks first.
 
     What was written after that time is lost, so it needs --i-know. Stop Airflow first, because it
-    writes. The present data directories stay on the servers under another name.
+    writes. The present data directories stay on the servers under another name. Until its turn
+    comes, no server starts its old data, not even after a reboot.
+
+    With --onto-new-servers, all database servers are new, and everything that they need is set up
+    before: packages, keys for the repository, etcd.
     """
     refuse_restore(cluster, facts, to, i_know)
+    if onto_new_servers:
+        refuse_servers_with_data(cluster, facts)
+        yield from onto_new(cluster, facts, to)
+        return
     first = restored_on(cluster, facts)
     others = [host for host in members(cluster) if host != first]
+    yield stage("is there room?", members(cluster), room(cluster, facts))
     yield Question(
         f"The database is restored to {to}, first on {first.name}. It is down until that is done."
     )
     if facts.known(MEMBER).get(first.name):
         yield stage("the last WAL reaches the archive", first, archived())
-    yield stage("stop the replicas", others, stopped())
-    yield stage(f"stop {first.name}", first, stopped())
+    yield stage("stop the replicas", others, held())
+    yield stage(f"stop {first.name}", first, held())
     now = strftime("%Y%m%d-%H%M%S")
     yield stage(
         f"restore on {first.name}",
         first,
+        *restored(cluster, to, now),
+        forgotten(cluster),
+        released(),
+        leads(first),
+    )
+    yield stage(
+        "copy to the replicas",
+        others,
+        moved_aside(cluster, now),
+        released(),
+        service("patroni.service"),
+        lambda host: in_its_place(host, cluster, "it follows the new leader"),
+    )
+    yield full_backup(cluster)
+
+
+def onto_new(cluster: Cluster, facts: Facts, to: str) -> Procedure:
+    """Set up new servers, restore on the first one, and copy to the others."""
+    first, *others = members(cluster)
+    repository = facts.of(BACKUPS, the_repository(cluster))
+    yield Question(
+        f"The database {cluster.name} is restored to {to} from {the_repository(cluster).name} onto "
+        f"{', '.join(host.name for host in members(cluster))}, which have no database."
+    )
+    yield stage(
+        "install PostgreSQL, etcd and Patroni",
+        members(cluster),
+        lambda host: install(host, cluster, facts),
+        held(),
+        room(cluster, facts),
+    )
+    yield stage(
+        "keys for the repository",
+        participants(cluster),
+        lambda host: backup_keys(host, cluster, facts),
+    )
+    yield asked_again(CERTIFICATE)
+    yield stage(
+        "each server trusts the others",
+        participants(cluster),
+        lambda host: backup_network(host, cluster, facts),
+    )
+    yield stage("etcd begins", members(cluster), lambda host: etcd(host, cluster, facts))
+    yield stage("Patroni's settings", members(cluster), lambda host: configured(host, cluster))
+    now = strftime("%Y%m%d-%H%M%S")
+    yield stage(
+        f"restore on {first.name}",
+        first,
+        *restored(cluster, to, now),
+        knows_the_cluster(cluster, repository.system),
+        forgotten(cluster),
+        released(),
+        leads(first),
+        *(password(role, cluster.secret(secret)) for role, secret in ROLES.items()),
+    )
+    yield stage(
+        "copy to the others",
+        others,
+        moved_aside(cluster, now),
+        released(),
+        lambda host: running(host, cluster),
+    )
+    yield stage(f"complete {first.name}", first, lambda host: running(host, cluster))
+    yield full_backup(cluster)
+
+
+def restored(cluster: Cluster, to: str, now: str) -> tuple[Step, ...]:
+    """The files of the backup and the WAL up to that time; then the database has opened once."""
+    return (
         moved_aside(cluster, now),
         fetched(cluster, to),
         recovered(cluster),
         verified(),
         no_recovery_left(cluster),
-        forgotten(cluster),
-        leads(first),
     )
-    yield stage("copy to the replicas", others, moved_aside(cluster, now), follows)
-    yield stage(
+
+
+def full_backup(cluster: Cluster) -> Stage:
+    """WAL of the new timeline arrives, and later restores begin from here."""
+    return stage(
         "a new full backup", the_repository(cluster), wal_arrives(cluster), take(cluster, "full")
     )
 
@@ -101,6 +196,16 @@ def refuse_restore(cluster: Cluster, facts: Facts, to: str, i_know: bool) -> Non
         )
 
 
+def refuse_servers_with_data(cluster: Cluster, facts: Facts) -> None:
+    """Refuse a server that has a database, unless an interrupted restore has put it there."""
+    holding = [name for name, has in facts.known(HAS_DATABASE).items() if has]
+    if holding and not any(facts.known(HELD).values()):
+        raise RunbookError(
+            f"{', '.join(holding)} has a database. Leave out --onto-new-servers, or move the data "
+            f"aside there: {moved_away(data(cluster), 'old', 'postgres')}"
+        )
+
+
 def restored_on(cluster: Cluster, facts: Facts) -> Host:
     """The leader, or the first server if none leads."""
     try:
@@ -120,14 +225,19 @@ do sleep 1; done""",
     )
 
 
-def stopped() -> Step:
-    """Neither Patroni nor PostgreSQL runs, not even that of an interrupted restore."""
-    return command(
-        "Patroni and PostgreSQL are stopped",
-        f"""systemctl stop patroni
-if systemctl is-active -q {ALONE}; then systemctl stop {ALONE}; fi""",
-        unless=f"unit_is patroni.service inactive && unit_is {ALONE} inactive",
-        timeout=900,
+def room(cluster: Cluster, facts: Facts) -> Step:
+    """There is room for another copy: the present data stays on the server."""
+    backups = facts.of(BACKUPS, the_repository(cluster)).backups
+    size = max((one.database for one in backups if not one.failed), default=0)
+    need = size * 11 // 10 // 1_000_000 + 1024
+    folder = data(cluster).rpartition("/")[0].rpartition("/")[0]
+    free = f"$(df --output=avail -B1000000 {folder} | tail -1)"
+    return precondition(
+        f"{folder} has room for the restored database, {need} MB",
+        f"(({free} >= {need}))",
+        f"""echo "A restore needs {need} MB in {folder}, beside the present data, and only"
+echo "{free} MB are free. Make room, or move older copies to another disk:"
+ls -d {folder}/*/data.* 2>/dev/null || :""",
     )
 
 
@@ -187,33 +297,6 @@ def no_recovery_left(cluster: Cluster) -> Step:
         "no recovery settings are left",
         f"{BY_POSTGRES} sed -i -E '/^(restore_command|recovery_target)/d' {path}",
         unless=f"! {BY_POSTGRES} grep -qE '^(restore_command|recovery_target)' {path}",
-    )
-
-
-def forgotten(cluster: Cluster) -> Step:
-    """Delete the leader and positions from etcd; settings and identifier stay."""
-    keys = ("leader", "status", "sync", "failover", "failsafe", "history")
-    return action(
-        "etcd has no previous leader",
-        "\n".join(f"etcdctl del {key(cluster, name)}" for name in keys),
-    )
-
-
-def leads(host: Host) -> Step:
-    """Patroni runs here, as leader."""
-    api = f"http://{host.address}:8008"
-    return action(
-        f"{host.name} leads",
-        f"systemctl start patroni\nuntil curl -sf -o /dev/null {api}/primary; do sleep 1; done",
-    )
-
-
-def follows(host: Host) -> Step:
-    """Patroni copies the leader's data and streams."""
-    return action(
-        "it follows the new leader",
-        f"systemctl start patroni\nuntil {serves(host)}; do sleep 1; done",
-        timeout=6 * 3600,
     )
 
 

@@ -65,6 +65,14 @@ class Backup(Entry, frozen=True):
     """When what has changed since then is backed up."""
     keep_full: Annotated[int, between(1, 1000)] = 2
     """How many full backups are kept, with the backups that depend on them."""
+    encrypted: bool = False
+    """WAL and backups are encrypted with postgres_backup of secrets.yaml, without which no restore
+    is possible. A repository that exists cannot be changed: set another `path` as well.
+    """
+    queue: Optional[Annotated[int, between(1, 100_000)]] = None
+    """Gigabytes of WAL that wait on the leader while the repository does not take them. Beyond
+    that, the oldest is given up, so that the leader's disk does not fill; null: half of its disk.
+    """
 
 
 class Postgres(Settings, frozen=True):
@@ -72,6 +80,10 @@ class Postgres(Settings, frozen=True):
 
     synchronous_mode: bool = True
     """A commit waits until a second server has it: no acknowledged row is lost."""
+    synchronous_mode_strict: bool = False
+    """Commits also wait while no second server can have them. If false, they go on with one copy;
+    fab postgres.check warns then.
+    """
     ttl: Annotated[int, between(20, 3600)] = 20
     """Patroni leader lease (TTL), in seconds; at least
     loop_wait + 2 × retry_timeout.
@@ -95,6 +107,10 @@ class Postgres(Settings, frozen=True):
                 f"{self.ttl} is below loop_wait + 2 × retry_timeout = {shortest}, "
                 "which Patroni needs",
                 ("postgres", "ttl"),
+            )
+        if self.synchronous_mode_strict and not self.synchronous_mode:
+            yield Objection(
+                "is for synchronous_mode: true only", ("postgres", "synchronous_mode_strict")
             )
         for name in self.parameters:
             if name in PATRONI_PARAMETERS:

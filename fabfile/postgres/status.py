@@ -18,7 +18,7 @@ from .members import MEMBER, Member, leading, seen_leading
 from .repository import BACKUPS
 
 section.collect(
-    units=("etcd", "patroni", "pgbackrest", "pgbackrest-*"),
+    units=("etcd", "etcd-*", "patroni", "pgbackrest", "pgbackrest-*"),
     files=(PATRONI, "/etc/etcd/*.conf", "/etc/pgbackrest.conf"),
     logs=("/var/lib/pgsql/*/data/log/*", "/var/log/pgbackrest/*"),
     commands=(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Optional
 
 import msgspec
 
 from runbook.declare import steps
 from runbook.declare.step import Steps
 from runbook.inventory.cluster import Cluster, Host
+from runbook.inventory.entry import between
 from runbook.inventory.schema import Settings
 
-from .roles import COMPONENTS, NFS
+from .roles import COMPONENTS, DAG_PROCESSOR, NFS, SCHEDULER, TRIGGERER, WEBSERVER, WORKER
 
 USER = "airflow"
 AS_USER = f"runuser -u {USER} --"
@@ -35,6 +36,46 @@ class Ids(Settings, frozen=True):
     """
     gid: Annotated[int, msgspec.Meta(ge=100, le=60000)] = 50000
     """The gid of the group airflow, likewise."""
+
+
+class Load(Ids, frozen=True):
+    """How much of Airflow runs at once, on which the database's connections depend."""
+
+    concurrency: Optional[Annotated[int, between(1, 1000)]] = None
+    """Tasks that a worker runs at once; null: depends on its RAM and processors."""
+    parallelism: Annotated[int, between(1, 10000)] = 32
+    """Tasks that each scheduler lets run at once."""
+    workers: Annotated[int, between(1, 256)] = 4
+    """Processes of each webserver."""
+    pool: Annotated[int, between(1, 1000)] = 5
+    """Database connections that each process keeps; it may briefly open half as many more."""
+
+
+def tasks_at_once(host: Host, cluster: Cluster) -> int:
+    """Tasks that a worker runs at once: 256 MB for each beyond the first GB, at most 4 per CPU."""
+    by_size = max(2, min(4 * host.cpu, (host.ram_mb - 1024) // 256))
+    return cluster[Load].concurrency or by_size
+
+
+def connections(cluster: Cluster) -> int:
+    """The most database connections that all of Airflow opens.
+
+    A process of a webserver, scheduler, triggerer or DAG processor has a pool (airflow.cfg,
+    "sql_alchemy_pool_size", and half as many for "sql_alchemy_max_overflow"). A task takes three:
+    its supervisor, itself, and Celery's result; a process that parses DAGs takes one, of which
+    there are two. One more for each server that asks the database itself.
+    """
+    load = cluster[Load]
+    pool = load.pool + (load.pool + 1) // 2
+    each = {
+        WEBSERVER: load.workers * pool + 1,
+        SCHEDULER: pool + 2,
+        TRIGGERER: pool + 1,
+        DAG_PROCESSOR: pool + 2 * 2,
+    }
+    fixed = sum(number * len(cluster.group(role)) for role, number in each.items())
+    tasks = sum(3 * tasks_at_once(host, cluster) + 1 for host in cluster.group(WORKER))
+    return fixed + tasks + len(hosts(cluster))
 
 
 def hosts(cluster: Cluster) -> list[Host]:

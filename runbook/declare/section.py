@@ -54,7 +54,8 @@ class Section(Operated):
     cluster.deploy carries out separately. `part`: its name in a status, if that is a different
     one. `restarts`: units that new packages may restart. `accounts`: accounts of its services,
     which must not be used for logins. `conflict`: besides a common role, a reason why two hosts
-    must not be down at the same time.
+    must not be down at the same time. `goes_on`: a host that cannot be reached does not keep the
+    section's next tasks from the others; for sections whose tasks ask first who is missing.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Section(Operated):
     restarts: tuple[str, ...] = ()
     accounts: tuple[str, ...] = ()
     conflict: Optional[Conflict] = None
+    goes_on: bool = False
     work: list[Work] = field(default_factory=list)
     secrets: list[Secret] = field(default_factory=list)
     ports: list[Opening] = field(default_factory=list)

@@ -55,7 +55,22 @@ class Question:
     text: str
 
 
-Procedure = Iterator[Union[Stage, Question]]
+@dataclass(frozen=True)
+class Asked:
+    """Part of a procedure: facts that are gathered again, because stages have changed them.
+
+    The procedure finds the new values in the same `facts`; in a plan, they are as before.
+    """
+
+    facts: tuple[Fact[Any], ...]
+
+
+Procedure = Iterator[Union[Stage, Question, Asked]]
+
+
+def asked_again(*facts: Fact[Any]) -> Asked:
+    """Gather these facts again before the procedure goes on."""
+    return Asked(facts)
 
 
 def stage(

@@ -9,6 +9,7 @@ from runbook.declare.facts import Facts
 from runbook.declare.probes import CLUSTER_WIDE
 from runbook.declare.step import Step
 from runbook.declare.work import (
+    Asked,
     CheckTask,
     ControllerTask,
     ProcedureTask,
@@ -33,9 +34,17 @@ def perform(run: Run, work: Work, options: dict[str, Any]) -> bool:
         return _perform(run, work, hosts, options)
     for part in work.section.in_order():
         part_hosts = run.hosts_for(part, within=work.section)
-        if part_hosts and not _perform(run, part, part_hosts, {}):
+        before = len(run.results)
+        if not part_hosts or _perform(run, part, part_hosts, {}):
+            continue
+        if not (work.section.goes_on and _only_unreachable(run.results[before:])):
             return False
     return True
+
+
+def _only_unreachable(results: Sequence[HostResult]) -> bool:
+    """Whether all went well on the hosts that could be reached."""
+    return all(result.fine or result.status is Status.UNREACHABLE for result in results)
 
 
 def _perform(run: Run, work: Work, hosts: list[Host], options: dict[str, Any]) -> bool:
@@ -83,6 +92,8 @@ def _proceed(run: Run, work: ProcedureTask, hosts: list[Host], options: dict[str
             run.report.say(part.text)
             if not run.options.plan and not run.agreed():
                 raise RunbookError("Nothing was done.")
+        elif isinstance(part, Asked):
+            run.gather(part.facts, hosts)
         elif not _stage(run, work, part):
             return False
     return True
@@ -91,7 +102,12 @@ def _proceed(run: Run, work: ProcedureTask, hosts: list[Host], options: dict[str
 def _stage(run: Run, work: ProcedureTask, part: Stage) -> bool:
     def take(host: Host) -> HostResult:
         result = HostResult(work.name, host.name, run.options.mode, rerun="the same command")
-        return converse(run, result, host, part.of(host))
+        try:
+            steps = part.of(host)
+        except MissingFact as error:
+            result.status, result.sentence = _without_steps(run, error), str(error)
+            return result
+        return converse(run, result, host, steps)
 
     run.begin(work.name, part.title, part.hosts, run.options.mode)
     results = run.each(part.hosts, take)

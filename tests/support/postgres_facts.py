@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fabfile.postgres import etcd
 from fabfile.postgres.etcd import ETCD, Etcd, EtcdMember
+from fabfile.postgres.figures import FIGURES, Figures
 from fabfile.postgres.members import MEMBER, Member
 from fabfile.postgres.repository import BACKUPS, Backup, Repository
 from runbook.declare.facts import Facts
@@ -46,10 +47,27 @@ def member(name: str, leads: str = "sql1", synchronous: str = "sql2", **changes)
         "pending_restart": False,
         "lowers": False,
         "started": "2026-01-01",
-        "archiving_failed": False,
         "cluster": listed,
     }
     return Member(**{**values, **changes})
+
+
+def figures(**changes) -> Figures:
+    versions = {"PostgreSQL": "15.8", "Patroni": "4.1.0", "etcd": "3.4.23"}
+    values = {
+        "waiting": 0,
+        "oldest": 0,
+        "watchdog": "none",
+        "archiving": True,
+        "connections": 9,
+        "allowed": 197,
+        "corrupt": 0,
+        "age": 700,
+        "freezes": 200_000_000,
+        "runs": versions,
+        "installed": versions,
+    }
+    return Figures(**{**values, **changes})
 
 
 def facts(cluster, etcd_states=None, **known) -> Facts:
@@ -57,6 +75,7 @@ def facts(cluster, etcd_states=None, **known) -> Facts:
         {
             ETCD: etcd_facts(cluster) if etcd_states is None else etcd_states,
             MEMBER: known or {name: member(name) for name in SQL},
-            BACKUPS: {"nfs2": Repository(1000, [Backup("F", "full", 1, 2, 3, False)])},
+            BACKUPS: {"nfs2": Repository(1000, [Backup("F", "full", 500, 600, 3, False)])},
+            FIGURES: {name: figures() for name in SQL},
         }
     )

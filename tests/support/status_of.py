@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from support.postgres_facts import figures
+
 from fabfile import CONTENTS
 from fabfile.airflow.check import FOLDER, Folder
 from fabfile.airflow.services import JOBS
@@ -20,6 +22,7 @@ from fabfile.operator.status.picture import Picture
 from fabfile.operator.status.reachability import Reachability
 from fabfile.postgres.common import CONFIGURED
 from fabfile.postgres.etcd import ETCD, Etcd, EtcdMember, peer
+from fabfile.postgres.figures import FIGURES
 from fabfile.postgres.members import MEMBER, Member
 from fabfile.postgres.repository import BACKUPS, Backup, Repository
 from fabfile.rabbitmq import nodes
@@ -71,10 +74,11 @@ def well(cluster: Cluster) -> Values:
         VITALS: dict.fromkeys(names, vitals),
         TIME: dict.fromkeys(names, Clock(0.0, 0.1)),
         MEMBER: {
-            name: Member(name, name == "sql1", True, "running", 3, False, False, "", False, listed)
+            name: Member(name, name == "sql1", True, "running", 3, False, False, "", listed)
             for name in SQL
         },
         ETCD: dict.fromkeys(SQL, Etcd(True, etcd)),
+        FIGURES: dict.fromkeys(SQL, figures()),
         BACKUPS: {"nfs2": Repository(9000, [Backup("F", "full", 1, 1800, 3, False)])},
         CONFIGURED: dict.fromkeys(SQL, True),
         nodes.NODE: dict.fromkeys(MQ, nodes.Node(True, frozenset(everybody))),

@@ -18,7 +18,7 @@ from fabfile.airflow.heartbeats import not_taking
 from fabfile.airflow.settings import Airflow
 from fabfile.airflow.state import DATABASE, Holder, State
 from fabfile.shared import copies
-from fabfile.shared.airflow import DAGS, hosts
+from fabfile.shared.airflow import DAGS, hosts, tasks_at_once
 from fabfile.shared.copies import Copy, lacking
 from fabfile.ssh import HOST_KEYS
 from runbook.declare.facts import Facts
@@ -562,7 +562,7 @@ def test_a_worker_has_time_to_end_its_longest_task(cluster):
 )
 def test_a_worker_takes_as_many_tasks_as_fit(cluster, ram, cpu, tasks):
     host = msgspec.structs.replace(cluster.hosts["worker1"], ram=ram, cpu=cpu)
-    assert services.concurrency(host, cluster) == tasks
+    assert tasks_at_once(host, cluster) == tasks
 
 
 def test_the_dag_processor_of_an_nfs_server_is_not_started_at_boot(cluster):

@@ -41,7 +41,7 @@ def seen(**up: set[str]) -> View:
 
 
 def member(name: str, leads: str = "sql1", healthy: bool = True) -> Member:
-    return Member(name, name == leads, healthy, "running", 1, False, False, "", False, {})
+    return Member(name, name == leads, healthy, "running", 1, False, False, "", {})
 
 
 def replies(cluster, **changed: Reply) -> dict:

@@ -12,11 +12,21 @@ from msgspec import structs
 from support.postgres_facts import SQL, etcd_facts, facts, member
 
 from fabfile import CONTENTS
-from fabfile.postgres import check, database, etcd, install, members, operate, patroni, restore
-from fabfile.postgres.backup import CERTIFICATE, backup_network, participants
+from fabfile.postgres import (
+    backup,
+    check,
+    check_backups,
+    database,
+    etcd,
+    install,
+    members,
+    operate,
+    patroni,
+    restore,
+)
+from fabfile.postgres.backup import CERTIFICATE, TRUSTED, backup_network, participants
 from fabfile.postgres.common import CONFIGURED, MAJOR, SUPERUSER
 from fabfile.postgres.etcd import ETCD, Etcd, EtcdMember
-from fabfile.postgres.repository import BACKUPS, Backup, Repository
 from fabfile.shared.versions import Versions
 from runbook.declare.facts import Facts
 from runbook.declare.probes import Answer
@@ -38,19 +48,26 @@ def findings(cluster, known: Facts) -> dict[str, tuple[str, str]]:
 # etcd
 
 
-def test_members_are_read_from_etcdctl():
-    text = (
-        "data\n8e9e05c52164694d, started, sql1, http://10.0.0.1:2380, http://10.0.0.1:2379, false\n"
-        "91bc3c398fb3c146, unstarted, , http://10.0.0.2:2380, , false\n"
-    )
-    assert etcd.parse(text) == Etcd(
+def test_members_are_read_from_the_answers_of_etcd():
+    listing = {
+        "members": [
+            {"ID": "10276657743932975437", "name": "sql1", "peerURLs": ["http://10.0.0.1:2380"]},
+            {"ID": "255", "peerURLs": ["http://10.0.0.2:2380"]},
+        ]
+    }
+    assert etcd.parse(f'data\n{json.dumps(listing)}\n{{"health":"true"}}\n') == Etcd(
         True,
         (
             EtcdMember("8e9e05c52164694d", "sql1", "http://10.0.0.1:2380"),
-            EtcdMember("91bc3c398fb3c146", "", "http://10.0.0.2:2380"),
+            EtcdMember("ff", "", "http://10.0.0.2:2380"),
         ),
+        True,
     )
     assert etcd.parse("empty\n") == Etcd(False, ())
+    assert etcd.parse("data\n\n") == Etcd(True, ())
+    odd = {"members": [{"ID": "1", "name": "$(reboot)", "peerURLs": ["http://10.0.0.1:2380"]}]}
+    with pytest.raises(ValueError, match="reboot"):
+        etcd.parse(f"data\n{json.dumps(odd)}\n")
 
 
 def test_a_new_cluster_lists_all_servers_of_hosts_yaml(cluster):
@@ -122,6 +139,34 @@ def test_data_of_a_removed_member_are_kept_but_not_started(cluster):
     steps = list(etcd.etcd_members(cluster.hosts["sql3"], cluster, Facts({ETCD: states})))
     assert "moved aside" in steps[0].title
     assert not re.search(r"\brm\b", steps[0].apply)
+
+
+def with_former(cluster, name: str = "sql2", now: bool = False) -> dict[str, Etcd]:
+    """etcd lists this server at an address that it had before, and perhaps where it is now."""
+    states = etcd_facts(cluster)
+    others = [one for one in states["sql1"].listed if one.name != name or now]
+    everybody = (*others, EtcdMember("id9", name, "http://10.9.9.9:2380"))
+    return {one: Etcd(True, everybody if one != name or now else ()) for one in SQL}
+
+
+def test_a_member_with_a_new_address_keeps_its_data(cluster):
+    known = Facts({ETCD: with_former(cluster)})
+    host = cluster.hosts["sql2"]
+    assert "etcd.service runs and is enabled" not in titles(etcd.etcd(host, cluster, known))
+    assert titles(etcd.etcd_members(host, cluster, known)) == [
+        "etcd knows sql2 at its new address",
+        "etcd on sql2 runs at its new address",
+        "etcd on sql2 is healthy",
+    ]
+    others = titles(etcd.etcd_members(cluster.hosts["sql3"], cluster, known))
+    assert others == ["etcd.service runs with its present settings", "etcd on sql3 is healthy"]
+
+
+def test_a_replaced_server_with_a_new_address_is_forgotten_at_the_old_one(cluster):
+    states = {**with_former(cluster), "sql2": Etcd(False, ())}
+    steps = titles(etcd.etcd_members(cluster.hosts["sql2"], cluster, Facts({ETCD: states})))
+    assert steps[0] == "etcd forgets the member id9, whose data sql2 has lost"
+    assert steps[1] == "etcd knows sql2 as a member"
 
 
 # Patroni
@@ -230,7 +275,6 @@ def test_a_healthy_cluster_may_lose_any_one_server(cluster):
         ({"sql3": None}, "sql3 follows", "error", "does not answer"),
         ({"sql3": {"healthy": False, "state": "starting"}}, "sql3 follows", "error", "starting"),
         ({"sql2": {"pending_restart": True}}, "no restart is pending", "warn", "sql2"),
-        ({"sql1": {"archiving_failed": True}}, "WAL reaches the archive", "error", "WAL stays"),
     ],
 )
 def test_what_is_wrong_with_a_member_is_named(cluster, known, title, level, words):
@@ -307,11 +351,8 @@ def test_patronis_answers_are_read():
         "patroni": {"name": "sql1"},
     }
     listed = {"members": [{"name": "sql1", "role": "leader", "state": "running"}]}
-    text = f"200 503\n{json.dumps(state)}\n{json.dumps(listed)}\nt\n"
-    read = members.parse(text)
+    read = members.parse(f"200 503\n{json.dumps(state)}\n{json.dumps(listed)}\n")
     assert (read.primary, read.healthy, read.pending_restart) == (True, True, True)
-    assert read.archiving_failed
-    assert not members.parse(text.replace("\nt\n", "\nf\n")).archiving_failed
 
 
 # Day two
@@ -347,7 +388,7 @@ def test_where_max_connections_gets_lower_the_leader_restarts_first(cluster):
 def test_why_a_restart_is_pending_is_read():
     def lowers(**reason):
         state = {"state": "running", "patroni": {"name": "sql1"}, "pending_restart_reason": reason}
-        return members.parse(f"200 503\n{json.dumps(state)}\n{{}}\nf\n").lowers
+        return members.parse(f"200 503\n{json.dumps(state)}\n{{}}\n").lowers
 
     assert lowers(max_connections={"old_value": "260", "new_value": "200"})
     assert not lowers(max_connections={"old_value": "200", "new_value": "260"})
@@ -398,6 +439,13 @@ def test_removing_a_member_keeps_the_quorum(cluster):
     weak = facts(cluster, etcd_facts(cluster, down=["sql2"]))
     with pytest.raises(RunbookError, match="1 of etcd's 2 members"):
         list(operate.remove([], cluster, weak, host="sql3"))
+
+
+def test_only_the_former_address_of_a_member_is_removed(cluster):
+    known = facts(cluster, with_former(cluster, now=True))
+    assert stages(operate.remove([], cluster, known, host="sql2")) == [
+        ("take http://10.9.9.9:2380 out of etcd", ("sql1",))
+    ]
 
 
 def test_a_member_that_is_gone_for_good_is_taken_out_by_another(cluster):
@@ -464,35 +512,51 @@ def test_a_restore_deletes_nothing(cluster):
 # Backups
 
 
+def pem(name: str) -> str:
+    return f"-----BEGIN CERTIFICATE-----\n{name}\n-----END CERTIFICATE-----"
+
+
+def trusted(host, cluster, known: Facts) -> dict[str, str]:
+    """The certificates that a server gets, by server."""
+    [peers] = [
+        step for step in backup_network(host, cluster, known) if step.title.endswith("peers.crt")
+    ]
+    return backup.by_name(peers.text)
+
+
 def test_each_server_trusts_the_certificates_of_the_others(cluster):
-    known = Facts({CERTIFICATE: {host.name: f"PEM {host.name}" for host in participants(cluster)}})
+    everybody = {host.name: pem(host.name) for host in participants(cluster)}
     for host in participants(cluster):
-        steps = list(backup_network(host, cluster, known))
-        [peers] = [step for step in steps if step.title.endswith("peers.crt")]
-        assert [line.split()[1] for line in peers.text.splitlines()] == [*SQL, "nfs2"]
+        assert trusted(host, cluster, Facts({CERTIFICATE: everybody})) == everybody
+    assert list(everybody) == [*SQL, "nfs2"]
 
 
-@pytest.mark.parametrize(
-    ("repository", "level", "words"),
-    [
-        (Repository(1000, [Backup("F", "full", 1, 900, 3, False)]), "ok", "0 hours ago"),
-        (Repository(1000, []), "error", "no backup yet"),
-        (Repository(1000, [Backup("F", "full", 1, 900, 3, True)]), "error", "no backup yet"),
-        (Repository(10**6, [Backup("F", "full", 1, 900, 3, False)]), "warn", "11 days old"),
-        (None, "error", "does not answer"),
-    ],
-)
-def test_a_missing_or_old_backup_is_told(cluster, repository, level, words):
-    known = Facts({BACKUPS: {"nfs2": repository} if repository else {}})
-    [finding] = check.backed_up(cluster, known)
-    assert finding.verdict.level == level
-    assert words in finding.verdict.sentence
+def test_the_certificate_of_a_server_that_is_away_stays_trusted(cluster):
+    known = Facts(
+        {
+            CERTIFICATE: {name: pem(name) for name in ("sql1", "sql2", "nfs2")},
+            TRUSTED: {"sql1": {"sql2": pem("old"), "sql3": pem("sql3")}, "nfs2": {}},
+        }
+    )
+    found = trusted(cluster.hosts["nfs2"], cluster, known)
+    assert found == {name: pem(name) for name in (*SQL, "nfs2")}
+    known.known(TRUSTED)["sql2"] = {"sql3": pem("of an intruder")}
+    assert trusted(cluster.hosts["sql1"], cluster, known)["sql3"] == pem("sql3")
+    assert "sql3" not in trusted(cluster.hosts["nfs2"], cluster, known)
+    with pytest.raises(MissingFact, match="backup-keys"):
+        list(backup_network(cluster.hosts["sql3"], cluster, known))
+
+
+@pytest.mark.parametrize("text", ["", "x", f"{pem('a')}\n{pem('b')}", pem("$(reboot)")])
+def test_what_is_no_certificate_is_not_taken(text):
+    with pytest.raises(ValueError, match="certificate"):
+        CERTIFICATE.parse(text)
 
 
 def test_without_a_place_for_backups_there_are_none(hosts_yaml):
     cluster = CONTENTS.load(hosts_yaml("host: nfs2 ", "host: null "))
     assert participants(cluster) == []
-    [finding] = check.backed_up(cluster, Facts())
+    [finding] = check_backups.backed_up(cluster, Facts())
     assert finding.verdict.level == "warn"
     settings = yaml.safe_load(patroni.shared(cluster))
     assert settings["postgresql"]["parameters"]["archive_command"] == "/bin/true"

@@ -21,7 +21,7 @@ from runbook.declare.probes import OK, WARN, Finding, Verdict, probe, says, succ
 from runbook.declare.section import Section
 from runbook.declare.step import Handler
 from runbook.declare.steps import action, command
-from runbook.declare.work import Question, stage
+from runbook.declare.work import Question, asked_again, stage
 from runbook.errors import RunbookError, UsageError
 from runbook.execute import conversation as engine
 from runbook.execute.journal import Journal
@@ -147,6 +147,22 @@ def test_an_unreachable_host_is_not_tried_again(section, start):
     ended = start(section, "second", "check", off=["mq3"])
     assert ended.shells.tried.count("mq3") == 1
     assert ended.statuses["mq3"] == "unreachable"
+
+
+def test_a_section_may_go_on_without_a_host_that_is_off(section, start, tmp_path):
+    (tmp_path / "first-mq2").touch()
+    assert start(section, "all", off=["mq3"]).went_on == [False]
+    assert not (tmp_path / "second-mq1").exists()
+    section.goes_on = True
+    ended = start(section, "all", off=["mq3"])
+    assert ended.run.exit_code == 3
+    assert (tmp_path / "second-mq1").exists()
+
+
+def test_a_failure_stops_also_a_section_that_may_go_on(section, start, tmp_path):
+    section.goes_on = True
+    start(section, "all", off=["mq3"])
+    assert not (tmp_path / "second-mq1").exists()
 
 
 @pytest.mark.parametrize(
@@ -451,6 +467,27 @@ def test_a_procedure_stops_at_the_first_stage_that_fails(moves, start, tmp_path)
     assert (tmp_path / "moved-mq1").exists()
     assert not (tmp_path / "moved-mq3").exists()
     assert ended.run.exit_code == 1
+
+
+def test_a_procedure_can_ask_again_for_what_its_stages_have_changed(start, tmp_path):
+    section, text = Section("s", on=RABBITMQ, runbook="9", about="About s."), tmp_path / "key"
+    key = Fact("the key", RABBITMQ, lambda cluster, host: f"cat {text}", str.strip, "make it")
+
+    @section.procedure(needs=[key])
+    def make(hosts, cluster, facts):
+        """Make a key, and give it to all."""
+        yield stage("make it", hosts[0], action("a key", f"echo AAAA >{text}"))
+        yield asked_again(key)
+        yield stage(
+            "give it",
+            hosts,
+            lambda host: action("given", f"echo {facts.of(key, host)} >{text}-{host.name}"),
+        )
+
+    planned = start(section, "make", plan=True)
+    assert planned.statuses["mq3"] == "unknown"
+    assert start(section, "make").run.exit_code == 0
+    assert (tmp_path / "key-mq3").read_text() == "AAAA\n"
 
 
 def test_the_plan_of_a_procedure_names_every_stage_and_does_none(moves, start, tmp_path):

@@ -50,6 +50,7 @@ from runbook.declare.steps.rpm import (
     repository,
     signed,
     updated,
+    version_held,
     version_locked,
 )
 from runbook.declare.steps.selinux import (
@@ -128,6 +129,7 @@ __all__ = [
     "unmarked",
     "updated",
     "user",
+    "version_held",
     "version_locked",
     "wait_for",
     "with_stdin",

@@ -55,6 +55,20 @@ def version_locked(versions: Mapping[str, str]) -> Steps:
     )
 
 
+def version_held(*names: str) -> Steps:
+    """`dnf upgrade` leaves these packages at the versions that are installed."""
+    yield packages("python3-dnf-plugin-versionlock")
+    words = " ".join(names)
+    locks = "/etc/dnf/plugins/versionlock.list"
+    entry = "%{NAME}-%|EPOCH?{%{EPOCH}}:{0}|:%{VERSION}-%{RELEASE}.*\\n"
+    yield Step(
+        f"held by dnf: {words}",
+        test=f"[[ -e {locks} && ! $(rpm -q --qf '{entry}' {words} | grep -vxFf {locks}) ]]",
+        apply=f"dnf -q versionlock delete {words} >/dev/null 2>&1 || :\n"
+        f"dnf versionlock add {words}",
+    )
+
+
 def updated() -> Step:
     """Every installed package is at its newest version. May restart services; see `base.update`."""
     return Step(

@@ -1,0 +1,28 @@
+# shellcheck shell=bash
+: "${address:?}" "${data:?}" "${patience:?}"
+# Waits until this server leads, or streams from the leader: for as long as its copy of the leader
+# grows or its replay of WAL advances, and for $patience seconds without either.
+progress() {
+  du -s "$data" 2>/dev/null || :
+  pgrep -u postgres -a -f 'startup recovering' || :
+}
+
+serves() {
+  curl -sf -m 5 -o /dev/null "http://$address:8008/primary" ||
+    curl -sf -m 5 -o /dev/null "http://$address:8008/replica?replication_state=streaming"
+}
+
+seen='' last=$SECONDS
+until serves; do
+  now=$(progress)
+  if [[ $now != "$seen" ]]; then
+    seen=$now last=$SECONDS
+  elif ((SECONDS - last > patience)); then
+    echo "no progress for $patience s; see journalctl -u patroni, and $data/log"
+    exit 1
+  fi
+  for _ in {1..10}; do
+    if serves; then break; fi
+    sleep 1
+  done
+done
