@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from . import check, cluster, configure, install, operate, power, preflight, status, users
+from . import (
+    check,
+    cluster,
+    configure,
+    definitions,
+    install,
+    operate,
+    power,
+    preflight,
+    status,
+    users,
+)
 from .common import section
 
 section.order(
@@ -14,6 +25,7 @@ section.order(
     users.users,
     users.policies,
     users.queues,
+    definitions.definitions,
     check.status,
     operate.restart,
     operate.shrink,
