@@ -11,6 +11,7 @@ from . import (
     operate,
     power,
     preflight,
+    recover,
     status,
     users,
 )
@@ -30,6 +31,7 @@ section.order(
     operate.restart,
     operate.shrink,
     operate.join,
+    recover.recover,
     operate.rotate,
 )
 
