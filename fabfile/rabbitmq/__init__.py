@@ -13,6 +13,7 @@ from . import (
     preflight,
     recover,
     status,
+    upgrade,
     users,
 )
 from .common import section
@@ -32,6 +33,7 @@ section.order(
     operate.shrink,
     operate.join,
     recover.recover,
+    upgrade.upgrade,
     operate.rotate,
 )
 
