@@ -35,7 +35,7 @@ LAST_FLAGS = {"3.12": "3.11.18"}
 
 @section.procedure(needs=[NODE, STATE, INSTALLED])
 def upgrade(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
-    """Upgrade RabbitMQ and Erlang to hosts.yaml's versions, one node after the other. Asks first.
+    """Upgrade RabbitMQ and Erlang to hosts.yaml's versions, node by node. Asks first.
 
     Refuses if a series is skipped, if queues lack a replica, during an alarm, and to RabbitMQ 4
     while queues are mirrored. If it is interrupted, rerun the command to complete it.
