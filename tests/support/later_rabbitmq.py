@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import stat
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,7 @@ Version: {version}
 Release: 1.el8
 Summary: {name} once more
 License: various
+BuildArch: {arch}
 AutoReqProv: no
 {requires}
 %description
@@ -79,7 +81,11 @@ def repack(
     """The files of a package, with something changed, in a package of another version."""
     tree = work / "tree"
     tree.mkdir(parents=True)
-    subprocess.run(f"rpm2cpio {package} | cpio -idm --quiet", shell=True, cwd=tree, check=True)
+    with package.open("rb") as stream:
+        archive = subprocess.run(
+            ["rpm2archive", "-n", "-"], stdin=stream, capture_output=True, check=True
+        )
+    subprocess.run(["tar", "-x", "-C", str(tree)], input=archive.stdout, check=True)
     change(tree)
     form = "[%{FILENAMES}|%{FILEMODES:octal}|%{FILEUSERNAME}|%{FILEGROUPNAME}\n]"
     files = [line.split("|") for line in asked(package, "--qf", form)]
@@ -89,6 +95,7 @@ def repack(
         SPEC.format(
             name=name,
             version=version,
+            arch="".join(asked(package, "--qf", "%{ARCH}")),
             tree=tree,
             requires="\n".join(f"Requires: {line}" for line in needs),
             files="\n".join(entry(*file) for file in files),
@@ -108,8 +115,10 @@ def asked(package: Path, *options: str) -> list[str]:
 
 def entry(path: str, mode: str, user: str, group: str) -> str:
     """A line of %files."""
-    if mode.startswith("012"):  # a link has no mode of its own
+    kind = stat.S_IFMT(int(mode, 8))
+    if kind == stat.S_IFLNK:  # a link has no mode of its own
         return f'"{path}"'
-    kind = "%dir " if mode.startswith("04") else ""
-    config = "%config(noreplace) " if path.startswith("/etc/") and not kind else ""
-    return f'{config}{kind}%attr({mode[-4:]},{user},{group}) "{path}"'
+    words = {stat.S_IFDIR: "%dir "}.get(kind, "")
+    if path.startswith("/etc/") and not words:
+        words = "%config(noreplace) "
+    return f'{words}%attr({mode[-4:]},{user},{group}) "{path}"'
