@@ -3,7 +3,7 @@
 # Start a node without its peers: with Mnesia by the file that `rabbitmqctl force_boot` writes, with
 # Khepri (RabbitMQ 4) by reducing the metadata store to this node while it starts.
 systemctl stop rabbitmq-server
-cp -a "$data" "$data.before-$(date +%Y%m%d-%H%M%S)"
+runuser -u rabbitmq -- cp -a "$data" "$data.before-$(date +%Y%m%d-%H%M%S)"
 if [[ -e $data/$node/cluster_nodes.config ]]; then
   runuser -u rabbitmq -- touch "$data/$node/force_load"
   systemctl enable --now rabbitmq-server

@@ -30,7 +30,7 @@ def test_a_dead_broker_is_replaced_under_its_name(queue, fab, lab, on, report):
         assert told(fab, "mq3 has no data any more, but the others still count it")
         answer = fab("rabbitmq")
     assert answer.code == 0, answer.text
-    report(f"a dead broker replaced | fab rabbitmq | {outcome}")
+    report(outcome.row("a dead broker is replaced under its name", "fab rabbitmq"))
     assert ("mq3", "mq1 no longer counts the mq3 that is gone") in answer.steps("changed")
     assert {host for host, _ in answer.steps("changed")} == {"mq3"}
     assert outcome.lost == 0
@@ -78,7 +78,7 @@ def test_two_of_three_brokers_are_lost_for_good(queue, fab, lab, on, report):
         assert "all quorum queues with replicas on lost nodes are deleted" in asked.text
         answer = fab("--yes", "rabbitmq.recover", "mq1", "--i-know")
         assert answer.code == 0, answer.text
-    report(f"two of three brokers lost for good | rabbitmq.recover | {outcome}")
+    report(outcome.row("two of three brokers are lost for good", "fab rabbitmq.recover mq1"))
     assert "quorum queue lab in vhost airflow: " in answer.text
     assert on("mq1", "ls -d /var/lib/rabbitmq/mnesia.before-*")
     assert "kept" in on("mq1", "rabbitmqctl -q list_vhosts")
@@ -116,7 +116,7 @@ def test_a_server_with_a_new_address(queue, fab, lab, on, report, tmp_path):
             assert answer.code == 0, answer.text
         answer = moved("rabbitmq")
         assert answer.code == 0, answer.text
-    report(f"a broker with a new address | fab hosts rabbitmq | {outcome}")
+    report(outcome.row("a broker gets a new address", "fab base hosts rabbitmq"))
     assert outcome.lost == 0
     assert starts(queue)[:2] == before
     moved.settled("rabbitmq")

@@ -88,7 +88,7 @@ def test_an_upgrade_loses_no_message(later, queue, on, report):
     with queue.talking() as outcome:
         answer = later("--yes", "rabbitmq.upgrade")
     assert answer.code == 0, answer.text
-    report(f"RabbitMQ and Erlang upgraded, node by node | fab rabbitmq.upgrade | {outcome}")
+    report(outcome.row("RabbitMQ and Erlang change their versions", "fab rabbitmq.upgrade"))
     assert outcome.lost == 0
     for name in MQ:
         assert installed(on, name) == f"rabbitmq-server {RABBITMQ} erlang {ERLANG}"

@@ -101,7 +101,8 @@ def repack(
             files="\n".join(entry(*file) for file in files),
         )
     )
-    quick = ["--define", "_binary_payload w1.gzdio", "--define", "__os_install_post %{nil}"]
+    quick = ["--define", "_binary_payload w1.gzdio", "--define", "_build_id_links none"]
+    quick += ["--define", "__os_install_post %{nil}"]
     where = ["--define", f"_topdir {work}/top", "--define", f"_rpmdir {target}"]
     subprocess.run(["rpmbuild", "-bb", "--quiet", *quick, *where, str(spec)], check=True)
 
