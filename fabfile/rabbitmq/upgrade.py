@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from runbook.declare import steps
 from runbook.declare.facts import Facts
 from runbook.declare.step import Step, Steps
-from runbook.declare.steps import action, command, precondition
+from runbook.declare.steps import action, command, wait_for
 from runbook.declare.templates import script
 from runbook.declare.work import Procedure, Question, stage
 from runbook.errors import RunbookError
@@ -54,6 +54,8 @@ def upgrade(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
     for host in waiting:
         yield stage(f"upgrade {host.name}", host, lambda host: of_one(host, cluster))
     yield stage("feature flags of the new version", first, all_flags())
+    if waiting:
+        yield stage("queues are whole", members(cluster), lambda host: no_queue_needs_it(cluster))
     if waiting and cluster[Versions].quorum_queues:
         spread = action("leaders are spread", "rabbitmq-queues rebalance quorum")
         yield stage("spread the leaders", first, spread)
@@ -140,18 +142,19 @@ def all_flags() -> Step:
 
 def of_one(host: Host, cluster: Cluster) -> Steps:
     """One node gets its packages, and is back before the next one begins."""
-    yield precondition(
-        "no alarm on any node",
-        "rabbitmq-diagnostics -q check_alarms",
-        "rabbitmq-diagnostics check_alarms",
-    )
-    if len(members(cluster)) > 1:
-        yield action("no queue needs this node", enough_replicas(cluster))
+    yield wait_for("no alarm on any node", "rabbitmq-diagnostics -q check_alarms")
+    yield from no_queue_needs_it(cluster)
     change = script("rabbitmq/upgrade.sh", packages=pinned(cluster))
     step = action(f"{host.name} runs {pinned(cluster)}", change, timeout=1800)
     yield step.clearing(RESTART)
     yield from steps.version_locked(wanted(cluster))
     yield all_run(members(cluster), cluster)
+
+
+def no_queue_needs_it(cluster: Cluster) -> Steps:
+    """Wait until every queue has its replicas again."""
+    if len(members(cluster)) > 1:
+        yield action("no queue needs this node", enough_replicas(cluster))
 
 
 def pinned(cluster: Cluster) -> str:

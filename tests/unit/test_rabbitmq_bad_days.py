@@ -169,6 +169,7 @@ def test_an_upgrade_goes_node_by_node_with_feature_flags_before_and_after(newer)
         "upgrade mq2",
         "upgrade mq3",
         "feature flags of the new version",
+        "queues are whole",
         "spread the leaders",
     ]
 
@@ -198,6 +199,7 @@ def test_an_interrupted_upgrade_goes_on_with_the_rest(newer):
         "upgrade mq2",
         "upgrade mq3",
         "feature flags of the new version",
+        "queues are whole",
         "spread the leaders",
     ]
 
