@@ -22,5 +22,9 @@ def replaced(lab: Lab, *names: str) -> None:
     """Servers after Section 1 take their places: without RabbitMQ, its files and its data."""
     for name in names:
         lab.heal(name)
-        done = lab.root_shell(name, f"dnf -q -y remove rabbitmq-server erlang && rm -rf {OURS}")
+        done = lab.root_shell(
+            name,
+            "systemctl stop rabbitmq-definitions.timer && dnf -q -y remove rabbitmq-server erlang"
+            f" && rm -rf {OURS} && systemctl daemon-reload",
+        )
         assert done.returncode == 0, done.stdout + done.stderr
