@@ -46,7 +46,7 @@ ifeq ($(AGAIN),1)
 else
 	@$(BIN)/python -m lab.demo offer
 	@$(BIN)/inv lab.up
-	@$(BIN)/inv lab.exec -- inv cluster.deploy --yes --update
+	@$(BIN)/inv lab.exec -- inv cluster.deploy --accept-host-keys --yes --update
 	@$(BIN)/python -m lab.demo keep
 endif
 	@$(BIN)/inv lab.exec -- inv cluster.status --wait 300

@@ -17,6 +17,7 @@ from . import (
     ssh,
     systemd,
 )
+from .shared.firewall import KEY, Firewall
 from .shared.sources import Sources
 from .shared.versions import Versions
 
@@ -34,7 +35,7 @@ CONTENTS = Contents(
         airflow.section,
         systemd.section,
     ),
-    shared={"versions": Versions, "sources": Sources},
+    shared={"versions": Versions, "sources": Sources, KEY: Firewall},
 )
 
 ns = CONTENTS.collection()

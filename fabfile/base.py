@@ -17,10 +17,11 @@ from runbook.declare.templates import script
 from runbook.errors import MissingFact
 from runbook.inventory.cluster import Cluster, Host
 from runbook.inventory.entry import HostName, PackageName, UnitName
-from runbook.inventory.schema import Objection, Settings, Understood
+from runbook.inventory.schema import SSH, Objection, Settings, Understood
 
 from .preflight import preflight, trouble
-from .shared.sources import Sources, urls
+from .shared.firewall import SHELL, closed_to_others, only_wanted, stays_connected
+from .shared.sources import Sources
 from .shared.vitals import APART, CAUSES, NO_TIME_SOURCE, TIME, VITALS, apart, findings_of, in_short
 
 if TYPE_CHECKING:
@@ -72,6 +73,9 @@ SELINUX_TOOLS = ("policycoreutils-python-utils", "libselinux-utils")
 
 
 section.may_find(*CAUSES)
+section.port(SSH, "SSH, by key: the controller operates the server", SHELL)
+
+WIDE = section.cause("FIREWALL_WIDE", "a service can be reached from where nobody needs it")
 section.on_controller(preflight, alone=True)
 
 
@@ -110,7 +114,7 @@ def epel(cluster: Cluster) -> Steps:
     signed = steps.signed(*filter(None, [source.key]), metadata=False)
     yield steps.release_variable()
     yield steps.repository(
-        "epel", {"epel": {"name": "EPEL", "baseurl": urls(source.packages), **signed}}
+        "epel", {"epel": {"name": "EPEL", **cluster[Sources].repository(source.packages), **signed}}
     )
 
 
@@ -152,20 +156,17 @@ def account(host: Host, cluster: Cluster) -> Steps:
 
 @section.task
 def firewall(host: Host, cluster: Cluster) -> Steps:
-    """Enable the firewall and open the ports of the host's roles, permanently."""
+    """Enable the firewall: each port is open to those who need it, and to nobody else.
+
+    Rules for ports of this project that are no longer wanted are taken back; rules for other ports
+    are not touched.
+    """
     ssh_port = cluster.ssh_port(host)
+    yield from stays_connected(host, cluster)
     yield let_in_before_it_starts(host, ssh_port)
     yield steps.service("firewalld.service")
     yield no_zone_of_sources(host, cluster)
-    opened = [port for role in cluster.roles_of(host) for port in role.ports if not port.callers]
-    ports = [port.number for port in opened if "/" in port.number]
-    if ssh_port != 22:
-        ports.append(f"{ssh_port}/tcp")
-    if ports:
-        yield steps.firewall_ports(host.address, *dict.fromkeys(ports))
-    for protocol in dict.fromkeys(port.number for port in opened if "/" not in port.number):
-        yield steps.firewall_protocol(host.address, protocol)
-    yield from private_ports(host, cluster)
+    yield from only_wanted(host, cluster)
 
 
 def let_in_before_it_starts(host: Host, port: int) -> Step:
@@ -206,16 +207,6 @@ done""",
     )
 
 
-def private_ports(host: Host, cluster: Cluster) -> Steps:
-    """The ports that only the hosts of one role may reach."""
-    for role in cluster.roles_of(host):
-        for callers in dict.fromkeys(port.callers for port in role.ports if port.callers):
-            private = [port.number for port in role.ports if port.callers == callers]
-            addresses = [other.address for other in cluster.group(callers) if other != host]
-            if addresses:
-                yield steps.firewall_ports_from(host.address, addresses, private)
-
-
 @section.task
 def time(host: Host, cluster: Cluster) -> Steps:
     """Keep the clock synchronised with chrony."""
@@ -238,6 +229,7 @@ def check(host: Host, cluster: Cluster) -> Probes:
         cause=NO_TIME_SOURCE,
         thorough=True,
     )
+    yield closed_to_others(host, cluster, WIDE)
 
 
 def follows_a_source(answer: Answer) -> Verdict:

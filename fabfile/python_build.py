@@ -16,7 +16,7 @@ from runbook.declare.operations import Part
 from runbook.declare.probes import ERROR, OK, Answer, Probes, Verdict, probe
 from runbook.declare.requirements import Kind, Source
 from runbook.declare.section import Section
-from runbook.declare.step import Step, Steps
+from runbook.declare.step import Step, Steps, quote
 from runbook.declare.templates import script
 from runbook.inventory.cluster import Cluster, Host
 from runbook.inventory.entry import AbsolutePath
@@ -25,7 +25,7 @@ from runbook.inventory.schema import Objection, Settings, Understood
 from .shared import airflow, copies
 from .shared.sources import Sources
 from .shared.versions import Versions
-from .ssh import key_host
+from .ssh import key_host, unpack
 from .ssh import ship as to_other
 
 PYTHON_SHA256 = {
@@ -99,6 +99,11 @@ def only_builder(cluster: Cluster) -> list[Host]:
     return [builder(cluster)]
 
 
+def receivers(cluster: Cluster) -> list[Host]:
+    """The servers that Python is shipped to."""
+    return [host for host in everybody(cluster) if host != builder(cluster)]
+
+
 section = Section(
     "python-build",
     on=everybody,
@@ -168,6 +173,15 @@ COPY = Fact(
     absent="it cannot be asked",
 )
 
+SHIPPED = Fact(
+    "the Python that is shipped",
+    on=only_builder,
+    command=lambda cluster, host: copies.state(home(cluster), bytecode=True),
+    parse=copies.parse,
+    absent="it cannot be asked",
+    used_by=receivers,
+)
+
 FOREIGN = Fact(
     "what was installed into Python",
     on=everybody,
@@ -190,9 +204,15 @@ def fetch(host: Host, cluster: Cluster) -> Steps:
     yield steps.directory(WORK)
     yield steps.command(
         f"{file} with sha256 {sha256(cluster)[:12]}…",
-        script("python-build/fetch.sh", url=url(cluster), sha256=sha256(cluster), file=file),
+        script(
+            "python-build/fetch.sh",
+            url=url(cluster),
+            sha256=sha256(cluster),
+            file=file,
+            netrc=cluster[Sources].netrc(url(cluster)),
+        ),
         unless=f"{installed(cluster)} || "
-        f"sha256sum --status -c <<<'{sha256(cluster)}  {file}' 2>/dev/null",
+        f"sha256sum --status -c <<<{quote(f'{sha256(cluster)}  {file}')} 2>/dev/null",
         timeout=1800,
     )
 
@@ -248,7 +268,7 @@ echo '{python(cluster)} -m pip uninstall NAME'""",
         f"""systemctl reset-failed {UNIT} 2>/dev/null || :
 rm -f {copies.mark(home(cluster))}
 systemd-run --quiet --unit={UNIT} --property=Nice=10 \\
-  {SCRIPT} {WORK} {tarball(cluster)} {home(cluster)} '{made_from(cluster)}' \\
+  {SCRIPT} {WORK} {quote(tarball(cluster))} {home(cluster)} '{made_from(cluster)}' \\
   --prefix={home(cluster)}{" --enable-optimizations" * cluster[Python].optimizations}""",
         unless=f"{there} || systemctl is-active -q {UNIT}",
     )
@@ -276,19 +296,42 @@ done""",
 
 @section.task(needs=[COPY, FOREIGN], by=only_builder)
 def ship(host: Host, cluster: Cluster, facts: Facts, hosts: Sequence[Host]) -> Steps:
-    """Copy Python to the other servers, except where it is complete and undamaged."""
+    """Send Python to the other servers, except where it is complete and undamaged.
+
+    VM1's key may deliver an archive, which nothing unpacks until python-build.receive.
+    """
     others = copies.lacking(facts.known(COPY), made_from(cluster), hosts, but=host)
     way_out = f"Uninstall them: {python(cluster)} -m pip uninstall NAME"
     copies.refuse_foreign(others, home(cluster), facts.known(FOREIGN), way_out)
     for other in others:
         yield to_other(
-            f"{other.name} has Python {cluster[Versions].python} as {host.name} has it",
+            f"Python {cluster[Versions].python} has arrived on {other.name}",
+            "python",
             cluster,
             other,
             home(cluster),
             made_from(cluster),
             again="fab python-build.build",
         )
+
+
+@section.task(on=receivers, needs=[SHIPPED])
+def receive(host: Host, cluster: Cluster, facts: Facts) -> Steps:
+    """Unpack what arrived, and use it if it is exactly what VM1 has.
+
+    The controller has asked VM1; the account that delivers it cannot change what is
+    accepted.
+    """
+    yield unpack(
+        f"{home(cluster)} is as {builder(cluster).name} has it",
+        "python",
+        cluster,
+        host,
+        home(cluster),
+        made_from(cluster),
+        copies.shipped(facts, SHIPPED, builder(cluster)),
+        again="fab python-build.ship python-build.receive",
+    )
 
 
 section.fetches(

@@ -71,3 +71,10 @@ class MissingFact(RunbookError):
 
     Bring that host up, or run the task that the message names.
     """
+
+
+class DistrustedAnswer(RunbookError):
+    """A host answered a question with something that cannot be an answer to it.
+
+    Find out what is wrong with that host: a program that prints something else, or an intruder.
+    """

@@ -18,6 +18,8 @@ LOCK_PATIENCE = 10
 """Seconds that a run waits for another one on the same host before it gives up."""
 PROBE_LIMIT = 60
 """Seconds that a probe or a fact may take."""
+FLOOD = 32 << 20
+"""Bytes of an answer after which a host is not listened to any longer."""
 LONGEST_EVENT = 100
 """The maximum length of an event in bytes."""
 
@@ -34,12 +36,16 @@ class Event:
 
 @dataclass(frozen=True)
 class Part:
-    """One thing a script does: its title, its commands, its limit in seconds, its bash."""
+    """One thing a script does: its title, its commands, its limit in seconds, its bash.
+
+    `asks`: it is a question, and what it prints is the answer.
+    """
 
     title: str
     command: str
     limit: int
     call: str
+    asks: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,7 @@ class Reader:
     """Turns a script's answer, as it arrives, into results.
 
     `finished`: the script has reached its end. `over`: it has stopped, there or earlier.
+    `taken`: bytes of output since the present part began.
     """
 
     def __init__(self, script: Script) -> None:
@@ -114,19 +121,33 @@ class Reader:
         self.over = False
         self.rebooting = False
         self.noise: list[str] = []
+        self.taken = 0
         self._script = script
         self._pattern = re.compile(
-            re.escape(script.mark).encode() + rb"(\w+) (-?\d+) (\d+) (\d+)\n"
+            re.escape(script.mark).encode() + rb"([a-z_]{1,12}) (-1|\d{1,6}) (\d{1,15}) (\d{1,3})\n"
         )
         self._pending = b""
         self._output = Captured()
         self._began = 0.0
         self._index = -1
+        self._begun: set[int] = set()
 
     @property
     def began(self) -> bool:
         """Whether the script itself has printed anything."""
         return bool(self.finished or self.over or self.results or self.current)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the script has reached its end, and each of its parts has a result."""
+        parts = [part.index for part in self.results]
+        return self.finished and parts == list(range(len(self._script.parts)))
+
+    @property
+    def flooded(self) -> bool:
+        """Whether an answer has become longer than any that somebody reads."""
+        part = self._script.parts[self._index] if self._index >= 0 else None
+        return self.taken > FLOOD and (not part or part.asks)
 
     @property
     def limit(self) -> int:
@@ -138,6 +159,7 @@ class Reader:
     def feed(self, data: bytes) -> list[StepResult]:
         """Read more of the answer; returns the results that it completes."""
         self._pending += data
+        self.taken += len(data)
         done: list[StepResult] = []
         while True:
             match = self._pattern.search(self._pending)
@@ -171,6 +193,8 @@ class Reader:
         (self.current.output if self.current else self.noise).extend(lines)
 
     def _event(self, event: Event) -> StepResult | None:
+        if not self._may_be(event):
+            return None
         if event.kind == "end":
             self.finished = True
             return None
@@ -179,11 +203,14 @@ class Reader:
             return None
         if event.kind == "begin":
             self._index = event.index
+            self._begun.add(event.index)
+            self.taken = 0
             self._began = event.uptime
             part = self._script.parts[event.index] if event.index >= 0 else None
             self.current = StepResult(part.title if part else "lock", part.command if part else "")
             return None
-        result = self.current or StepResult("", "")
+        result = self.current
+        assert result
         if event.kind == "locked":
             self.holder = " ".join(result.output).strip() or "unknown"
             self.current = None
@@ -198,6 +225,14 @@ class Reader:
         self.current = None
         self.results.append(result)
         return result
+
+    def _may_be(self, event: Event) -> bool:
+        """Whether the script may say this now: a host that is not itself may say anything."""
+        if event.kind in {"end", "over"}:
+            return True
+        if event.kind == "begin":
+            return event.index < len(self._script.parts) and event.index not in self._begun
+        return self.current is not None and event.index == self._index
 
 
 def _step_part(index: int, step: Step) -> Part:
@@ -244,6 +279,7 @@ def _probe_part(index: int, question: Probe, at_once: int) -> Part:
         question.command,
         limit,
         f"make={quote(question.command)}\n{ask} {index} {limit}",
+        asks=True,
     )
 
 

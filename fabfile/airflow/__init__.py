@@ -25,6 +25,7 @@ section.order(
     install.wheelhouse,
     install.install,
     install.ship,
+    install.receive,
     configure.configure,
     database.database,
     connections.keys,

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from runbook.declare.answers import Count, Digest, one
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.probes import (
     ERROR,
@@ -19,12 +20,13 @@ from runbook.declare.probes import (
     Verdict,
     probe,
 )
+from runbook.declare.step import quote
 from runbook.declare.templates import script
 from runbook.inventory.cluster import Cluster, Host
 
 from ..haproxy.common import WEB as WEB_PORT
 from ..shared import roles
-from ..shared.airflow import DAGS, hosts
+from ..shared.airflow import AS_USER, DAGS, hosts
 from ..shared.versions import Versions
 from .common import SCHEMA, SCRIPTS, SQL, first_scheduler, main_vip, section
 from .heartbeats import WORKER, heartbeats, one_dag_processor, redundancy, workers
@@ -59,11 +61,18 @@ class Folder:
     age: int
 
 
+def _folder(text: str) -> Folder:
+    digest, age = text.split()
+    return Folder(one(digest, Digest), one(age, Count))
+
+
 FOLDER = Fact(
     "the DAG folder",
     on=hosts,
-    command=lambda cluster, host: script("airflow/dag-folder.sh", folder=DAGS),
-    parse=lambda text: Folder(text.split()[0], int(text.split()[1])),
+    command=lambda cluster, host: (
+        f"{AS_USER} bash -c {quote(script('airflow/dag-folder.sh', folder=DAGS))}"
+    ),
+    parse=_folder,
     absent="fab nfs sets it up",
 )
 
@@ -169,7 +178,10 @@ def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
 
 def same_installation(facts: Facts) -> Finding:
     """A finding: every server has the same Airflow, unchanged since its installation."""
-    title, again = "the installation is the same everywhere", "fab airflow.install airflow.ship"
+    title, again = (
+        "the installation is the same everywhere",
+        "fab airflow.install airflow.ship airflow.receive",
+    )
     known = facts.known(VENV)
     damaged = [name for name, copy in known.items() if copy.noted and not copy.intact]
     if damaged:

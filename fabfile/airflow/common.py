@@ -130,7 +130,7 @@ def same_version(cluster: Cluster) -> Step:
         f"{found}; [[ ! $found || $found == {version} ]]",
         f"""{found}
 echo "It is set up for Airflow $found, but hosts.yaml says {version}. Nothing was changed."
-echo 'To change the version: fab airflow.install airflow.ship airflow.upgrade'""",
+echo 'To change the version: fab airflow.install airflow.ship airflow.receive airflow.upgrade'""",
     )
 
 
@@ -146,7 +146,7 @@ def database_answers(cluster: Cluster) -> Step:
   echo 'Airflow cannot reach its database{way}. See fab postgres.check.'
 else
   echo 'Airflow {cluster[Versions].airflow} is not installed here. To install it:'
-  echo 'fab airflow.install airflow.ship'
+  echo 'fab airflow.install airflow.ship airflow.receive'
 fi""",
     )
 

@@ -74,7 +74,12 @@ def settings(host: Host, cluster: Cluster) -> Steps:
         "overrides": list(overrides(cluster)),
     }
     secret = {"mode": "0640", "group": USER}
-    for name, options in (("airflow.cfg", {**secret, "hide": SECRETS}), ("airflow.env", secret)):
+    hidden = "|".join(
+        variable(str(part), str(key))
+        for part, key in cluster.secret_settings("airflow", "settings")
+    )
+    for name, hide in (("airflow.cfg", SECRETS), ("airflow.env", f"({hidden})=" * bool(hidden))):
+        options = {**secret, "hide": hide}
         file = steps.template(f"{SETTINGS}/{name}", f"airflow/{name}.j2", context, **options)
         yield file.then(CHANGED)
     module = f"{SETTINGS}/python/airflow_celery.py"
@@ -128,4 +133,9 @@ def overrides(cluster: Cluster) -> Iterator[tuple[str, str]]:
     """airflow.settings of hosts.yaml as environment variables, which override airflow.cfg."""
     for part, entries in cluster[Airflow].settings.items():
         for key, value in entries.items():
-            yield f"AIRFLOW__{part.upper()}__{key.upper()}", str(value)
+            yield variable(part, key), str(value)
+
+
+def variable(part: str, key: str) -> str:
+    """The environment variable of a setting."""
+    return f"AIRFLOW__{part.upper()}__{key.upper()}"

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 from runbook.declare import steps
 from runbook.declare.facts import Fact, Facts
+from runbook.declare.public_keys import public_key
 from runbook.declare.step import Steps
 from runbook.inventory.cluster import Cluster, Host
 
-from ..shared.airflow import HOME, USER, account
+from ..shared.airflow import AS_USER, HOME, USER, account
 from ..shared.roles import TARGET, WORKER
-from ..ssh import HOST_KEYS
+from ..ssh import HOST_KEYS, host_keys
 from .common import CLI, SETTINGS, database_answers, first_scheduler, row, section
 
 KEY = f"{SETTINGS}/ssh/id_ed25519"
@@ -30,7 +31,7 @@ def reached(cluster: Cluster) -> list[Host]:
 WORKER_KEY = Fact(
     "the worker's SSH key",
     on=WORKER,
-    command=lambda cluster, host: f"cat {KEY}.pub",
+    command=lambda cluster, host: f"{AS_USER} cat {KEY}.pub",
     parse=str.strip,
     absent="fab airflow.keys creates it",
 )
@@ -45,11 +46,28 @@ def keys(host: Host, cluster: Cluster) -> Steps:
 
 @section.task(on=WORKER, by=reached, needs=[WORKER_KEY])
 def targets(host: Host, cluster: Cluster, facts: Facts, hosts: Sequence[Host]) -> Steps:
-    """Authorise the workers' keys on the servers that DAGs reach, without sudo."""
+    """Authorise the workers' keys on the servers that DAGs reach, without sudo.
+
+    Each key is accepted from its worker's address only, without forwarding and the like. Keys of
+    former workers are taken back.
+    """
     yield from account(cluster)
-    for worker in hosts:
-        key = facts.of(WORKER_KEY, worker)
-        yield from steps.authorised_key(USER, f"restrict {key}", home=HOME)
+    workers = cluster.group(WORKER)
+    asked = [one for one in workers if one in hosts or one.name in facts.known(WORKER_KEY)]
+    yield from steps.authorised_keys(
+        USER,
+        HOME,
+        "Airflow HA cluster: workers",
+        [worker_key(one, facts) for one in asked],
+        former=steps.unmarked("restrict", [f"{USER}@[^ ]+"]),
+        kept=[f"{USER}@{one.name}" for one in workers if one not in asked],
+    )
+
+
+def worker_key(worker: Host, facts: Facts) -> steps.Authorised:
+    """A worker's key as the servers that DAGs reach accept it."""
+    key = public_key(facts.of(WORKER_KEY, worker), f"{KEY}.pub on {worker.name}")
+    return steps.Authorised(key, f"{USER}@{worker.name}", f'restrict,from="{worker.address}"')
 
 
 @section.task(on=first_scheduler, needs=[HOST_KEYS])
@@ -76,8 +94,8 @@ def connections(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 
 def connection(target: Host, cluster: Cluster, facts: Facts) -> dict[str, object]:
     """A connection in the format of `airflow connections import`."""
-    ed25519 = [key for key in facts.of(HOST_KEYS, target) if key.startswith("ssh-ed25519 ")]
-    [host_key] = ed25519 or facts.of(HOST_KEYS, target)[:1]
+    shown = host_keys(target, facts)
+    host_key = next((key for key in shown if key.startswith("ssh-ed25519 ")), shown[0])
     return {
         "conn_type": "ssh",
         "host": target.address,

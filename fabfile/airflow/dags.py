@@ -13,9 +13,9 @@ from runbook.declare.templates import PROJECT
 from runbook.errors import SettingsError
 from runbook.inventory.cluster import Cluster, Host, local_path
 
-from ..nfs.common import AS_USER, NETWORK
+from ..nfs.common import NETWORK
 from ..nfs.state import SERVER, the_active
-from ..shared.airflow import DAGS, USER
+from ..shared.airflow import AS_USER, DAGS, USER
 from ..shared.roles import NFS
 from ..shared.versions import Versions
 from .common import SCRIPTS, python, section
@@ -97,7 +97,7 @@ def importable(files: dict[str, str], cluster: Cluster) -> Step:
 {SCRIPTS}/as-airflow {python(cluster)} {SCRIPTS}/{TRY}
 {replaced(imported)} <<<{wanted})""",
         text,
-        unless=f"[[ $(cat {imported} 2>/dev/null) == {wanted} ]]",
+        unless=f"[[ $({AS_USER} cat {imported} 2>/dev/null) == {wanted} ]]",
     )
 
 
@@ -108,9 +108,12 @@ def replaced(path: str) -> str:
 
 def no_others(files: dict[str, str]) -> Step:
     """Files that came from here and are no longer in the folder are removed."""
-    # The list is on the share, where clients can write: only what is a file there can go.
+    # The list is on the share, where clients can write: only what is a file there can go, and
+    # airflow, which may remove it anyway, removes it.
+    shipped = f"{AS_USER} cat {SHIPPED} 2>/dev/null"
     there = f"{AS_USER} find {DAGS} -type f -printf '%P\\n' | sort"
-    others = f'comm -23 <({AS_USER} cat {SHIPPED} 2>/dev/null | sort) <(sort <<<"$text")'
+    names = f"{shipped} | grep -vE '^/|(^|/)\\.\\.(/|$)' | sort"
+    others = f'comm -23 <({names}) <(sort <<<"$text")'
     gone = f"comm -12 <({there}) <({others})"
     return steps.with_stdin(
         "DAGs that were taken out of the project are gone",
@@ -119,6 +122,6 @@ text=$(cat)
 {gone} | while IFS= read -r name; do {AS_USER} rm -f -- {DAGS}/"$name"; done
 {replaced(SHIPPED)} <<<"$text")""",
         "\n".join(sorted(files)),
-        unless=f"[[ $text == \"$(cat {SHIPPED} 2>/dev/null)\"$'\\n' ]]",
+        unless=f"[[ $text == \"$({shipped})\"$'\\n' ]]",
         diff=f"{gone} | sed 's/^/gone: /'",
     )

@@ -20,6 +20,7 @@ from ..shared.airflow import AIRFLOW_HOME, LOGS, PLUGINS, USER, hosts
 from ..shared.sources import Sources
 from ..shared.versions import Versions
 from ..ssh import ship as to_other
+from ..ssh import unpack
 from .common import section, venv
 
 if TYPE_CHECKING:
@@ -63,6 +64,15 @@ VENV = Fact(
     parse=copies.parse,
     absent="it does not answer",
     thorough=True,
+)
+
+SHIPPED = Fact(
+    "the Airflow that is shipped",
+    on=python_build.only_builder,
+    command=lambda cluster, host: copies.state(venv(cluster), bytecode=True),
+    parse=copies.parse,
+    absent="it does not answer",
+    used_by=lambda cluster: receivers(cluster),
 )
 
 PACKAGES = Fact(
@@ -135,6 +145,14 @@ def install(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         f"df -h /opt\necho 'Airflow takes {ROOM} MB there. Make room, or mount a larger disk.'",
         early=True,
     )
+    yield steps.command(
+        f"nobody but root may write in {target}",
+        f"""if {copies.intact(target, made_from(cluster))}; then
+  rm {target}/.lock
+  echo "{made_from(cluster)} $( {copies.fingerprint(target)} )" >{copies.mark(target)}
+else rm {target}/.lock; fi""",
+        unless=f"[[ ! -e {target}/.lock ]]",
+    )
     locks = {"build-tools": BUILD_TOOLS, cluster[Versions].airflow: lock(cluster)}
     for name, file in locks.items():
         yield steps.template(f"{OPT}/{name}.lock", file, {})
@@ -149,6 +167,7 @@ def install(host: Host, cluster: Cluster, facts: Facts) -> Steps:
             fingerprint=copies.fingerprint(target),
             index=source(cluster),
             trusted=trusted(cluster),
+            netrc=cluster[Sources].netrc(cluster[Sources].pypi.index),
             python=python_build.python(cluster),
             python_version=cluster[Versions].python,
             python_mark=copies.mark(python_build.home(cluster)),
@@ -164,22 +183,49 @@ def install(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 
 @section.task(needs=[VENV, PACKAGES], by=python_build.only_builder)
 def ship(host: Host, cluster: Cluster, facts: Facts, hosts: Sequence[Host]) -> Steps:
-    """Copy the installation from VM1 to the other servers, to the same path.
+    """Send the installation from VM1 to servers that lack it or have a damaged one.
 
-    A damaged installation is replaced by that of VM1.
+    VM1's key may deliver an archive, which nothing unpacks until airflow.receive.
     """
     wanted = made_from(cluster)
     others = copies.lacking(facts.known(VENV), wanted, hosts, but=host)
     refuse_foreign(others, cluster, facts)
     for other in others:
         yield to_other(
-            f"{other.name} has Airflow {cluster[Versions].airflow} as {host.name} has it",
+            f"Airflow {cluster[Versions].airflow} has arrived on {other.name}",
+            "airflow",
             cluster,
             other,
             venv(cluster),
             wanted,
             again="fab airflow.install",
         )
+
+
+def receivers(cluster: Cluster) -> list[Host]:
+    """The servers that Airflow is shipped to."""
+    return [host for host in hosts(cluster) if host != python_build.builder(cluster)]
+
+
+@section.task(on=receivers, needs=[SHIPPED])
+def receive(host: Host, cluster: Cluster, facts: Facts) -> Steps:
+    """Unpack what arrived, and use it if it is exactly what VM1 has, to the same path.
+
+    The controller has asked VM1; the account that delivers it cannot change what is accepted. A
+    damaged installation is replaced.
+    """
+    vm1 = python_build.builder(cluster)
+    yield unpack(
+        f"{venv(cluster)} is as {vm1.name} has it",
+        "airflow",
+        cluster,
+        host,
+        venv(cluster),
+        made_from(cluster),
+        copies.shipped(facts, SHIPPED, vm1),
+        again="fab airflow.ship airflow.receive",
+        links=python_build.home(cluster),
+    )
 
 
 def complete(copy: copies.Copy, cluster: Cluster) -> bool:

@@ -4,38 +4,20 @@ from __future__ import annotations
 
 from runbook.declare.facts import Facts
 from runbook.declare.probes import Findings, Probes, probe
-from runbook.declare.requirements import SSH
 from runbook.declare.templates import script
 from runbook.inventory.cluster import Cluster, Host
+from runbook.inventory.schema import SSH
 
 from .. import python_build
 from ..preflight import trouble
 from ..preflight.foreign import none
 from ..preflight.system import SYSTEM
-from ..shared.airflow import AIRFLOW_HOME, COMPONENTS, USER, hosts
-from ..shared.roles import (
-    FLOWER,
-    HAPROXY,
-    POSTGRES,
-    RABBITMQ,
-    SCHEDULER,
-    TARGET,
-    WORKER,
-)
+from ..shared.airflow import AIRFLOW_HOME, USER, hosts
+from ..shared.roles import POSTGRES, TARGET, WORKER, airflow
 from ..shared.sources import PYPI
 from .common import section
 from .install import OPT
 from .settings import Airflow
-
-
-def components(cluster: Cluster) -> list[Host]:
-    """The servers that run a component of Airflow."""
-    return [host for host in cluster.hosts.values() if {*COMPONENTS} & {*host.roles}]
-
-
-def through_proxy(cluster: Cluster) -> list[Host]:
-    """The load balancers, if Airflow reaches the database through them."""
-    return cluster.group(HAPROXY) if cluster[Airflow].database == "vip" else []
 
 
 def directly(cluster: Cluster) -> list[Host]:
@@ -45,11 +27,8 @@ def directly(cluster: Cluster) -> list[Host]:
 
 section.fetches(PYPI, python_build.only_builder)
 section.login(lambda cluster, host: USER, on=TARGET, by=WORKER)
-section.calls(WORKER, TARGET, SSH)
-section.calls(components, through_proxy, "5000/tcp")
-section.calls(components, directly, "5432/tcp")
-for role in (SCHEDULER, WORKER, FLOWER):
-    section.calls(role, RABBITMQ, "5672/tcp")
+section.port(SSH, "SSH, by key: tasks reach their targets", WORKER, on=TARGET)
+section.port("5432/tcp", "PostgreSQL, without HAProxy", airflow, on=directly)
 
 
 @section.preflight

@@ -5,6 +5,7 @@ from __future__ import annotations
 from runbook.declare.facts import Facts
 from runbook.declare.step import Step
 from runbook.declare.steps import action, command, precondition
+from runbook.declare.templates import script
 from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster
 
@@ -67,20 +68,14 @@ ls -l {DUMPS} 2>/dev/null || :""",
 
 def dumped(cluster: Cluster) -> Step:
     """A dump of the database, readable only by the user postgres, and written atomically."""
-    programs = binaries(cluster)
-    name = f"{DUMPS}/before-{cluster[Versions].airflow}-$(date +%Y%m%d-%H%M%S).dump"
     return action(
         f"the database is in {DUMPS}",
-        f"""(set -euo pipefail
-umask 077
-install -d -m 0700 -o postgres -g postgres {DUMPS}
-file={name}
-trap 'rm -f "$file.part"' EXIT
-runuser -u postgres -- {programs}/pg_dump -Fc -d airflow -f "$file.part"
-runuser -u postgres -- {programs}/pg_restore --list "$file.part" >/dev/null
-sync "$file.part"
-mv "$file.part" "$file"
-ls -l "$file")""",
+        script(
+            "airflow/dump.sh",
+            folder=DUMPS,
+            programs=binaries(cluster),
+            name=f"before-{cluster[Versions].airflow}",
+        ),
         timeout=6 * 3600,
     ).with_output()
 

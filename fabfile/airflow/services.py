@@ -14,7 +14,7 @@ from runbook.inventory.cluster import Cluster, Host
 from .. import python_build
 from ..nfs import common as nfs
 from ..rabbitmq.settings import Rabbitmq
-from ..shared.airflow import QUEUE
+from ..shared.airflow import AIRFLOW_HOME, HOME, LOGS, QUEUE
 from ..shared.roles import NFS
 from .common import SQL, venv
 from .configure import CHANGED
@@ -128,6 +128,9 @@ def installed(host: Host, cluster: Cluster) -> Steps:
             "command": command(component, host, cluster),
             "patience": patience(component, cluster),
             "at_boot": at_boot,
+            "user_home": HOME,
+            "own": (AIRFLOW_HOME, LOGS),
+            "writable": cluster[Airflow].writable,
         }
         source = "systemd/component.service.j2"
         yield steps.unit(component.unit, source, context).then(CHANGED)

@@ -7,15 +7,19 @@ from typing import Annotated, Literal, Optional
 
 import msgspec
 
-from runbook.inventory.entry import LocalPath, Parameter, ParameterName, between, named
+from runbook.inventory.entry import (
+    AbsolutePath,
+    LocalPath,
+    Parameter,
+    ParameterName,
+    between,
+    named,
+)
 from runbook.inventory.schema import Objection, Understood
 
 from ..shared import roles
 from ..shared.airflow import Ids
-from ..shared.versions import Versions, within
-
-PYTHON_FOR_AIRFLOW = {"2.9.0": ("3.8", "3.12"), "2.7.3": ("3.8", "3.11")}
-"""Lowest and highest Python of each Airflow (its PyPI classifiers)."""
+from ..shared.versions import PYTHON_FOR_AIRFLOW, Versions, within
 
 PYTHON_LOCKED = ("3.9", "3.11")
 """Series of Python for which files/airflow has a lock of each Airflow."""
@@ -52,13 +56,20 @@ class Airflow(Ids, frozen=True):
     """Processes of each webserver."""
     pool: Annotated[int, between(1, 1000)] = 5
     """Database connections that each process keeps; it may briefly open half as many more."""
+    writable: list[AbsolutePath] = msgspec.field(default_factory=list)
+    """Directories where Airflow and tasks may write, besides /tmp, /var/tmp and Airflow's own."""
     settings: dict[ParameterName, dict[ParameterName, Parameter]] = msgspec.field(
         default_factory=dict
     )
     """Settings of airflow.cfg on all servers, by its sections."""
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
-        """Roles and VIPs that Airflow needs; an unsupported Airflow or Python."""
+        """Roles and VIPs that Airflow needs; commands; an unsupported Airflow or Python."""
+        for part, entries in self.settings.items():
+            for key in entries:
+                if key.endswith("_cmd"):
+                    sentence = "is a command that Airflow would run; set the value itself"
+                    yield Objection(sentence, ("airflow", "settings", part, key))
         if inventory.whole:
             yield from missing(inventory)
         versions = inventory.get(Versions)

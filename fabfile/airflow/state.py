@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Union
 
+import msgspec
+
+from runbook.declare.answers import Count, Line, Name, Origin, of_json, one
 from runbook.declare.facts import Fact, Facts
 
 from ..postgres.common import PSQL
@@ -68,18 +70,40 @@ class State:
     holder: Optional[Holder] = None
 
 
+class _Holder(msgspec.Struct):
+    waited: int
+    pid: Count
+    address: Origin
+    state: Line
+
+
+class _Told(msgspec.Struct):
+    """The answer to QUESTION."""
+
+    leader: bool
+    schema: Name
+    jobs: Optional[dict[Line, int]]
+    broken: Optional[list[Optional[str]]]
+    queued: Count
+    running: Count
+    holder: Optional[_Holder]
+
+
 def parse(text: str) -> State:
     """Parse the answer of DATABASE."""
-    told = json.loads(text)
-    jobs = {tuple(job.split(" ", 1)): age for job, age in (told["jobs"] or {}).items()}
+    told = of_json(text, _Told)
+    ages = {}
+    for job, age in (told.jobs or {}).items():
+        kind, host = job.split(" ", 1)
+        ages[one(kind, Name), one(host, Name)] = age
     return State(
-        leader=told["leader"],
-        schema=told["schema"],
-        ages={(kind, host): age for (kind, host), age in jobs.items()},
-        broken=tuple(told["broken"] or ()),
-        queued=told["queued"],
-        running=told["running"],
-        holder=Holder(**told["holder"]) if told["holder"] else None,
+        leader=told.leader,
+        schema=told.schema,
+        ages=ages,
+        broken=tuple(path for path in told.broken or () if path),
+        queued=told.queued,
+        running=told.running,
+        holder=Holder(**msgspec.structs.asdict(told.holder)) if told.holder else None,
     )
 
 
@@ -101,15 +125,32 @@ class Consumer:
     address: str
 
 
+class _Queue(msgspec.Struct):
+    name: Line
+
+
+class _Channel(msgspec.Struct):
+    connection_name: Line = ""
+    peer_host: Origin = ""
+
+
+class _Consumer(msgspec.Struct):
+    """A consumer as the management API lists it; an empty mapping is an empty list there."""
+
+    queue: _Queue
+    channel_details: Union[_Channel, list[str]]
+
+
 def taking(text: str) -> tuple[Consumer, ...]:
     """Parse the answer of CONSUMERS."""
     return tuple(
         Consumer(
-            one["queue"]["name"],
-            one["channel_details"]["connection_name"],
-            one["channel_details"]["peer_host"],
+            listed.queue.name,
+            listed.channel_details.connection_name,
+            listed.channel_details.peer_host,
         )
-        for one in json.loads(text)
+        for listed in of_json(text, list[_Consumer])
+        if isinstance(listed.channel_details, _Channel)
     )
 
 

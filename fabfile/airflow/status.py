@@ -9,8 +9,7 @@ from runbook.declare.operations import Arrow, Marks
 from runbook.declare.probes import Finding
 from runbook.inventory.cluster import Cluster
 
-from ..shared.airflow import COMPONENTS
-from ..shared.roles import RABBITMQ, SCHEDULER, TARGET, WORKER
+from ..shared.roles import COMPONENTS, RABBITMQ, SCHEDULER, TARGET, WORKER
 from .common import CLI, SETTINGS, section
 from .heartbeats import at_work, not_taking, processors
 from .services import JOBS

@@ -83,7 +83,8 @@ def refuse_without_installation(cluster: Cluster, facts: Facts) -> None:
     if lacking:
         raise RunbookError(
             f"{', '.join(lacking)} does not have Airflow {cluster[Versions].airflow}, or it is "
-            "damaged there. First run: fab airflow.install airflow.ship. Nothing was changed."
+            "damaged there. First run: fab airflow.install airflow.ship airflow.receive. "
+            "Nothing was changed."
         )
 
 
@@ -181,7 +182,8 @@ def both_versions(cluster: Cluster) -> Step:
         f"{program} is there",
         f"[[ -x {program} ]]",
         f"echo 'Only {newer} can migrate the schema in both directions. To install it:'\n"
-        f"echo 'set versions.airflow: {newer}, then fab airflow.install airflow.ship'",
+        f"echo 'set versions.airflow: {newer}, then'\n"
+        "echo 'fab airflow.install airflow.ship airflow.receive'",
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
+import msgspec
+
+from runbook.declare.answers import Line, of_json
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.step import quote
 from runbook.declare.steps import command
@@ -51,14 +53,28 @@ class User:
     login: Optional[str]
 
 
+class _Listed(msgspec.Struct):
+    name: Line
+    roles: Optional[Line]
+    active: Optional[bool]
+    login: Optional[Line]
+
+
+class _Told(msgspec.Struct):
+    """The answer to QUESTION."""
+
+    leader: bool
+    users: Optional[list[_Listed]]
+
+
 def parse(text: str) -> Optional[tuple[User, ...]]:
     """Parse the answer of USERS; None from a server that does not lead."""
-    told = json.loads(text)
+    told = of_json(text, _Told)
     found = (
-        User(one["name"], one["roles"] or "", bool(one["active"]), one["login"])
-        for one in told["users"] or ()
+        User(listed.name, listed.roles or "", bool(listed.active), listed.login)
+        for listed in told.users or ()
     )
-    return tuple(found) if told["leader"] else None
+    return tuple(found) if told.leader else None
 
 
 USERS = Fact(

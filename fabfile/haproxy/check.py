@@ -16,11 +16,10 @@ from runbook.declare.probes import (
     Verdict,
     probe,
 )
-from runbook.errors import MissingFact
 from runbook.inventory.cluster import Cluster, Host
 
 from ..postgres.common import CONFIGURED
-from ..postgres.members import MEMBER, leader, seen_leading
+from ..postgres.members import MEMBER, claiming, seen_leading
 from ..shared import keepalived
 from .common import (
     CONFIG,
@@ -125,10 +124,8 @@ def database(cluster: Cluster, facts: Facts) -> Findings:
 
 def primary_of(cluster: Cluster, facts: Facts) -> str:
     """The leader according to Patroni; empty if there is none."""
-    try:
-        return leader(cluster, facts).name
-    except MissingFact:
-        return seen_leading(cluster, facts)
+    found = claiming(cluster, facts)
+    return found[0].name if found else seen_leading(cluster, facts)
 
 
 def healthy_replicas(facts: Facts) -> set[str]:

@@ -6,11 +6,7 @@ from runbook.declare.probes import ERROR, OK, WARN, Answer, Probes, Verdict, pro
 from runbook.inventory.cluster import Cluster, Host
 
 from ..shared import keepalived
-from ..shared.roles import HAPROXY, POSTGRES, WEBSERVER
 from .common import CONFIG, UNIT, section
-
-section.calls(HAPROXY, POSTGRES, "5432/tcp", "8008/tcp")
-section.calls(HAPROXY, WEBSERVER, "8080/tcp")
 
 
 @section.preflight

@@ -6,11 +6,14 @@ from runbook.declare import steps
 from runbook.declare.step import Step, Steps, quote
 from runbook.inventory.cluster import Cluster, Host
 
-from ..shared.roles import HAPROXY
+from ..shared.firewall import let_in
 from .common import CONFIG, STATS, UNIT, databases, section, webservers
 from .settings import Haproxy
 
-LOG_PLACE = "/var/lib/haproxy/dev/log"
+HOME = "/var/lib/haproxy"
+"""The directory that HAProxy's workers are locked into."""
+
+LOG_PLACE = f"{HOME}/dev/log"
 """The path of HAProxy's /dev/log, inside the directory of its chroot."""
 
 
@@ -32,12 +35,13 @@ def configure(host: Host, cluster: Cluster) -> Steps:
 
     A change takes effect without a restart, after HAProxy itself has accepted it.
     """
+    # The package gives it to HAProxy's workers, which need nothing in it.
+    yield steps.directory(HOME)
     if cluster.selinux != "disabled":
         yield may_connect()
         yield from place_for_the_log()
-    yield steps.drop_in(UNIT, "haproxy/haproxy-airflow.conf")
-    ports = [port.number for port in HAPROXY.ports if "/" in port.number]
-    yield steps.firewall_ports(host.address, *ports)
+    yield steps.drop_in(UNIT, "haproxy/haproxy-airflow.conf.j2")
+    yield from let_in(host, cluster)
     yield from asks_after_silent_clients()
     yield steps.template(
         CONFIG,
@@ -71,13 +75,9 @@ def asks_after_silent_clients() -> Steps:
 
 def place_for_the_log() -> Steps:
     """Create the file: SELinux allows systemd to mount the journal's socket on it, no more."""
-    folder, place = LOG_PLACE.rpartition("/")[0], LOG_PLACE
-    yield steps.command(
-        f"{place} exists",
-        f"install -d {folder}\ntouch {place}",
-        unless=f"[[ -e {place} ]]",
-    )
-    yield steps.selinux_context(place, "mnt_t")
+    yield steps.directory(LOG_PLACE.rpartition("/")[0])
+    yield steps.file(LOG_PLACE, "")
+    yield steps.selinux_context(LOG_PLACE, "mnt_t")
 
 
 def may_connect() -> Step:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 
+from runbook.declare.answers import Count, Line, Unexpected, Word, lines_of, one
 from runbook.declare.facts import Fact
 from runbook.declare.step import quote
 from runbook.inventory.cluster import Cluster, Host
+from runbook.inventory.entry import Address
+from runbook.inventory.entry import Port as PortNumber
 
 from ..postgres.common import AIRFLOW
 from ..shared.keepalived import vips
@@ -30,28 +33,36 @@ class View:
 
 def parse(text: str) -> View:
     """Parse the answer of VIEW: version, keepalived's state, the mark, HAProxy's statistics."""
-    version, keepalived, away, *lines = text.splitlines()
-    rows = list(csv.DictReader(line.lstrip("# ") for line in lines))
+    version, keepalived, away, *lines = lines_of(text, 3)
+    rows = table(lines)
     servers = [row for row in rows if row["svname"] not in ("FRONTEND", "BACKEND")]
     return View(
-        version=version,
+        version=one(version, Line),
         keepalived=keepalived == "active",
         away=away == "away",
         answers=bool(rows),
         sessions=sum(
-            int(row["scur"])
+            one(row["scur"], Count)
             for row in rows
             if row["svname"] == "FRONTEND" and row["pxname"] not in ("health", "stats")
         ),
         up={
             backend: frozenset(
-                row["svname"]
+                one(row["svname"], Word)
                 for row in servers
                 if row["pxname"] == backend and row["status"].startswith("UP")
             )
-            for backend in {row["pxname"] for row in servers}
+            for backend in {one(row["pxname"], Word) for row in servers}
         },
     )
+
+
+def table(lines: list[str]) -> list[dict[str, str]]:
+    """HAProxy's statistics, a mapping for each row."""
+    try:
+        return list(csv.DictReader(line.lstrip("# ") for line in lines))
+    except csv.Error:
+        raise Unexpected("\n".join(lines), "HAProxy's statistics as CSV") from None
 
 
 VIEW = Fact(
@@ -114,7 +125,7 @@ def heard(text: str) -> Replies:
     replies: Replies = {}
     for line in text.splitlines():
         address, port, answer = line.split(" ", 2)
-        replies[address, int(port)] = {
+        replies[one(address, Address), one(port, PortNumber)] = {
             "f|off": Reply(writable=True),
             "t|on": Reply(replica=True),
         }.get(answer, Reply(error=answer.partition("FATAL: ")[2].strip() or reason(answer)))

@@ -23,11 +23,11 @@ from runbook.inventory.cluster import Cluster, Host
 
 from ..shared.keepalived import heard_holding, one_holder
 from .common import (
+    AS_USER,
     NETWORK,
     RESCUED,
     SENTINEL,
     STATE,
-    USER,
     alone,
     may_write,
     section,
@@ -73,7 +73,7 @@ def check(host: Host, cluster: Cluster) -> Probes:
         yield probe(
             f"{tree.path} shows the share",
             # What is open when the other server takes over fails once, and not again.
-            answered(f"cat {sentinel} 2>/dev/null || cat {sentinel}"),
+            answered(f"{AS_USER} cat {sentinel} 2>/dev/null || {AS_USER} cat {sentinel}"),
             shown,
             fix=f"systemctl restart {tree.unit}.mount on {host.name}",
             cause=MOUNT,
@@ -82,7 +82,7 @@ def check(host: Host, cluster: Cluster) -> Probes:
             mine = f"{tree.path}/{SENTINEL}-{host.name}"
             yield probe(
                 f"{tree.path} can be written",
-                answered(f"runuser -u {USER} -- bash -c 'echo >{mine}.$$ && rm {mine}.$$'"),
+                answered(f"{AS_USER} bash -c 'echo >{mine}.$$ && rm {mine}.$$'"),
                 succeeds,
                 fix=again,
                 cause=READ_ONLY,

@@ -28,9 +28,10 @@ RUN = "/run/nfs-ha"
 SCRIPTS = "/usr/libexec/nfs-ha"
 SYNC = "nfs-sync.service"
 RETURN = "nfs-return.service"
-AS_USER = f"runuser -u {USER} --"
-"""How root works in folders of the user airflow: with only the rights that airflow has there."""
+AS_USER = airflow.AS_USER
 NUMBERS = f"{AS_USER} {SCRIPTS}/state"
+NUMBER = "^(0|[1-9][0-9]{0,8})$"
+"""What root's shell takes for a number: a process of that user may answer anything."""
 PEER = f"{AS_USER} ssh -F {SETTINGS}/ssh_config peer"
 """How root on one server runs commands on the other."""
 
@@ -56,6 +57,11 @@ def servers(cluster: Cluster) -> list[Host]:
 def clients(cluster: Cluster) -> list[Host]:
     """The servers that mount them: all that run a part of Airflow and do not keep them."""
     return [host for host in airflow.hosts(cluster) if host not in servers(cluster)]
+
+
+def witnesses(cluster: Cluster) -> list[Host]:
+    """The clients that a server tries to reach before it leads."""
+    return clients(cluster)[:5]
 
 
 def everybody(cluster: Cluster) -> list[Host]:

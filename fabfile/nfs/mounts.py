@@ -7,7 +7,7 @@ from runbook.declare.step import Step, Steps
 from runbook.inventory.cluster import Cluster, Host
 
 from ..shared.airflow import AIRFLOW_HOME, account
-from .common import SENTINEL, Tree, clients, may_write, section, trees
+from .common import AS_USER, SENTINEL, Tree, clients, may_write, section, trees
 from .common import vip as the_vip
 
 
@@ -36,8 +36,8 @@ def nothing_hidden(tree: Tree) -> Step:
     """Refuse if the directory has files, which the mount would hide."""
     return steps.precondition(
         f"{tree.path} hides no files",
-        f"grep -q ' {tree.path} ' /proc/self/mounts || [[ ! $(ls -A {tree.path}) ]]",
-        f"""files=$(ls -A {tree.path} | paste -sd ' ')
+        f"grep -q ' {tree.path} ' /proc/self/mounts || [[ ! $({AS_USER} ls -A {tree.path}) ]]",
+        f"""files=$({AS_USER} ls -A {tree.path} | paste -sd ' ')
 echo "{tree.path} holds files of this server's own: $files."
 echo "The share would hide them. Move them: mv {tree.path} {tree.path}.local\"""",
     )
@@ -59,6 +59,6 @@ def reads(tree: Tree) -> Step:
     """Wait until the share answers here."""
     return steps.wait_for(
         f"{tree.path} shows the share",
-        answered(f"cat {tree.path}/{SENTINEL}"),
+        answered(f"{AS_USER} cat {tree.path}/{SENTINEL}"),
         timeout=60,
     )

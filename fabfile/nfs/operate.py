@@ -15,6 +15,7 @@ from runbook.inventory.cluster import Cluster, Host, host_named
 from .common import (
     AS_USER,
     NETWORK,
+    NUMBER,
     NUMBERS,
     RUN,
     SCRIPTS,
@@ -143,6 +144,7 @@ def lead(
         command(
             f"{host} may lead",
             f"own=$({NUMBERS} get generation) || own=0\n"
+            f"[[ $own =~ {NUMBER} ]] || own=0\n"
             f"{NUMBERS} set generation $((own + {LEAP}))\n"
             f"{AS_USER} touch {RUN}/fit",
             unless=f"[[ -e {RUN}/fit ]]",

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from runbook.declare.probes import WARN, Probes, probe
-from runbook.declare.requirements import SSH
 from runbook.inventory.cluster import Cluster, Host
+from runbook.inventory.schema import SSH
 
 from ..preflight.foreign import none
 from ..shared import keepalived
 from ..shared.roles import NFS
 from ..shared.sources import EPEL, EPEL_KEY
-from .common import USER, clients, section
+from .common import USER, section, witnesses
 
 for source in (EPEL, EPEL_KEY):
     section.fetches(source)
 
 section.login(lambda cluster, host: USER, by=NFS)
-section.calls(clients, NFS, "2049/tcp")
-section.calls(NFS, NFS, SSH)
-section.calls(NFS, lambda cluster: clients(cluster)[:5], SSH)
+section.port(SSH, "SSH, by key: each server of the share copies to the other", NFS)
+section.port(SSH, "SSH: whether a server of the share is alone on the network", NFS, on=witnesses)
 
 
 @section.preflight

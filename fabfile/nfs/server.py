@@ -7,6 +7,7 @@ from runbook.declare.step import Step, Steps, quote
 from runbook.inventory.cluster import Cluster, Host
 
 from ..shared.airflow import AIRFLOW_HOME, Ids, account
+from ..shared.firewall import let_in
 from .common import (
     AS_USER,
     RESCUED,
@@ -31,7 +32,7 @@ def server(host: Host, cluster: Cluster) -> Steps:
     """Export the DAGs' directory by NFSv4 to the servers that run a part of Airflow.
 
     Both servers use the same `fsid`; otherwise clients would get stale handles after a failover.
-    Every writer becomes the user airflow; root on a client has no special rights.
+    On a client, root has the rights of airflow; every other account keeps its own.
     """
     yield from account(cluster)
     yield steps.packages("nfs-utils", "rsync")
@@ -48,13 +49,13 @@ def server(host: Host, cluster: Cluster) -> Steps:
     yield steps.file("/etc/exports.d/airflow.exports", exports(cluster)).then(
         steps.reloaded(SERVER)
     )
-    yield steps.firewall_ports(host.address, "2049/tcp")
+    yield from let_in(host, cluster)
     yield steps.service(SERVER)
 
 
 def labelled() -> Steps:
     """SELinux allows keepalived to read its priority file, and mountd to read any tree."""
-    yield steps.selinux_context(STATE, "keepalived_var_run_t")
+    yield steps.selinux_context(STATE, "keepalived_var_run_t", USER)
     yield steps.selinux_boolean("nfs_export_all_ro")
 
 
@@ -92,7 +93,7 @@ def in_place(tree: Tree, cluster: Cluster, sentinel: str, made: str) -> Step:
 
 def exports(cluster: Cluster) -> str:
     """Who may mount what; the same text on both servers."""
-    squash = f"all_squash,anonuid={cluster[Ids].uid},anongid={cluster[Ids].gid}"
+    squash = f"root_squash,anonuid={cluster[Ids].uid},anongid={cluster[Ids].gid}"
     return "\n".join(
         f"{tree.path} {' '.join(callers)}"
         for tree in trees(cluster)

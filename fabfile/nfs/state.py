@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Annotated, Optional
 
+from runbook.declare.answers import Time, UnitState, one
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.templates import script
 from runbook.errors import MissingFact
 from runbook.inventory.cluster import Cluster, Host
+from runbook.inventory.entry import between
 
 from ..shared.keepalived import holders
 from ..shared.roles import NFS
 from .common import RESCUED, RUN, SCRIPTS, STATE, SYNC, USER, trees, vip
+
+Generation = Annotated[int, between(0, 10**9 - 1)]
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,11 @@ def _questions(cluster: Cluster, host: Host) -> str:
         run=RUN,
         sync=SYNC,
         address=vip(cluster).address,
-        trees=" ".join(tree.path for tree in trees(cluster)),
-        rescued=RESCUED,
+        rescued=script(
+            "nfs/rescued.sh",
+            rescued=RESCUED,
+            trees=" ".join(tree.path for tree in trees(cluster)),
+        ),
     )
 
 
@@ -57,15 +64,15 @@ def parse(text: str) -> Server:
         told.setdefault(word, []).append(value)
     generation = told["generation"][0]
     changed = [line.partition(" ") for line in told.get("lacks", [])]
-    now = int(told.get("compared", ["0"])[0])
+    now = one(told.get("compared", ["0"])[0], Time)
     return Server(
-        generation=int(generation) if generation else None,
+        generation=one(generation, Generation) if generation else None,
         led=bool(generation) and told["led"][0] == generation,
         fit="fit" in told,
-        copying=told["copying"][0],
+        copying=one(told["copying"][0], UnitState),
         exports=frozenset(told.get("export", [])),
         behind=tuple(path for _, _, path in changed) if "compared" in told else None,
-        oldest=max((now - int(when) for when, _, _ in changed), default=0),
+        oldest=max((now - one(when, Time) for when, _, _ in changed), default=0),
         rescued=tuple(told.get("rescued", [])),
     )
 

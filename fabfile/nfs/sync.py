@@ -6,12 +6,14 @@ from typing import Optional
 
 from runbook.declare import steps
 from runbook.declare.facts import Fact, Facts
+from runbook.declare.public_keys import public_key, public_keys
 from runbook.declare.step import Step, Steps
 from runbook.inventory.cluster import Cluster, Host
 
 from ..base import epel
 from ..shared.airflow import HOME
 from ..shared.roles import NFS
+from ..ssh import supported
 from .common import (
     NUMBERS,
     RESCUED,
@@ -24,11 +26,11 @@ from .common import (
     SYNC,
     USER,
     alone,
-    clients,
     peer,
     section,
     trees,
     vip,
+    witnesses,
 )
 from .settings import Nfs
 
@@ -38,7 +40,7 @@ KEYS = Fact(
     "the keys for copying",
     on=NFS,
     command=lambda cluster, host: f"cat {KEY}.pub /etc/ssh/ssh_host_*_key.pub",
-    parse=lambda text: [" ".join(line.split()[:2]) for line in text.splitlines()],
+    parse=supported,
     absent="fab nfs.sync-keys creates them",
 )
 
@@ -87,7 +89,7 @@ def sync(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     )
     if other:
         yield from copying(other, cluster, facts)
-    yield steps.unit(RETURN, f"nfs/{RETURN}", {})
+    yield steps.unit(RETURN, f"nfs/{RETURN}.j2", {})
 
 
 def numbers() -> Step:
@@ -109,7 +111,7 @@ def context(other: Optional[Host], cluster: Cluster) -> dict[str, object]:
         "sentinel": SENTINEL,
         "trees": trees(cluster),
         "witnesses": [
-            f"{client.address}:{cluster.ssh_port(client)}" for client in clients(cluster)[:5]
+            f"{client.address}:{cluster.ssh_port(client)}" for client in witnesses(cluster)
         ],
         "max_delete": cluster[Nfs].max_delete,
     }
@@ -125,21 +127,21 @@ def copying(other: Host, cluster: Cluster, facts: Facts) -> Steps:
     yield steps.file(f"{SETTINGS}/known_hosts", known(other, facts)).then(RESTART)
     for name in ("receive", "push"):
         yield steps.template(f"{SCRIPTS}/{name}", f"nfs/{name}", {}, mode="0755")
-    yield steps.directory(f"{HOME}/.ssh", "0700", USER, USER)
-    yield steps.block(
-        f"{HOME}/.ssh/authorized_keys",
+    key = public_key(facts.of(KEYS, other)[0], f"{KEY}.pub on {other.name}")
+    options = f'restrict,from="{other.address}",command="{SCRIPTS}/receive"'
+    yield from steps.authorised_keys(
+        USER,
+        HOME,
         "the other NFS server",
-        [f'restrict,from="{other.address}",command="{SCRIPTS}/receive" {facts.of(KEYS, other)[0]}'],
-        mode="0600",
-        owner=USER,
-        group=USER,
+        [steps.Authorised(key, f"nfs-sync@{other.name}", options)],
     )
-    for name in ("nfs-resync.service", "nfs-resync.path"):
-        yield steps.unit(name, f"nfs/{name}", {})
-    yield steps.unit(SYNC, f"nfs/{SYNC}", {}).then(RESTART)
+    yield steps.unit("nfs-resync.service", "nfs/nfs-resync.service.j2", {})
+    yield steps.unit("nfs-resync.path", "nfs/nfs-resync.path", {})
+    yield steps.unit(SYNC, f"nfs/{SYNC}.j2", {}).then(RESTART)
     yield steps.service("nfs-resync.path")
 
 
 def known(other: Host, facts: Facts) -> str:
     """The other server's host keys, under its name."""
-    return "\n".join(f"{other.name} {key}" for key in facts.of(KEYS, other)[1:])
+    shown = public_keys(facts.of(KEYS, other)[1:], f"A line of /etc/ssh/*_key.pub on {other.name}")
+    return "\n".join(f"{other.name} {key}" for key in shown)

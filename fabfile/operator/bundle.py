@@ -5,7 +5,6 @@ A fact's name becomes the name of a file in the bundle; the commands change noth
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Callable
 
@@ -13,8 +12,8 @@ from runbook.declare.contents import Contents
 from runbook.declare.facts import Fact, hosts_on
 from runbook.declare.operations import Evidence
 from runbook.declare.step import quote
+from runbook.declare.templates import script
 from runbook.inventory.cluster import Cluster, Host
-from runbook.secrets.vault import MASK
 
 SHORT, LONG = 100_000, 1_000_000
 """The last bytes that are kept of a command's output, and of logs."""
@@ -48,7 +47,14 @@ def files(contents: Contents, hours: int) -> list[Fact[str]]:
         def command(cluster: Cluster, host: Host) -> str:
             return limited(commands(collected(contents, host, cluster)), size)
 
-        return Fact(name, on="all", command=command, parse=str, absent="it does not answer")
+        return Fact(
+            name,
+            on="all",
+            command=command,
+            parse=str,
+            absent="it does not answer",
+            largest=2 * size,
+        )
 
     return [
         fact("state.txt", state, SHORT),
@@ -73,8 +79,12 @@ def services(evidence: Evidence) -> str:
 
 def configuration(evidence: Evidence) -> str:
     """A command that prints the sections' configuration files."""
-    names = " ".join(evidence.files)
-    return f'for file in {names}; do echo "== $file"; cat "$file"; echo; done'
+    return contents_of(evidence.files, SHORT)
+
+
+def contents_of(patterns: Sequence[str], size: int, minutes: str = "") -> str:
+    """A command that prints the end of regular files, without following links of other accounts."""
+    return script("operator/collect.sh", patterns=" ".join(patterns), minutes=minutes, size=size)
 
 
 def journal(evidence: Evidence, hours: int) -> str:
@@ -85,34 +95,10 @@ def journal(evidence: Evidence, hours: int) -> str:
 
 
 def logs(evidence: Evidence, hours: int) -> str:
-    """Commands that print log files that were written to lately."""
-    names = " ".join(evidence.logs) or "/nonexistent"
-    found = f"find {names} -type f -mmin -{hours * 60} 2>/dev/null"
-    return f'{found} | while read -r log; do echo "== $log"; cat "$log"; done'
+    """A command that prints log files that were written to lately."""
+    return contents_of(evidence.logs, LONG, minutes=str(hours * 60))
 
 
 def limited(commands: str, size: int) -> str:
     """Commands limited to the end of their output, on both streams; they may fail."""
     return f"{{\n{commands}\n}} 2>&1 </dev/null | tail -c {size}\ntrue"
-
-
-PATTERNS = (
-    re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----)[\s\S]*?(-----END|\Z)"),
-    re.compile(r"(://[^/\s:@]*:)[^/\s@]+(@)"),
-    re.compile(r"((?:auth_pass|stats auth|requirepass)\s+)\S+()"),
-    re.compile(r"(?i)(authorization:\s*\w+\s+)\S+()"),
-    re.compile(r"(SCRAM-SHA-256\$)\S+()"),
-    re.compile(r"\b(md5)[0-9a-f]{32}\b()"),
-    re.compile(
-        r"(?i)([\w.-]*(?:password|passwd|secret|token|cookie|fernet|_key\b)[\w.-]*"
-        r"[\"']?\s*[:=]\s*)(?!\s)[^\n]+()"
-    ),
-)
-"""Patterns of what looks like a password, wherever it comes from; the text around it is kept."""
-
-
-def without_passwords(text: str) -> str:
-    """`text` without what looks like a password."""
-    for pattern in PATTERNS:
-        text = pattern.sub(rf"\1{MASK}\2", text)
-    return text

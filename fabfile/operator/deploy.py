@@ -6,16 +6,16 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional
 
 import msgspec
 from invoke import Context, Exit, task
 
 from runbook.declare.operations import CHECKS
-from runbook.errors import RunbookError
+from runbook.errors import USAGE, RunbookError
 from runbook.execute.session import in_sentences
 from runbook.inventory.entry import no_such
-from runbook.results import DO
+from runbook.results import DO, Status
 
 from .checkpoint import digest, forget, keep, recall
 from .session import session
@@ -43,6 +43,8 @@ class Deployment:
     began: dict[str, float]
     ignored: frozenset[str] = frozenset()
     """Preflight parts whose findings do not stop the deployment."""
+    misused: bool = False
+    """A part was refused because of the command line or a file on the controller."""
 
     def job(self, name: str) -> Any:
         """A part of the runbook, carried out with a run of its own."""
@@ -57,6 +59,7 @@ class Deployment:
                 return settled(run) if name == CHECKS else perform_named(run, name)
             except RunbookError as error:
                 refused(run, name, error)
+                self.misused |= error.exit_code == USAGE
                 return False
 
         return carry_out
@@ -72,7 +75,8 @@ class Deployment:
 
 @task(
     help={
-        "yes": "answer yes to every question, such as whether to pin the servers' host keys",
+        "yes": "answer yes to every question, except whether to pin the servers' host keys",
+        "accept_host_keys": "pin the host keys of new servers without a question",
         "from": "begin at this part, such as postgres, and skip the parts before it",
         "afresh": "do all of it again, even if an earlier call has done it",
         "ignore_preflight": "continue even if base.preflight finds errors",
@@ -84,6 +88,7 @@ class Deployment:
 def deploy(
     c: Context,
     yes: bool = False,
+    accept_host_keys: bool = False,
     from_: str = "",
     afresh: bool = False,
     ignore_preflight: bool = False,
@@ -101,7 +106,7 @@ def deploy(
     from runbook.execute.concurrent import run_concurrently
     from runbook.execute.run import Options
 
-    with session(Options(yes=yes), json) as run:
+    with session(Options(yes=yes, accept_host_keys=accept_host_keys), json) as run:
         deployment = begun(run, afresh, ignore_preflight)
         everything = wanted(run.contents, run.cluster, update)
         parts = left_to_do(everything, deployment.done, deployment.inventory, from_)
@@ -117,9 +122,17 @@ def deploy(
             run.report.say(way_on(failed, not_done))
         else:
             forget(deployment.file)
-        code = run.exit_code or (1 if failed else 0)
+        code = ending(run, deployment, failed)
     if code:
         raise Exit(code=code)
+
+
+def ending(run: Run, deployment: Deployment, failed: Optional[str]) -> int:
+    """The exit code: that of a wrong command if nothing was changed because of it."""
+    changed = any(result.count(Status.CHANGED) for result in run.results)
+    if deployment.misused and not changed:
+        return USAGE
+    return run.exit_code or (1 if failed else 0)
 
 
 def begun(run: Run, afresh: bool, ignore_preflight: bool = False) -> Deployment:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from json import dumps
-
 from invoke import Collection, Context, task
 from tabulate import tabulate
 
 from runbook.execute.session import in_sentences
 from runbook.inventory.cluster import Cluster
+from runbook.visible import in_json
 
-from ..shared.versions import Versions
+from ..shared.versions import PYTHON_FOR_AIRFLOW, Versions
+from ..shared.vulnerabilities import advice
 from .session import configured
 
 
@@ -20,7 +20,7 @@ def show(c: Context, json: bool = False) -> None:
     """Show hosts, VIPs and versions of hosts.yaml as tables."""
     cluster = configured()
     if json:
-        print(dumps(cluster.plain(), ensure_ascii=False))
+        print(in_json(cluster.plain()))
         return
     print(
         tabulate(
@@ -50,9 +50,10 @@ def show(c: Context, json: bool = False) -> None:
 @task
 @in_sentences
 def check(c: Context) -> None:
-    """Validate hosts.yaml, without connecting to any host."""
+    """Validate hosts.yaml without connecting; name Airflow's known vulnerabilities."""
     cluster = configured()
-    for warning in cluster.warnings:
+    about_airflow = advice(cluster[Versions].airflow, PYTHON_FOR_AIRFLOW)
+    for warning in filter(None, [*cluster.warnings, about_airflow]):
         print(f"warning: {warning}")
     print(f"{cluster.file.name} is fine: {len(cluster.hosts)} hosts, {len(cluster.vips)} VIPs.")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from invoke import Context, Exit, task
 
+from runbook.declare.answers import Line, one
 from runbook.declare.facts import Fact
 from runbook.errors import FAILED, RunbookError, UnreachableError
 from runbook.execute.session import in_sentences
@@ -31,7 +32,7 @@ then echo "libraries that everything uses are new"
 else echo "it need not"
 fi"""
     ),
-    parse=lambda text: "" if text.strip() == "it need not" else text.strip(),
+    parse=lambda text: "" if text.strip() == "it need not" else one(text.strip(), Line),
     absent="it does not answer",
 )
 """Empty if it does not have to."""

@@ -23,6 +23,7 @@ from runbook.results import CHECK
 from runbook.script import compile_script
 
 from ..preflight.enter import entered
+from ..shared.sources import Login, Sources
 from .session import session
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def check(c: Context, json: bool = False) -> None:
         wanted = needed(run)
         answers, silent = from_hosts(run, wanted)
         by_url = told(answers) or unasked(run.cluster, wanted)
-        here = from_here(url for _, url in by_url)
+        here = from_here((url for _, url in by_url), run.cluster[Sources])
         lacking = missing(answers)
         rows = list(table(run.cluster, by_url, here, lacking))
         run.report.table("sources", rows)
@@ -110,7 +111,8 @@ def from_hosts(
     def ask(host: Host) -> Answers:
         asked = pairs(run.cluster, wanted[host.name])
         lines = "\n".join(f"{source.kind} {url}" for source, url in asked)
-        command = script("preflight/sources.sh", asked=lines)
+        logins = run.cluster[Sources].netrc(*(url for _, url in asked))
+        command = script("preflight/sources.sh", asked=lines, netrc=logins)
         asking = compile_script([], plain([command]), CHECK, at_once=LIMIT)
         try:
             [answer] = entered(run, host, lambda: put(run, host, asking))
@@ -167,11 +169,11 @@ def missing(answers: Mapping[str, Answers]) -> set[tuple[Source, str]]:
     }
 
 
-def from_here(urls: Iterable[str]) -> dict[str, Answer]:
+def from_here(urls: Iterable[str], logins: Sources) -> dict[str, Answer]:
     """Request the URLs from this machine."""
     once = list(dict.fromkeys(urls))
     with ThreadPoolExecutor(16) as pool:
-        return dict(zip(once, pool.map(asked_here, once)))
+        return dict(zip(once, pool.map(lambda url: asked_here(url, logins.login(url)), once)))
 
 
 def filled(source: Source, url: str) -> str:
@@ -182,19 +184,24 @@ def filled(source: Source, url: str) -> str:
     return url + endings.get(source.kind, "")
 
 
-def asked_here(url: str) -> Answer:
+def asked_here(url: str, login: Optional[Login] = None) -> Answer:
     """Request a URL from this machine: with HEAD, or with GET if that fails."""
-    answer = request(url, "HEAD")
-    return answer if answer.fine else request(url, "GET")
+    answer = request(url, "HEAD", login)
+    return answer if answer.fine else request(url, "GET", login)
 
 
-def request(url: str, method: str) -> Answer:
-    """Send one request from this machine."""
+def request(url: str, method: str, login: Optional[Login] = None) -> Answer:
+    """Send one request from this machine; a redirect to another server gets no login."""
+    from base64 import b64encode
     from urllib.error import HTTPError, URLError
     from urllib.request import Request, urlopen
 
     try:
-        with urlopen(Request(url, method=method), timeout=20) as answer:
+        asking = Request(url, method=method)
+        if login:
+            pair = b64encode(f"{login.user}:{login.password}".encode()).decode()
+            asking.add_unredirected_header("Authorization", f"Basic {pair}")
+        with urlopen(asking, timeout=20) as answer:
             return Answer(url, answer.status)
     except HTTPError as error:
         return Answer(url, error.code)

@@ -16,11 +16,12 @@ from invoke import Context, Exit, task
 
 from runbook.errors import UNREACHABLE, UsageError
 from runbook.execute.session import in_sentences
+from runbook.secrets.mask import Mask
+from runbook.secrets.patterns import without_passwords
 from runbook.secrets.private_file import write_private
-from runbook.secrets.vault import Mask
 
 from ..shared.versions import Versions
-from .bundle import files, without_passwords
+from .bundle import files
 from .session import session
 
 if TYPE_CHECKING:
@@ -130,8 +131,7 @@ def tail(file: Path) -> str:
 def scrubbed(answers: Mapping[str, str], contents: Contents, cluster: Cluster) -> dict[str, str]:
     """The files without passwords of the cluster, of the environment, and what looks like one."""
     mask = Mask()
-    for value in passwords(contents, cluster):
-        mask.add(value)
+    mask.learn(passwords(contents, cluster))
     return {name: without_passwords(mask(text)) for name, text in answers.items()}
 
 
@@ -140,9 +140,12 @@ def passwords(contents: Contents, cluster: Cluster) -> Iterable[str]:
     for section in contents.sections:
         for secret in section.secrets:
             if cluster.vault.knows(secret):
-                yield cluster.secret(secret)
+                yield cluster.vault.unjudged(secret)
+    yield from cluster.vault.everything().values()
     for variable, value in os.environ.items():
-        if variable.startswith("RUNBOOK_") and ("PASSWORD" in variable or "SECRET" in variable):
+        if variable.startswith("RUNBOOK_") and (
+            "PASSWORD" in variable or "SECRET_" in variable or "PASSPHRASE" in variable
+        ):
             yield value
 
 

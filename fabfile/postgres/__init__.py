@@ -26,6 +26,7 @@ section.order(
     backup.backup_keys,
     backup.backup_network,
     patroni.patroni,
+    operate.patroni_members,
     patroni.settings,
     database.database,
     repository.backup_repository,

@@ -6,20 +6,24 @@ the others: no key ever leaves its server, and there is no authority to protect.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from runbook.declare import steps
+from runbook.declare.answers import one
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.step import Steps
 from runbook.declare.templates import script
 from runbook.inventory.cluster import Cluster, Host
+from runbook.inventory.entry import named
 
-from .common import MAJOR, data, members, refuse_another_major, section
+from ..shared.firewall import let_in
+from ..shared.roles import POSTGRES
+from .common import BY_POSTGRES, MAJOR, data, members, refuse_another_major, section
 from .settings import Postgres
 
 TLS = "/etc/pgbackrest/tls"
-PORT = section.port(
-    "8432/tcp", "pgBackRest, over TLS; each trusts the certificates of the others only"
-)
-PGBACKREST = "runuser -u postgres -- pgbackrest"
+PORT, PURPOSE = "8432/tcp", "pgBackRest, over TLS; each trusts the certificates of the others only"
+PGBACKREST = f"{BY_POSTGRES} pgbackrest"
 
 
 def repository_hosts(cluster: Cluster) -> list[Host]:
@@ -34,11 +38,32 @@ def participants(cluster: Cluster) -> list[Host]:
     return [*members(cluster), *repository] if repository else []
 
 
+def keeper(cluster: Cluster, host: Host) -> list[Host]:
+    """The server that keeps the backups (`postgres.backup.host`)."""
+    return repository_hosts(cluster)
+
+
+def backed_up(cluster: Cluster) -> list[Host]:
+    """The servers that are backed up; none without a place for backups."""
+    return members(cluster) if repository_hosts(cluster) else []
+
+
+section.port(PORT, PURPOSE, keeper, on=backed_up)
+section.port(PORT, PURPOSE, POSTGRES, on=repository_hosts)
+
+Certificate = Annotated[
+    str,
+    named(
+        "one certificate (PEM)",
+        "-----BEGIN CERTIFICATE-----\\n(?:[A-Za-z0-9+/=]{1,64}\\n){1,100}-----END CERTIFICATE-----",
+    ),
+]
+
 CERTIFICATE = Fact(
     "the backup certificate",
     on=participants,
-    command=lambda cluster, host: f"cat {TLS}/host.crt",
-    parse=str.strip,
+    command=lambda cluster, host: f"{BY_POSTGRES} cat {TLS}/host.crt",
+    parse=lambda text: one(text.strip(), Certificate),
     absent="fab postgres.backup-keys creates it",
 )
 
@@ -52,7 +77,7 @@ def backup_keys(host: Host, cluster: Cluster) -> Steps:
     yield steps.command(
         f"{host.name} has a key and a certificate for backups",
         script("postgres/backup-key.sh", folder=TLS, name=host.name),
-        unless=f"openssl x509 -in {TLS}/host.crt -noout -checkend 2592000 "
+        unless=f"{BY_POSTGRES} openssl x509 -in {TLS}/host.crt -noout -checkend 2592000 "
         f"&& [[ -s {TLS}/host.key ]]",
     )
 
@@ -63,9 +88,8 @@ def backup_network(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     refuse_another_major(cluster, facts)
     everybody = participants(cluster)
     repository = host in repository_hosts(cluster)
-    peers = members(cluster) if repository else repository_hosts(cluster)
     restart = steps.restarted("pgbackrest.service")
-    yield steps.firewall_ports_from(host.address, [peer.address for peer in peers], [PORT])
+    yield from let_in(host, cluster)
     yield steps.file(
         f"{TLS}/peers.crt",
         "\n".join(facts.of(CERTIFICATE, other) for other in everybody),
@@ -82,5 +106,5 @@ def backup_network(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     }
     source = "pgbackrest-repository.conf.j2" if repository else "pgbackrest.conf.j2"
     yield steps.template("/etc/pgbackrest.conf", f"postgres/{source}", context).then(restart)
-    yield steps.unit("pgbackrest.service", "postgres/pgbackrest.service", {}).then(restart)
+    yield steps.unit("pgbackrest.service", "postgres/pgbackrest.service.j2", {}).then(restart)
     yield steps.service("pgbackrest.service")

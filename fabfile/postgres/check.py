@@ -21,7 +21,7 @@ from runbook.inventory.cluster import Cluster, Host
 
 from .backup import repository_hosts
 from .common import PATRONICTL, data, members, section
-from .etcd import ETCD, listed, peer
+from .etcd import ETCD, lists, peer
 from .members import MEMBER, Member, leading, seen_leading
 from .repository import BACKUPS
 from .settings import Postgres
@@ -135,8 +135,7 @@ def backed_up(cluster: Cluster, facts: Facts) -> Findings:
 def etcd_is_one(cluster: Cluster, facts: Facts) -> Findings:
     """All members list the same members, and these are hosts.yaml's."""
     title = "etcd is one cluster"
-    lists = {known.listed for known in facts.known(ETCD).values() if known.listed}
-    ids = {frozenset(member.id for member in one) for one in lists}
+    ids = {frozenset(member.id for member in one) for one in lists(facts).values()}
     if not ids:
         verdict = Verdict(ERROR, "no member answers")
         yield Finding(title, verdict, fix="fab postgres.etcd", cause=ETCD_DOWN)
@@ -153,7 +152,8 @@ def etcd_differs(cluster: Cluster, facts: Facts) -> Findings:
     """Members that hosts.yaml does not have, and servers that are not members."""
     title = "etcd's members are those of hosts.yaml"
     wanted = {peer(member): member.name for member in members(cluster)}
-    found = {member.peer: member.name or member.peer for member in listed(facts)}
+    listing = next(iter(lists(facts).values()))
+    found = {member.peer: member.name or member.peer for member in listing}
     for name in (found[address] for address in found if address not in wanted):
         verdict = Verdict(ERROR, f"{name} is a member, but not in hosts.yaml")
         yield Finding(title, verdict, fix=f"fab postgres.remove {name}", cause=ETCD_MEMBERS)

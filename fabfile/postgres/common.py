@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from runbook.declare.answers import YesNo, one
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.section import Section
 from runbook.errors import RunbookError
@@ -61,21 +62,23 @@ PATRONI = "/etc/patroni/patroni.yml"
 PATRONICTL = f"patronictl -c {PATRONI}"
 SCRIPTS = "/usr/libexec/postgres-ha"
 APART = "etcd-apart.service"
-PSQL = "runuser -u postgres -- psql -X -q -A -t -v ON_ERROR_STOP=1"
+BY_POSTGRES = "runuser -u postgres --"
+"""How root works in folders of the user postgres: with only the rights that postgres has there."""
+PSQL = f"{BY_POSTGRES} psql -X -q -A -t -v ON_ERROR_STOP=1"
 
 
 CONFIGURED = Fact(
     "whether Patroni has been set up",
     on=POSTGRES,
     command=lambda cluster, host: f"[[ -e {PATRONI} ]] && echo yes || echo no",
-    parse=lambda text: text.strip() == "yes",
+    parse=lambda text: one(text.strip(), YesNo) == "yes",
     absent="it does not answer",
 )
 
 
 def _major(text: str) -> str:
-    running = re.search(r'"server_version": ?(\d+)\d{4}\b', text)
-    configured = re.search(r"^ *bin_dir: /usr/pgsql-(\d+)/bin$", text, re.MULTILINE)
+    running = re.search(r'"server_version": ?([0-9]{1,2})[0-9]{4}\b', text)
+    configured = re.search(r"^ *bin_dir: /usr/pgsql-([0-9]{1,2})/bin$", text, re.MULTILINE)
     found = running or configured
     return found[1] if found else ""
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 from runbook.declare import steps
+from runbook.declare.answers import HexId, Unexpected, one
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.step import Handler, Step, Steps
 from runbook.declare.work import one_by_one
-from runbook.errors import MissingFact
+from runbook.errors import MissingFact, RunbookError
 from runbook.inventory.cluster import Cluster, Host
+from runbook.inventory.entry import IPV4, named
 
-from ..base import private_ports
+from ..shared.firewall import let_in
 from ..shared.roles import POSTGRES
 from .common import CONFIGURED, endpoints, members, section
 
@@ -47,12 +50,23 @@ def peer(host: Host) -> str:
     return f"http://{host.address}:2380"
 
 
+Presence = Annotated[str, named("`data`, `empty`", "data|empty")]
+Peer = Annotated[str, named("etcd's address: `http://10.0.0.1:2380`", rf"https?://{IPV4}:2380")]
+NameOrNone = Annotated[str, named("name of a member, or nothing", "[A-Za-z0-9._-]{0,63}")]
+
+
 def parse(text: str) -> Etcd:
     """Parse the answer of ETCD: `data` or `empty`, then a line for each member."""
     first, *lines = text.splitlines()
-    fields = [line.split(", ") for line in lines]
-    listed = tuple(EtcdMember(one[0], one[2], one[3]) for one in fields if len(one) > 3)
-    return Etcd(first == "data", listed)
+    has_data = one(first, Presence) == "data"
+    return Etcd(has_data, tuple(map(_member, lines)))
+
+
+def _member(line: str) -> EtcdMember:
+    fields = line.split(", ")
+    if len(fields) < 5:
+        raise Unexpected(line, "a member as etcdctl lists it")
+    return EtcdMember(one(fields[0], HexId), one(fields[2], NameOrNone), one(fields[3], Peer))
 
 
 ETCD = Fact(
@@ -85,21 +99,59 @@ def cut_off(cluster: Cluster, facts: Facts) -> bool:
     A member that starts later has the identity that the others gave it (etcd, "Clustering Guide").
     """
     states, databases = facts.known(ETCD), facts.known(CONFIGURED)
-    asked = all(one.name in states and one.name in databases for one in members(cluster))
-    return asked and not listed(facts) and not any(databases.values())
+    asked = all(own.name in states and own.name in databases for own in members(cluster))
+    return asked and not lists(facts) and not any(databases.values())
+
+
+def lists(facts: Facts) -> dict[str, tuple[EtcdMember, ...]]:
+    """The members as each server lists them whose etcd runs."""
+    return {name: known.listed for name, known in facts.known(ETCD).items() if known.listed}
 
 
 def listed(facts: Facts) -> tuple[EtcdMember, ...]:
-    """The members as the cluster that runs lists them; none if it does not run."""
-    lists = [known.listed for known in facts.known(ETCD).values() if known.has_data]
-    return max(lists, key=len, default=())
+    """The members as the cluster that runs lists them; none if it does not run.
+
+    Refused unless a majority of the servers with data, and of those members, agree on the list: it
+    decides which data is moved aside, and no server's word is enough for that.
+    """
+    said = lists(facts)
+    if not said:
+        return ()
+    listing, servers = _most_frequent(said)
+    holders = [name for name, known in facts.known(ETCD).items() if known.has_data]
+    if 2 * len(servers) > max(len(holders), len(listing)):
+        return listing
+    raise RunbookError(
+        f"{_told(said)}: a majority has to agree on etcd's members, of the servers that hold data "
+        f"({', '.join(holders)}) and of the members. Nothing was changed. See fab postgres.check."
+    )
+
+
+def _most_frequent(
+    said: Mapping[str, tuple[EtcdMember, ...]],
+) -> tuple[tuple[EtcdMember, ...], list[str]]:
+    """The list that most servers have, and these servers; the order of members does not count."""
+    servers: dict[frozenset[EtcdMember], list[str]] = {}
+    for name, listing in said.items():
+        servers.setdefault(frozenset(listing), []).append(name)
+    agreed = max(servers.values(), key=len)
+    return said[agreed[0]], agreed
+
+
+def _told(said: Mapping[str, tuple[EtcdMember, ...]]) -> str:
+    """Which members each server lists, in words."""
+    return "; ".join(
+        f"{name} lists {', '.join(f'{member.name or member.peer} ({member.id})' for member in own)}"
+        for name, own in said.items()
+    )
 
 
 @section.task(needs=[ETCD, CONFIGURED])
 def etcd(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Create the etcd cluster, all members at once; start those that have data."""
-    yield from private_ports(host, cluster)
+    yield from let_in(host, cluster)
     own = {"host": host, "data": data(cluster)}
+    yield settings_folder()
     yield steps.template("/etc/etcd/etcd.conf", "postgres/etcd.conf.j2", own).then(RESTART)
     if founding(cluster, facts):
         founders = ",".join(f"{member.name}={peer(member)}" for member in members(cluster))
@@ -109,6 +161,11 @@ def etcd(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         return
     yield steps.service("etcd.service").clearing(RESTART)
     yield healthy(host)
+
+
+def settings_folder() -> Step:
+    """Root's folder for etcd's settings, which the package gives to etcd."""
+    return steps.directory("/etc/etcd", "0750", group="etcd")
 
 
 def healthy(host: Host) -> Step:
@@ -145,7 +202,7 @@ def aside(cluster: Cluster) -> Step:
     path = data(cluster)
     return steps.command(
         "data of the member that was removed is moved aside",
-        f"systemctl stop etcd\n{steps.moved_aside(path, 'removed')}",
+        f"systemctl stop etcd\n{steps.moved_aside(path, 'removed', 'etcd')}",
         unless=f"[[ ! -d {path}/member ]]",
     )
 
@@ -174,10 +231,12 @@ def joined(host: Host, cluster: Cluster, own: Sequence[EtcdMember]) -> Steps:
         unless=known,
         timeout=60,
     )
+    yield settings_folder()
     yield steps.command(
         f"etcd on {host.name} has joined the others",
         f"""initial=$({ctl} member list | awk -F', ' -v name={host.name} -v peer={peer(host)} \\
   '{{ printf "%s%s=%s", comma, ($4 == peer ? name : $3), $4; comma = "," }}')
+rm -f /etc/etcd/join.conf
 printf 'ETCD_INITIAL_CLUSTER=%s\\nETCD_INITIAL_CLUSTER_STATE=existing\\n' "$initial" \\
   >/etc/etcd/join.conf
 systemctl enable --now etcd""",

@@ -8,8 +8,9 @@ from runbook.declare.step import Steps
 from runbook.inventory.cluster import Cluster, Host
 
 from ..base import epel
-from ..shared.sources import Sources, urls
+from ..shared.sources import Sources
 from ..shared.versions import Versions
+from . import etcd, patroni
 from .common import MAJOR, refuse_another_major, section, with_repository
 
 
@@ -28,19 +29,20 @@ def repo(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 
 def repositories(cluster: Cluster) -> dict[str, dict[str, str]]:
     """The sections of PGDG's .repo file, under the names that PGDG gives them."""
-    pgdg = cluster[Sources].pgdg
+    source = cluster[Sources]
+    pgdg = source.pgdg
     major = cluster[Versions].postgresql
     signed = steps.signed(*filter(None, [pgdg.key]))
     return {
-        "pgdg-common": {"name": "PGDG common", "baseurl": urls(pgdg.common), **signed},
+        "pgdg-common": {"name": "PGDG common", **source.repository(pgdg.common), **signed},
         f"pgdg{major}": {
             "name": f"PGDG {major}",
-            "baseurl": urls(pgdg.of_major(major)),
+            **source.repository(pgdg.of_major(major)),
             **signed,
         },
         "pgdg-extras": {
             "name": "PGDG extras",
-            "baseurl": urls(pgdg.extras),
+            **source.repository(pgdg.extras),
             "includepkgs": "etcd",
             **signed,
         },
@@ -56,5 +58,5 @@ def install(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         f"postgresql{major}-server", f"postgresql{major}-contrib", "etcd", "patroni", "patroni-etcd"
     )
     yield steps.service_off(f"postgresql-{major}.service")
-    yield steps.drop_in("etcd.service", "postgres/etcd-airflow.conf")
-    yield steps.drop_in("patroni.service", "postgres/patroni-airflow.conf")
+    yield steps.drop_in("etcd.service", "postgres/etcd-airflow.conf.j2").then(etcd.RESTART)
+    yield steps.drop_in("patroni.service", "postgres/patroni-airflow.conf.j2").then(patroni.RESTART)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Annotated, Any, Literal, Optional, Union
 
+import msgspec
+
+from runbook.declare.answers import HttpCode, Name, lines_of, of_json, one, plain
 from runbook.declare.facts import Fact, Facts
-from runbook.errors import MissingFact
+from runbook.errors import MissingFact, RunbookError
 from runbook.inventory.cluster import Cluster, Host
+from runbook.inventory.entry import between, named
 
 from ..shared.roles import POSTGRES
 from .common import members
@@ -52,32 +55,72 @@ NEVER_BELOW_THE_LEADER = {
 """Parameters that a replica must not have lower than its leader (PostgreSQL 15, "Hot Standby")."""
 
 
-def _lowers(reasons: dict[str, dict[str, str]]) -> bool:
+Words = Annotated[str, named("state or role (letters, `_`, spaces)", "[A-Za-z_][A-Za-z_ -]{0,60}")]
+Moment = Annotated[str, named("time", "[0-9 :.+TZ-]{0,40}")]
+Timeline = Annotated[int, between(0, 2**32)]
+Lag = Union[Annotated[int, between(0, 2**63 - 1)], Literal["unknown"]]
+
+
+class _Own(msgspec.Struct):
+    name: Name
+
+
+class _Reason(msgspec.Struct):
+    old_value: Union[str, int, float, bool, None] = None
+    new_value: Union[str, int, float, bool, None] = None
+
+
+class _State(msgspec.Struct):
+    """What a member prints at /patroni, as far as it is used."""
+
+    patroni: _Own
+    state: Words
+    timeline: Timeline = 0
+    pending_restart: bool = False
+    pending_restart_reason: dict[str, _Reason] = {}
+    postmaster_start_time: Optional[Moment] = None
+
+
+class _Listed(msgspec.Struct):
+    """A member as another one lists it at /cluster."""
+
+    name: Name
+    role: Words
+    state: Union[Words, msgspec.UnsetType] = msgspec.UNSET
+    timeline: Union[Timeline, msgspec.UnsetType] = msgspec.UNSET
+    lag: Union[Lag, msgspec.UnsetType] = msgspec.UNSET
+
+
+class _View(msgspec.Struct):
+    members: list[_Listed] = []
+    pause: bool = False
+
+
+def _lowers(reasons: dict[str, _Reason]) -> bool:
     return any(
-        name in NEVER_BELOW_THE_LEADER and int(reason["new_value"]) < int(reason["old_value"])
+        name in NEVER_BELOW_THE_LEADER
+        and one(str(reason.new_value), int) < one(str(reason.old_value), int)
         for name, reason in reasons.items()
     )
 
 
 def parse(text: str) -> Member:
     """Parse the answer of MEMBER: two status codes, /patroni, /cluster, failed archiving."""
-    codes, own, together, *archiver = text.splitlines()
-    primary, replica = codes.split()
-    state = json.loads(own)
-    view = json.loads(together)
-    listed = {one["name"]: one for one in view.get("members", [])}
+    codes, own, together, *archiver = lines_of(text, 3, 4)
+    primary, replica = (one(code, HttpCode) for code in codes.split())
+    state, view = of_json(own, _State), of_json(together, _View)
     return Member(
-        name=state["patroni"]["name"],
+        name=state.patroni.name,
         primary=primary == "200",
         healthy="200" in (primary, replica),
-        state=state["state"],
-        timeline=int(state.get("timeline", 0)),
-        pending_restart=bool(state.get("pending_restart")),
-        lowers=_lowers(state.get("pending_restart_reason", {})),
-        started=state.get("postmaster_start_time", ""),
+        state=state.state,
+        timeline=state.timeline,
+        pending_restart=state.pending_restart,
+        lowers=_lowers(state.pending_restart_reason),
+        started=state.postmaster_start_time or "",
         archiving_failed=archiver == ["t"],
-        cluster=listed,
-        paused=bool(view.get("pause")),
+        cluster={listed.name: plain(listed) for listed in view.members},
+        paused=view.pause,
     )
 
 
@@ -111,12 +154,20 @@ def serves(host: Host) -> str:
 
 
 def leader(cluster: Cluster, facts: Facts) -> Host:
-    """The server that accepts writes; MissingFact if none does."""
-    for member in members(cluster):
-        known = facts.known(MEMBER).get(member.name)
-        if known and known.primary:
-            return member
-    raise MissingFact("no server leads the database now; fab postgres.check shows the reason.")
+    """The server that accepts writes; MissingFact if none does, refused if several say so."""
+    found = claiming(cluster, facts)
+    if len(found) > 1:
+        names = " and ".join(host.name for host in found)
+        raise RunbookError(f"{names} all report that they lead the database; see postgres.check.")
+    if not found:
+        raise MissingFact("no server leads the database now; fab postgres.check shows the reason.")
+    return found[0]
+
+
+def claiming(cluster: Cluster, facts: Facts) -> list[Host]:
+    """The servers that report that they lead."""
+    known = facts.known(MEMBER)
+    return [host for host in members(cluster) if host.name in known and known[host.name].primary]
 
 
 def replicas(cluster: Cluster, facts: Facts) -> list[Host]:
@@ -131,10 +182,8 @@ def replicas(cluster: Cluster, facts: Facts) -> list[Host]:
 
 def leading(cluster: Cluster, facts: Facts) -> Optional[Member]:
     """The state of the leader, from itself; None if no server leads."""
-    try:
-        return facts.known(MEMBER)[leader(cluster, facts).name]
-    except MissingFact:
-        return None
+    found = claiming(cluster, facts)
+    return facts.known(MEMBER)[found[0].name] if found else None
 
 
 def seen_leading(cluster: Cluster, facts: Facts) -> str:

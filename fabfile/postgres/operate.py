@@ -1,13 +1,16 @@
-"""Day-two operation: switch over, restart, rebuild, remove a member. By name only."""
+"""Day-two operation: switch over, restart, rebuild, remove a member."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from textwrap import indent
 
+from runbook.declare import steps
 from runbook.declare.facts import Facts
-from runbook.declare.step import Step, quote
+from runbook.declare.step import Step, Steps, quote
 from runbook.declare.steps import action, command, service_off
-from runbook.declare.work import Procedure, Question, stage
+from runbook.declare.work import Procedure, Question, one_by_one, stage
 from runbook.errors import RunbookError, UsageError
 from runbook.inventory.cluster import Cluster, Host, host_named
 from runbook.inventory.entry import no_such
@@ -15,6 +18,7 @@ from runbook.inventory.entry import no_such
 from .common import APART, PATRONICTL, members, section
 from .etcd import ETCD, EtcdMember, aside, listed, peer
 from .members import MEMBER, Member, leader, replicas, serves
+from .patroni import RESTART
 from .settings import Postgres
 
 MEMBER_OF = "member of the database cluster"
@@ -116,6 +120,27 @@ done
 until {serves(host)}; do sleep 0.5; done""",
         unless=done,
     )
+
+
+@section.task(batches=one_by_one)
+def patroni_members(host: Host, cluster: Cluster) -> Steps:
+    """Restart Patroni where its unit has changed, one by one; a leader hands over.
+
+    PostgreSQL restarts with it.
+    """
+    again = f"systemctl restart patroni\nuntil {serves(host)}; do sleep 0.5; done"
+    if len(members(cluster)) > 1:
+        leads = f"curl -sf -o /dev/null http://{host.address}:8008/primary"
+        again = f"""if {leads}; then
+{indent(handover(host, cluster).apply, "  ")}
+  if {leads}; then
+    echo 'No other server can lead now, so Patroni was not restarted: fab postgres.check'
+    exit 1
+  fi
+fi
+{again}"""
+    step = steps.restarted_if_noted("patroni.service", RESTART, again, timeout=900)
+    yield replace(step, test=f"! systemctl is-active -q patroni || {step.test}")
 
 
 @section.procedure(needs=[MEMBER], help={"host": "the replica"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Union
 
@@ -12,6 +13,7 @@ from runbook.declare.steps import precondition, wait_for, with_stdin
 from runbook.declare.templates import render
 from runbook.inventory.cluster import Cluster, Host
 
+from ..shared.firewall import let_in
 from .archive import archive_command, restore_command
 from .archive import script as archive_script
 from .common import (
@@ -38,6 +40,8 @@ from .common import (
 from .members import MEMBER, leader, serves
 from .settings import Postgres
 
+RESTART = Handler("restart-patroni", "Patroni has to restart, one server after the other")
+
 Parameters = dict[str, Union[str, int, float, bool]]
 
 
@@ -46,12 +50,13 @@ def patroni(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Start Patroni: the first member creates the cluster, the others copy it."""
     refuse_another_major(cluster, facts)
     refuse_new_passwords(cluster, facts)
-    yield steps.directory("/etc/patroni", "0750", "postgres", "postgres")
+    yield steps.directory("/etc/patroni", "0750", group="postgres")
     yield no_half_copy(cluster)
     yield no_foreign_cluster(host, cluster)
     yield from archive_script()
+    yield from let_in(host, cluster)
     yield configuration(host, cluster)
-    yield steps.service("patroni.service")
+    yield steps.service("patroni.service").clearing(RESTART)
     yield wait_for(f"{host.name} leads or follows", serves(host), timeout=600)
     yield from apart()
 
@@ -66,7 +71,7 @@ def apart() -> Steps:
     script = f"{SCRIPTS}/etcd-apart"
     yield steps.directory(SCRIPTS)
     yield steps.template(script, "postgres/etcd-apart", {}, mode="0755").then(again)
-    yield steps.unit(APART, "postgres/etcd-apart.service", {}).then(again)
+    yield steps.unit(APART, "postgres/etcd-apart.service.j2", {}).then(again)
     yield steps.service(APART).clearing(again)
 
 
@@ -76,12 +81,17 @@ def configuration(host: Host, cluster: Cluster) -> Step:
         PATRONI,
         "postgres/patroni.yml.j2",
         context(host, cluster),
-        mode="0600",
-        owner="postgres",
+        mode="0640",
         group="postgres",
-        hide="password: ",
+        hide=hidden(cluster),
         validate=JUDGED_BY_PATRONI,
     ).then(steps.reloaded("patroni.service"))
+
+
+def hidden(cluster: Cluster) -> str:
+    """A pattern of the lines of patroni.yml whose values are secrets."""
+    own = (str(key) for (key,) in cluster.secret_settings("postgres", "parameters"))
+    return f"({'|'.join(['password', *map(re.escape, own)])}): "
 
 
 # It also complains about etcd members that are down, which must not stop a change, and about its
@@ -101,7 +111,7 @@ def no_half_copy(cluster: Cluster) -> Step:
     path = data(cluster)
     return steps.command(
         "no copy that was cut off is in the way",
-        f"systemctl stop patroni\n{steps.moved_aside(path, 'incomplete')}",
+        f"systemctl stop patroni\n{steps.moved_aside(path, 'incomplete', 'postgres')}",
         unless=f"[[ ! -e {path}/PG_VERSION || -e {path}/global/pg_control ]]",
     )
 
@@ -218,6 +228,7 @@ def settings(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     refuse_another_major(cluster, facts)
     refuse_new_passwords(cluster, facts)
     yield from archive_script()
+    yield from let_in(host, cluster)
     yield configuration(host, cluster)
     if host != leader(cluster, facts):
         return

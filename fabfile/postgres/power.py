@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Annotated
 
+from runbook.declare.answers import one
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.step import Step
 from runbook.declare.steps import precondition, service, stopped, wait_for
 from runbook.declare.work import Procedure, stage
 from runbook.inventory.cluster import Cluster, Host, among
+from runbook.inventory.entry import named
 
 from ..shared.roles import POSTGRES
 from .common import PATRONICTL, binaries, data, members, section
@@ -19,9 +22,12 @@ from .operate import handover
 PATRONI = "patroni.service"
 
 
+ClusterState = Annotated[str, named("state of a database", "[a-z ]{1,60}")]
+
+
 def _state(text: str) -> str:
     """`pg_controldata`'s state: a replica was shut down in recovery, a leader was not."""
-    return text.partition(":")[2].strip()
+    return one(text.partition(":")[2].strip(), ClusterState)
 
 
 LED = Fact(

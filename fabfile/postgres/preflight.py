@@ -9,15 +9,10 @@ from runbook.inventory.cluster import Cluster, Host
 from ..preflight.foreign import none
 from ..shared.roles import POSTGRES
 from ..shared.sources import EPEL, EPEL_KEY, PGDG_COMMON, PGDG_EXTRAS, PGDG_KEY, PGDG_POSTGRESQL
-from .backup import PORT, repository_hosts
 from .common import section, with_repository
 
 for source in (EPEL, EPEL_KEY, PGDG_COMMON, PGDG_EXTRAS, PGDG_KEY, PGDG_POSTGRESQL):
     section.fetches(source, with_repository)
-
-section.calls(POSTGRES, POSTGRES, "5432/tcp", "8008/tcp")
-section.calls(POSTGRES, repository_hosts, PORT)
-section.calls(repository_hosts, POSTGRES, PORT)
 
 
 @section.preflight

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Annotated, Any, Literal, Optional, Union
+
+import msgspec
 
 from runbook.declare import steps
+from runbook.declare.answers import Count, Time, of_json, one
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.step import Step, Steps
 from runbook.declare.steps import action, command
 from runbook.declare.work import Procedure, stage
 from runbook.errors import RunbookError, UsageError
 from runbook.inventory.cluster import Cluster, Host
+from runbook.inventory.entry import named
 
 from .backup import PGBACKREST, repository_hosts
-from .common import section
+from .common import BY_POSTGRES, section
 from .settings import Postgres
 
 TYPES = ("full", "diff", "incr")
@@ -48,23 +51,53 @@ class Repository:
         return self.now - max(good) if good else None
 
 
+_STAMP = "[0-9]{8}-[0-9]{6}"
+Label = Annotated[str, named("label of a backup", f"{_STAMP}F(?:_{_STAMP}[DI])?")]
+
+
+class _Span(msgspec.Struct):
+    start: Time
+    stop: Time
+
+
+class _Size(msgspec.Struct):
+    delta: Count
+
+
+class _About(msgspec.Struct):
+    repository: _Size
+
+
+class _Listed(msgspec.Struct):
+    """A backup as `pgbackrest info` prints it."""
+
+    label: Label
+    type: Literal["full", "diff", "incr"]
+    timestamp: _Span
+    info: _About
+    error: Union[bool, None] = False
+
+
+class _Stanza(msgspec.Struct):
+    backup: list[_Listed] = []
+
+
 def parse(text: str) -> Repository:
     """Parse the answer of BACKUPS: the time, and `pgbackrest info` of the only stanza."""
     now, _, info = text.partition("\n")
-    stanzas: list[dict[str, Any]] = json.loads(info)
     backups = [
         Backup(
-            label=one["label"],
-            type=one["type"],
-            start=one["timestamp"]["start"],
-            stop=one["timestamp"]["stop"],
-            size=one["info"]["repository"]["delta"],
-            failed=bool(one.get("error")),
+            label=listed.label,
+            type=listed.type,
+            start=listed.timestamp.start,
+            stop=listed.timestamp.stop,
+            size=listed.info.repository.delta,
+            failed=bool(listed.error),
         )
-        for stanza in stanzas
-        for one in stanza.get("backup", [])
+        for stanza in of_json(info, list[_Stanza])
+        for listed in stanza.backup
     ]
-    return Repository(int(now), backups)
+    return Repository(one(now, Time), backups)
 
 
 BACKUPS = Fact(
@@ -93,7 +126,8 @@ def backup_repository(host: Host, cluster: Cluster) -> Steps:
     yield command(
         "WAL of the leader reaches the repository",
         f"{stanza} check",
-        unless=f"find {backup.path}/archive/{cluster.name} -name '*.gz' -print -quit | grep -q .",
+        unless=f"{BY_POSTGRES} find {backup.path}/archive/{cluster.name} -name '*.gz' -print -quit"
+        " | grep -q .",
     )
     context = {"cluster": cluster}
     yield steps.unit("pgbackrest-backup@.service", "postgres/pgbackrest-backup.service.j2", context)
@@ -105,7 +139,7 @@ def backup_repository(host: Host, cluster: Cluster) -> Steps:
     yield command(
         "there is a first full backup",
         f"{stanza} --type=full backup",
-        unless=f"ls -d {backup.path}/backup/{cluster.name}/*F",
+        unless=f"{BY_POSTGRES} ls -d {backup.path}/backup/{cluster.name}/*F",
         timeout=6 * 3600,
     )
 

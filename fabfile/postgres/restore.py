@@ -16,7 +16,17 @@ from runbook.inventory.cluster import Cluster, Host
 
 from .archive import recovery_command
 from .backup import PGBACKREST
-from .common import MAJOR, PSQL, binaries, data, key, members, refuse_another_major, section
+from .common import (
+    BY_POSTGRES,
+    MAJOR,
+    PSQL,
+    binaries,
+    data,
+    key,
+    members,
+    refuse_another_major,
+    section,
+)
 from .etcd import ETCD
 from .members import MEMBER, leader, serves
 from .repository import BACKUPS, take, the_repository
@@ -126,8 +136,8 @@ def moved_aside(cluster: Cluster, when: str) -> Step:
     kept = f"{data(cluster)}.before-{when}"
     return command(
         f"the present data are in {kept}",
-        f"""if [[ -e {data(cluster)} ]]; then mv {data(cluster)} {kept}; fi
-install -d -m 0700 -o postgres -g postgres {data(cluster)}""",
+        f"""if [[ -e {data(cluster)} ]]; then {BY_POSTGRES} mv -T {data(cluster)} {kept}; fi
+{BY_POSTGRES} mkdir -p -m 0700 {data(cluster)}""",
         unless=f"[[ -d {data(cluster)} && ! -e {data(cluster)}/PG_VERSION ]]",
     )
 
@@ -175,8 +185,8 @@ def no_recovery_left(cluster: Cluster) -> Step:
     path = f"{data(cluster)}/postgresql.auto.conf"
     return command(
         "no recovery settings are left",
-        f"sed -i -E '/^(restore_command|recovery_target)/d' {path}",
-        unless=f"! grep -qE '^(restore_command|recovery_target)' {path}",
+        f"{BY_POSTGRES} sed -i -E '/^(restore_command|recovery_target)/d' {path}",
+        unless=f"! {BY_POSTGRES} grep -qE '^(restore_command|recovery_target)' {path}",
     )
 
 

@@ -97,6 +97,9 @@ class Postgres(Settings, frozen=True):
                     "is set by Patroni or by this project; leave it out",
                     ("postgres", "parameters", name),
                 )
+            elif name.endswith("_command") or name == "archive_library":
+                sentence = "is a command that PostgreSQL would run; leave it out"
+                yield Objection(sentence, ("postgres", "parameters", name))
         for number, client in enumerate(self.clients):
             right = network_of(client)
             if right != client:

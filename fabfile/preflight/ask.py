@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable
 
+from runbook.declare.answers import SHAPELESS
 from runbook.declare.facts import Fact, Facts, hosts_on
 from runbook.declare.probes import ERROR, UNKNOWN, Answer, Finding, Probe, Verdict
 from runbook.declare.step import Step
 from runbook.errors import RunbookError, SettingsError
-from runbook.execute.survey import plain, put, timed
+from runbook.execute.survey import Told, add_all, plain, put, timed
 from runbook.inventory.cluster import Cluster, Host
 from runbook.results import CHECK
 from runbook.script import compile_script
@@ -44,7 +44,7 @@ class Asked:
     @classmethod
     def of(cls, run: Run, hosts: Sequence[Host]) -> Asked:
         """Ask these servers, all at the same time."""
-        asked = cls(run, hosts, reach.needed(run.contents, run.cluster))
+        asked = cls(run, hosts, reach.needed(run.cluster))
         for found in run.parallel(hosts, asked.one):
             asked.findings += found
         asked.findings += asked.compared()
@@ -86,12 +86,11 @@ class Asked:
                 login.command(contents, cluster, host),
                 reach.command(self.paths, cluster, host),
                 packages.command(steps),
-                *(fact.command(cluster, host) for fact in facts if not fact.timed),
+                *(fact.question(cluster, host) for fact in facts if not fact.timed),
             ]
         )
         probes = list(self._probes(host))
-        for fact, value in timed(cluster, host, facts, self._ask).items():
-            self.values.setdefault(fact, {})[host.name] = value
+        yield from self._keep(host, timed(cluster, host, facts, self._ask))
         script = compile_script(guards, [*asked, *(one for _, one in probes)], CHECK, at_once=LIMIT)
         answers = put(self.run, host, script)
         yield from _refusals(host, guards, answers)
@@ -106,14 +105,11 @@ class Asked:
         """Findings of the checks that are not probes of a section."""
         contents, cluster = self.run.contents, self.cluster
         own, logins, paths, installs, *others = answers
-        for fact, answer in zip(facts, others):
-            with suppress(ValueError, KeyError, IndexError):
-                self.values.setdefault(fact, {})[host.name] = fact.parse(answer.text)
-        yield from _judged(
-            host,
-            "system",
-            lambda: system.findings(host, cluster, self.values[system.SYSTEM][host.name]),
-        )
+        told = Told()
+        add_all(told, host, facts, others)
+        yield from self._keep(host, told)
+        if system.SYSTEM in told.values:
+            yield from system.findings(host, cluster, told.values[system.SYSTEM])
 
         def of_network() -> Iterator[Finding]:
             self.networks[host.name] = network.parse(own.text)
@@ -127,6 +123,13 @@ class Asked:
         yield from _judged(
             host, "packages", lambda: packages.findings(host, packages.parse(installs.text))
         )
+
+    def _keep(self, host: Host, told: Told) -> Iterator[Finding]:
+        """Keep the facts of a server; findings on answers that cannot be any."""
+        for fact, value in told.values.items():
+            self.values.setdefault(fact, {})[host.name] = value
+        for doubt in told.distrusted.values():
+            yield trouble.of(host.name, UNKNOWN, "answers", str(doubt), "")
 
     def _facts(self) -> list[Fact[Any]]:
         """The facts that this module and the sections compare."""
@@ -167,7 +170,7 @@ def _judged(host: Host, title: str, judge: Callable[[], Iterator[Finding]]) -> I
     """The findings of a judge; unknown if it cannot parse the answer."""
     try:
         yield from list(judge())
-    except (ValueError, KeyError, IndexError, StopIteration):
+    except (*SHAPELESS, StopIteration):
         yield trouble.of(host.name, UNKNOWN, title, "the answer could not be parsed", "")
 
 

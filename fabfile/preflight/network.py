@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
 
 from runbook.declare.probes import Finding
 from runbook.declare.templates import script
@@ -30,10 +31,24 @@ class Zone:
         """Whether a TCP port is open to an address."""
         if self.target == "ACCEPT" or any(_covers(one, port) for one in self.ports):
             return True
-        return any(
-            f'port port="{port}" ' in rule and f'"{caller}"' in rule and rule.endswith("accept")
-            for rule in self.rules
-        )
+        return any(_lets_in(rule, port, caller) for rule in self.rules)
+
+
+def _lets_in(rule: str, port: int, caller: str) -> bool:
+    """Whether a rich rule opens a TCP port to an address."""
+    told = dict(re.findall(r'([a-z ]+)="([^"]*)"', rule))
+    opened = f"{told.get(' port port', '0')}/{told.get(' protocol', '')}"
+    if not rule.endswith("accept") or not _covers(opened, port):
+        return False
+    source = told.get(" source address")
+    return " source " not in rule if source is None else _within(caller, source)
+
+
+def _within(address: str, network: str) -> bool:
+    try:
+        return ip_address(address) in ip_network(network, strict=False)
+    except ValueError:
+        return False
 
 
 def _covers(ports: str, port: int) -> bool:

@@ -37,9 +37,10 @@ ASK = "inv sources.check shows which repositories answer; dnf repolist lists the
 def known_steps(contents: Contents, cluster: Cluster, host: Host) -> Iterator[Step]:
     """The steps for a host, as far as they are known without facts.
 
-    A task that needs a fact contributes the steps before that; passwords are placeholders.
+    A task that needs a fact contributes the steps before that. Passwords are placeholders, except
+    those of repositories.
     """
-    marked = cluster.with_vault(Placeholders())
+    marked = cluster.with_vault(Placeholders(given=cluster.vault))
     for section in contents.sections:
         for task in section.step_tasks():
             on = hosts_on(task.on, cluster)

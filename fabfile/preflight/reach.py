@@ -6,11 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from runbook.declare.contents import Contents
-from runbook.declare.facts import hosts_on
 from runbook.declare.probes import OK, Finding, Verdict
-from runbook.declare.requirements import SSH
 from runbook.declare.templates import script
+from runbook.inventory.access import calling, number, opened_on
 from runbook.inventory.cluster import Cluster, Host
 
 from .network import Network
@@ -33,35 +31,18 @@ class Path:
     port: int
 
 
-def needed(contents: Contents, cluster: Cluster) -> list[Path]:
-    """All connections that sections declare, or that need ports which roles open to some hosts."""
+def needed(cluster: Cluster) -> list[Path]:
+    """All connections within the cluster to ports that hosts open; of a range, the first port."""
     paths: dict[Path, None] = {}
-    for section in contents.sections:
-        for call in section.requires.calls:
-            for number in call.ports:
-                add(paths, cluster, hosts_on(call.by, cluster), hosts_on(call.to, cluster), number)
-    for role in cluster.roles:
-        for port in role.ports:
-            if port.callers and port.number.endswith("/tcp"):
-                callers = cluster.group(port.callers)
-                add(paths, cluster, callers, cluster.group(role), port.number)
+    for opening in cluster.openings:
+        for target in opened_on(opening, cluster):
+            port, _, protocol = number(opening, target, cluster).partition("/")
+            if protocol != "tcp":
+                continue
+            for caller in opening.port.callers:
+                for host in calling(caller, target, cluster):
+                    paths[Path(host.name, target.name, int(port.partition("-")[0]))] = None
     return list(paths)
-
-
-def add(
-    paths: dict[Path, None],
-    cluster: Cluster,
-    callers: Sequence[Host],
-    targets: Sequence[Host],
-    number: str,
-) -> None:
-    """Add the paths from all callers to all targets; of a port range, only the first port."""
-    for target in targets:
-        first = number.partition("/")[0].partition("-")[0]
-        port = cluster.ssh_port(target) if number == SSH else int(first)
-        for caller in callers:
-            if caller != target:
-                paths[Path(caller.name, target.name, port)] = None
 
 
 def command(paths: Sequence[Path], cluster: Cluster, host: Host) -> str:

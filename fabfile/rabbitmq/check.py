@@ -150,6 +150,8 @@ def limits(name: str, own: Mapping[str, Any]) -> Findings:
         ("proc", "Erlang processes", "see which client opens so many: rabbitmqctl list_channels"),
     ):
         used, total = own.get(f"{key}_used", 0), own.get(f"{key}_total", 0)
+        if isinstance(used, str) or isinstance(total, str):  # where RabbitMQ cannot tell
+            continue
         if total and used >= NEAR * total:
             verdict = Verdict(ERROR if used >= FULL * total else WARN, f"{used} of {total}")
             yield Finding(f"{what} of {name}", verdict, fix=way_out, cause=LIMIT)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 from runbook.declare import steps
+from runbook.declare.answers import Digest, one
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.step import Handler, Step, Steps
 from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster, Host
 
-from ..base import private_ports
+from ..shared.firewall import let_in
 from ..shared.roles import RABBITMQ
 from .common import COOKIE, SERVICE, members, section
 from .nodes import NODE
@@ -18,13 +20,18 @@ from .settings import Rabbitmq
 
 RESTART = Handler("restart-rabbitmq", "RabbitMQ has to restart, one node after the other")
 
+SETTINGS = ("rabbitmq", "settings")
+"""Where hosts.yaml has settings of rabbitmq.conf."""
+
 COOKIE_FILE = "/var/lib/rabbitmq/.erlang.cookie"
 
 COOKIES = Fact(
     "the Erlang cookie's digest",
     on=RABBITMQ,
-    command=lambda cluster, host: f"tr -d '[:space:]' <{COOKIE_FILE} | sha256sum",
-    parse=lambda text: text.split()[0],
+    command=lambda cluster, host: (
+        f"runuser -u rabbitmq -- cat {COOKIE_FILE} | tr -d '[:space:]' | sha256sum"
+    ),
+    parse=lambda text: one(text.split()[0], Digest),
     absent="there is no cookie yet",
 )
 
@@ -34,11 +41,11 @@ def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Write cookie, settings, plugins, ports; `rabbitmq.settle` applies them."""
     refuse_another_cookie(cluster, facts)
     yield names_resolve(cluster)
-    yield from private_ports(host, cluster)
+    yield from let_in(host, cluster)
     if cluster.selinux != "disabled":
         # The policy already contains RabbitMQ's other ports.
         yield steps.selinux_port("rabbitmq_port_t", "15692/tcp")
-    yield steps.drop_in(SERVICE, "rabbitmq/limits.conf").then(RESTART)
+    yield steps.drop_in(SERVICE, "rabbitmq/limits.conf.j2").then(RESTART)
     yield cookie_file(cluster).then(RESTART)
     context = {
         "host": host,
@@ -46,9 +53,14 @@ def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         "members": members(cluster),
         "settings": cluster[Rabbitmq],
     }
-    for name in ("rabbitmq.conf", "rabbitmq-env.conf"):
+    # Settings of hosts.yaml may be secrets, such as the password of a key or of LDAP.
+    secrets = "|".join(re.escape(str(key)) for (key,) in cluster.secret_settings(*SETTINGS))
+    for name, options in (
+        ("rabbitmq.conf", {"mode": "0640", "hide": f"({secrets}) = " if secrets else ""}),
+        ("rabbitmq-env.conf", {}),
+    ):
         yield steps.template(
-            f"/etc/rabbitmq/{name}", f"rabbitmq/{name}.j2", context, group="rabbitmq"
+            f"/etc/rabbitmq/{name}", f"rabbitmq/{name}.j2", context, group="rabbitmq", **options
         ).then(RESTART)
     yield steps.file(
         "/etc/rabbitmq/enabled_plugins",

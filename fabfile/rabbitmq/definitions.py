@@ -6,11 +6,11 @@ passwords: only the user rabbitmq, who knows these anyway, and root can read the
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Optional
 
 from runbook.declare import steps
+from runbook.declare.answers import Time, UnitState, lines_of, one
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.probes import OK, WARN, Finding, Verdict
 from runbook.declare.step import Steps
@@ -64,9 +64,10 @@ class Export:
 
 def parse(text: str) -> Export:
     """Parse the answer of EXPORTS: the timer's state, the last result, the time, the newest."""
-    timer, result, now, newest = (*text.split("\n"), "", "", "", "")[:4]
-    age = int(now) - int(newest) if re.fullmatch("[0-9]+", newest.strip()) else None
-    return Export(age, result.partition("=")[2].strip() or "unknown", timer.strip() == "active")
+    timer, result, now, *newest = lines_of(text, 3, 4)
+    age = one(now, Time) - one(newest[0], Time) if newest else None
+    _, _, ended = result.partition("=")
+    return Export(age, one(ended, UnitState), one(timer, UnitState) == "active")
 
 
 EXPORTS = Fact(

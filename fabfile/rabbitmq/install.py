@@ -6,7 +6,7 @@ from runbook.declare import steps
 from runbook.declare.step import Step, Steps
 from runbook.inventory.cluster import Cluster, Host
 
-from ..shared.sources import Sources, urls
+from ..shared.sources import Sources
 from ..shared.versions import Versions
 from .common import section
 
@@ -14,14 +14,15 @@ from .common import section
 @section.task
 def repo(host: Host, cluster: Cluster) -> Steps:
     """Add RabbitMQ's own repositories: one for Erlang, one for the server."""
-    source = cluster[Sources].rabbitmq
-    signed = steps.signed(*source.keys)
+    sources = cluster[Sources]
+    own = sources.rabbitmq
+    signed = steps.signed(*own.keys)
     yield steps.release_variable()
     yield steps.repository(
         "rabbitmq",
         {
-            "rabbitmq-erlang": {"name": "Erlang", "baseurl": urls(source.erlang), **signed},
-            "rabbitmq-server": {"name": "RabbitMQ", "baseurl": urls(source.server), **signed},
+            "rabbitmq-erlang": {"name": "Erlang", **sources.repository(own.erlang), **signed},
+            "rabbitmq-server": {"name": "RabbitMQ", **sources.repository(own.server), **signed},
         },
     )
 

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Optional, Union
 
+import msgspec
+
+from runbook.declare.answers import (
+    HttpCode,
+    Line,
+    Release,
+    UnitState,
+    lines_of,
+    of_json,
+    one,
+    plain,
+)
 from runbook.declare.facts import Fact, Facts
 from runbook.errors import MissingFact
 from runbook.inventory.cluster import Cluster, Host
+from runbook.inventory.entry import named
 
 from ..shared.roles import RABBITMQ
 from .common import DATA, SERVICE, api, members, node
 
-NODE_NAME = re.compile(r"rabbit@[A-Za-z0-9._-]+")
+_NODE = "rabbit@[A-Za-z0-9._-]{1,253}"
+NODE_NAME = re.compile(_NODE)
+NodeName = Annotated[str, named("name of a node: `rabbit@mq1`", _NODE)]
 
 
 @dataclass(frozen=True)
@@ -35,9 +49,8 @@ def parse(text: str) -> Node:
     """Parse the answer of NODE: systemd's word, whether there are files, the nodes it knows."""
     state, _, rest = text.partition("\n")
     files, _, known = rest.partition("\n")
-    return Node(
-        state.strip() == "active", frozenset(NODE_NAME.findall(known)), files.strip() == "files"
-    )
+    running = one(state.strip(), UnitState) == "active"
+    return Node(running, frozenset(NODE_NAME.findall(known)), files.strip() == "files")
 
 
 def _state(cluster: Cluster, host: Host) -> str:
@@ -45,7 +58,7 @@ def _state(cluster: Cluster, host: Host) -> str:
     folder = f"{DATA}/{node(host)}"
     return f"""systemctl is-active {SERVICE}
 if [[ $(ls -A {folder} 2>/dev/null) ]]; then echo files; else echo none; fi
-cat {folder}/cluster_nodes.config 2>/dev/null || {{
+runuser -u rabbitmq -- cat {folder}/cluster_nodes.config 2>/dev/null || {{
   [[ -d {folder} ]] && systemctl is-active -q {SERVICE} &&
     timeout 20 rabbitmqctl -q cluster_status --formatter json 2>/dev/null
 }} || :"""
@@ -108,19 +121,81 @@ class State:
         ]
 
 
+class _Overview(msgspec.Struct):
+    rabbitmq_version: Release
+    erlang_version: Release
+
+
+Used = Union[int, float, str]
+"""How much of something is in use; `unknown` where RabbitMQ cannot tell."""
+
+
+class _Node(msgspec.Struct):
+    """A node as the management API lists it; one that does not run has only a name."""
+
+    name: NodeName
+    running: bool = False
+    partitions: list[NodeName] = []
+    disk_free_alarm: bool = False
+    mem_alarm: bool = False
+    mem_used: Union[int, float] = 0
+    disk_free: Union[int, float, str] = 0
+    fd_used: Used = 0
+    fd_total: Used = 0
+    sockets_used: Used = 0
+    sockets_total: Used = 0
+    proc_used: Used = 0
+    proc_total: Used = 0
+
+
+class _Queue(msgspec.Struct):
+    """A queue as the management API lists it; one that is down has only a name."""
+
+    name: Line
+    vhost: Line = ""
+    type: Line = ""
+    durable: bool = False
+    exclusive: bool = False
+    state: Line = ""
+    policy: Optional[Line] = None
+    node: Union[NodeName, msgspec.UnsetType] = msgspec.UNSET
+    leader: Union[NodeName, msgspec.UnsetType] = msgspec.UNSET
+    members: list[NodeName] = []
+    online: list[NodeName] = []
+    slave_nodes: list[NodeName] = []
+    synchronised_slave_nodes: list[NodeName] = []
+    messages: int = 0
+
+
+class _User(msgspec.Struct):
+    name: Line
+
+
+class _Flag(msgspec.Struct):
+    name: Line
+    state: Line = ""
+    stability: Line = ""
+
+
+class _Policy(msgspec.Struct):
+    vhost: Line
+    name: Line
+    definition: dict[str, Any] = {}
+
+
 def seen(text: str) -> State:
     """Parse the answer of STATE: a line for each question."""
-    overview, nodes, queues, users, flags, policies, critical = text.splitlines()
-    about = json.loads(overview)
+    overview, nodes, queues, users, flags, policies, critical = lines_of(text, 7, 7)
+    about = of_json(overview, _Overview)
     return State(
-        rabbitmq=about["rabbitmq_version"],
-        erlang=about["erlang_version"],
-        nodes=json.loads(nodes),
-        queues=json.loads(queues),
-        critical=critical != "200",
-        users=frozenset(one["name"] for one in json.loads(users)),
-        flags=json.loads(flags),
-        policies=json.loads(policies),
+        rabbitmq=about.rabbitmq_version,
+        erlang=about.erlang_version,
+        nodes=plain(of_json(nodes, list[_Node])),
+        queues=plain(of_json(queues, list[_Queue])),
+        critical=one(critical, HttpCode) != "200",
+        users=frozenset(user.name for user in of_json(users, list[_User])),
+        flags=plain(of_json(flags, list[_Flag])),
+        policies=plain(of_json(policies, list[_Policy])),
     )
 
 

@@ -123,7 +123,7 @@ def aside() -> Step:
     """The node's data is kept, but no longer used."""
     return command(
         "its data are moved aside",
-        f"{moved_aside(DATA, 'before')}\ninstall -d -m 0750 -o rabbitmq -g rabbitmq {DATA}",
+        f"{moved_aside(DATA, 'before', 'rabbitmq')}\nrunuser -u rabbitmq -- mkdir -m 0750 {DATA}",
         unless=f"[[ ! -e {DATA} || ! $(ls -A {DATA}) ]]",
     )
 
@@ -201,10 +201,10 @@ def rotate(
         f"""(set -euo pipefail
 temp=$(mktemp)
 trap 'rm -f "$temp"' EXIT
-chown rabbitmq "$temp"
 cat >"$temp" <<'EOF'
 erlang:set_cookie(node(), '{value}').
 EOF
+chown rabbitmq "$temp"
 rabbitmqctl -q eval_file "$temp")""",
     )
     yield stage("a new cookie", members(cluster), take, cookie_file(cluster))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from runbook.declare.answers import Release, one
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.probes import ERROR, OK, WARN, Finding, Findings, Verdict
 from runbook.inventory.cluster import Cluster
@@ -23,7 +24,8 @@ FLAGS = section.cause("MQ_FEATURE_FLAGS", "a later RabbitMQ may refuse to start 
 
 def parse(text: str) -> dict[str, str]:
     """Parse the answer of INSTALLED: name and version of each package that is installed."""
-    return dict(re.findall(r"^([a-z-]+) ([0-9][0-9A-Za-z.~+-]*)$", text, re.MULTILINE))
+    found = re.findall(r"^([a-z-]+) ([0-9]\S*)$", text, re.MULTILINE)
+    return {name: one(version, Release) for name, version in found if name in PACKAGES}
 
 
 INSTALLED = Fact(

@@ -11,9 +11,11 @@ from runbook.declare.step import Steps
 from runbook.inventory.cluster import Cluster, Host
 from runbook.inventory.schema import Settings
 
-from .roles import DAG_PROCESSOR, FLOWER, NFS, SCHEDULER, TRIGGERER, WEBSERVER, WORKER
+from .roles import COMPONENTS, NFS
 
 USER = "airflow"
+AS_USER = f"runuser -u {USER} --"
+"""How root works in folders of that user: with only the rights that it has there."""
 HOME = "/home/airflow"
 AIRFLOW_HOME = "/app1/airflow"
 DAGS = "/app1/airflow/dags"
@@ -22,9 +24,6 @@ LOGS = "/app1/airflow_logs"
 
 QUEUE = "default"
 """The queue that workers take tasks from."""
-
-COMPONENTS = (SCHEDULER, TRIGGERER, WEBSERVER, FLOWER, WORKER, DAG_PROCESSOR)
-"""Roles that run a part of Airflow."""
 
 
 class Ids(Settings, frozen=True):

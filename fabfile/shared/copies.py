@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from runbook.declare.answers import Fingerprint, Line, Word, lines_of, one
+from runbook.declare.facts import Fact, Facts
 from runbook.declare.step import quote
 from runbook.declare.templates import script
 from runbook.errors import RunbookError
@@ -17,11 +19,16 @@ from runbook.inventory.cluster import Host
 
 @dataclass(frozen=True)
 class Copy:
-    """A folder on a server; `made_from` is empty if it is missing or incomplete."""
+    """A folder on a server; `made_from` is empty if it is missing or incomplete.
+
+    `noted` and `found` are its fingerprints, when it was made and now; `bytecode` is that of the
+    compiled files, which only the folder to ship is asked for.
+    """
 
     made_from: str = ""
     noted: str = ""
     found: str = ""
+    bytecode: str = ""
 
     @property
     def intact(self) -> bool:
@@ -52,16 +59,32 @@ def intact(folder: str, made_from: str) -> str:
     )
 
 
-def state(folder: str) -> str:
-    """A command that prints the mark and the fingerprint, for `parse`."""
-    return f"if cat {mark(folder)} 2>/dev/null; then {fingerprint(folder)}; else echo none; fi"
+def same(folder: str, made_from: str, noted: str) -> str:
+    """A test: the folder is the one with this fingerprint, and is unchanged since."""
+    return (
+        f"[[ $(cat {mark(folder)} 2>/dev/null) == {quote(f'{made_from} {noted}')} && "
+        f"$( {fingerprint(folder)} ) == {noted} ]]"
+    )
+
+
+def state(folder: str, bytecode: bool = False) -> str:
+    """A command that prints the mark and the fingerprints, for `parse`."""
+    ask = "bytecode=yes; " * bytecode + fingerprint(folder)
+    return f"if cat {mark(folder)} 2>/dev/null; then {ask}; else echo none; fi"
 
 
 def parse(text: str) -> Copy:
-    """Parse the answer of `state`: the mark, and the present fingerprint."""
-    first, *found = text.splitlines()
-    made_from, _, noted = first.rpartition(" ")
-    return Copy(made_from, noted, found[-1]) if found else Copy()
+    """Parse the answer of `state`: the mark, and the present fingerprints."""
+    first, *found = lines_of(text, 1, 3)
+    made_from, _, noted = one(first, Line).rpartition(" ")
+    if not found or not re.fullmatch("[0-9a-f]{32}", noted):
+        return Copy()
+    return Copy(made_from, noted, *(one(word, Fingerprint) for word in found))
+
+
+def shipped(facts: Facts, fact: Fact[Copy], by: Host) -> Copy:
+    """What is shipped; nothing if the server that ships it does not answer."""
+    return facts.known(fact).get(by.name, Copy()) if facts.asked(fact) else facts.of(fact, by)
 
 
 def packages(folder: str, but: Sequence[str] = ()) -> str:
@@ -73,7 +96,7 @@ def packages(folder: str, but: Sequence[str] = ()) -> str:
 
 def distributions(text: str) -> frozenset[str]:
     """Parse the answer of `packages`: the normalized names of the packages."""
-    return frozenset(map(distribution, text.split()))
+    return frozenset(distribution(one(word, Word)) for word in text.split())
 
 
 def distribution(name: str) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Annotated
 
 from runbook.declare import steps
+from runbook.declare.answers import Interface, MacAddress, lines_of, one
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.operations import Arrow, Marks
 from runbook.declare.probes import (
@@ -23,7 +25,10 @@ from runbook.declare.probes import (
 from runbook.declare.step import Steps
 from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster, Host, Vip
+from runbook.inventory.entry import Address, between, named
 from runbook.secrets.vault import Rule, Secret
+
+from .firewall import let_in
 
 SCRIPTS = "/usr/libexec/keepalived"
 """The folder of keepalived's scripts: only root may write there, and SELinux lets them work."""
@@ -49,6 +54,11 @@ code=0
 complaints=$(keepalived -t -f "$main" 2>&1) || code=$?
 if [[ $complaints ]]; then echo "$complaints"; exit 1; fi
 exit $code' -"""
+
+
+Prefix = Annotated[int, between(1, 32)]
+Hardware = Annotated[str, named("hardware address", "[0-9a-f:.]{1,59}")]
+"""Of any device; tunnels have an IP address there."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +116,7 @@ def places(role: str) -> Fact[Place]:
     def asked(cluster: Cluster, host: Host) -> str:
         others = [member.address for member in candidates(cluster, role) if member != host]
         addresses = " ".join([*(vip.address for vip in vips(cluster, role)), *others])
-        return f"""ip -o -4 addr show to {host.address}
+        return f"""ip -o -4 addr show to {host.address} | grep . || exit
 name=$(ip -o -4 addr show to {host.address} | awk '{{ print $2; exit }}')
 echo $(cat /sys/class/net/*/address)
 for address in {addresses}; do
@@ -128,15 +138,18 @@ wait"""
 
 def parse(text: str) -> Place:
     """Parse the answer of `places`: the interface's line of `ip`, MACs, a line for each address."""
-    own, macs, *lines = text.splitlines()
+    own, macs, *lines = lines_of(text, 2)
     words = own.split()
     seen = [line.split() for line in lines]
     return Place(
-        interface=words[1],
-        prefix=int(words[3].partition("/")[2]),
-        macs=frozenset(macs.split()),
-        holds=frozenset(address for address, held, *_ in seen if held == "held"),
-        answers={address: frozenset(heard) for address, _, *heard in seen},
+        interface=one(words[1], Interface),
+        prefix=one(words[3].partition("/")[2], Prefix),
+        macs=frozenset(one(mac, Hardware) for mac in macs.split()),
+        holds=frozenset(one(address, Address) for address, held, *_ in seen if held == "held"),
+        answers={
+            one(address, Address): frozenset(one(mac, MacAddress) for mac in heard)
+            for address, _, *heard in seen
+        },
     )
 
 
@@ -226,8 +239,8 @@ def refuse_stranger(cluster: Cluster, vip: Vip, facts: Facts) -> None:
 def address(host: Host, cluster: Cluster, service: Service, facts: Facts) -> Steps:
     """keepalived, set up so that the host may hold the addresses of a role."""
     yield steps.packages("keepalived")
-    yield steps.firewall_protocol(host.address, "vrrp")
-    yield steps.drop_in(SERVICE, "keepalived/keepalived-airflow.conf")
+    yield from let_in(host, cluster)
+    yield steps.drop_in(SERVICE, "keepalived/keepalived-airflow.conf.j2")
     yield steps.directory("/etc/keepalived/conf.d")
     reload = steps.reloaded(SERVICE)
     yield steps.template(

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
-from runbook.inventory.schema import Port, Role, Tier
+from collections.abc import Sequence
+
+from runbook.inventory.cluster import Cluster, Host
+from runbook.inventory.schema import Listed, Port, Role, Tier
+
+from .firewall import MONITORING, OPERATORS, WEB
 
 ENTRY = Tier(0, "entry, schedulers, web")
 WORK = Tier(1, "workers and files")
 QUEUE = Tier(2, "message queue and targets")
 DATABASE = Tier(3, "database")
 
+CLIENTS = Listed("postgres", "clients")
+"""Networks that may log in to the database."""
+
+
+def airflow(cluster: Cluster, host: Host) -> Sequence[Host]:
+    """Servers of Airflow."""
+    return [other for other in cluster.hosts.values() if {*COMPONENTS} & {*other.roles}]
+
+
+def peers(cluster: Cluster, host: Host) -> Sequence[Host]:
+    """The other members of its VIPs."""
+    names = {
+        name for vip in cluster.vips.values() if host.name in vip.members for name in vip.members
+    }
+    return [cluster.hosts[name] for name in cluster.hosts if name in names - {host.name}]
+
+
 # Without VRRP let in, both members would hold the VIP.
-VRRP = Port("vrrp", "VRRP, IP protocol 112: keepalived between its members, with a password")
+VRRP = Port(
+    "vrrp", "VRRP, IP protocol 112: keepalived between its members, with a password", (peers,)
+)
 
 POSTGRES = Role(
     "postgres",
@@ -19,10 +43,18 @@ POSTGRES = Role(
     loss="nothing can be written",
     majority=True,
     ports=(
-        Port("5432/tcp", "PostgreSQL: scram-sha-256, from the addresses in pg_hba.conf only"),
-        Port("8008/tcp", "Patroni's REST API: who leads; changes need a password"),
-        Port("2379/tcp", "etcd: Patroni reads and writes who leads", callers="postgres"),
-        Port("2380/tcp", "etcd: between its members", callers="postgres"),
+        Port(
+            "5432/tcp",
+            "PostgreSQL: scram-sha-256, from the addresses in pg_hba.conf only",
+            ("postgres", "haproxy", CLIENTS),
+        ),
+        Port(
+            "8008/tcp",
+            "Patroni's REST API: who leads; changes need a password, and come from members only",
+            ("postgres", "haproxy", MONITORING),
+        ),
+        Port("2379/tcp", "etcd: Patroni reads and writes who leads", ("postgres",)),
+        Port("2380/tcp", "etcd: between its members", ("postgres",)),
     ),
     units=("patroni.service", "etcd.service"),
     tier=DATABASE,
@@ -34,16 +66,12 @@ RABBITMQ = Role(
     loss="no task is handed out",
     majority=True,
     ports=(
-        Port("5672/tcp", "RabbitMQ: AMQP, with a password"),
-        Port("15672/tcp", "RabbitMQ's management, with a password"),
-        Port("15692/tcp", "RabbitMQ's metrics for Prometheus"),
-        Port("4369/tcp", "epmd: where Erlang's nodes find each other", callers="rabbitmq"),
-        Port("25672/tcp", "Erlang distribution, with the cookie", callers="rabbitmq"),
-        Port(
-            "35672-35682/tcp",
-            "RabbitMQ's command line tools, with the cookie",
-            callers="rabbitmq",
-        ),
+        Port("5672/tcp", "RabbitMQ: AMQP, with a password", (airflow,)),
+        Port("15672/tcp", "RabbitMQ's management, with a password", (OPERATORS,)),
+        Port("15692/tcp", "RabbitMQ's metrics for Prometheus", (MONITORING,)),
+        Port("4369/tcp", "epmd: where Erlang's nodes find each other", ("rabbitmq",)),
+        Port("25672/tcp", "Erlang distribution, with the cookie", ("rabbitmq",)),
+        Port("35672-35682/tcp", "RabbitMQ's command line tools, with the cookie", ("rabbitmq",)),
     ),
     units=("rabbitmq-server.service", "epmd"),
     tier=QUEUE,
@@ -53,7 +81,7 @@ NFS = Role(
     label="NFS server",
     service="the share",
     loss="DAGs cannot be read",
-    ports=(Port("2049/tcp", "NFSv4: the DAGs"), VRRP),
+    ports=(Port("2049/tcp", "NFSv4: the DAGs", ("nfs", airflow)), VRRP),
     units=("nfs-server.service", "kernel"),
     tier=WORK,
 )
@@ -63,10 +91,10 @@ HAPROXY = Role(
     service="the address of database and web",
     loss="database and web UI cannot be reached",
     ports=(
-        Port("5000/tcp", "HAProxy: the database's primary"),
-        Port("5001/tcp", "HAProxy: a replica of the database"),
-        Port("7000/tcp", "HAProxy's statistics, with a password"),
-        Port("8081/tcp", "HAProxy: Airflow's web UI"),
+        Port("5000/tcp", "HAProxy: the database's primary", (airflow, "postgres", CLIENTS)),
+        Port("5001/tcp", "HAProxy: a replica of the database", (airflow, "postgres", CLIENTS)),
+        Port("7000/tcp", "HAProxy's statistics, with a password", (OPERATORS, MONITORING)),
+        Port("8081/tcp", "HAProxy: Airflow's web UI", (WEB, airflow)),
         VRRP,
     ),
     units=("haproxy.service",),
@@ -78,9 +106,7 @@ TRIGGERER = Role(
     loss="deferred tasks wait",
     ports=(
         Port(
-            "8794/tcp",
-            "logs of a triggerer, for the web UI; requests are signed",
-            callers="webserver",
+            "8794/tcp", "logs of a triggerer, for the web UI; requests are signed", ("webserver",)
         ),
     ),
     units=("airflow-triggerer.service",),
@@ -90,7 +116,7 @@ WEBSERVER = Role(
     "webserver",
     service="the web UI",
     loss="there is no web UI",
-    ports=(Port("8080/tcp", "Airflow's webserver, behind HAProxy"),),
+    ports=(Port("8080/tcp", "Airflow's webserver, behind HAProxy", ("haproxy",)),),
     units=("airflow-webserver.service",),
     tier=ENTRY,
 )
@@ -98,7 +124,7 @@ FLOWER = Role(
     "flower",
     label="Flower",
     loss="workers cannot be watched there",
-    ports=(Port("5555/tcp", "Flower, with a password"),),
+    ports=(Port("5555/tcp", "Flower, with a password", (OPERATORS,)),),
     units=("airflow-flower.service",),
     tier=ENTRY,
 )
@@ -110,11 +136,12 @@ WORKER = Role(
     service="the worker",
     loss="no task runs",
     ports=(
-        Port(
-            "8793/tcp", "logs of a worker, for the web UI; requests are signed", callers="webserver"
-        ),
+        Port("8793/tcp", "logs of a worker, for the web UI; requests are signed", ("webserver",)),
     ),
     units=("airflow-worker.service",),
     tier=WORK,
 )
 TARGET = Role("target", loss="tasks that reach it by SSH fail", tier=QUEUE)
+
+COMPONENTS = (SCHEDULER, TRIGGERER, WEBSERVER, FLOWER, WORKER, DAG_PROCESSOR)
+"""Roles that run a part of Airflow."""

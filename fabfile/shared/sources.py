@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Optional, Union
 
 import msgspec
 
 from runbook.declare.requirements import Kind, Source
+from runbook.errors import SettingsError
 from runbook.inventory.cluster import Cluster
 from runbook.inventory.entry import (
     REPOSITORY_URL,
     Entry,
+    HostName,
     LocalPath,
     RepositoryUrl,
+    Text,
     Url,
     named,
 )
@@ -129,6 +133,15 @@ class Pypi(Entry, frozen=True):
     """
 
 
+class Login(Entry, frozen=True):
+    """The login of a web server that software comes from."""
+
+    user: Annotated[str, named("user (no spaces, quotes or `:`)", "[A-Za-z0-9._@+-]{1,100}")]
+    """The user."""
+    password: Text
+    """The password: `{secret: NAME}`, which secrets.yaml has."""
+
+
 class Sources(Settings, frozen=True):
     """Where software comes from; a mirror of your own is another URL here."""
 
@@ -142,6 +155,8 @@ class Sources(Settings, frozen=True):
     """Python packages."""
     rabbitmq: RabbitmqSource = msgspec.field(default_factory=RabbitmqSource)
     """RabbitMQ and Erlang."""
+    logins: dict[HostName, Login] = msgspec.field(default_factory=dict)
+    """The logins of servers that ask for one, by host name: dnf, curl, pip and uv use them."""
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
         """An invalid URL of a repository; a password in a URL."""
@@ -150,13 +165,52 @@ class Sources(Settings, frozen=True):
                 if isinstance(value, str):
                     for sentence, place in faults(RepositoryUrl, value, ("sources", name, key)):
                         yield Objection(sentence, place)
+        yield from self._two_logins()
         for path in (("pypi", "index"), ("python", "url")):
             url = getattr(getattr(self, path[0]), path[1]) or ""
             if "@" in url.partition("://")[2].partition("/")[0]:
-                sentence = (
-                    "contains a password; put it into /root/.netrc on VM1, which curl and uv read"
-                )
+                sentence = "contains a password; put the login into sources.logins"
                 yield Objection(sentence, ("sources", *path))
+
+    def _two_logins(self) -> Iterator[Objection]:
+        """Object to mirrors of which only some need a login: dnf would send it to all of them."""
+        for name in ("epel", "pgdg", "rabbitmq"):
+            for key, value in msgspec.structs.asdict(getattr(self, name)).items():
+                if key not in ("key", "keys") and len({*map(self.login, listed(value))}) > 1:
+                    sentence = (
+                        "dnf sends one login to all mirrors of a repository; keep those of one"
+                    )
+                    yield Objection(sentence, ("sources", name, key))
+
+    def login(self, url: str) -> Optional[Login]:
+        """The login of the server that a URL names."""
+        return self.logins.get(host_in(url))
+
+    def repository(self, mirrors: Mirrors) -> dict[str, str]:
+        """A repository's `baseurl`, and its login if it needs one."""
+        own = self.login(listed(mirrors)[0])
+        login = {"username": own.user, "password": own.password} if own else {}
+        return {"baseurl": urls(mirrors), **login}
+
+    def netrc(self, *addresses: Optional[str]) -> str:
+        """The lines of .netrc for these URLs; empty if none needs a login."""
+        found = {host_in(url): self.login(url) for url in addresses if url}
+        for host, own in found.items():
+            if own and not re.fullmatch(r"[^\s\"'\\#]+", own.password):
+                raise SettingsError(
+                    f"sources.logins.{host}: the password must have no spaces, quotes, "
+                    "backslashes or #, which .netrc cannot have."
+                )
+        return "\n".join(
+            f"machine {host} login {own.user} password {own.password}"
+            for host, own in found.items()
+            if own
+        )
+
+
+def host_in(url: str) -> str:
+    """The name of the server in a URL, in small letters."""
+    return url.partition("://")[2].partition("/")[0].rpartition("@")[2].partition(":")[0].lower()
 
 
 def listed(mirrors: Optional[Mirrors]) -> list[str]:

@@ -10,6 +10,11 @@ from runbook.inventory.schema import Settings
 
 Version = Annotated[str, named("version: `3.12.10`", r"[0-9]{1,3}(?:\.[0-9]{1,3}){2,3}")]
 
+PYTHON_FOR_AIRFLOW = {"2.9.0": ("3.8", "3.12"), "2.7.3": ("3.8", "3.11")}
+"""The versions of Airflow that can be installed, with the lowest and the highest Python of each
+(its PyPI classifiers).
+"""
+
 
 class Versions(Settings, frozen=True):
     """The versions that are installed."""

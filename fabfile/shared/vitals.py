@@ -6,13 +6,18 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from statistics import median
-from typing import Callable, Optional
+from typing import Annotated, Callable, Optional
 
+from runbook.declare.answers import Count, Line, Number, Path, one
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.probes import ERROR, OK, WARN, Cause, Finding, Findings, Verdict
-from runbook.declare.step import RUNTIME
+from runbook.declare.step import RUNTIME, quote
 from runbook.declare.templates import script
 from runbook.inventory.cluster import Cluster
+from runbook.inventory.entry import UnitName, between, named
+
+Several = Annotated[int, between(1, 2**62)]
+Percentage = Annotated[str, named("percentage, or a dash", "[0-9]{1,3}%|-")]
 
 DISK = Cause("HOST_DISK_FULL", "services stop or fail to start when they cannot write")
 MEMORY = Cause("HOST_MEMORY_SHORT", "the kernel kills processes when memory runs out")
@@ -73,24 +78,25 @@ def parse(text: str) -> Vitals:
         word, *values = line.split()
         told.setdefault(word, []).append(values)
     return Vitals(
-        load=float(told["load"][0][1]),
-        cpus=int(told["cpus"][0][0]),
-        memory=int(told["memory"][0][0]) // 1024,
-        available=int(told["memory"][0][1]) // 1024,
-        uptime=int(float(told["uptime"][0][0])),
+        load=one(told["load"][0][1], Number),
+        cpus=one(told["cpus"][0][0], Several),
+        memory=max(one(told["memory"][0][0], Several) // 1024, 1),
+        available=one(told["memory"][0][1], Count) // 1024,
+        uptime=int(one(told["uptime"][0][0], Number)),
         disks=tuple(
-            Disk(path, max(percent(space), percent(inodes)))
-            for space, inodes, path in told.get("disk", ())
+            Disk(one(" ".join(path), Path), max(percent(space), percent(inodes)))
+            for space, inodes, *path in told.get("disk", ())
         ),
         synchronised=told.get("clock", [[""]])[0] == ["Normal"],
-        failed=tuple(values[0] for values in told.get("failed", ())),
-        reboot=" ".join(told.get("reboot", [[]])[0]),
+        failed=tuple(one(values[0], UnitName) for values in told.get("failed", ())),
+        reboot=one(" ".join(told.get("reboot", [[]])[0]), Line),
     )
 
 
 def percent(text: str) -> int:
     """df's percentage; a file system without inodes has a dash there."""
-    return int(text.rstrip("%")) if text != "-" else 0
+    share = one(text, Percentage)
+    return int(share.rstrip("%")) if share != "-" else 0
 
 
 WHY_REBOOT = f"""if [[ -e {RUNTIME}/notes/reboot ]]; then
@@ -128,7 +134,7 @@ class Clock:
 
 def compared(text: str, before: float, after: float) -> Clock:
     """The server's clock from its time, which was asked between two times of the controller."""
-    return Clock(float(text) - (before + after) / 2, (after - before) / 2)
+    return Clock(one(text.strip(), Number) - (before + after) / 2, (after - before) / 2)
 
 
 TIME = Fact(
@@ -233,7 +239,8 @@ def room(vitals: Vitals) -> Optional[Verdict]:
 def largest(name: str, vitals: Vitals) -> str:
     """A command that shows what takes up the space."""
     path = vitals.fullest.path
-    return f"fab -H {name} -- 'sudo du -xh --max-depth=3 {path} | sort -h | tail', then make room"
+    show = f"sudo du -xh --max-depth=3 {quote(path)} | sort -h | tail"
+    return f"fab -H {name} -- {quote(show)}, then make room"
 
 
 def memory(vitals: Vitals) -> Optional[Verdict]:
@@ -267,7 +274,7 @@ def failed(vitals: Vitals) -> Optional[Verdict]:
 
 def why_failed(name: str, vitals: Vitals) -> str:
     """Commands that show what the unit printed last, and start it again."""
-    show = f"fab -H {name} -- sudo systemctl status {vitals.failed[0]}"
+    show = f"fab -H {name} -- sudo systemctl status {quote(vitals.failed[0])}"
     return f"{show}; then restart it there, or add it to base.ignored_units"
 
 

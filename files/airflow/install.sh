@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 : "${version:?}" "${target:?}" "${mark:?}" "${made_from:?}" "${fingerprint:?}"
-: "${index:?}" "${trusted:?}"
+: "${index:?}" "${trusted:?}" "${netrc:?}"
 : "${python:?}" "${python_version:?}" "${python_mark:?}" "${python_made_from:?}"
 : "${opt:?}" "${tools:?}" "${cache:?}"
 set -euo pipefail
@@ -12,6 +12,7 @@ if [[ $(cat "$python_mark" 2>/dev/null) != "$python_made_from "* ]]; then
   exit 1
 fi
 before=$opt/.before-$version
+unset NETRC
 if [[ -e $before ]]; then
   rm -rf "$target" # an earlier run was cut off
 elif [[ -e $target ]]; then
@@ -24,10 +25,15 @@ undo() {
     echo 'The packages could not be installed. The former installation was restored.'
     echo 'Packages come from sources.pypi in hosts.yaml: an index, or a wheelhouse.'
   fi
-  rm -rf "$tools" "$cache" "$before"
+  rm -rf "$tools" "$cache" "$before" "${NETRC:-$cache}"
 }
 trap 'undo $?' EXIT
 rm -rf "$tools"
+if [[ $netrc ]]; then
+  NETRC=$(mktemp)
+  export NETRC # pip and uv read it
+  printf '%s\n' "$netrc" >"$NETRC"
+fi
 "$python" -m venv "$tools"
 "$tools/bin/pip" install -q --disable-pip-version-check --no-deps --require-hashes \
   "${index[@]}" "${trusted[@]}" -r "$opt/build-tools.lock"
@@ -39,5 +45,6 @@ uv=$tools/bin/uv
   "${index[@]}" -r "$opt/$version.lock"
 "$uv" pip uninstall -q uv wheel poetry-core
 "$uv" pip check
+rm -f "$target/.lock" # uv's, which anybody may write
 fingerprint=$(bash -c "$fingerprint")
 echo "$made_from $fingerprint" >"$mark"

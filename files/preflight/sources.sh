@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-: "${asked:?}"
+: "${asked:?}" "${netrc:?}"
 # Tests whether URLs answer: lines of a kind and a URL, with dnf's variables. Prints for each its
 # number, the HTTP code or 000, the URL as requested, and curl's message.
 declare -A variables=()
@@ -20,11 +20,19 @@ filled() { # URL   replaces $name and ${name} as dnf does
   echo "$url"
 }
 
+options=()
+if [[ $netrc ]]; then
+  logins=$(mktemp)
+  trap 'rm -f "$logins"' EXIT
+  printf '%s\n' "$netrc" >"$logins"
+  options=(--netrc-file "$logins")
+fi
+
 fetch() { # PROXY URL OPTION...   the first two may contain a password: not passed as arguments
   curl -sSL -m 20 -o /dev/null -w '%{http_code}' -K <(
     echo "url = \"$2\""
     [[ ! $1 ]] || echo "proxy = \"$1\""
-  ) "${@:3}" 2>&1
+  ) "${options[@]}" "${@:3}" 2>&1
 }
 
 one() { # NUMBER KIND URL

@@ -1,6 +1,13 @@
 # shellcheck shell=bash
-: "${url:?}" "${sha256:?}" "${file:?}"
-curl -fsSL --netrc-optional --retry 3 --connect-timeout 10 -o "$file.part" "$url" || {
+: "${url:?}" "${sha256:?}" "${file:?}" "${netrc:?}"
+options=(--netrc-optional)
+if [[ $netrc ]]; then
+  logins=$(mktemp)
+  trap 'rm -f "$logins"' EXIT
+  printf '%s\n' "$netrc" >"$logins"
+  options=(--netrc-file "$logins")
+fi
+curl -fsSL "${options[@]}" --retry 3 --connect-timeout 10 -o "$file.part" "$url" || {
   echo "$url cannot be downloaded. Name a mirror in sources.python.url of hosts.yaml."
   exit 1
 }

@@ -51,6 +51,7 @@ class Executor(FabricExecutor):
             plan=bool(self._flag("plan")),
             dry=bool(self.config.run.dry),
             yes=bool(self._flag("yes")),
+            accept_host_keys=bool(self._flag("accept-host-keys")),
             keep_going=bool(self._flag("keep-going")),
         )
         contents = contents_of(self.collection)
@@ -102,7 +103,16 @@ class RunbookFab(Program, Fab):
                 help="Connect, change nothing, show what would change.",
             ),
             Argument(names=("json",), kind=bool, help="Print one JSON document instead of text."),
-            Argument(names=("yes",), kind=bool, help="Answer yes to every question."),
+            Argument(
+                names=("yes",),
+                kind=bool,
+                help="Answer yes to every question but that of ssh.trust.",
+            ),
+            Argument(
+                names=("accept-host-keys",),
+                kind=bool,
+                help="Let ssh.trust pin the keys of new servers without a question.",
+            ),
             Argument(
                 names=("keep-going",),
                 kind=bool,

@@ -10,7 +10,6 @@ import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
-from pathlib import Path
 from typing import Any
 
 import invoke
@@ -19,6 +18,7 @@ from runbook.cli.checkout import OwnLoader
 from runbook.declare.contents import Contents
 from runbook.declare.namespace import SectionTask
 from runbook.errors import FAILED, USAGE, RunbookError
+from runbook.output.terminal import only_text
 
 PASSWORDS = {
     "prompt-for-sudo-password": ("RUNBOOK_SUDO_PASSWORD", "sudo password: "),
@@ -170,13 +170,24 @@ def start(name: str, program: invoke.Program) -> None:
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # terminals without Unicode
-    try:
-        program.run()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(FAILED)
-    except Exception:
-        report = Path(tempfile.gettempdir()) / f"{name}-error-{os.getpid()}.txt"
-        report.write_text(traceback.format_exc(), encoding="utf-8")
-        print(f"Internal error (a bug in {name}). Traceback saved to {report}.", file=sys.stderr)
-        sys.exit(FAILED)
+    with only_text():
+        try:
+            program.run()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(FAILED)
+        except Exception:
+            report = _saved(f"{name}-error-", traceback.format_exc())
+            print(
+                f"Internal error (a bug in {name}). Traceback saved to {report}.", file=sys.stderr
+            )
+            sys.exit(FAILED)
+
+
+def _saved(prefix: str, text: str) -> str:
+    """The name of a new file with this text, which only its owner reads."""
+    with tempfile.NamedTemporaryFile(
+        "w", prefix=prefix, suffix=".txt", delete=False, encoding="utf-8", errors="replace"
+    ) as file:
+        file.write(text)
+        return file.name

@@ -28,6 +28,10 @@ STATES = {
 """The words of `unit_is`, as `systemctl show` prints them."""
 
 
+ZONES = "firewall-cmd --list-all-zones; firewall-cmd --permanent --list-all-zones"
+"""A command that shows what is open, now and after the next boot."""
+
+
 @dataclass(frozen=True)
 class Look:
     """A command that shows the current state, and what it should print."""
@@ -161,8 +165,16 @@ def _unit(words: list[str]) -> Look:
 
 
 def _firewall(words: list[str]) -> Look:
-    command = "firewall-cmd --list-all-zones; firewall-cmd --permanent --list-all-zones"
-    return Look(command, f"in both, in the zone of {words[0]}: {'; '.join(words[2:])}")
+    return Look(ZONES, f"in both, in the zone of {words[0]}: {'; '.join(words[2:])}")
+
+
+def _lets(words: list[str]) -> Look:
+    address, sources, ports = words
+    return Look(ZONES, f"in both, in the zone of {address}: {ports} for {sources}")
+
+
+def _lists(words: list[str]) -> Look:
+    return Look(ZONES, f"in both, in the zone of {words[0]}: nothing else for these ports")
 
 
 QUESTIONS = {
@@ -173,6 +185,8 @@ QUESTIONS = {
     "packages_installed": _packages,
     "unit_is": _unit,
     "firewall_has": _firewall,
+    "firewall_lets": _lets,
+    "firewall_lists": _lists,
 }
 """What the library's functions check, as commands that every server has."""
 

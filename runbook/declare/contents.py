@@ -15,7 +15,7 @@ from runbook.declare.work import Work
 from runbook.inventory.cluster import Cluster
 from runbook.inventory.read import load, load_configured
 from runbook.inventory.schema import Schema, Settings
-from runbook.secrets.vault import Mask
+from runbook.secrets.mask import Mask
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Contents:
         own = {one.key or one.name: one.settings for one in self.sections if one.settings}
         roles = tuple(dict.fromkeys(role for one in self.sections for role in one.roles))
         accounts = frozenset(name for one in self.sections for name in one.accounts)
-        return Schema(roles, {**self.shared, **own}, accounts)
+        ports = tuple(port for one in self.sections for port in one.ports)
+        return Schema(roles, {**self.shared, **own}, accounts, ports)
 
     def collection(self) -> invoke.Collection:
         """The sections as Invoke namespaces."""

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable, Generic, Literal, Optional, TypeVar, Union
 
-from runbook.errors import MissingFact
+from runbook.declare.answers import LARGEST, SHAPELESS, Unexpected, unexpected
+from runbook.declare.probes import Answer
+from runbook.errors import DistrustedAnswer, MissingFact
 from runbook.inventory.cluster import Cluster, Host
 from runbook.inventory.schema import Role
 
@@ -25,8 +27,10 @@ def hosts_on(on: On, cluster: Cluster) -> list[Host]:
 class Fact(Generic[T]):
     """Something that a task needs to know about hosts, gathered before the task is rendered.
 
-    `command` gets the cluster and the host, and runs there as root; `parse` turns its output into
-    the value.
+    `command` gets the cluster and the host, and runs there as root. If it exits with 0 and prints
+    something, `parse` turns that into the value, and raises ValueError for what does not have the
+    stated form: a host is not believed without that (runbook/declare/answers.py has the kinds of
+    values). `largest`: how many characters the answer may have.
     `absent` is the sentence for the user if a host has no value. `used_by`: the hosts whose steps
     need it, if not all; a run without them does not gather it. `thorough`: gathering it takes long,
     so a status leaves it out. `timed`: `parse` also gets the controller's time just before and just
@@ -41,6 +45,28 @@ class Fact(Generic[T]):
     used_by: On = "all"
     thorough: bool = False
     timed: bool = False
+    largest: int = LARGEST
+
+    def question(self, cluster: Cluster, host: Host) -> str:
+        """The command for a host; what it prints as errors is no part of the answer."""
+        return f"exec 2>/dev/null\n{self.command(cluster, host)}"
+
+    def read(self, host: str, answer: Answer, *moment: float) -> Optional[T]:
+        """The value that a host's answer has; None without an answer, DistrustedAnswer if it is
+        not as expected.
+        """
+        if answer.code != 0 or not answer.text.strip():
+            return None
+        try:
+            if len(answer.text) > self.largest:
+                raise Unexpected(answer.text, f"shorter than {self.largest >> 10} KiB")
+            return self.parse(answer.text, *moment)
+        except SHAPELESS as error:
+            why = unexpected(error, answer.text)
+            raise DistrustedAnswer(
+                f"{host} answered {why.said} to {self.name!r}, which is not {why.wanted}. "
+                "Nothing that depends on it was done."
+            ) from None
 
 
 class Facts:

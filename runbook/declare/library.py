@@ -12,6 +12,8 @@ ENVIRONMENT = "cd /; umask 022; export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/b
 @lru_cache(maxsize=1)
 def library() -> str:
     """What a root shell on a host reads once, before its first script."""
-    lines = (Path(__file__).parent / "library.sh").read_text(encoding="utf-8").splitlines()
+    folder = Path(__file__).parent
+    texts = [(folder / name).read_text(encoding="utf-8") for name in ("library.sh", "paths.sh")]
+    lines = "".join(texts).splitlines()
     code = [line for line in lines if line and not line.lstrip().startswith("#")]
     return "\n".join([ENVIRONMENT, *code, ""])

@@ -9,66 +9,19 @@
 # and once: mode (do, plan or check), mark (starts an event line), runtime (a folder that a reboot
 # empties), and the paths, packages and units it will ask about.
 
-declare -A seen_path=() seen_unit=() noted=()
-paths_seen='' packages_seen='' firewall_now='' firewall_later=''
+declare -A seen_unit=() noted=() zone_values=()
+paths_seen='' packages_seen='' firewall_seen=''
 
 # Asked once for all steps of the script; asked again only after a step changed something.
 forget() {
-  seen_path=() seen_unit=()
-  paths_seen='' packages_seen='' firewall_now='' firewall_later=''
+  seen_path=() ways=() seen_unit=()
+  paths_seen='' packages_seen='' firewall_seen=''
 }
 
 event() { # KIND INDEX [CODE]
   local uptime rest
   read -r uptime rest </proc/uptime
   printf '%s%s %s %s %s\n' "$mark" "$1" "$2" "${uptime/./}" "${3:-0}"
-}
-
-look_at_paths() {
-  local line
-  while IFS= read -r line; do
-    seen_path[${line##*|}]=${line%|*}
-  done < <(stat -c '%F|%a|%U|%G|%n' -- "${paths[@]}" 2>/dev/null)
-  paths_seen=yes
-}
-
-path_is() { # PATH KIND MODE OWNER GROUP
-  [[ $paths_seen ]] || look_at_paths
-  local found=${seen_path[$1]-}
-  found=${found/regular empty file/regular file}
-  [[ $found == "$2|${3#0}|$4|$5" ]]
-}
-
-text_of() { # PATH: into $current, without a fork
-  current=''
-  [[ -r $1 ]] && { IFS= read -rd '' current <"$1" || :; }
-}
-
-holds_text() { # PATH
-  local current
-  text_of "$1" && [[ $current == "$text" ]]
-}
-
-holds_rendered() { # PATH
-  local current wanted
-  text_of "$1" && wanted=$(printf '%s' "$current" | render && printf .) && [[ $wanted == "$current." ]]
-}
-
-text_diff() { # PATH [SECRET]   what follows SECRET on a line is not shown
-  if [[ ! ${2-} ]]; then
-    diff -uN --label "$1 now" --label "$1 wanted" -- "$1" <(printf '%s' "$text") || :
-    return
-  fi
-  diff -u --label "$1 now" --label "$1 wanted" -- <(cat -- "$1" 2>/dev/null | hidden "$2") \
-    <(printf '%s' "$text" | hidden "$2") && echo "$1 differs in a secret, in its owner or its mode"
-}
-
-hidden() { # SECRET   a filter
-  sed -E "s/($1).*/\1(secret)/"
-}
-
-rendered_diff() { # PATH
-  diff -uN --label "$1 now" --label "$1 wanted" -- "$1" <(cat -- "$1" 2>/dev/null | render) || :
 }
 
 packages_installed() { # NAME...
@@ -113,8 +66,8 @@ firewalld=org.fedoraproject.FirewallD1
 firewalld_root=/org/fedoraproject/FirewallD1
 
 # The interface's zone, runtime and permanent settings; over D-Bus at a tenth of firewall-cmd's cost.
-look_at_firewall() { # INTERFACE
-  local current zone config
+look_at_firewall() { # INTERFACE: into $zone_values
+  local current zone config now later
   zone=$(busctl call $firewalld $firewalld_root $firewalld.zone \
     getZoneOfInterface s "$1") || return 1
   zone=${zone#s \"} zone=${zone%\"}
@@ -126,40 +79,51 @@ look_at_firewall() { # INTERFACE
   config=$(busctl call $firewalld $firewalld_root/config $firewalld.config \
     getZoneByName s "$zone") || return 1
   config=${config#o \"} config=${config%\"}
-  firewall_now=$(busctl call $firewalld $firewalld_root $firewalld.zone \
-    getZoneSettings2 s "$zone") || return 1
-  firewall_later=$(busctl call $firewalld "$config" $firewalld.config.zone getSettings2) || {
-    firewall_now=''
-    return 1
-  }
+  now=$(busctl call $firewalld $firewalld_root $firewalld.zone getZoneSettings2 s "$zone") &&
+    later=$(busctl call $firewalld "$config" $firewalld.config.zone getSettings2) || return 1
+  zone_values=()
+  note_zone now "$now"
+  note_zone later "$later"
+  firewall_seen=yes
 }
 
 # The strings under a key of what busctl prints: … "ports" a(ss) 1 "22" "tcp" "masquerade" b …
-zone_list() { # SETTINGS KEY: into $list
-  local strings='(( "([^"\\]|\\.)*")*)'
-  list=''
-  [[ $1 =~ " \"$2\" "a[()s]+" "[0-9]+$strings ]] && list="${BASH_REMATCH[1]} "
+zone_strings() { # SETTINGS KEY: into $strings
+  local rest=${1#*" \"$2\" a"} width=1 count
+  strings=()
+  [[ $rest != "$1" ]] || return 0
+  [[ $rest != '(ss)'* ]] || width=2
+  rest=${rest#* }
+  count=$((${rest%% *} * width))
+  ((count)) || return 0
+  rest=${rest#*\"} rest=${rest%\"}
+  mapfile -t -n "$count" strings <<<"${rest//\" \"/$'\n'}"
 }
 
-zone_opens() { # SETTINGS PORT/PROTOCOL   by itself or within a range
-  local list wanted=${2%/*} pair='^ "([0-9]+)(-([0-9]+))?" "([a-z]+)"(.*)$'
-  zone_list "$1" ports || return 1
-  while [[ $list =~ $pair ]]; do
-    list=${BASH_REMATCH[5]}
-    [[ ${BASH_REMATCH[4]} == "${2#*/}" ]] || continue
-    ((${wanted%-*} >= BASH_REMATCH[1] && ${wanted#*-} <= ${BASH_REMATCH[3]:-BASH_REMATCH[1]})) &&
-      return 0
+note_zone() { # WHEN SETTINGS: into $zone_values, as `now ports 8081/tcp`
+  local strings key string index
+  for key in services protocols rules_str; do
+    zone_strings "$2" $key
+    for string in "${strings[@]}"; do
+      zone_values["$1 $key ${string//\\\"/\"}"]=yes
+    done
+  done
+  zone_strings "$2" ports
+  for ((index = 0; index < ${#strings[@]}; index += 2)); do
+    zone_values["$1 ports ${strings[index]}/${strings[index + 1]}"]=yes
+  done
+}
+
+zone_has() { # WHEN KEY VALUE   a port: by itself or within a range
+  local value low high wanted=${3%/*}
+  [[ ! ${zone_values["$1 $2 $3"]-} ]] || return 0
+  [[ $2 == ports ]] || return 1
+  for value in "${!zone_values[@]}"; do
+    [[ $value == "$1 ports "*"/${3#*/}" ]] || continue
+    value=${value##* } value=${value%/*} low=${value%-*} high=${value#*-}
+    ((${wanted%-*} >= low && ${wanted#*-} <= high)) && return 0
   done
   return 1
-}
-
-zone_has() { # SETTINGS KEY VALUE
-  local list
-  if [[ $2 == ports ]]; then
-    zone_opens "$1" "$3"
-    return
-  fi
-  zone_list "$1" "$2" && [[ $list == *" \"${3//\"/\\\"}\" "* ]]
 }
 
 firewall_answers() { # KEY VALUE... -- COMMAND...   firewall-cmd in one of its forms
@@ -172,6 +136,7 @@ firewall_answers() { # KEY VALUE... -- COMMAND...   firewall-cmd in one of its f
   shift
   case $key in
     ports) option=port ;;
+    services) option=service ;;
     protocols) option=protocol ;;
     rules_str) option=rich-rule ;;
   esac
@@ -180,19 +145,70 @@ firewall_answers() { # KEY VALUE... -- COMMAND...   firewall-cmd in one of its f
   done
 }
 
-firewall_has() { # ADDRESS KEY VALUE...   ports, protocols or rules_str; now and after a reboot
-  local value zone interface rest ask=firewall-cmd
-  [[ $firewall_now ]] || read -r rest interface rest < <(ip -o -4 addr show to "$1")
+firewall_zone() { # ADDRESS: into $zone and $ask, where D-Bus does not say what is open
+  local interface rest
+  [[ ! $firewall_seen ]] || return 0
+  read -r rest interface rest < <(ip -o -4 addr show to "$1")
+  ! look_at_firewall "$interface" || return 0
+  ask=firewall-cmd
+  systemctl is-active --quiet firewalld || ask=firewall-offline-cmd # as it will start
+  zone=$($ask --get-zone-of-interface="$interface" 2>/dev/null) || zone=$($ask --get-default-zone)
+}
+
+firewall_has() { # ADDRESS KEY VALUE...   services, ports, protocols, rules_str; now and later
+  local value zone='' ask=''
+  firewall_zone "$1"
   shift
-  if [[ ! $firewall_now ]] && ! look_at_firewall "$interface"; then
-    systemctl is-active --quiet firewalld || ask=firewall-offline-cmd # as it will start
-    zone=$($ask --get-zone-of-interface="$interface" 2>/dev/null) || zone=$($ask --get-default-zone)
-    firewall_answers "$@" -- $ask --zone="$zone" &&
-      { [[ $ask != firewall-cmd ]] || firewall_answers "$@" -- $ask --permanent --zone="$zone"; }
+  if [[ ! $firewall_seen ]]; then
+    firewall_answers "$@" -- "$ask" --zone="$zone" &&
+      { [[ $ask != firewall-cmd ]] || firewall_answers "$@" -- "$ask" --permanent --zone="$zone"; }
     return
   fi
   for value in "${@:2}"; do
-    zone_has "$firewall_now" "$1" "$value" && zone_has "$firewall_later" "$1" "$value" || return 1
+    zone_has now "$1" "$value" && zone_has later "$1" "$value" || return 1
+  done
+}
+
+firewall_lets() { # ADDRESS SOURCES PORTS   now and after a reboot; 0.0.0.0/0 is everybody
+  local source port element rules=() ports=() protocols=()
+  for port in $3; do
+    element="protocol value=\"$port\""
+    if [[ $port == */* ]]; then
+      element="port port=\"${port%/*}\" protocol=\"${port#*/}\""
+      ports+=("$port")
+    else
+      protocols+=("$port")
+    fi
+    for source in $2; do
+      rules+=("rule family=\"ipv4\" source address=\"$source\" $element accept")
+    done
+  done
+  if [[ " $2 " != *' 0.0.0.0/0 '* ]]; then
+    firewall_has "$1" rules_str "${rules[@]}"
+    return
+  fi
+  [[ ! ${ports[*]-} ]] || firewall_has "$1" ports "${ports[@]}" || return 1
+  [[ ! ${protocols[*]-} ]] || firewall_has "$1" protocols "${protocols[@]}"
+}
+
+firewall_lists() { # ADDRESS   what is open, now or later: `ports 22/tcp`, `rules_str rule …`
+  local value zone='' ask=''
+  firewall_zone "$1"
+  if [[ $firewall_seen ]]; then
+    for value in "${!zone_values[@]}"; do echo "${value#* }"; done
+    return
+  fi
+  $ask --zone="$zone" --list-all | zone_listed
+  [[ $ask != firewall-cmd ]] || $ask --permanent --zone="$zone" --list-all | zone_listed
+}
+
+zone_listed() { # a filter for --list-all
+  local key rest word
+  while read -r key rest; do
+    case $key in
+      services: | ports: | protocols:) for word in $rest; do echo "${key%:} $word"; done ;;
+      rule) echo "rules_str rule $rest" ;;
+    esac
   done
 }
 
@@ -220,7 +236,7 @@ take_notes() {
 }
 
 step() { # INDEX SECONDS
-  local carried_out=''
+  local carried_out='' worker=root refused=''
   event begin "$1"
   if want >/dev/null 2>&1 9>&-; then
     event ok "$1"
@@ -228,11 +244,20 @@ step() { # INDEX SECONDS
   fi
   local note code
   if [[ $mode != 'do' ]]; then
-    [[ $mode == plan ]] && differ
+    if [[ $mode == plan && $refused ]]; then
+      printf '%s\n' "$refused"
+    elif [[ $mode == plan ]]; then
+      differ
+    fi
     for note in $notes; do noted[$note]=yes; done
     for note in $clears; do unset "noted[$note]"; done
     event differs "$1"
     return 0
+  fi
+  if [[ $refused ]]; then
+    printf '%s\n' "$refused"
+    event failed "$1" 1
+    return 1
   fi
   take_notes
   carry_out "$2"

@@ -8,9 +8,9 @@ from typing import Any, Callable, Optional, TypeVar
 from runbook.declare.facts import Fact, Facts, On
 from runbook.declare.operations import Evidence, Leaders, Marks, Phase
 from runbook.declare.probes import Cause, Finding
-from runbook.declare.requirements import Call, Fetch, Login, Requirements, Source
+from runbook.declare.requirements import Fetch, Login, Requirements, Source
 from runbook.inventory.cluster import Cluster, Host
-from runbook.inventory.schema import Port
+from runbook.inventory.schema import Caller, Opening, Port
 
 LineFunction = Callable[[Cluster, Facts, Sequence[Finding]], str]
 MarksFunction = Callable[[Cluster, Facts], Marks]
@@ -23,7 +23,7 @@ class Operated:
 
     name: str
     on: On
-    ports: list[Port]
+    ports: list[Opening]
     evidence: list[Evidence]
     causes: list[Cause]
     line: Optional[LineFunction]
@@ -40,10 +40,12 @@ class Operated:
         """Declare codes that this section shares with others."""
         self.causes.extend(causes)
 
-    def port(self, number: str, purpose: str) -> str:
-        """Declare a port that this section opens besides those of roles; returns its number."""
-        self.ports.append(Port(number, purpose))
-        return number
+    def port(self, number: str, purpose: str, *callers: Caller, on: Optional[On] = None) -> None:
+        """Declare a port that the section's hosts, or those of `on`, open to these callers.
+
+        It is for ports that do not belong to a role; SSH stands for the port of sshd.
+        """
+        self.ports.append(Opening(on or self.on, Port(number, purpose, callers)))
 
     def preflight(self, function: F) -> F:
         """Declare a function (host, cluster) that yields probes for a preflight."""
@@ -62,10 +64,6 @@ class Operated:
     def fetches(self, source: Source, on: Optional[On] = None) -> None:
         """Declare that the section's hosts, or those of `on`, download from a source."""
         self.requires.fetches.append(Fetch(source, on or self.on))
-
-    def calls(self, by: On, to: On, *ports: str) -> None:
-        """Declare that some hosts connect to ports of others."""
-        self.requires.calls.append(Call(by, to, ports))
 
     def login(
         self,

@@ -7,7 +7,8 @@ import secrets as randomness
 from pathlib import Path
 from typing import Optional
 
-from runbook.secrets.vault import MASK, Mask, Secret, Vault
+from runbook.secrets.mask import MASK, Mask
+from runbook.secrets.vault import Secret, Vault
 
 MARKED = re.compile(r"@([a-z0-9_]+)@")
 
@@ -16,12 +17,13 @@ class Placeholders(Vault):
     """Replaces the vault; in `shown` text each password that it returned becomes `@name@`.
 
     Its values are random unless `vault` is given, whose values are needed where answers of hosts
-    are compared with them.
+    are compared with them. `given`: a vault whose values are used for secrets of the user's own.
     """
 
-    def __init__(self, vault: Optional[Vault] = None) -> None:
+    def __init__(self, vault: Optional[Vault] = None, given: Optional[Vault] = None) -> None:
         super().__init__(vault.file if vault else Path("secrets.yaml"), Mask())
         self._vault = vault
+        self._of_the_user = given
         self._given: dict[str, tuple[Secret, str, Mask]] = {}
 
     def get(self, secret: Secret) -> str:
@@ -29,8 +31,9 @@ class Placeholders(Vault):
         with self._lock:
             if secret.name not in self._given:
                 mask = Mask()
+                vault = self._of_the_user if secret.given and self._of_the_user else self._vault
                 made_up = randomness.token_urlsafe(secret.length * 3 // 4)
-                value = mask.add(self._vault.get(secret) if self._vault else made_up)
+                value = mask.add(vault.get(secret) if vault else made_up)
                 self._given[secret.name] = secret, value, mask
             return self._given[secret.name][1]
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Callable, Optional
 
+from runbook.declare.answers import SHAPELESS
+
 CLUSTER_WIDE = "cluster"
 """Used in place of a host's name for what concerns several hosts."""
 
@@ -124,7 +126,7 @@ class Probe:
         """How the answer is rated; unknown if it cannot be interpreted."""
         try:
             return self.judge(answer)
-        except (ValueError, IndexError, KeyError):
+        except SHAPELESS:
             said = answer.text.strip()[:120]
             return Verdict(UNKNOWN, f"unexpected answer: {said or 'none'}")
 

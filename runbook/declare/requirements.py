@@ -44,18 +44,6 @@ class Fetch:
 
 
 @dataclass(frozen=True)
-class Call:
-    """Hosts that connect to TCP ports of others; `ssh` stands for their SSH port."""
-
-    by: On
-    to: On
-    ports: tuple[str, ...]
-
-
-SSH = "ssh"
-
-
-@dataclass(frozen=True)
 class Login:
     """An account for logins by key: `by` which hosts, and its groups if it does not exist yet.
 
@@ -76,5 +64,4 @@ class Requirements:
     cluster_check: Optional[Callable[[Cluster, Facts], Findings]] = None
     facts: tuple[Fact[Any], ...] = ()
     fetches: list[Fetch] = field(default_factory=list)
-    calls: list[Call] = field(default_factory=list)
     logins: list[Login] = field(default_factory=list)

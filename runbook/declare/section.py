@@ -32,7 +32,7 @@ from runbook.declare.work import (
     Work,
 )
 from runbook.inventory.cluster import Cluster, Host
-from runbook.inventory.schema import Port, Role, Settings
+from runbook.inventory.schema import Opening, Role, Settings
 from runbook.secrets.vault import Rule, Secret
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Section(Operated):
     conflict: Optional[Conflict] = None
     work: list[Work] = field(default_factory=list)
     secrets: list[Secret] = field(default_factory=list)
-    ports: list[Port] = field(default_factory=list)
+    ports: list[Opening] = field(default_factory=list)
     evidence: list[Evidence] = field(default_factory=list)
     causes: list[Cause] = field(default_factory=list)
     probes: Optional[ProbeFunction] = None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 RUNTIME = "/run/airflow-runbook"
 """A host's folder for the lock and for notes of restarts still due; a reboot empties it."""
@@ -88,28 +89,65 @@ def quote(text: str) -> str:
 
 
 def path_test(path: str, kind: str, mode: str, owner: str, group: str) -> str:
-    """A test: the path is of this kind, mode and owner."""
+    """A test: the path is of this kind, mode and owner, and nobody else controls where it leads."""
     return f"path_is {quote(path)} {quote(kind)} {mode} {owner} {group}"
 
 
-def replacement(path: str, fill: str, mode: str, owner: str, group: str, validate: str) -> str:
-    """Commands that replace `path` by a new file atomically."""
-    folder, _, name = path.rpartition("/")
+def worker(folder: str, owner: str, missing_ok: bool = False) -> tuple[str, str]:
+    """Who works in a folder: a line that finds out, and what each command there begins with.
+
+    Root, if only root can change what is on the way there. Otherwise the owner, whom a link leads
+    nowhere that the owner could not go; if the owner is root, nothing is done.
+    """
+    way = [*reversed(PurePosixPath(folder).parents), folder]
+    parts = " ".join(quote(str(part)) for part in way)
+    found = f"find -L {parts} -maxdepth 0 '(' ! -user root -o -perm /022 ')'"
+    quiet = " 2>/dev/null" if missing_ok else ""
+    if owner == "root":
+        return f"{found} -print -quit{quiet} | grep . && exit 1", ""
+    line = f"as=$({found} -printf 'runuser -u {owner} --' -quit{quiet})"
+    return f"{line} || :" if missing_ok else line, "$as "
+
+
+def parent(path: str) -> str:
+    """The folder that a path is in."""
+    return str(PurePosixPath(path).parent)
+
+
+def labelled(target: str, by: str = "") -> str:
+    """A command that gives a path the SELinux label of the policy, if SELinux is on."""
+    return f"if selinuxenabled 2>/dev/null; then {by}restorecon {target}; fi"
+
+
+def replacement(
+    path: str,
+    fill: Callable[[str], str],
+    mode: str,
+    owner: str,
+    group: str,
+    validate: str,
+) -> str:
+    """Commands that replace `path` by a new file atomically.
+
+    `fill` gets what a command of the one who works there begins with; its commands write to $temp.
+    """
+    who, by = worker(parent(path), owner)
     target = quote(path)
     commands = [
         "(set -euo pipefail",
-        f"temp=$(mktemp {quote(f'{folder}/.{name}.XXXXXX')})",
-        "trap 'rm -f \"$temp\"' EXIT",
-        fill,
-        f'chown {owner}:{group} "$temp"',
-        f'chmod {mode} "$temp"',
+        who,
+        f"temp=$({by}mktemp {quote(f'{parent(path)}/.{PurePosixPath(path).name}.XXXXXX')})",
+        f"trap '{by}rm -f \"$temp\"' EXIT",
+        fill(by),
+        f'{by}chown {owner}:{group} "$temp"',
+        f'{by}chmod {mode} "$temp"',
     ]
     if validate:
-        commands.append(f'{validate} "$temp"')
+        commands.append(f'{by}{validate} "$temp"')
     commands += [
-        'sync "$temp"',
-        f'mv -f "$temp" {target}',
-        f"if selinuxenabled 2>/dev/null; then restorecon {target}; fi)",
+        f'{by}sync "$temp"',
+        f'{by}mv -fT "$temp" {target}',
+        f"{labelled(target, by)})",
     ]
     return "\n".join(commands)
 

@@ -9,10 +9,14 @@ from runbook.captured import Captured, Lines
 from runbook.errors import RunbookError, SettingsError, UnreachableError
 from runbook.inventory.cluster import Host
 from runbook.results import DO, HostResult, Status, StepResult
+from runbook.secrets.patterns import typed_without_passwords
 
 if TYPE_CHECKING:
     from runbook.execute.run import Run
 
+
+UNTOLD = "a command, which connection.journal_commands leaves out"
+"""What the journal says of a command whose text it does not get."""
 
 SHORT = 1 << 20
 """Bytes of output up to which a host's lines are held back, to keep the hosts in order."""
@@ -56,11 +60,14 @@ def ad_hoc(run: Run, command: str) -> None:
         run.report.commands("command", "", {host.name: [("", command)] for host in hosts})
         return
     run.begin("command", command, hosts, DO)
+    journalled = (
+        typed_without_passwords(command) if run.cluster.connection.journal_commands else UNTOLD
+    )
 
     def one(host: Host) -> HostResult:
         result = HostResult("command", host.name, DO)
         began = time.monotonic()
-        part = StepResult(command, command)
+        part = StepResult(journalled, command)
         output = Output(run.report.output_of(host))
         try:
             run.connections.open(host)

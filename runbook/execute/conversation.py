@@ -13,6 +13,7 @@ from runbook.execute.run import Run
 from runbook.inventory.cluster import Host
 from runbook.results import BROKEN, CHECK, DO, PLAN, HostResult, Mode, Status, StepResult
 from runbook.script import Reader, Script, compile_script
+from runbook.secrets.patterns import without_passwords
 
 REBOOT_PATIENCE = 600
 """Seconds that a rebooting host has to come back."""
@@ -56,6 +57,8 @@ def converse(
     for part in reader.results:
         if part.index >= offset:
             _judge(part, probes[part.index - offset], result.section, host)
+        elif part.status is Status.DIFFERS and part.output:
+            part.output = without_passwords("\n".join(part.output)).split("\n")
         elif part.status is Status.CHANGED and _tells(steps, part.index):
             part.status = Status.RAN
         result.add(part)
@@ -144,9 +147,11 @@ def _await_reboot(run: Run, result: HostResult, host: Host, part: StepResult) ->
 
 
 def ask(run: Run, host: Host, commands: Sequence[str]) -> list[Answer]:
-    """Ask questions over the host's open connection; returns as many answers as it gave."""
+    """Ask questions over the host's open connection; no answers if some are missing."""
     probes = [probe("", command, lambda answer: Verdict(OK)) for command in commands]
     reader = run.connections.run(host, compile_script([], probes, CHECK), lambda reader: None)
+    if not reader.complete:
+        return []
     return [Answer("\n".join(part.output), part.code) for part in reader.results]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import secrets
 import socket
@@ -11,7 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from runbook.secrets.vault import Mask
+from runbook.secrets.mask import Mask
+from runbook.secrets.patterns import without_passwords
+from runbook.visible import in_json
 
 
 class Journal:
@@ -32,11 +33,15 @@ class Journal:
     def write(self, **entry: Any) -> None:
         """Append an entry; a full disk on the controller must not stop the work on hosts."""
         moment = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        line = self._mask.all({"when": moment, "run": self.run, "who": self._who, **entry})
+        told = {
+            key: without_passwords(value) if isinstance(value, str) else value
+            for key, value in self._mask.all(entry).items()
+        }
+        line = {"when": moment, "run": self.run, "who": self._who, **told}
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with open(self.file, "a", encoding="utf-8", opener=_private) as stream:
-                stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+                stream.write(f"{in_json(line)}\n")
         except OSError:
             return
 

@@ -16,6 +16,7 @@ from runbook.declare.work import Work
 from runbook.errors import (
     FAILED,
     UNREACHABLE,
+    DistrustedAnswer,
     RunbookError,
     SettingsError,
     UnreachableError,
@@ -40,6 +41,7 @@ class Options:
     plan: bool = False
     dry: bool = False
     yes: bool = False
+    accept_host_keys: bool = False
     keep_going: bool = False
 
     @property
@@ -65,6 +67,7 @@ class Run:
     _connections: Any = None
     _facts: dict[Fact[Any], dict[str, Any]] = field(default_factory=dict)
     _lost: dict[str, str] = field(default_factory=dict)
+    _distrusted: dict[str, str] = field(default_factory=dict)
     _noted: dict[str, set[str]] = field(default_factory=dict)
 
     def close(self) -> None:
@@ -116,12 +119,12 @@ class Run:
             )
         return [host for host in chosen if host.name in names]
 
-    def agreed(self, question: str = "Go on?", otherwise: str = "Pass --yes.") -> bool:
+    def agreed(self, question: str = "Go on?") -> bool:
         """Whether the user says yes, here or with --yes; UsageError without a terminal."""
         if self.options.yes:
             return True
         self.report.close()
-        return confirmed(question, otherwise)
+        return confirmed(question)
 
     def begin(self, task: str, doc: str, hosts: Sequence[Host], mode: Mode) -> None:
         """Report that a task starts on these hosts."""
@@ -132,12 +135,29 @@ class Run:
         """Note that a host is unreachable; it is not tried again in this run."""
         self._lost[host.name] = str(error)
 
+    def distrust(self, host: Host, error: DistrustedAnswer, tell: bool) -> None:
+        """Note that a host's answers are not believed; nothing more is done on it in this run.
+
+        `tell`: say so now, because no result of the task will.
+        """
+        self._distrusted[host.name] = str(error)
+        if tell:
+            result = self._of_distrusted(host)
+            self.report.say(f"  [{host.name}] {result.status}: {result.sentence}")
+            self.record(result)
+
     def noted(self, host: Host) -> set[str]:
         """Names of handlers that a plan would have left for later tasks on a host."""
         return self._noted.setdefault(host.name, set())
 
-    def gather(self, facts: Iterable[Fact[Any]], hosts: Sequence[Host]) -> Facts:
-        """Gather facts from all hosts at once; a host without an answer has no value."""
+    def gather(
+        self, facts: Iterable[Fact[Any]], hosts: Sequence[Host], results_of: Sequence[Host] = ()
+    ) -> Facts:
+        """Gather facts from all hosts at once; a host without an answer has no value.
+
+        Neither has a host of which an answer cannot be one: it is refused. `results_of`: hosts
+        whose results in the present task will say so.
+        """
         from runbook.execute.conversation import ask as put
 
         wanted: dict[str, list[Fact[Any]]] = {}
@@ -148,11 +168,11 @@ class Run:
                     wanted.setdefault(host.name, []).append(fact)
 
         def ask(host: Host) -> None:
-            if host.name in self._lost:
+            if host.name in self._lost or host.name in self._distrusted:
                 return
             try:
                 self.connections.open(host)
-                found = answered(
+                told = answered(
                     self.cluster,
                     host,
                     wanted[host.name],
@@ -164,7 +184,11 @@ class Run:
                 if isinstance(error, UnreachableError):
                     self.lose(host, error)
                 return
-            for fact, value in found.items():
+            if told.distrusted:
+                first = next(iter(told.distrusted.values()))
+                self.distrust(host, first, host not in results_of)
+                return
+            for fact, value in told.values.items():
                 self._facts[fact][host.name] = value
 
         self.parallel([self.cluster.hosts[name] for name in wanted], ask)
@@ -173,10 +197,15 @@ class Run:
     def each(
         self, hosts: Sequence[Host], function: Callable[[Host], HostResult]
     ) -> list[HostResult]:
-        """The results of all hosts; a host that was lost earlier in this run is not tried again."""
+        """The results of all hosts; one that was lost or distrusted earlier is not tried again."""
 
         def guarded(host: Host) -> HostResult:
-            result = self._of_lost(host) if host.name in self._lost else function(host)
+            if host.name in self._lost:
+                result = self._of_lost(host)
+            elif host.name in self._distrusted:
+                result = self._of_distrusted(host)
+            else:
+                result = function(host)
             self.conclude(result)
             return result
 
@@ -185,6 +214,10 @@ class Run:
     def _of_lost(self, host: Host) -> HostResult:
         why = self._lost[host.name]
         return HostResult(self.task, host.name, self.mode, Status.UNREACHABLE, why)
+
+    def _of_distrusted(self, host: Host) -> HostResult:
+        why = self._distrusted[host.name]
+        return HostResult(self.task, host.name, self.mode, Status.REFUSED, why)
 
     def conclude(self, result: HostResult) -> None:
         """Keep a result, show it, and write it to the journal."""

@@ -31,7 +31,8 @@ def session(
     from runbook.execute.journal import Journal
     from runbook.execute.run import Run
     from runbook.output.report import Report
-    from runbook.secrets.vault import Mask, Passwords
+    from runbook.secrets.mask import Mask
+    from runbook.secrets.vault import Passwords
 
     mask = Mask()
     cluster = contents.configured(mask)
@@ -46,10 +47,14 @@ def session(
         passwords=Passwords(mask, report.ask),
     )
     cluster.vault.ask = run.passwords.get
+    cluster.vault.learn()
     for warning in cluster.warnings:
         report.say(f"warning: {warning}")
     try:
         yield run
+    except Exception as error:
+        error.args = mask.all(error.args)
+        raise
     except KeyboardInterrupt:
         report.task_ends()
         print(

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Callable
 
 from runbook.declare.facts import Fact, Facts, hosts_on
-from runbook.declare.probes import OK, UNKNOWN, Answer, Finding, Probe, Verdict, probe
+from runbook.declare.probes import (
+    ERROR,
+    OK,
+    UNKNOWN,
+    Answer,
+    Finding,
+    Probe,
+    Verdict,
+    probe,
+)
 from runbook.declare.section import Section
-from runbook.errors import RunbookError, SettingsError, UnreachableError
+from runbook.errors import DistrustedAnswer, RunbookError, SettingsError, UnreachableError
 from runbook.inventory.cluster import Cluster, Host
 from runbook.results import CHECK
 from runbook.script import Script, compile_script
@@ -36,40 +44,48 @@ class Survey:
 Ask = Callable[[Host, Sequence[str]], list[Answer]]
 
 
-def answered(
-    cluster: Cluster, host: Host, facts: Sequence[Fact[Any]], ask: Ask
-) -> dict[Fact[Any], Any]:
+@dataclass
+class Told:
+    """The facts of one host, and an error for each answer that cannot be one."""
+
+    values: dict[Fact[Any], Any] = field(default_factory=dict)
+    distrusted: dict[Fact[Any], DistrustedAnswer] = field(default_factory=dict)
+
+    def add(self, host: Host, fact: Fact[Any], answer: Answer, *moment: float) -> None:
+        """Add a fact as far as its answer is one."""
+        try:
+            value = fact.read(host.name, answer, *moment)
+        except DistrustedAnswer as error:
+            self.distrusted[fact] = error
+            return
+        if value is not None:
+            self.values[fact] = value
+
+
+def answered(cluster: Cluster, host: Host, facts: Sequence[Fact[Any]], ask: Ask) -> Told:
     """The facts of a host; timed ones are gathered separately, before the others."""
-    found = timed(cluster, host, facts, ask)
+    told = timed(cluster, host, facts, ask)
     rest = [fact for fact in facts if not fact.timed]
     if rest:
-        found.update(known(rest, ask(host, [fact.command(cluster, host) for fact in rest])))
-    return found
+        add_all(told, host, rest, ask(host, [fact.question(cluster, host) for fact in rest]))
+    return told
 
 
-def timed(
-    cluster: Cluster, host: Host, facts: Sequence[Fact[Any]], ask: Ask
-) -> dict[Fact[Any], Any]:
+def timed(cluster: Cluster, host: Host, facts: Sequence[Fact[Any]], ask: Ask) -> Told:
     """The timed facts, each gathered separately."""
-    found: dict[Fact[Any], Any] = {}
+    told = Told()
     for fact in facts:
         if fact.timed:
             before = time.time()
-            answers = ask(host, [fact.command(cluster, host)])
-            found.update(known([fact], answers, before, time.time()))
-    return found
+            for answer in ask(host, [fact.question(cluster, host)])[:1]:
+                told.add(host, fact, answer, before, time.time())
+    return told
 
 
-def known(
-    facts: Sequence[Fact[Any]], answers: Sequence[Answer], *moment: float
-) -> dict[Fact[Any], Any]:
-    """The facts that can be parsed from the answers; others are left out."""
-    found: dict[Fact[Any], Any] = {}
+def add_all(told: Told, host: Host, facts: Sequence[Fact[Any]], answers: Sequence[Answer]) -> None:
+    """Add facts with their answers, in the same order."""
     for fact, answer in zip(facts, answers):
-        if answer.code == 0 and answer.text.strip():
-            with suppress(ValueError, KeyError, IndexError):
-                found[fact] = fact.parse(answer.text, *moment)
-    return found
+        told.add(host, fact, answer)
 
 
 def plain(commands: Sequence[str]) -> list[Probe]:
@@ -86,7 +102,7 @@ def questions(run: Run, host: Host, asked: Sequence[Probe]) -> list[Answer]:
 def put(run: Run, host: Host, script: Script) -> list[Answer]:
     """Run a script over a host's open connection; returns the answer to each part."""
     reader = run.connections.run(host, script, lambda reader: None, prompt=True)
-    if not reader.finished:
+    if not reader.complete:
         raise UnreachableError(f"the answer of {host.name} is incomplete; rerun.")
     return [Answer("\n".join(part.output), part.code) for part in reader.results]
 
@@ -123,8 +139,11 @@ def survey(run: Run, sections: Sequence[Section], thorough: bool = False) -> Sur
             run.connections.drop(host)
             found.silent[host.name] = error
             return []
-        for fact, value in told.items():
+        for fact, value in told.values.items():
             values[fact][host.name] = value
+        section = {fact: one.name for one in sections for fact in one.cluster_check_needs}
+        for fact, doubt in told.distrusted.items():
+            findings.append(doubtful(host, section[fact], doubt))
         return findings
 
     for findings in run.parallel(list(cluster.hosts.values()), ask):
@@ -135,7 +154,7 @@ def survey(run: Run, sections: Sequence[Section], thorough: bool = False) -> Sur
 
 def _put(
     run: Run, host: Host, facts: Sequence[Fact[Any]], probes: Sequence[tuple[str, Probe]]
-) -> tuple[dict[Fact[Any], Any], list[Finding]]:
+) -> tuple[Told, list[Finding]]:
     """Put all questions to one host; returns its facts and its findings."""
 
     def ask(host: Host, commands: Sequence[str]) -> list[Answer]:
@@ -143,14 +162,21 @@ def _put(
 
     told = timed(run.cluster, host, facts, ask)
     rest = [fact for fact in facts if not fact.timed]
-    commands = plain([fact.command(run.cluster, host) for fact in rest])
+    commands = plain([fact.question(run.cluster, host) for fact in rest])
     answers = questions(run, host, [*commands, *(question for _, question in probes)])
-    told.update(known(rest, answers))
+    add_all(told, host, rest, answers)
     findings = [
         question.finding(answer, section, host.name)
         for (section, question), answer in zip(probes, answers[len(rest) :])
     ]
     return told, findings
+
+
+def doubtful(host: Host, section: str, error: DistrustedAnswer) -> Finding:
+    """The finding on an answer that cannot be one."""
+    verdict = Verdict(ERROR, str(error))
+    title = "its answers are as expected"
+    return Finding(title, verdict, about=(host.name,), section=section, host=host.name)
 
 
 def probes_for(

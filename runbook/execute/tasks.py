@@ -76,6 +76,7 @@ def _proceed(run: Run, work: ProcedureTask, hosts: list[Host], options: dict[str
     if run.options.dry:
         run.report.say(f"# {work.name} depends on the state of the hosts; use --plan")
         return True
+    run.task, run.mode = work.name, run.options.mode
     facts = run.gather(work.needs, hosts)
     for part in work.function(hosts, run.cluster, facts, **options):
         if isinstance(part, Question):
@@ -102,6 +103,7 @@ def _tabulate(run: Run, work: TableTask) -> bool:
     if run.options.dry:
         run.report.say(f"# {work.name} changes nothing")
         return True
+    run.task, run.mode = work.name, DO
     facts = run.gather(work.needs, run.on(work.on))
     run.report.table(work.name, work.function(run.cluster, facts))
     for name in sorted(run.lost):
@@ -112,7 +114,7 @@ def _tabulate(run: Run, work: TableTask) -> bool:
 def _carry_out(run: Run, work: StepTask, hosts: list[Host]) -> bool:
     takers = work.taken_by(hosts, run.cluster)
     run.begin(work.name, work.doc, takers, run.options.mode)
-    facts = run.gather(work.needs, takers)
+    facts = run.gather(work.needs, takers, takers)
     batches = work.batches(takers, run.cluster) if work.batches else [takers]
     going = True
     for batch in batches:
@@ -149,7 +151,8 @@ def _check(run: Run, work: CheckTask, hosts: list[Host]) -> None:
     section = work.section
     run.begin(work.name, work.doc, hosts, CHECK)
     needs = [fact for task in section.step_tasks() for fact in task.needs]
-    facts = run.gather(dict.fromkeys([*needs, *section.cluster_check_needs]), hosts)
+    wanted = dict.fromkeys([*needs, *section.cluster_check_needs])
+    facts = run.gather(wanted, hosts, hosts)
     run.each(hosts, lambda host: _check_host(run, work, host, facts))
     if section.check_cluster:
         whole = HostResult(work.name, CLUSTER_WIDE, CHECK)

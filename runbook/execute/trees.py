@@ -98,7 +98,7 @@ def options(run: Run, host: Host, connection: Any, known_hosts: str) -> str:
     """Return the options with which ssh connects as the run does; ssh_config has the rest."""
     words = [
         *run.connections.ssh_config.options,
-        *("-i", str(run.connections.keys.path)),
+        *("-i", str(run.connections.keys.path).replace("%", "%%")),
         *("-o", "BatchMode=yes"),
         *("-o", "StrictHostKeyChecking=yes"),
         *("-o", f"UserKnownHostsFile={known_hosts}"),
@@ -108,7 +108,7 @@ def options(run: Run, host: Host, connection: Any, known_hosts: str) -> str:
     ]
     gateway = run.connections.gateway(host)
     if gateway:
-        words += ["-J", gateway]
+        words += ["-J", gateway.replace("\\", "\\\\")]  # ssh runs a shell for that
     return " ".join(map(in_rsh, words))
 
 

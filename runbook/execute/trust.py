@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Callable, Optional
 
 from runbook.errors import UnreachableError
 from runbook.inventory.cluster import Host
+from runbook.output.prompt import confirmed
 from runbook.results import HostResult, Status, StepResult
 
 if TYPE_CHECKING:
@@ -27,6 +28,16 @@ class Shown:
     trouble: str = ""
 
     @property
+    def listed(self) -> bool:
+        """Whether hosts.yaml has the fingerprint of the key."""
+        return self.key is not None and self.key.fingerprint in self.host.fingerprints
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether hosts.yaml has fingerprints, but not that of the key."""
+        return self.key is not None and bool(self.host.fingerprints) and not self.listed
+
+    @property
     def new(self) -> bool:
         """Whether no key is pinned for the host yet."""
         return self.key is not None and not self.pinned
@@ -40,28 +51,41 @@ class Shown:
 def trust(run: Run, hosts: Sequence[Host], *, replace: bool = False) -> None:
     """First contact: show the fingerprints of host keys and pin those you accept.
 
-    Until then no connection is made. --yes accepts them all. A key that differs from the pinned one
-    is refused, unless --replace says that the server was reinstalled.
+    Until then no connection is made. Keys whose fingerprints are in hosts.yaml (`host_key`) are
+    pinned without a question; --accept-host-keys accepts all others, too. --yes does not. A key
+    that differs from the pinned one is refused, unless --replace says that the server was
+    reinstalled; one that differs from hosts.yaml is always refused.
     """
     shown = {host.name: look for host, look in zip(hosts, run.parallel(hosts, _look_with(run)))}
-    offered = [look for look in shown.values() if look.new or (replace and look.changed)]
-    for look in offered:
+    differing = [look for look in shown.values() if look.new or look.changed]
+    listed = [look for look in differing if look.listed]
+    offered = [
+        look
+        for look in differing
+        if not look.host.fingerprints and (look.new or (replace and look.changed))
+    ]
+    for look in (*listed, *offered):
         assert look.key
         run.report.say(
             f"  {look.host.name:<12} {look.host.address:<15} "
             f"{look.key.get_name()} {look.key.fingerprint}"
+            + (", as in hosts.yaml" if look.listed else "")
         )
+    if not run.options.plan:
+        _pin(run, listed)
     accepted = not run.options.plan and bool(offered) and _accepted(run, len(offered))
     if accepted:
-        for look in offered:
-            assert look.key
-            run.connections.known.pin(look.host, look.name, look.key)
+        _pin(run, offered)
 
     def outcome(host: Host) -> HostResult:
         look = shown[host.name]
         result = HostResult(run.task, host.name, run.mode)
         if look.trouble:
             result.status, result.sentence = Status.UNREACHABLE, look.trouble
+        elif look.contradicted:
+            result.status, result.sentence = Status.REFUSED, _contradiction(look)
+        elif look in listed:
+            result.add(_pinned(run.options.plan, accepted=True))
         elif look in offered:
             result.add(_pinned(run.options.plan, accepted))
             if not accepted and not run.options.plan:
@@ -91,10 +115,20 @@ def _look_with(run: Run) -> Callable[[Host], Shown]:
 
 def _accepted(run: Run, count: int) -> bool:
     keys = "this key" if count == 1 else f"these {count} keys"
-    return run.agreed(
+    if run.options.accept_host_keys:
+        return True
+    run.report.close()
+    return confirmed(
         f"Do they match the fingerprints on the servers' consoles? Pin {keys}?",
-        otherwise="Pass --yes once you have compared the fingerprints.",
+        otherwise="Compare the fingerprints, then pass --accept-host-keys, or set host_key of each "
+        "server in hosts.yaml; --yes does not accept host keys.",
     )
+
+
+def _pin(run: Run, looks: Sequence[Shown]) -> None:
+    for look in looks:
+        assert look.key
+        run.connections.known.pin(look.host, look.name, look.key)
 
 
 def _pinned(plan: bool, accepted: bool) -> StepResult:
@@ -108,4 +142,15 @@ def _warning(look: Shown) -> str:
         f"{look.host.name} shows {look.key.fingerprint}, but the pinned key is "
         f"{', '.join(key.fingerprint for key in look.pinned)}. If the server was reinstalled: "
         f"fab -H {look.host.name} ssh.trust --replace. If not, the connection may be intercepted."
+    )
+
+
+def _contradiction(look: Shown) -> str:
+    assert look.key
+    name = look.host.name
+    return (
+        f"{name} shows {look.key.get_name()} {look.key.fingerprint}, but hosts.yaml lists "
+        f"{' or '.join(look.host.fingerprints)}. If the server was reinstalled, or shows a key of "
+        f"another type, compare the fingerprint on its console and correct hosts.{name}.host_key. "
+        "If not, the connection may be intercepted."
     )

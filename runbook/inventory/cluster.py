@@ -14,6 +14,7 @@ from runbook.inventory.entry import (
     Account,
     Address,
     Entry,
+    Fingerprints,
     Gateway,
     LocalPath,
     Network,
@@ -22,7 +23,8 @@ from runbook.inventory.entry import (
     between,
     no_such,
 )
-from runbook.inventory.schema import Role, Settings
+from runbook.inventory.schema import Opening, Role, Settings
+from runbook.secrets import references
 from runbook.secrets.vault import Secret, Vault
 
 S = TypeVar("S", bound=Settings)
@@ -53,6 +55,8 @@ class Connection(Entry, frozen=True):
     """Seconds to wait for a connection."""
     parallel: Annotated[int, between(1, 1000)] = 32
     """How many hosts are worked on at the same time."""
+    journal_commands: bool = True
+    """Whether the journal records the text of commands after `--`, without passwords."""
 
 
 class Host(Entry, frozen=True):
@@ -77,6 +81,15 @@ class Host(Entry, frozen=True):
     """The administrator's account, if not that of `connection`."""
     gateway: Optional[Gateway] = None
     """The jump host, if not that of `connection`; `none`: no jump host."""
+    host_key: Optional[Fingerprints] = None
+    """The fingerprint of its host key, or several; `ssh.trust` then pins that key without a
+    question, and every other key is refused.
+    """
+
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """The fingerprints of the host keys that it may show; empty: any key that is pinned."""
+        return tuple((self.host_key or "").split())
 
     @property
     def ram_mb(self) -> int:
@@ -149,21 +162,43 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
     timezone: str
     selinux: str
     roles: tuple[Role, ...]
+    openings: tuple[Opening, ...]
     settings: dict[str, Settings]
     public_key: str
     vault: Vault
     file: Path
     state: Path
     warnings: list[str]
+    named_secrets: tuple[tuple[references.Path, str], ...] = ()
+    """Where settings have `{secret: NAME}`, and the names."""
 
     def __getitem__(self, kind: type[S]) -> S:
         """The settings of this kind: cluster[Postgres].ttl."""
-        return next(one for one in self.settings.values() if isinstance(one, kind))
+        key, own = next((key, one) for key, one in self.settings.items() if isinstance(one, kind))
+        if not self.named_secrets or not self.secret_settings(key):
+            return own
+        given = {secret.name: secret for secret in self.given_secrets}
+        resolved: S = references.resolved(own, lambda name: self.vault.get(given[name]))
+        return resolved
 
     def plain(self) -> dict[str, Any]:
         """The contents of hosts.yaml as plain values, including defaults."""
         said = {name: msgspec.to_builtins(getattr(self, name)) for name in OWN_KEYS}
-        return {**said, **{key: msgspec.to_builtins(own) for key, own in self.settings.items()}}
+        own = {key: msgspec.to_builtins(settings) for key, settings in self.settings.items()}
+        return {**said, **references.written(own)}
+
+    def secret_settings(self, *path: str) -> list[references.Path]:
+        """The keys below `path` whose value is a secret, without `path`."""
+        size = len(path)
+        return [where[size:] for where, _ in self.named_secrets if where[:size] == path]
+
+    @property
+    def given_secrets(self) -> list[Secret]:
+        """The secrets that settings name: the user supplies them, so they are never generated."""
+        about: dict[str, list[str]] = {}
+        for path, name in self.named_secrets:
+            about.setdefault(name, []).append(".".join(map(str, path)))
+        return [Secret(name, " and ".join(own), 8, given=True) for name, own in about.items()]
 
     def role(self, name: str) -> Role:
         """A role by its name."""

@@ -66,11 +66,19 @@ AbsolutePath = Annotated[
         r"(?=.{2,200}\Z)(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)+",
     ),
 ]
+_FINGERPRINT = "SHA256:[A-Za-z0-9+/]{43}"
+Fingerprints = Annotated[
+    str,
+    named(
+        "fingerprint: `SHA256:` and 43 characters (`ssh-keygen -lf`), or several with spaces",
+        f"{_FINGERPRINT}(?: {_FINGERPRINT}){{0,9}}",
+    ),
+]
 LocalPath = Annotated[
     str,
     named(
         "path on this machine (`~/` is your home)",
-        rf"(?!~(?!/))(?!.*/\Z)(?!.*(?:^|/)\.\.?\Z){CHARACTER}{{1,1000}}",
+        rf"(?!~(?!/))(?!.*[^/]{{256}})(?!.*/\Z)(?!.*(?:^|/)\.\.?\Z){CHARACTER}{{1,1000}}",
     ),
 ]
 _URL = r"https?://[A-Za-z0-9._~:/@%+,=?&{0}-]{{1,1000}}"
@@ -95,7 +103,8 @@ Parameter = Union[
 ]
 """The value of a setting that other software reads."""
 _PORT = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6([0-4][0-9]{3}|5([0-4][0-9]{2}|5([0-2][0-9]|3[0-5])))"
-_HOP = rf"([\w.@\\$+-]+@)?([A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:({_PORT}))?"
+_LOGIN = r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*(\\[A-Za-z0-9_.@+-]+)?"
+_HOP = rf"({_LOGIN}@)?([A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:({_PORT}))?"
 Gateway = Annotated[
     str,
     named("gateway: `user@host:port`, several with commas, or `none`", rf"^{_HOP}(,{_HOP})*\Z"),

@@ -14,10 +14,13 @@ from runbook.errors import InventoryError
 from runbook.inventory.cluster import Cluster, Connection, Host, Vip, local_path
 from runbook.inventory.document import Document, document_of, merged
 from runbook.inventory.entry import GroupName, perhaps
+from runbook.inventory.owned import refuse_shared, warning
 from runbook.inventory.schema import Objection, Schema, Settings, Understood
 from runbook.inventory.shape import faults
 from runbook.inventory.whole import objections, unknown_zone
-from runbook.secrets.vault import Mask, Vault
+from runbook.secrets import references
+from runbook.secrets.mask import Mask
+from runbook.secrets.vault import Vault
 from runbook.yaml_source import Source, shown
 
 # A name of digits alone is an address to most programs.
@@ -49,6 +52,8 @@ def load(
         sources.insert(0, Source(override))
         data = merged(data, sources[0].data)
     judge = _Judge(sources, data, state or file.resolve().parent, schema)
+    refuse_shared(judge.state)
+    judge.warnings += filter(None, (warning(source.file) for source in sources))
     return judge.cluster(Vault(judge.state / "secrets.yaml", mask or Mask()))
 
 
@@ -77,7 +82,10 @@ class _Judge:
     ) -> None:
         self.schema = schema
         self.sources = sources
-        self.data = data
+        self.data = {
+            key: references.with_stand_ins(value) if key in schema.settings else value
+            for key, value in data.items()
+        }
         self.state = state
         self.complaints: list[str] = []
         self.warnings: list[str] = []
@@ -95,6 +103,7 @@ class _Judge:
         self._judge(unknown_zone(document.timezone))
         for entry in settings.values():
             self._judge(entry.objections(understood))
+        self._warn_of_passwords(vault)
         if self.complaints or not understood.connection:
             self._refuse()
         return Cluster(
@@ -106,7 +115,9 @@ class _Judge:
             timezone=document.timezone,
             selinux=document.selinux,
             roles=self.schema.roles,
+            openings=self.schema.openings,
             settings=settings,
+            named_secrets=tuple(references.found(settings)),
             vault=vault,
             public_key=_public_key(local_path(understood.connection.key, self.state)),
             file=self.sources[-1].file.resolve(),
@@ -134,6 +145,20 @@ class _Judge:
                 self._complain(objection.sentence, *objection.path)
             else:
                 self.warnings.append(objection.sentence)
+
+    def _warn_of_passwords(self, vault: Vault) -> None:
+        own = {key: value for key, value in self.data.items() if key in self.schema.settings}
+        for path, password in references.in_clear(own):
+            vault.mask.learn([password])
+            source = max(self.sources, key=lambda one: one.knows(path))
+            way_out = "inv secrets.set NAME, and {secret: NAME} here"
+            if _in_a_url(own, path):
+                way_out = "sources.logins has the login of a server that packages come from"
+                if path[0] != "sources":
+                    way_out = "inv secrets.set NAME with the whole URL, and {secret: NAME} here"
+            self.warnings.append(
+                f"{source.where(*path)}: is a password in clear text. Better: {way_out}."
+            )
 
     def _refuse(self) -> NoReturn:
         raise InventoryError("\n".join(self.complaints))
@@ -200,6 +225,12 @@ class _Judge:
                         *("groups", name, place),
                     )
         return document.groups
+
+
+def _in_a_url(data: Any, path: references.Path) -> bool:
+    for key in path:
+        data = data[key]
+    return "://" in str(data)
 
 
 def _public_key(key: Path) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Optional, TypeVar
+from typing import TYPE_CHECKING, Callable, Optional, TypeVar, Union
 
 from runbook.inventory.entry import Entry
 from runbook.yaml_source import KeyPath
 
 if TYPE_CHECKING:
-    from runbook.inventory.cluster import Connection, Host, Vip
+    from runbook.inventory.cluster import Cluster, Connection, Host, Vip
 
 
 @dataclass(frozen=True, order=True)
@@ -21,16 +21,51 @@ class Tier:
     title: str
 
 
+ALL = "all"
+"""All hosts of the cluster."""
+EVERYBODY = "0.0.0.0/0"
+"""Every address."""
+SSH = "ssh"
+"""In place of a port's number: the port of the host's sshd."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The networks that a setting of hosts.yaml lists: Listed("postgres", "clients")."""
+
+    key: str
+    name: str
+
+
+Caller = Union[str, Listed, Callable[["Cluster", "Host"], Sequence["Host"]]]
+"""Who may reach a port: the hosts of a role, ALL, EVERYBODY, networks that hosts.yaml lists, or
+hosts that a function chooses; the first line of its docstring names them.
+"""
+
+
 @dataclass(frozen=True)
 class Port:
     """A port or protocol that is open on hosts, such as 5432/tcp or vrrp, and what it is for.
 
-    `callers`: the role whose hosts may reach it; empty: anyone may.
+    `callers`: who may reach it; nobody else may.
     """
 
     number: str
     purpose: str
-    callers: str = ""
+    callers: tuple[Caller, ...]
+
+    def __post_init__(self) -> None:
+        """Reject a port that does not say who may reach it."""
+        if not self.callers:
+            raise ValueError(f"{self.number}: name who may reach it")
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A port, and the hosts that open it: those of a role, all, or those a function chooses."""
+
+    on: Union[str, Callable[[Cluster], Sequence[Host]]]
+    port: Port
 
 
 class Role(str):
@@ -121,8 +156,16 @@ class Schema:
     """All roles and settings that hosts.yaml may name, the latter by their key.
 
     `accounts`: those that sections make for their services, which are nobody's to log in with.
+    `others`: the ports that hosts open besides those of their roles.
     """
 
     roles: tuple[Role, ...] = ()
     settings: Mapping[str, type[Settings]] = field(default_factory=dict)
     accounts: frozenset[str] = frozenset()
+    others: tuple[Opening, ...] = ()
+
+    @property
+    def openings(self) -> tuple[Opening, ...]:
+        """Every port, and the hosts that open it."""
+        own = (Opening(role, port) for role in self.roles for port in role.ports)
+        return (*own, *self.others)

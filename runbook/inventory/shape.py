@@ -10,6 +10,7 @@ import msgspec
 from msgspec import inspect as kinds
 
 from runbook.inventory.entry import perhaps
+from runbook.secrets import references
 from runbook.yaml_source import KeyPath, shown
 
 Fault = tuple[str, KeyPath]
@@ -86,6 +87,10 @@ def _sentence(hint: Any, value: Any) -> str:
 def _said(value: Any) -> str:
     if value is None:
         return "is empty"
+    if references.named(value):
+        return "a secret is not valid here"
+    if references.is_reference(value):
+        return f"{shown(value['secret'])} is not a secret's name (a-z, 0-9, _; the first a letter)"
     if isinstance(value, (list, dict)):
         kind = "list" if isinstance(value, list) else "mapping"
         return f"a {kind} is not valid here" if value else f"this {kind} is empty"

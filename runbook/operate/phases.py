@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from runbook.declare import steps
+from runbook.declare.answers import BootId, one
 from runbook.declare.contents import Contents
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.operations import Phase
@@ -17,7 +18,7 @@ BOOT = Fact(
     "whether it answers",
     on="all",
     command=lambda cluster, host: "cat /proc/sys/kernel/random/boot_id",
-    parse=str.strip,
+    parse=lambda text: one(text.strip(), BootId),
     absent="it does not answer",
 )
 """The id of a host's current boot, which changes with every boot."""

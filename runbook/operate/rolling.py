@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Optional
 
+from runbook.declare.answers import ExitCode, Unexpected, one
 from runbook.declare.contents import Contents
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.probes import OK, Finding
@@ -98,7 +99,7 @@ OUTDATED = Fact(
     "whether packages are out of date",
     on="all",
     command=lambda cluster, host: "dnf -q --refresh check-update >/dev/null 2>&1; echo $?",
-    parse=lambda text: text.strip() != "0",
+    parse=lambda text: one(text.strip(), ExitCode) != 0,
     absent="it does not answer",
 )
 
@@ -106,6 +107,13 @@ OUTDATED = Fact(
 def serving(contents: Contents) -> Fact[frozenset[str]]:
     """The sections that have a service on a host which new packages may restart."""
     services = {section.name: section.restarts for section in contents.sections if section.restarts}
+
+    def running(text: str) -> frozenset[str]:
+        names = frozenset(text.split())
+        if names - services.keys():
+            raise Unexpected(text, "names of sections")
+        return names
+
     return Fact(
         "which services run",
         on="all",
@@ -113,7 +121,7 @@ def serving(contents: Contents) -> Fact[frozenset[str]]:
             f"if systemctl is-active -q {' '.join(map(quote, units))}; then echo {name}; fi"
             for name, units in services.items()
         ),
-        parse=lambda text: frozenset(text.split()) & services.keys(),
+        parse=running,
         absent="it does not answer",
     )
 
@@ -128,7 +136,7 @@ def updates(run: Run, hosts: Sequence[Host]) -> Iterator[Sequence[Host]]:
     contents = run.contents
     everywhere = replace(run, options=replace(run.options, hosts=""))
     serves = serving(contents)
-    needed = [OUTDATED, serves, *leader_facts(contents)]
+    needed: list[Fact[Any]] = [OUTDATED, serves, *leader_facts(contents)]
     facts = run.gather(needed, list(run.cluster.hosts.values()))
     at_work = [
         one

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import sys
 import threading
 import time
@@ -12,8 +11,10 @@ from typing import Any, Callable, Optional, TextIO
 
 from runbook.inventory.cluster import Host
 from runbook.output.document import by_host, document
+from runbook.output.terminal import drawable
 from runbook.results import BROKEN, CHECK, DO, PLAN, HostResult, Mode, Status, StepResult, gravest
-from runbook.secrets.vault import Mask
+from runbook.secrets.mask import Mask
+from runbook.visible import in_json, visible
 
 LAST_LINES = 12
 """Lines of a failed command's output that the report repeats."""
@@ -81,7 +82,7 @@ class Report:
         if self._as_json:
             self._messages.append(text)
         else:
-            print(text, file=self.stream, flush=True)
+            print(visible(text), file=self.stream, flush=True)
 
     def masked(self, value: Any) -> Any:
         """`value` without secrets, for those who print it themselves."""
@@ -270,7 +271,7 @@ class Report:
 
     def _print_json(self, results: Sequence[HostResult], exit_code: int) -> None:
         told = document(results, self._tables, self._messages, exit_code)
-        print(json.dumps(self._mask.all(told), indent=2, ensure_ascii=False), file=self.stream)
+        print(in_json(self._mask.all(told), indent=2), file=self.stream)
 
     def _show_progress(self) -> None:
         from rich.console import Console
@@ -278,11 +279,11 @@ class Report:
         from rich.text import Text
 
         if not self._live:
-            console = Console(file=self.stream)
+            console = Console(file=drawable(self.stream))
             self._live = Live("", console=console, transient=True, refresh_per_second=8)
             self._live.start()
         lines = [f"  {host:<12} {step}" for host, step in sorted(self._at_work.items())]
-        text = self._mask("\n".join(lines))
+        text = visible(self._mask("\n".join(lines)))
         self._live.update(Text(text, no_wrap=True, overflow="ellipsis", style="dim"))
 
 

@@ -13,8 +13,9 @@ from runbook.errors import SettingsError
 def read_private(file: Path) -> bytes:
     """The content of a file; SettingsError if it does not exist, or if others may read it."""
     try:
-        found = file.stat()
-        content = file.read_bytes()
+        with file.open("rb") as stream:
+            found = os.fstat(stream.fileno())
+            content = stream.read()
     except FileNotFoundError:
         raise SettingsError(f"{file} does not exist.") from None
     except OSError as error:

@@ -1,26 +1,23 @@
-"""The controller's passwords, and the mask that keeps them out of all output and files."""
+"""The controller's passwords: where they come from, and where they are kept."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets as randomness
-import shlex
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from getpass import getpass
 from pathlib import Path
-from typing import Any, Callable, ClassVar, Optional
-from urllib.parse import quote as url_quote
+from typing import Callable, ClassVar, Optional
 
 from runbook.errors import SettingsError
 from runbook.secrets import sealed, sealed_v1
+from runbook.secrets.mask import Mask
 from runbook.secrets.passwords_file import parse_passwords, sayable
 from runbook.secrets.private_file import read_private, write_private
-
-MASK = "••••••"
 
 PASSPHRASE_VARIABLE = "RUNBOOK_SECRETS_PASSPHRASE"
 KEY_VARIABLE = "RUNBOOK_SECRETS_KEY"
@@ -39,8 +36,8 @@ class Secret:
     """A password that the cluster needs: its key in secrets.yaml, what it is for, and its length.
 
     `passing`: it exists only for a time, and is never generated in advance. `family`: it stands for
-    several passwords, whose names begin with its name. `rule`: a value
-    that does not match it is refused before it reaches a server.
+    several passwords, whose names begin with its name. `rule`: a value that does not match it is
+    refused before it reaches a server. `given`: the user supplies it, and nothing generates it.
     """
 
     name: str
@@ -49,6 +46,7 @@ class Secret:
     passing: bool = False
     family: bool = False
     rule: Optional[Rule] = None
+    given: bool = False
 
     def broken_by(self, value: str) -> str:
         """The rule that a value breaks, in words; empty if the value is valid."""
@@ -61,55 +59,19 @@ class Secret:
         return f"RUNBOOK_SECRET_{self.name.upper()}"
 
 
-class Mask:
-    """Replaces every known secret in a text, as it is and as a shell would quote it."""
-
-    def __init__(self) -> None:
-        self._values: set[str] = set()
-
-    def add(self, secret: str) -> str:
-        """Learn a secret, also as shell, YAML, SQL and URLs would quote it; returns it."""
-        if secret:
-            escaped = (
-                shlex.quote(secret),
-                shlex.quote(secret).strip("'"),
-                json.dumps(secret)[1:-1],
-                secret.replace("'", "''"),
-                url_quote(secret, safe=""),
-            )
-            self._values.update({secret, *(text for text in escaped if len(text) >= len(secret))})
-        return secret
-
-    def __call__(self, text: str) -> str:
-        """`text` with every secret masked, the longest first."""
-        for value in sorted(self._values, key=len, reverse=True):
-            text = text.replace(value, MASK)
-        return text
-
-    def all(self, value: Any) -> Any:
-        """`value` with every string in it masked, including those in lists and mappings."""
-        if isinstance(value, str):
-            return self(value)
-        if isinstance(value, list):
-            return [self.all(item) for item in value]
-        if isinstance(value, dict):
-            return {key: self.all(item) for key, item in value.items()}
-        return value
-
-
 class Vault:
     """The cluster's passwords: from the environment, else secrets.yaml, else generated and kept.
 
     `keep` writes what is generated or changed to the file, before any host gets it; a run that
-    changes nothing never calls it. `ask` gets the passphrase of an encrypted file; `sealed_by` is
-    what decrypted it.
+    changes nothing never calls it. `mask` gets every value. `ask` gets the passphrase of an
+    encrypted file; `sealed_by` is what decrypted it.
     """
 
     def __init__(self, file: Path, mask: Mask) -> None:
         self.file = file
         self.ask = Passwords(mask, getpass).get
         self.sealed_by: Optional[sealed.Opener] = None
-        self._mask = mask
+        self.mask = mask
         self._kept: dict[str, str] = {}
         self._new: dict[str, str] = {}
         self._changed: set[str] = set()
@@ -132,13 +94,39 @@ class Vault:
         """The value of a secret, even if its software does not accept it."""
         value = os.environ.get(secret.variable)
         if value:
-            return self._mask.add(sayable(value, secret.variable))
+            return self.mask.add(sayable(value, secret.variable))
         with self._lock:
             self._read_once()
             if secret.name not in self._kept and secret.name not in self._new:
+                if secret.given:
+                    raise SettingsError(self._not_given(secret))
                 self._new[secret.name] = _made_up(secret)
                 self._made_up.append(secret.name)
-            return self._mask.add(self._kept.get(secret.name) or self._new[secret.name])
+            return self.mask.add(self._kept.get(secret.name) or self._new[secret.name])
+
+    def _not_given(self, secret: Secret) -> str:
+        return (
+            f"The secret {secret.name}, which {secret.about} needs, has no value. "
+            f"Set it: inv secrets.set {secret.name} (or {secret.variable} in the environment)."
+        )
+
+    def learn(self) -> None:
+        """Mask every value of the file and the environment, even if no task uses it.
+
+        An encrypted file is opened only if that asks nothing: with a key file, or a passphrase in
+        the environment.
+        """
+        ours = re.compile("RUNBOOK_(SECRET_|.*PASSWORD|.*PASSPHRASE)")
+        self.mask.learn(value for name, value in os.environ.items() if ours.match(name))
+        with suppress(SettingsError, OSError), self._lock:
+            if self.file.exists() and self._opens_by_itself():
+                self._read_once()
+
+    def _opens_by_itself(self) -> bool:
+        content = self.file.read_bytes()
+        needed = {sealed.KeyFile.kind: KEY_VARIABLE, sealed.Passphrase.kind: PASSPHRASE_VARIABLE}
+        kind = sealed.kind(content)
+        return not kind or bool(os.environ.get(needed[kind]))
 
     def knows(self, secret: Secret) -> bool:
         """Whether the environment, the file or this run has it, so that none is generated."""
@@ -157,7 +145,7 @@ class Vault:
     def put(self, secret: Secret, value: str) -> str:
         """Set a secret to this value; SettingsError if the environment sets it."""
         self.refuse_overridden(secret)
-        self._mask.add(value)
+        self.mask.add(value)
         if self.knows(secret):
             self.unjudged(secret)  # the old value stays masked
         with self._lock:
@@ -207,7 +195,7 @@ class Vault:
         with self._lock:
             self._read_once()
             for value in self._kept.values():
-                self._mask.add(value)
+                self.mask.add(value)
             return dict(self._kept)
 
     def text(self) -> bytes:
@@ -252,6 +240,7 @@ class Vault:
         if not self._read:
             self._kept = self._load()
             self._read = True
+            self.mask.learn(self._kept.values())
 
     def _load(self) -> dict[str, str]:
         if not self.file.exists():

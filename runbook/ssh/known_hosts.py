@@ -11,6 +11,7 @@ import paramiko
 
 from runbook.errors import SettingsError, UnreachableError
 from runbook.inventory.cluster import Cluster, Host
+from runbook.secrets.private_file import write_private
 from runbook.ssh.certificates import SUFFIX, authority_of, certificate_of, objection
 from runbook.ssh.patterns import listed
 
@@ -39,12 +40,25 @@ class RevokedHostKey(Exception):
         self.line = line
 
 
+class UnlistedHostKey(Exception):
+    """The host showed a key whose fingerprint is not among those of hosts.yaml."""
+
+    def __init__(self, key: paramiko.PKey, fingerprints: Sequence[str]) -> None:
+        super().__init__(key.fingerprint)
+        self.key = key
+        self.fingerprints = fingerprints
+
+
 @dataclass(frozen=True)
 class Identity:
-    """The names of a host: known_hosts lists the first one, certificates any of them."""
+    """The names of a host: known_hosts lists the first one, certificates any of them.
+
+    `fingerprints`: those of the keys that hosts.yaml allows, if it names any.
+    """
 
     names: tuple[str, ...]
     port: int = 22
+    fingerprints: tuple[str, ...] = ()
 
     @property
     def pinned(self) -> str:
@@ -152,10 +166,12 @@ class KnownHosts:
         return [*certified, *self.keys(host.pinned)]
 
     def verify(self, host: Identity, key: paramiko.PKey) -> None:
-        """Verify a key; raises RevokedHostKey, UnknownHostKey or BadHostKeyException."""
+        """Verify a key, which must be pinned, not revoked, and among those of hosts.yaml."""
         line = self.revoked(host, key)
         if line:
             raise RevokedHostKey(key, line)
+        if host.fingerprints and key.fingerprint not in host.fingerprints:
+            raise UnlistedHostKey(key, host.fingerprints)
         accepted = self.accepted(host, key)
         if key in accepted:
             return
@@ -187,10 +203,7 @@ class KnownHosts:
         old = _text(file).splitlines() if file.exists() else []
         kept = [left for left in (_without(names, text) for text in old) if left is not None]
         kept.append(f"{','.join(names)} {key.get_name()} {key.get_base64()}")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        new = file.with_name(f".{file.name}.new")
-        new.write_bytes(("\n".join(kept) + "\n").encode("utf-8", "surrogateescape"))
-        new.replace(file)
+        write_private(file, ("\n".join(kept) + "\n").encode("utf-8", "surrogateescape"))
         self._lines[0] = _lines(file)
         self._found.clear()
 

@@ -23,6 +23,7 @@ from runbook.ssh.known_hosts import (
     RevokedHostKey,
     Transport,
     UnknownHostKey,
+    UnlistedHostKey,
     Verify,
 )
 from runbook.ssh.login import Login, Refused
@@ -205,7 +206,12 @@ class Routes:
             except (Refused, RunbookError):
                 client.close()
                 raise
-            except (UnknownHostKey, RevokedHostKey, paramiko.BadHostKeyException) as error:
+            except (
+                UnknownHostKey,
+                UnlistedHostKey,
+                RevokedHostKey,
+                paramiko.BadHostKeyException,
+            ) as error:
                 client.close()
                 troubles.refuse_untrusted(place, error)
             except (paramiko.SSHException, EOFError, ConnectionResetError) as error:

@@ -29,6 +29,7 @@ from runbook.ssh.troubles import (
     BOOTSTRAP_PASSWORD,
     SUDO_PASSWORD,
     cut,
+    flooding,
     no_root,
     reason,
     refuse_untrusted,
@@ -41,6 +42,8 @@ logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 NO_GATEWAY = "none"
 """The value of `gateway` for a direct connection; it also overrides ssh_config."""
+LONGEST_BANNER = 1 << 20
+"""Characters that a host may print before its root shell begins."""
 GRACE = 20
 """Seconds added to a step's limit before the controller stops waiting for its end."""
 
@@ -162,6 +165,9 @@ class Connections:
                 if not data:
                     break
                 reader.feed(data)
+                if reader.flooded:
+                    connection.close()
+                    raise UnreachableError(flooding(host, reader))
                 progress(reader)
         except socket.timeout:
             connection.close()
@@ -216,6 +222,9 @@ class Connections:
         shell.exec_command(command)
         said, asked = "", False
         while ready not in said:
+            if len(said) > LONGEST_BANNER:
+                shell.close()
+                raise no_root(host, connection.user, f"{said[:200]} …", asked)
             data = shell.recv(4096)
             said += data.decode(errors="replace")
             if prompt in said and may_ask and not asked:
@@ -247,9 +256,9 @@ class Connections:
         if gateway:
             settings = replace(settings, proxy="", jump="" if gateway == NO_GATEWAY else gateway)
         if settings.alias:
-            identity = Identity((settings.alias,))
+            identity = Identity((settings.alias,), fingerprints=host.fingerprints)
         else:
-            identity = Identity((settings.hostname, host.name), port)
+            identity = Identity((settings.hostname, host.name), port, host.fingerprints)
         return Place(host.name, settings, identity, settings.jump, host.name)
 
     def gateway(self, host: Host) -> Optional[str]:

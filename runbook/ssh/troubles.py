@@ -11,7 +11,7 @@ import paramiko
 from runbook.errors import AccessError, UnreachableError
 from runbook.inventory.cluster import Host
 from runbook.script import Reader
-from runbook.ssh.known_hosts import RevokedHostKey, UnknownHostKey
+from runbook.ssh.known_hosts import RevokedHostKey, UnknownHostKey, UnlistedHostKey
 
 if TYPE_CHECKING:
     from runbook.ssh.login import Login
@@ -22,7 +22,7 @@ BOOTSTRAP_PASSWORD = "RUNBOOK_BOOTSTRAP_PASSWORD"
 FORWARDING_FORBIDDEN = 1
 """SSH's failure code for a channel that the server prohibits."""
 
-Untrusted = Union[UnknownHostKey, RevokedHostKey, paramiko.BadHostKeyException]
+Untrusted = Union[UnknownHostKey, UnlistedHostKey, RevokedHostKey, paramiko.BadHostKeyException]
 
 
 def reason(error: BaseException) -> str:
@@ -60,6 +60,13 @@ def refuse_untrusted(place: Place, error: Untrusted) -> NoReturn:
         raise UnreachableError(
             f"{place.title} ({address}) shows a host key that is revoked in {error.line.place}: "
             f"{error.key.get_name()} {error.key.fingerprint}. Create a new host key on the server."
+        ) from None
+    if isinstance(error, UnlistedHostKey):
+        raise UnreachableError(
+            f"{place.title} ({address}) shows the host key {error.key.get_name()} "
+            f"{error.key.fingerprint}, but hosts.yaml lists {' or '.join(error.fingerprints)}. "
+            "If the server was reinstalled, compare the new fingerprint on the host, then correct "
+            f"hosts.{place.host}.host_key. If not, the connection may be intercepted."
         ) from None
     if isinstance(error, paramiko.BadHostKeyException):
         raise UnreachableError(
@@ -138,6 +145,11 @@ def silent(host: Host, reader: Reader) -> str:
         return f"{host.name} does not answer: its shell did not start in time. Rerunning is safe."
     step = reader.current.title if reader.current else "the end"
     return f"{host.name} stopped answering at: {step}. Check whether it still runs, then rerun."
+
+
+def flooding(host: Host, reader: Reader) -> str:
+    question = f" to {reader.current.title!r}" if reader.current and reader.current.title else ""
+    return f"{host.name} answered without end{question}, so it is not listened to any longer."
 
 
 def cut(host: Host, reader: Reader, reason: str) -> str:

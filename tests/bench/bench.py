@@ -72,7 +72,9 @@ def install_peers() -> None:
 def prepare(lab: Lab) -> None:
     """Carry out what is timed afterwards as a run without changes."""
     tasks = ["ssh.trust", "ssh.bootstrap", "base", "hosts"]
-    lab.exec(["fab", "--yes", *tasks], cwd=PROJECT, stdout=subprocess.DEVNULL, check=True)
+    lab.exec(
+        ["fab", "--accept-host-keys", *tasks], cwd=PROJECT, stdout=subprocess.DEVNULL, check=True
+    )
 
 
 def timed(lab: Lab, contender: Contender) -> float:

@@ -90,7 +90,7 @@ def main() -> None:
     try:
         lab.up()
         measure(lab, "13 bare hosts", deployed=False)
-        operate(lab, "cluster.deploy", "--yes")
+        operate(lab, "cluster.deploy", "--yes", "--accept-host-keys")
         operate(lab, "cluster.status", "--wait", "300")
         measure(lab, "with the whole cluster", deployed=True)
     finally:

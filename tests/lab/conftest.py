@@ -81,7 +81,9 @@ def lab_of_its_own():
 
         def up(name: str, file: Path) -> Controller:
             fab = Controller(labs.enter_context(bare_hosts(name, file)))
-            answer = fab("--yes", "ssh.trust", "ssh.bootstrap", "base", "hostnames", "hosts")
+            answer = fab(
+                "--accept-host-keys", "ssh.trust", "ssh.bootstrap", "base", "hostnames", "hosts"
+            )
             assert answer.code == 0, answer.text
             return fab
 

@@ -108,11 +108,11 @@ def test_no_password_is_left_where_others_can_read_it(airflow, fab, on):
         )
 
 
-def test_both_webservers_answer_alone_and_on_the_vip(airflow):
-    for address in (f"{VIP}:8081", "192.168.83.129:8080", "192.168.83.154:8080"):
-        told = airflow.api("dags?limit=5", base=f"http://{address}")
-        assert told, address
-        assert "smoke" in [dag["dag_id"] for dag in told["dags"]]
+def test_both_webservers_answer_the_proxies_and_the_vip_everybody(airflow, on):
+    for proxy, address in (("haproxy2", "192.168.83.129"), ("airflow", "192.168.83.154")):
+        assert "healthy" in on(proxy, f"curl -sf -m 20 http://{address}:8080/health")
+    told = airflow.api("dags?limit=5", base=f"http://{VIP}:8081")
+    assert "smoke" in [dag["dag_id"] for dag in told["dags"]]
 
 
 def test_a_person_finds_the_run_and_its_log_in_the_web_ui(airflow, fab, lab):
@@ -161,9 +161,10 @@ def test_damaged_installations_are_found_by_check_and_plan_and_replaced(airflow,
         on(name, damage.format(file))
     said = fab("airflow.check").text
     assert all(name in said.split("damaged on ")[1].split(":")[0] for name in damages), said
-    ships = {("airflow", f"{name} has Airflow 2.9.0 as airflow has it") for name in damages}
-    assert fab("--plan", "airflow.ship").steps("differs") == ships
-    assert fab("airflow.ship").steps("changed") == ships
+    ships = {("airflow", f"Airflow 2.9.0 has arrived on {name}") for name in damages}
+    ships |= {(name, "/opt/airflow/2.9.0 is as airflow has it") for name in damages}
+    assert fab("--plan", "airflow.ship", "airflow.receive").steps("differs") == ships
+    assert fab("airflow.ship", "airflow.receive").steps("changed") == ships
     fab.settled("airflow")
 
 
@@ -181,7 +182,10 @@ def test_packages_of_others_are_not_removed(airflow, fab, on):
 
 def test_a_python_that_was_damaged_is_copied_again(airflow, fab, on):
     on("worker1", "rm /opt/airflow/python-3.11.2/lib/python3.11/json/encoder.py")
-    again = {("airflow", "worker1 has Python 3.11.2 as airflow has it")}
+    again = {
+        ("airflow", "Python 3.11.2 has arrived on worker1"),
+        ("worker1", "/opt/airflow/python-3.11.2 is as airflow has it"),
+    }
     assert fab("--plan", "python-build").steps("differs") == again
     assert fab("python-build").steps("changed") == again
     assert fab("python-build.check").code == 0

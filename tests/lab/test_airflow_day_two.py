@@ -273,11 +273,11 @@ def test_another_version_needs_its_installation_first(airflow, older):
     airflow.shell("worker1", f"rm -f /opt/airflow/{OLDER}/.airflow-runbook")
     answer = older.text("--yes", "airflow.upgrade")
     assert answer.code == 1
-    assert "First run: fab airflow.install airflow.ship" in answer.text
+    assert "First run: fab airflow.install airflow.ship airflow.receive" in answer.text
     wrong = older.text("--yes", "airflow.upgrade", "--to", NEWER)
     assert wrong.code == 2
     assert "set it to 2.9.0 there first" in wrong.text
-    installed = older("airflow.install", "airflow.ship")
+    installed = older("airflow.install", "airflow.ship", "airflow.receive")
     assert installed.code == 0, installed.text
     at(airflow, NEWER)
 

@@ -143,7 +143,7 @@ def test_a_folder_of_wheels_instead_of_an_index(airflow, fab, lab, settings, tmp
         assert answer.code == 0, answer.text
         for host in ("scheduler2", "haproxy2", "ftp", "nfs2", "worker1"):
             on(host, "rm /opt/airflow/2.9.0/.airflow-runbook")
-        shipped = fab("airflow.ship", **offline)
+        shipped = fab("airflow.ship", "airflow.receive", **offline)
         assert shipped.code == 0, shipped.text
         assert "/var/cache/airflow-runbook/wheelhouse" in answer.text
     finally:
@@ -158,7 +158,7 @@ def test_a_second_worker_is_one_entry_in_hosts_yaml(airflow, fab, lab, tmp_path,
     data["hosts"] = {"card1": {"roles": ["target", "worker"], "ram": "2GB"}}
     override.write_text(yaml.safe_dump(data))
     grown = fab.given(RUNBOOK_OVERRIDE=str(override))
-    sections = ("base", "nfs", "python-build", "airflow", "systemd")
+    sections = ("base", "ssh", "nfs", "python-build", "airflow", "systemd")
     answer = grown(*sections)
     assert answer.code == 0, answer.text
     try:

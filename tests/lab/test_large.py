@@ -21,7 +21,7 @@ def large():
 
 def test_sections_follow_the_inventory_and_a_second_run_changes_nothing(large, report):
     began = time.monotonic()
-    code, said = large("cluster.deploy", "--yes")
+    code, said = large("cluster.deploy", "--yes", "--accept-host-keys")
     assert code == 0, said
     again = time.monotonic()
     assert large.changed("cluster.deploy", "--yes") == (0, set())

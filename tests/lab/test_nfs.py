@@ -132,32 +132,6 @@ def test_the_key_opens_nothing_else(share, on):
 # What people do, and what the check says
 
 
-def test_what_airflow_puts_into_the_state_is_neither_carried_out_nor_followed(share, fab, on):
-    """A process of airflow's must not become root by what root's scripts read and write."""
-    first, second = share.active(), share.standby()
-    state, evil = "/var/lib/nfs-ha", "x[$(id -u >/etc/nfs-ha-executed)0]"
-    for server in SERVERS:
-        on(server, "install -m 0600 /dev/null /etc/nfs-ha-target")
-    on(
-        second,
-        f"cd {state}; runuser -u airflow -- ln -sf /etc/nfs-ha-target .active.new; "
-        "runuser -u airflow -- ln -sf /etc/nfs-ha-target .priority.new",
-    )
-    on(first, f"runuser -u airflow -- tee {state}/generation <<<'{evil}'")
-    on(first, "systemctl restart keepalived")
-    share.wait_for_active(second)
-    tell(fab, f"{first} knows how old its files are")
-    plan = fab("--plan", "nfs")
-    assert evil not in plan.text
-    assert fab("--yes", "nfs.resync").code == 0
-    share.wait_until_fit(first)
-    fab.settled("nfs")
-    for server in SERVERS:
-        assert on(server, "ls /etc/nfs-ha-executed 2>/dev/null || :") == ""
-        assert on(server, "stat -c '%U %s' /etc/nfs-ha-target") == "root 0"
-        on(server, f"rm -f /etc/nfs-ha-target {state}/.*.new")
-
-
 def test_resync_shows_what_would_change_and_does_it(share, fab, on):
     first, second = share.active(), share.standby()
     on(first, f"systemctl stop nfs-sync; echo new >{DAGS}/new.py")

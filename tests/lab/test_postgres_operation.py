@@ -60,6 +60,28 @@ def test_a_setting_that_hosts_yaml_no_longer_has_goes(database, postgres):
 
 
 @pytest.mark.long
+def test_changed_units_restart_one_member_after_the_other(database, postgres, on, report):
+    for host in SQL:
+        for unit in ("etcd", "patroni"):
+            file = f"/etc/systemd/system/{unit}.service.d/{unit}-airflow.conf"
+            on(host, f"sed -i '/^RestrictNamespaces=/d' {file}; systemctl daemon-reload")
+    planned = postgres("--plan", "postgres.install")
+    assert planned.hosts("differs") == set(SQL), planned.text
+    with database.writing() as outcome:
+        answer = postgres("postgres")
+    assert answer.code == 0, answer.text
+    report(f"rolling restart of etcd and Patroni: {outcome}")
+    restarted = {host for host, title in answer.steps("changed") if title.startswith("patroni.")}
+    assert restarted == set(SQL)
+    assert outcome.lost == 0
+    for host in SQL:
+        for unit in ("etcd", "patroni"):
+            shown = on(host, f"systemctl show -p MainPID --value {unit}")
+            assert on(host, f"grep Seccomp: /proc/{shown}/status").split()[-1] == "2"
+    again = postgres("postgres")
+    assert again.steps("changed", "failed") == set(), again.text
+
+
 def test_an_update_takes_one_member_after_the_other(database, postgres, lab, on, tmp_path, report):
     database.wait_until_healthy()
     restarting_package.offer(lab, SQL, tmp_path)

@@ -19,7 +19,7 @@ systemctl list-units --plain --no-legend --state=active --type=service |
 @pytest.fixture(scope="module")
 def trusted(fab) -> Controller:
     """The controller knows the hosts' keys; the hosts know nothing of it."""
-    answer = fab("--yes", "ssh.trust")
+    answer = fab("--accept-host-keys", "ssh.trust")
     assert answer.code == 0, answer.text
     return fab
 

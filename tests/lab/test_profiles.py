@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import yaml
 from support.controller import Answer, Controller
 from support.inventories import some_hosts
 from support.one_host import output
@@ -31,7 +33,7 @@ def site(request, tmp_path_factory) -> Iterator[tuple[str, Lab, Controller]]:
 def before(site) -> Answer:
     """The preflight of the fresh hosts."""
     _, _, fab = site
-    assert fab("--yes", "ssh.trust").code == 0
+    assert fab("--accept-host-keys", "ssh.trust").code == 0
     return fab("base.preflight")
 
 
@@ -74,6 +76,21 @@ def test_the_site_is_still_as_it_was(carried_out):
     for name in profiles.split(","):
         for command, answer in UNKIND[name].items():
             assert answer in output(lab, "sql1", command), command
+
+
+def test_passwords_are_switched_off_however_sshd_is_set_up(carried_out, tmp_path):
+    """Also where drop-ins, which the site's sshd reads first, let them in."""
+    _, lab, fab = carried_out
+    data = yaml.safe_load(Path(lab.environment()["RUNBOOK_OVERRIDE"]).read_text())
+    data["ssh"] = {"password_login": False}
+    (tmp_path / "override.yaml").write_text(yaml.safe_dump(data))
+    closed = fab.given(RUNBOOK_OVERRIDE=str(tmp_path / "override.yaml"))
+    answer = closed("ssh")
+    assert answer.code == 0, answer.text
+    for host in HOSTS:
+        settings = output(lab, host, "sshd -T").splitlines()
+        assert {"passwordauthentication no", "permitrootlogin no"} <= set(settings)
+    assert not closed("ssh").steps("changed")
 
 
 UNKIND = {

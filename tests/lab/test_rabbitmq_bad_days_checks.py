@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from support.messages import ADDRESSES, MQ, told
+from support.strangers import in_the_place_of
 
 STATE = "queue"
 HOSTS = MQ
@@ -104,18 +105,21 @@ def test_sockets_that_run_out_are_told(queue, fab, lab, on, waits):
     on("mq3", f"{limit}; systemctl daemon-reload; systemctl restart rabbitmq-server")
     state = Path(lab.environment()["RUNBOOK_STATE"])
     password = yaml.safe_load((state / "secrets.yaml").read_text())["rabbitmq_airflow"]
-    client = subprocess.Popen(
-        lab.inside([sys.executable, "-c", CONNECTIONS, ADDRESSES["mq3"], password, "48"]),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
     try:
-        assert client.stdout
-        assert client.stdout.readline() == "connected\n"
-        waits("of mq3", "warn")
+        with in_the_place_of(lab, "worker1") as there:
+            client = subprocess.Popen(
+                [*there, sys.executable, "-c", CONNECTIONS, ADDRESSES["mq3"], password, "48"],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            try:
+                assert client.stdout
+                assert client.stdout.readline() == "connected\n"
+                waits("of mq3", "warn")
+            finally:
+                client.terminate()
+                client.wait(timeout=30)
     finally:
-        client.terminate()
-        client.wait(timeout=30)
         on("mq3", f"rm {folder}/zz-few.conf; systemctl daemon-reload")
         on("mq3", "systemctl restart rabbitmq-server")
     fab.settled("rabbitmq")

@@ -23,7 +23,7 @@ def site(request) -> Iterator[Whole]:
 
 def test_the_cluster_is_deployed_and_a_second_run_changes_nothing(site, report):
     began = time.monotonic()
-    code, said = site("cluster.deploy", "--yes")
+    code, said = site("cluster.deploy", "--yes", "--accept-host-keys")
     assert code == 0, said
     again = time.monotonic()
     assert site.changed("cluster.deploy", "--yes") == (0, set())

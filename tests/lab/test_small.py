@@ -26,7 +26,7 @@ def small():
 def stopped_half_way(small) -> str:
     """A deployment that met something in its way on one server."""
     small.on("airflow", "mkdir -p /etc/haproxy/haproxy.cfg/in-the-way")
-    code, said = small("cluster.deploy", "--yes")
+    code, said = small("cluster.deploy", "--yes", "--accept-host-keys")
     assert code == 1, said
     return said
 
@@ -35,14 +35,16 @@ def stopped_half_way(small) -> str:
 def deployed(small, stopped_half_way) -> str:
     """The same command again, once that is out of the way."""
     small.on("airflow", "rm -r /etc/haproxy/haproxy.cfg")
-    code, said = small("cluster.deploy", "--yes")
+    code, said = small("cluster.deploy", "--yes", "--accept-host-keys")
     assert code == 0, said
     return said
 
 
 def test_an_interrupted_deployment_ends_in_one_sentence(small):
     deploying = subprocess.Popen(
-        small.lab.inside(["env", "--default-signal=INT", "inv", "cluster.deploy", "--yes"]),
+        small.lab.inside(
+            ["env", "--default-signal=INT", "inv", "cluster.deploy", "--yes", "--accept-host-keys"]
+        ),
         env=small.lab.environment(),
         cwd=PROJECT,
         stdout=subprocess.PIPE,

@@ -41,14 +41,14 @@ def test_a_changed_host_key_is_refused_until_somebody_says_why(fab, on):
         assert answer.code == 3
         assert "shows a host key that differs from the pinned one" in answer.text
         assert "fab -H card1 ssh.trust --replace" in answer.text
-        trust = fab("-H", "card1", "--yes", "ssh.trust")
+        trust = fab("-H", "card1", "--accept-host-keys", "ssh.trust")
         assert (trust.code, trust.hosts("refused")) == (1, {"card1"})
-        assert fab("-H", "card1", "--yes", "ssh.trust", "--replace").code == 0
+        assert fab("-H", "card1", "--accept-host-keys", "ssh.trust", "--replace").code == 0
         assert fab("-H", "card1", "hosts").code == 0
     finally:
         on("card1", "rm /etc/ssh/ssh_host_*; cp -a /root/ssh.kept/. /etc/ssh/")
         on("card1", "rm -r /root/ssh.kept; systemctl restart sshd")
-        fab("-H", "card1", "--yes", "ssh.trust", "--replace")
+        fab("-H", "card1", "--accept-host-keys", "ssh.trust", "--replace")
 
 
 def test_an_unknown_host_key_is_shown_and_not_accepted(fab, lab, tmp_path):
@@ -59,7 +59,7 @@ def test_an_unknown_host_key_is_shown_and_not_accepted(fab, lab, tmp_path):
     assert "SHA256:" in answer.text
     assert "fab -H mq1 ssh.trust" in answer.text
     refused = fab("-H", "mq1", "ssh.trust", RUNBOOK_STATE=str(tmp_path))
-    assert "stdin is not a terminal. Pass --yes once you have compared" in refused.text
+    assert "Compare the fingerprints, then pass --accept-host-keys" in refused.text
     assert not (tmp_path / "known_hosts").exists()
 
 
@@ -282,7 +282,7 @@ def test_another_port(fab, on, settings):
         refused = fab("-H", "card1", "hosts", **port)
         assert refused.code == 3
         assert "a host key that is not pinned" in refused.text
-        assert fab("-H", "card1", "--yes", "ssh.trust", **port).code == 0
+        assert fab("-H", "card1", "--accept-host-keys", "ssh.trust", **port).code == 0
         shown = fab.text("-H", "card1", "--", "echo $SSH_CONNECTION", **port)
         assert shown.text.splitlines()[1].endswith(" 2222")
     finally:

@@ -31,7 +31,7 @@ def person(tmp_path_factory):
     )
     with bare_hosts("typed", file) as lab:
         fab = Controller(lab)
-        answer = fab("--yes", "ssh.trust")
+        answer = fab("--accept-host-keys", "ssh.trust")
         assert answer.code == 0, answer.text
         answer = fab("-H", SISTERS, "ssh.bootstrap", "base", "hostnames", "hosts")
         assert answer.code == 0, answer.text

@@ -22,7 +22,7 @@ def person():
         somebody = Person(lab, fab)
         hosts = yaml.safe_load((PROJECT / "hosts.yaml").read_text())["hosts"]
         others = ",".join(name for name in hosts if name not in TYPED)
-        done(fab, "--yes", "ssh.trust")
+        done(fab, "--accept-host-keys", "ssh.trust")
         done(fab, "-H", others, "ssh.bootstrap", "base", "hostnames", "hosts")
         assert somebody.inv("secrets.generate").code == 0
         for host in TYPED:
@@ -72,6 +72,7 @@ def test_python_is_shipped_by_hand(person):
     done(person.fab, "-H", "airflow", "python-build")
     person.types("airflow", "python-build.ship", "--ask")
     for host in ("scheduler2", "worker1"):
+        person.types(host, "python-build.receive", "--ask")
         person.nothing_left(host, "airflow", "python-build")
 
 
@@ -84,6 +85,9 @@ def test_a_scheduler_and_a_worker_by_hand_run_a_dag(person):
         for chapter in ("user", "directories"):
             person.types(host, f"airflow.{chapter}", "--ask")
     person.types("airflow", "airflow.ship", "--ask")
+    done(person.fab, *tasks, "airflow.receive")
+    for host in ("scheduler2", "worker1"):
+        person.types(host, "airflow.receive", "--ask")
     done(person.fab, *tasks, "airflow.configure")
     for host in ("scheduler2", "worker1"):
         person.types(host, "airflow.configure", "--ask")

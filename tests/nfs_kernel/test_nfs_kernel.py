@@ -19,7 +19,9 @@ ATTRIBUTES = 60
 @pytest.fixture(scope="module")
 def share(fab, lab, on) -> Share:
     """The product has set up the share."""
-    answer = fab("--yes", "ssh.trust", "ssh.bootstrap", "hostnames.set", "hosts", "nfs")
+    answer = fab(
+        "--accept-host-keys", "ssh.trust", "ssh.bootstrap", "hostnames.set", "hosts", "nfs"
+    )
     assert answer.code == 0, answer.text
     install(on, "open_file.py", "watcher.py")
     return Share(lab)
@@ -133,7 +135,7 @@ def test_the_active_server_loses_its_power(share, fab, lab, on, report):
     ):
         share.wait_until_copied("closed-power-loss")
         lab.fault(first, "power-loss")
-        seconds = moved(lab, BY_ITSELF)
+        seconds = moved(on, BY_ITSELF)
         time.sleep(10)
     assert share.active() == second
     lab.heal(first)

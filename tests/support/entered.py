@@ -11,7 +11,8 @@ from msgspec import structs
 from support.ssh_servers import Account, Server, keygen
 
 from runbook.inventory.cluster import Cluster, Host
-from runbook.secrets.vault import Mask, Passwords
+from runbook.secrets.mask import Mask
+from runbook.secrets.vault import Passwords
 from runbook.ssh.transport import Connections
 
 
@@ -56,9 +57,11 @@ class Site:
     def configure(self, text: str) -> None:
         self.config.write_text(f"{text}\nHost *\nIdentityFile none\n")
 
-    def cluster(self, server: Server, **connection: Any) -> Cluster:
+    def cluster(self, server: Server, host_key: Any = None, **connection: Any) -> Cluster:
         """The shipped cluster, but sql1 is this server."""
-        host = structs.replace(self._cluster.hosts["sql1"], address="127.0.0.1", port=server.port)
+        host = structs.replace(
+            self._cluster.hosts["sql1"], address="127.0.0.1", port=server.port, host_key=host_key
+        )
         settings = structs.replace(
             self._cluster.connection,
             key=str(self.key_path),

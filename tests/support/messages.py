@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from support.strangers import in_the_place_of
 
 MQ = ("mq1", "mq2", "mq3")
 ADDRESSES = {"mq1": "192.168.83.135", "mq2": "192.168.83.136", "mq3": "192.168.83.137"}
@@ -75,24 +76,25 @@ class Queue:
         program = str(Path(__file__).with_name("messenger.py"))
         self.shell("mq1", "rabbitmqctl -q purge_queue -p airflow lab 2>/dev/null || :")
         logs = {kind: self.folder / f"{kind}.log" for kind in ("publish", "consume")}
-        running = {
-            kind: subprocess.Popen(
-                self.lab.inside([sys.executable, program, kind, str(log)]), env=environment
-            )
-            for kind, log in logs.items()
-        }
         outcome = Outcome()
-        try:
-            time.sleep(3)
-            yield outcome
-            time.sleep(3)
-            running["publish"].terminate()
-            running["publish"].wait(timeout=30)
-            self._wait_for_the_last_to_be_consumed(*logs.values())
-        finally:
-            for process in running.values():
-                process.terminate()
-                process.wait(timeout=30)
+        with in_the_place_of(self.lab, "worker1") as there:
+            running = {
+                kind: subprocess.Popen(
+                    [*there, sys.executable, program, kind, str(log)], env=environment
+                )
+                for kind, log in logs.items()
+            }
+            try:
+                time.sleep(3)
+                yield outcome
+                time.sleep(3)
+                running["publish"].terminate()
+                running["publish"].wait(timeout=30)
+                self._wait_for_the_last_to_be_consumed(*logs.values())
+            finally:
+                for process in running.values():
+                    process.terminate()
+                    process.wait(timeout=30)
         self._fill(outcome, *(logs[kind].read_text() for kind in ("publish", "consume")))
 
     def _wait_for_the_last_to_be_consumed(self, published: Path, consumed: Path) -> None:

@@ -12,7 +12,8 @@ from runbook.execute.journal import Journal
 from runbook.execute.run import Options, Run
 from runbook.output.report import Report
 from runbook.results import StepResult
-from runbook.secrets.vault import Mask, Passwords
+from runbook.secrets.mask import Mask
+from runbook.secrets.vault import Passwords
 
 SYSTEM = """\
 os ID rocky
@@ -109,7 +110,7 @@ class Servers:
         for part in script.parts:
             text, code = self.answer(host, part.command), 0
             results.append(StepResult(part.title, "", output=text.splitlines(), code=code))
-        return SimpleNamespace(finished=True, results=results)
+        return SimpleNamespace(complete=True, results=results)
 
     def answer(self, host, command: str) -> str:
         """The text that a server prints."""

@@ -40,7 +40,7 @@ def lab_name(suffix: str = "") -> str:
 
 
 def fab(lab: Lab, *arguments: str) -> None:
-    answer = Controller(lab)("--yes", *arguments)
+    answer = Controller(lab)("--yes", "--accept-host-keys", *arguments)
     assert answer.code == 0, answer.text
 
 
@@ -76,13 +76,13 @@ STATES = {
         "bare",
         (),
         lambda lab: fab(lab, "ssh.trust", "ssh.bootstrap", "base", "hostnames", "hosts", "ssh"),
-        (*EVERYWHERE, *SECTION_ONE, "files/base", "tests/support/states.py"),
+        (*EVERYWHERE, *SECTION_ONE, "files/base", "files/firewall", "tests/support/states.py"),
     ),
     "database": State(
         "section one",
         DATABASE,
         lambda lab: fab(lab, "postgres"),
-        ("fabfile/postgres", "files/postgres"),
+        ("fabfile/postgres", "files/postgres", "files/shared/sandbox.j2"),
     ),
     "queue": State(
         "database",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from runbook.cli.program import main as inv_program
 from runbook.inventory.cluster import Cluster
 
 PROJECT = Path(__file__).resolve().parents[2]
+
+if os.geteuid() == 0:
+    # In /tmp everybody may write, so root's steps would refuse to work there.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/var/cache")
 
 
 @pytest.fixture(scope="session")

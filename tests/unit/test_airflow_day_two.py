@@ -35,7 +35,7 @@ from runbook.declare.facts import Facts
 from runbook.declare.library import library
 from runbook.declare.work import Question
 from runbook.errors import MissingFact, RunbookError, SettingsError, UsageError
-from runbook.secrets.vault import MASK, Mask
+from runbook.secrets.mask import MASK, Mask
 
 ALL = frozenset({"rabbit@mq1", "rabbit@mq2", "rabbit@mq3"})
 KEPT = {secret.name: f"kept-{secret.name}-of-the-cluster" for secret in all_servers.PASSWORDS}
@@ -159,7 +159,7 @@ def test_a_server_of_another_version_gets_no_settings_of_this_one(
     if refused:
         said = bash(guard.apply).stdout
         assert "It is set up for Airflow 2.7.3, but hosts.yaml says 2.9.0." in said
-        assert "fab airflow.install airflow.ship airflow.upgrade" in said
+        assert "fab airflow.install airflow.ship airflow.receive airflow.upgrade" in said
 
 
 def test_the_guard_comes_before_any_change(here):
@@ -515,7 +515,7 @@ def test_settings_of_the_wanted_version_are_not_refused_by_their_own_guard(here)
             {"version": "none"},
             {},
             RunbookError,
-            "airflow, .*First run: fab airflow.install airflow.ship",
+            "airflow, .*First run: fab airflow.install airflow.ship airflow.receive",
         ),
         ({"silent": ("nfs2",)}, {}, RunbookError, "nfs2 does not answer"),
         ({"schema": None}, {}, RunbookError, "fab airflow.database creates the schema"),
@@ -615,15 +615,15 @@ def test_tasks_that_do_not_end_stop_the_upgrade(stand_in, answers, code, words):
 
 def test_a_dump_is_complete_or_not_there_and_nobody_elses(here, stand_in, tmp_path, monkeypatch):
     monkeypatch.setattr(schema, "DUMPS", str(tmp_path / "dumps"))
-    stand_in("install", 'mkdir -p "${@: -1}"')
-    stand_in("runuser", 'case $* in *pg_dump*) echo dump >"${@: -1}" ;; esac')
+    others = '*pg_restore*) ;; *) shift 3; "$@" ;;'
+    stand_in("runuser", f'case $* in *pg_dump*) echo dump >"${{@: -1}}" ;; {others} esac')
     apply = schema.dumped(here).apply
     assert subprocess.run(["bash", "-c", apply]).returncode == 0
     [dump] = (tmp_path / "dumps").iterdir()
     assert re.fullmatch(r"before-2\.9\.0-\d{8}-\d{6}\.dump", dump.name)
     assert dump.stat().st_mode & 0o777 == 0o600
     dump.unlink()
-    stand_in("runuser", 'case $* in *pg_dump*) echo part >"${@: -1}"; exit 1 ;; esac')
+    stand_in("runuser", f'case $* in *pg_dump*) echo part >"${{@: -1}}"; exit 1 ;; {others} esac')
     assert subprocess.run(["bash", "-c", apply]).returncode == 1
     assert list((tmp_path / "dumps").iterdir()) == []
 

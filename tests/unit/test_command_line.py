@@ -10,7 +10,9 @@ import sys
 import pytest
 from conftest import PROJECT
 
-from runbook.secrets.vault import MASK, Mask, Passwords
+from fabfile.shared import vulnerabilities
+from runbook.secrets.mask import MASK, Mask
+from runbook.secrets.vault import Passwords
 
 
 @pytest.mark.parametrize(
@@ -109,6 +111,43 @@ def test_inventory_commands(inv, hosts_yaml, monkeypatch):
     wrong = inv("inventory.check")
     assert "allowed: disabled, enforcing, permissive" in wrong.text
     assert wrong.code == 2
+
+
+@pytest.mark.parametrize(
+    ("version", "named", "not_named", "choice"),
+    [
+        (
+            "2.9.0",
+            ("2.9.1: CVE-2024-32077\n", "2.9.3: CVE-2024-39863, CVE-2024-39877\n"),
+            ("CVE-2023-50943",),
+            "This project installs 2.9.0 and 2.7.3 only, of which 2.9.0 has the fewest.",
+        ),
+        (
+            "2.7.3",
+            ("2.8.1: CVE-2023-50943, CVE-2023-50944\n", "CVE-2024-56373"),
+            ("CVE-2024-32077",),
+            "Of the versions that this project installs, 2.9.0 has the fewest (21).",
+        ),
+    ],
+)
+def test_known_vulnerabilities_are_a_warning(
+    inv, hosts_yaml, monkeypatch, version, named, not_named, choice
+):
+    file = hosts_yaml("airflow: 2.9.0", f"airflow: {version}")
+    monkeypatch.setenv("RUNBOOK_INVENTORY", str(file))
+    told = inv("inventory.check")
+    assert told.code == 0
+    assert told.text.count("warning: ") == 1
+    assert all(text in told.text for text in named), told.text
+    assert not any(text in told.text for text in not_named), told.text
+    assert "The lowest version without them is 3.3.0. Those up to 2.11.1 are fixed in" in told.text
+    assert choice in told.text
+
+
+def test_vulnerabilities_are_in_the_order_of_their_fixes():
+    fixes = [vulnerabilities.number(one.fixed) for one in vulnerabilities.KNOWN]
+    assert fixes == sorted(fixes)
+    assert vulnerabilities.advice("3.3.0", ["3.3.0"]) == ""
 
 
 # Terminals and files of the user

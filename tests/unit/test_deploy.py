@@ -20,7 +20,8 @@ from runbook.execute.run import Options, Run
 from runbook.operate import checks
 from runbook.output.report import Report
 from runbook.results import CHECK, DO, PLAN, HostResult, Status, StepResult
-from runbook.secrets.vault import Mask, Passwords
+from runbook.secrets.mask import Mask
+from runbook.secrets.vault import Passwords
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import io
 import shutil
 import subprocess
 
@@ -13,8 +14,19 @@ import pytest
 from support.entered import Site
 from support.ssh_servers import Account, Certified
 
-from runbook.errors import UnreachableError
+from fabfile import CONTENTS
+from runbook.errors import UnreachableError, UsageError
+from runbook.execute.journal import Journal
+from runbook.execute.run import Options, Run
+from runbook.execute.trust import trust
+from runbook.output.report import Report
+from runbook.results import Status
+from runbook.secrets.mask import Mask
+from runbook.secrets.vault import Passwords
 from runbook.ssh.known_hosts import KnownHosts
+
+OTHER = f"SHA256:{'A' * 43}"
+"""The fingerprint of a key that no server has."""
 
 needs_openssh = pytest.mark.skipif(
     not shutil.which("ssh-keygen"), reason="OpenSSH's client is not installed"
@@ -142,6 +154,84 @@ def test_another_key_than_the_pinned_one_is_refused(site, server, keys):
     site.pin(server, keys[0])
     with pytest.raises(UnreachableError, match=r"differs from the pinned one.*--replace\. If"):
         site.enter(server)
+
+
+def test_a_key_that_hosts_yaml_does_not_list_is_refused_though_it_is_pinned(site):
+    server = site.server(rocky=Account([site.keygen()]))
+    assert site.enter(server, host_key=f"{OTHER} {server.key.fingerprint}") == ["rocky"]
+    with pytest.raises(UnreachableError) as refused:
+        site.enter(server, host_key=OTHER)
+    assert f"{server.key.fingerprint}, but hosts.yaml lists {OTHER}" in str(refused.value)
+    assert "correct hosts.sql1.host_key" in str(refused.value)
+
+
+def test_a_listed_key_still_has_to_be_pinned(site, server):
+    with pytest.raises(UnreachableError, match="a host key that is not pinned"):
+        site.enter(server, host_key=server.key.fingerprint)
+
+
+# First contact
+
+
+@pytest.fixture
+def trusting(site, monkeypatch):
+    """Run ssh.trust on a server without a terminal: trusting(server, host_key, yes=True)."""
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+
+    def trusting(server, host_key=None, replace=False, **options):
+        mask = Mask()
+        connections = site.connections(server, host_key=host_key)
+        run = Run(
+            contents=CONTENTS,
+            cluster=connections.cluster,
+            options=Options(**options),
+            report=Report(mask, order=["sql1"], stream=io.StringIO()),
+            config=None,
+            journal=Journal(site.folder, mask),
+            passwords=Passwords(mask, ask=str),
+        )
+        run._connections = connections
+        trust(run, list(run.cluster.hosts.values()), replace=replace)
+        [result] = run.results
+        return result
+
+    return trusting
+
+
+@pytest.mark.parametrize("options", [{}, {"yes": True}])
+def test_without_a_terminal_no_key_is_accepted_not_even_with_yes(site, server, trusting, options):
+    with pytest.raises(UsageError, match="pass --accept-host-keys, or set host_key"):
+        trusting(server, **options)
+    assert not site.known_hosts.read_text()
+
+
+def test_host_keys_are_accepted_if_that_is_what_was_asked_for(site, server, trusting):
+    assert trusting(server, accept_host_keys=True).count(Status.CHANGED) == 1
+    assert server.key.get_base64() in site.known_hosts.read_text()
+
+
+def test_a_key_that_hosts_yaml_lists_is_pinned_without_a_question(site, server, trusting):
+    assert trusting(server, server.key.fingerprint).count(Status.CHANGED) == 1
+    assert server.key.get_base64() in site.known_hosts.read_text()
+    assert trusting(server, server.key.fingerprint).count(Status.OK) == 1
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_key_that_hosts_yaml_does_not_list_is_never_accepted(site, server, trusting, replace):
+    result = trusting(server, OTHER, accept_host_keys=True, replace=replace)
+    assert result.status is Status.REFUSED
+    assert f"{server.key.fingerprint}, but hosts.yaml lists {OTHER}" in result.sentence
+    assert not site.known_hosts.read_text()
+
+
+def test_a_pinned_key_that_hosts_yaml_does_not_list_is_refused(site, server, trusting):
+    site.pin(server)
+    assert trusting(server, OTHER).status is Status.REFUSED
+
+
+def test_a_plan_pins_nothing(site, server, trusting):
+    assert trusting(server, server.key.fingerprint, plan=True).count(Status.DIFFERS) == 1
+    assert not site.known_hosts.read_text()
 
 
 def test_a_line_for_the_host_that_cannot_be_read_is_named(site, server):

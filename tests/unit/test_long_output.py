@@ -19,7 +19,7 @@ from runbook.inventory.cluster import Host
 from runbook.output.report import Report
 from runbook.results import DO, HostResult, Status, StepResult
 from runbook.script import Reader, compile_script
-from runbook.secrets.vault import Mask
+from runbook.secrets.mask import Mask
 
 
 def captured(*pieces: bytes, kept: int = KEPT) -> list[str]:

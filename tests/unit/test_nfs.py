@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from support.public_keys import ed25519
 from support.share_facts import MACS, facts
 
 from fabfile import CONTENTS
@@ -93,15 +94,15 @@ def test_only_writers_mount_for_writing(cluster):
 
 
 def test_the_other_servers_key_opens_one_script(cluster):
-    known = Facts({sync.KEYS: {name: [f"ssh-ed25519 {name}", "ssh-rsa HOST"] for name in MACS}})
+    known = Facts({sync.KEYS: {name: [ed25519(name), ed25519("host")] for name in MACS}})
     steps = list(sync.sync(cluster.hosts["ftp"], cluster, known))
     [block] = [step for step in steps if "authorized_keys" in step.title]
     assert (
-        'restrict,from="192.168.83.150",command="/usr/libexec/nfs-ha/receive" ssh-ed25519 nfs2'
+        'restrict,from="192.168.83.150",command="/usr/libexec/nfs-ha/receive" ' + ed25519("nfs2")
         in block.apply
     )
     [pinned] = [step for step in steps if step.title == "file /etc/nfs-ha/known_hosts"]
-    assert pinned.text == "nfs2 ssh-rsa HOST\n"
+    assert pinned.text == f"nfs2 {ed25519('host')}\n"
 
 
 def test_a_third_server_is_refused(hosts_yaml):

@@ -97,6 +97,15 @@ def test_what_a_state_file_holds_is_never_carried_out(server, state):
     assert server.number("generation") == EVIL.format(folder=server.folder)
 
 
+def test_what_a_process_of_airflows_answers_is_never_carried_out(server):
+    """It may answer in the place of the script, which runs with the same rights."""
+    evil = EVIL.format(folder=server.folder)
+    executable(server.folder / "scripts/state", f"#!/bin/bash\necho '{evil}'\n")
+    done = server.run("nfs-notify", "master")
+    assert done.returncode == 0, done.stderr
+    assert not server.executed
+
+
 def test_a_master_without_a_generation_must_not_lead(server):
     server.write(generation="seven")
     (server.folder / "run/fit").touch()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 
 import pytest
@@ -120,7 +121,7 @@ def test_data_of_a_removed_member_are_kept_but_not_started(cluster):
     states = {name: Etcd(True, others if name != "sql3" else ()) for name in SQL}
     steps = list(etcd.etcd_members(cluster.hosts["sql3"], cluster, Facts({ETCD: states})))
     assert "moved aside" in steps[0].title
-    assert "rm " not in steps[0].apply
+    assert not re.search(r"\brm\b", steps[0].apply)
 
 
 # Patroni
@@ -302,7 +303,7 @@ def test_patronis_answers_are_read():
         "state": "running",
         "timeline": 3,
         "pending_restart": True,
-        "postmaster_start_time": "then",
+        "postmaster_start_time": "2026-01-01 00:00:00.5+00:00",
         "patroni": {"name": "sql1"},
     }
     listed = {"members": [{"name": "sql1", "role": "leader", "state": "running"}]}

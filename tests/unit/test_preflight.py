@@ -6,15 +6,18 @@ import pytest
 from msgspec import structs
 from support.preflight_answers import SSHD, SYSTEM, ZONES, Servers, run
 from support.preflight_answers import network as network_answer
+from support.public_keys import ed25519
 from support.status_of import well
 
 from fabfile import CONTENTS
 from fabfile.airflow.connections import WORKER_KEY
+from fabfile.airflow.install import SHIPPED as AIRFLOW_SHIPPED
 from fabfile.nfs.sync import KEYS
 from fabfile.postgres.backup import CERTIFICATE
 from fabfile.preflight import login, network, packages, preflight, reach, system
 from fabfile.preflight.foreign import none
 from fabfile.preflight.tell import grouped
+from fabfile.python_build import SHIPPED as PYTHON_SHIPPED
 from fabfile.ssh import HOST_KEYS, KEY
 from runbook.declare.facts import Facts, hosts_on
 from runbook.declare.probes import ERROR, OK, WARN, Answer, Finding, Verdict
@@ -324,9 +327,11 @@ def answered(hosts_yaml):
             cluster.secret(secret)
     cluster.vault.keep()
     names, known = list(cluster.hosts), well(cluster)
-    known[KEY] = known[WORKER_KEY] = known[KEYS] = dict.fromkeys(names, "ssh-ed25519 AAAA x")
-    known[HOST_KEYS] = {name: ["ssh-ed25519 AAAA"] for name in names}
+    known[KEY] = known[WORKER_KEY] = {name: f"{ed25519(name)} x" for name in names}
+    known[HOST_KEYS] = {name: [ed25519(f"host {name}")] for name in names}
+    known[KEYS] = {name: [ed25519(f"nfs {name}"), *known[HOST_KEYS][name]] for name in names}
     known[CERTIFICATE] = dict.fromkeys(names, "PEM")
+    known[AIRFLOW_SHIPPED] = known[PYTHON_SHIPPED] = {}
     return cluster, Facts(known)
 
 
@@ -410,8 +415,25 @@ def test_a_rule_for_the_caller_lets_it_in(cluster):
     assert zone.lets_in(35680, "10.0.0.1")
 
 
+@pytest.mark.parametrize(
+    ("rule", "caller", "let_in"),
+    [
+        ('source address="10.1.0.0/16" port port="5432" protocol="tcp" accept', "10.1.2.3", True),
+        ('source address="10.1.0.0/16" port port="5432" protocol="tcp" accept', "10.2.0.1", False),
+        ('source address="10.1.2.3" port port="5000-6000" protocol="tcp" accept', "10.1.2.3", True),
+        ('port port="5432" protocol="tcp" accept', "10.9.9.9", True),
+        ('port port="5432" protocol="udp" accept', "10.9.9.9", False),
+        ('source NOT address="10.1.2.3" port port="5432" protocol="tcp" accept', "10.9.9.9", False),
+        ('source address="10.1.2.3" port port="5432" protocol="tcp" reject', "10.1.2.3", False),
+    ],
+)
+def test_a_rule_is_for_an_address_a_network_or_everybody(rule, caller, let_in):
+    zone = network.Zone(rules=(f'rule family="ipv4" {rule}',))
+    assert zone.lets_in(5432, caller) is let_in
+
+
 def test_the_needed_paths_are_those_of_the_sections_and_of_private_ports(cluster):
-    paths = set(reach.needed(CONTENTS, cluster))
+    paths = set(reach.needed(cluster))
     for caller, target, port in (
         ("sql1", "sql2", 2380),
         ("haproxy2", "sql3", 8008),

@@ -287,7 +287,7 @@ def test_urls_are_asked_for_as_dnf_fills_them_in(tree, site):
     tree.write("/etc/dnf/vars/mirror", f"{site}\n")
     private = site.replace("//", "//me:hunter2@")
     asked = f"repository $mirror/el$elmajor\nfile {private}/key\nindex ${{mirror}}/simple"
-    text = tree.run(script("preflight/sources.sh", asked=asked))
+    text = tree.run(script("preflight/sources.sh", asked=asked, netrc=""))
     assert "hunter2" not in text
     told = sorted(line.split()[:3] for line in text.splitlines())
     assert told == [
@@ -299,7 +299,7 @@ def test_urls_are_asked_for_as_dnf_fills_them_in(tree, site):
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not here")
 def test_a_site_that_is_away_says_why(tree):
-    text = tree.run(script("preflight/sources.sh", asked="file http://127.0.0.1:1/key"))
+    text = tree.run(script("preflight/sources.sh", asked="file http://127.0.0.1:1/key", netrc=""))
     number, code, url, *why = text.split()
     assert (number, code, url) == ("0", "000", "http://127.0.0.1:1/key")
     assert "connect" in " ".join(why)

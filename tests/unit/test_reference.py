@@ -8,7 +8,7 @@ import re
 import pytest
 
 from fabfile import CONTENTS, ns
-from fabfile.airflow.settings import PYTHON_FOR_AIRFLOW
+from fabfile.shared.versions import PYTHON_FOR_AIRFLOW
 from runbook.declare.templates import PROJECT
 from runbook.declare.work import WholeSection
 from runbook.inventory.cluster import Connection, Host, Vip
@@ -136,15 +136,15 @@ def test_sentences_are_gathered_with_what_varies_left_open():
 # Ports
 
 
-def test_every_port_that_a_step_opens_has_a_purpose_and_no_other(cluster):
-    assert {row[1].strip("`") for row in ports.opened(CONTENTS, cluster)} == set(
-        ports.purposes(CONTENTS)
-    )
+def test_every_port_that_a_section_declares_is_in_the_table(cluster):
+    declared = {opening.port.number.replace("ssh", "22/tcp") for opening in cluster.openings}
+    assert {row[1].strip("`") for row in ports.opened(cluster)} == declared
 
 
-def test_ports_are_for_whom_the_steps_let_in(cluster):
-    rows = {row[1]: row for row in ports.opened(CONTENTS, cluster)}
-    assert rows["`5432/tcp`"][:3] == ("`@postgres`", "`5432/tcp`", "everybody")
+def test_the_table_says_who_may_reach_a_port(cluster):
+    rows = {row[1]: row for row in ports.opened(cluster)}
+    assert rows["`5432/tcp`"][0] == "`@postgres`"
+    assert rows["`5432/tcp`"][2] == "`@postgres`, `@haproxy`, networks in `postgres.clients`"
     assert rows["`2380/tcp`"][2] == "`@postgres`"
     assert rows["`8793/tcp`"][0] == "`@worker`"
     assert rows["`5000/tcp`"][0] == "`@haproxy`"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import shlex
 import sys
@@ -14,6 +15,7 @@ from support.shells import Shells
 
 from fabfile import CONTENTS
 from fabfile.shared.roles import RABBITMQ, WORKER
+from runbook.declare.answers import Count, one
 from runbook.declare.facts import Fact
 from runbook.declare.probes import OK, WARN, Finding, Verdict, probe, says, succeeds
 from runbook.declare.section import Section
@@ -27,7 +29,9 @@ from runbook.execute.run import Options, Run
 from runbook.execute.tasks import perform
 from runbook.output.document import document
 from runbook.output.report import Report
-from runbook.secrets.vault import Mask, Passwords
+from runbook.secrets.mask import Mask
+from runbook.secrets.vault import Passwords
+from runbook.visible import in_json
 
 
 @pytest.fixture
@@ -272,6 +276,82 @@ def test_without_the_fact_a_plan_says_unknown_and_a_run_refuses(start, tmp_path)
     done = start(key_section(tmp_path), "spread")
     assert set(done.statuses.values()) == {"refused"}
     assert done.run.exit_code == 1
+
+
+def test_a_host_whose_answer_cannot_be_one_is_refused_and_the_others_go_on(start, tmp_path):
+    lies = Fact(
+        "the weight",
+        on=RABBITMQ,
+        command=lambda cluster, host: "echo 'x; touch f'" if host.name == "mq2" else "echo 3",
+        parse=lambda text: one(text.strip(), Count),
+        absent="weigh it",
+    )
+    section = Section("s", on=RABBITMQ, runbook="9", about="About s.")
+
+    @section.task(needs=[lies])
+    def weigh(host, cluster, facts):
+        """Weigh."""
+        done = tmp_path / f"weighed-{host.name}"
+        yield command("is weighed", f"echo {facts.known(lies)} >{done}", f"[[ -e {done} ]]")
+
+    @section.procedure(needs=[lies])
+    def move(hosts, cluster, facts):
+        """Move."""
+        for host in hosts:
+            yield stage(f"move {host.name}", host, action("is moved", f"echo >{tmp_path}/moved"))
+
+    ended = start(section, "weigh", "weigh")
+    assert ended.statuses == {"mq1": "changed", "mq2": "refused", "mq3": "changed"} | dict.fromkeys(
+        ("mq1", "mq3"), "ok"
+    )
+    assert "mq2 answered 'x; touch f' to 'the weight', which is not as expected: " in ended.said
+    assert not (tmp_path / "weighed-mq2").exists()
+    assert "mq2" not in (tmp_path / "weighed-mq1").read_text()
+    assert ended.went_on == [False, False]
+    assert ended.run.exit_code == 1
+    moved = start(section, "move", hosts="mq2")
+    assert not (tmp_path / "moved").exists()
+    assert moved.said.count("mq2 answered 'x; touch f'") >= 1
+    assert moved.run.exit_code == 1
+
+
+ODD = "\x1b[31mred\x1b]0;title\x07 \u202egnp \x9b2J \x7f"
+SHOWN = r"\x1b[31mred\x1b]0;title\x07 \u202egnp \x9b2J \x7f"
+
+
+def odd_section(tmp_path) -> Section:
+    """A section whose step fails, and whose probe and host answer with control characters."""
+    (tmp_path / "odd").write_text(f"{ODD}\n", encoding="utf-8")
+    section = Section("s", on=WORKER, runbook="9", about="About s.")
+
+    @section.task
+    def fail(host, cluster):
+        """Fail."""
+        yield command("fails", f"cat {tmp_path}/odd; exit 3", "false")
+
+    @section.check
+    def check(host, cluster):
+        """Ask."""
+        yield probe("odd", f"cat {tmp_path}/odd; false", succeeds)
+
+    return section
+
+
+@pytest.mark.parametrize("task", ["fail", "check"])
+def test_control_characters_of_a_host_are_shown(start, tmp_path, task):
+    ended = start(odd_section(tmp_path), task)
+    assert SHOWN in ended.said
+    assert not set(ended.said) & set("\x1b\x07\u202e\x9b\x7f")
+    journal = (tmp_path / "journal.jsonl").read_text(encoding="utf-8")
+    assert not set(journal) & set("\x1b\x07\u202e\x9b\x7f")
+
+
+def test_json_has_them_as_they_are_and_escaped(start, tmp_path):
+    run = start(odd_section(tmp_path), "fail").run
+    text = in_json(document(run.results, {}, [], 1))
+    assert text.isprintable()
+    [step] = json.loads(text)["tasks"]["s.fail"]["hosts"]["worker1"]["steps"]
+    assert step["output"] == [ODD]
 
 
 def test_dry_shows_commands_and_opens_nothing(section, start):

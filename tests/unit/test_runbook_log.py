@@ -11,7 +11,7 @@ from fabfile.operator.runbook.difference import Difference, differences
 from fabfile.operator.runbook.entries import Entry, Filter, found_run, journal, runs, since_moment
 from runbook.errors import UsageError
 from runbook.execute.journal import Journal
-from runbook.secrets.vault import Mask
+from runbook.secrets.mask import Mask
 
 
 def entry(**data) -> Entry:

@@ -253,7 +253,10 @@ def test_placeholders_are_found_as_any_language_quotes_them():
 def test_what_hangs_on_an_answer_names_the_question_and_where_to_ask_it(keyed):
     text = page(keyed, "rabbitmq.cluster", "mq2", "text")
     assert "# Look up the state of RabbitMQ, on mq1:" in text
-    assert "#     cat /var/lib/rabbitmq/mnesia/rabbit@mq1/cluster_nodes.config" in text
+    assert (
+        "#     runuser -u rabbitmq -- cat /var/lib/rabbitmq/mnesia/rabbit@mq1/cluster_nodes.config"
+        in text
+    )
     assert "asking the servers: the state of RabbitMQ on mq2 is unknown" in text
     assert "inv runbook.show rabbitmq.cluster --host mq2 --ask" in text
 
@@ -284,7 +287,8 @@ def test_batches_and_deputies_are_named(keyed, chapters):
     assert [passage.hosts for passage in ship.passages] == [("airflow",)]
     assert any(note.startswith("On behalf of") for note in ship.notes)
     worker = Author(keyed, [keyed.hosts["worker1"]]).chapter(python_build.section)
-    [ship] = worker.parts
+    ship, receive = worker.parts
+    assert receive.name == "python-build.receive"
     assert ship.notes == ("Typed on airflow: inv runbook.show python-build.ship --host airflow",)
     assert Author(keyed, [keyed.hosts["mq1"]]).chapter(python_build.section).parts == ()
 

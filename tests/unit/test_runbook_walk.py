@@ -32,7 +32,8 @@ from runbook.execute.run import Options, Run
 from runbook.output.report import Report
 from runbook.results import CHECK
 from runbook.script import compile_script
-from runbook.secrets.vault import Mask, Passwords
+from runbook.secrets.mask import Mask
+from runbook.secrets.vault import Passwords
 
 
 class Answers:

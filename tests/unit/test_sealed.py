@@ -12,7 +12,8 @@ from support.sealed_file import PASSPHRASE, WITH_PASSPHRASE
 
 from runbook.errors import SettingsError
 from runbook.secrets import sealed
-from runbook.secrets.vault import PASSPHRASE_VARIABLE, Mask, Passwords, Secret, Vault
+from runbook.secrets.mask import Mask
+from runbook.secrets.vault import PASSPHRASE_VARIABLE, Passwords, Secret, Vault
 
 DATABASE = Secret("database", "the database")
 

@@ -14,7 +14,8 @@ from runbook.errors import SettingsError
 from runbook.execute.journal import Journal
 from runbook.output.report import Report
 from runbook.results import DO, HostResult, Status, StepResult
-from runbook.secrets.vault import MASK, Mask, Passwords, Secret, Vault
+from runbook.secrets.mask import MASK, Mask
+from runbook.secrets.vault import Passwords, Secret, Vault
 from runbook.ssh.known_hosts import KnownHosts, lookup_name
 
 SECRET = 'it\'s; 100% "quoted" @secret'

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 from conftest import PROJECT
+from msgspec import structs
 from support.status_of import MQ, SQL, picture, silent, well
 
 from fabfile import CONTENTS
@@ -23,6 +24,7 @@ from fabfile.operator.status.text import text
 from fabfile.postgres.etcd import ETCD, Etcd
 from fabfile.postgres.members import MEMBER
 from fabfile.rabbitmq.nodes import STATE
+from fabfile.shared.firewall import Firewall
 from runbook.declare.probes import ERROR, OK, Cause, Verdict
 from runbook.errors import AccessError, UsageError
 
@@ -338,9 +340,17 @@ def test_the_most_that_anyone_sees_counts():
 
 def test_those_with_the_same_role_are_asked_first(cluster):
     there = [host for host in cluster.hosts.values() if host.name != "sql3"]
-    asked = reachability.witnesses(cluster.hosts["sql3"], there)
+    asked = reachability.witnesses(cluster.hosts["sql3"], there, cluster)
     assert [host.name for host in asked[:2]] == ["sql1", "sql2"]
     assert len(asked) == reachability.WITNESSES
+
+
+def test_those_that_may_reach_its_sshd_are_asked_before_all_others(cluster):
+    listed = {**cluster.settings, "firewall": Firewall(ssh=["10.9.0.0/24"])}
+    restricted = structs.replace(cluster, settings=listed)
+    there = [host for host in cluster.hosts.values() if host.name != "sql3"]
+    asked = reachability.witnesses(cluster.hosts["sql3"], there, restricted)
+    assert [host.name for host in asked[:3]] == ["airflow", "sql1", "sql2"]
 
 
 def test_a_look_at_this_machine_is_bash_that_answers():

@@ -16,8 +16,8 @@ from fabfile.operator.status.tasks import writable
 from fabfile.postgres.members import MEMBER
 from runbook.declare.probes import ERROR, Verdict
 from runbook.errors import SettingsError, UsageError
+from runbook.secrets.mask import Mask
 from runbook.secrets.private_file import write_private
-from runbook.secrets.vault import Mask
 
 HOSTILE = "<script>alert('x')</script> & \"quoted\""
 

@@ -22,9 +22,9 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def within(page: str, part: str, made: str) -> str:
+def within(page: str, part: str, made: str, how: str = "made from the code by `make docs`") -> str:
     """A page that is written by hand, with one part of it replaced."""
-    begin = f"<!-- {part}: made from the code by `make docs` -->"
+    begin = f"<!-- {part}: {how} -->"
     end = f"<!-- /{part} -->"
     before, found, rest = page.partition(begin)
     _, ended, after = rest.partition(end)

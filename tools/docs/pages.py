@@ -7,7 +7,7 @@ from pathlib import Path
 from runbook.declare.contents import Contents
 from runbook.declare.templates import PROJECT
 
-from . import catalogue, codes, errors, passwords, picture, ports, settings
+from . import catalogue, codes, errors, passwords, picture, ports, settings, vulnerabilities
 from .markdown import within
 
 
@@ -17,6 +17,7 @@ def pages(contents: Contents) -> dict[Path, str]:
     security = (docs / "security.md").read_text(encoding="utf-8")
     security = within(security, "ports", ports.matrix(contents))
     security = within(security, "passwords", passwords.names(contents))
+    security = within(security, "vulnerabilities", vulnerabilities.known())
     status = (docs / "status.md").read_text(encoding="utf-8")
     return {
         docs / "settings.md": settings.page(contents),

@@ -24,7 +24,9 @@ INTRODUCTION = (
     "Every key of `hosts.yaml`. `inv inventory.check` validates the file without a connection: "
     "it reports unknown keys, values that are not allowed, and conflicts, with file and line. "
     "A key that is left out has the default given here. Passwords are not part of it: they "
-    "are in `secrets.yaml` ([security.md](security.md))."
+    "are in `secrets.yaml` ([security.md](security.md)). A setting of `airflow.settings`, "
+    "`rabbitmq.settings`, `postgres.parameters` or `sources.logins` that is itself a password "
+    "refers to it: `{secret: NAME}`."
 )
 
 

@@ -96,7 +96,8 @@ class Bookmark:
         """A lock: one person at a time moves a walk."""
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self.file.with_name(".walk.lock"), os.O_CREAT | os.O_RDWR, 0o600)
+            flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW
+            lock = os.open(self.file.with_name(".walk.lock"), flags, 0o600)
         except OSError as error:
             raise SettingsError(f"{self.file} cannot be written: {error.strerror}.") from None
         try:

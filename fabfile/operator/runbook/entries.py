@@ -52,7 +52,7 @@ def journal(state: Path) -> list[Entry]:
     """All entries, the oldest first; a line that a full disk cut short is left out."""
     file = state / "journal.jsonl"
     try:
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
     except FileNotFoundError:
         raise UsageError(f"There is no journal in {state} yet.") from None
     except OSError as error:

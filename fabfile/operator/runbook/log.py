@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from invoke import Context, task
 
 from runbook.errors import UsageError
 from runbook.execute.session import in_sentences
+from runbook.visible import in_json
 
 if TYPE_CHECKING:
     from .entries import Entry, RunEntries
@@ -48,7 +48,7 @@ def log(
     shown = found[-_count(last, not (run or since), len(found)) :] if found else []
     if json:
         for entry in shown:
-            print(dumps(entry.data, ensure_ascii=False))
+            print(in_json(entry.data))
         return
     if not shown:
         print("The journal has no such entries.")
@@ -78,7 +78,7 @@ def runs(c: Context, last: int = LAST, json: bool = False) -> None:
     rows = [_about(run) for run in put_together(journal(_state()))][-last:]
     if json:
         for row in rows:
-            print(dumps(row, ensure_ascii=False))
+            print(in_json(row))
         return
     for row in rows:
         row["run"] = row["run"] or "(no id)"
@@ -132,7 +132,7 @@ def diff(c: Context, a: str = "", b: str = "", json: bool = False) -> None:
             "b": second.id,
             "differences": [asdict(one) for one in found],
         }
-        print(dumps(document, indent=2, ensure_ascii=False))
+        print(in_json(document, indent=2))
         return
     for name, run in (("a", first), ("b", second)):
         about = _about(run)

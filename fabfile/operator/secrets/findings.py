@@ -109,7 +109,8 @@ def _values(cluster: Cluster) -> Iterator[Wrong]:
     known = {secret.name: secret for secret in needed(cluster) if vault.knows(secret)}
     own = {name: vault.unjudged(secret) for name, secret in known.items()}
     values = {**vault.everything(), **own}
-    by_name = {secret.name: secret for secret in declared()}
+    given = {secret.name: secret for secret in cluster.given_secrets}
+    by_name = {**given, **{secret.name: secret for secret in declared()}}
     first: dict[str, str] = {}
     for name, value in values.items():
         secret = by_name.get(name, Secret(name, ""))
@@ -120,7 +121,7 @@ def _values(cluster: Cluster) -> Iterator[Wrong]:
         if value in first:
             yield Wrong(name, f"is the same as {first[value]}", "inv secrets.edit: set another one")
         first.setdefault(value, name)
-        if not _declared(name):
+        if not _declared(name) and name not in given:
             yield Wrong(name, "is not used by any section", "inv secrets.edit: remove or rename it")
 
 

@@ -13,14 +13,16 @@ from ... import CONTENTS
 
 
 def needed(cluster: Cluster) -> list[Secret]:
-    """The passwords of the sections that have hosts, without temporary ones."""
-    return [
+    """The passwords of the sections that have hosts, without temporary ones; the user's own."""
+    own = [
         secret
         for section in CONTENTS.sections
         if _hosts(section, cluster)
         for secret in section.secrets
         if not secret.passing and not secret.family
     ]
+    names = {secret.name for secret in declared()}
+    return [*own, *(secret for secret in cluster.given_secrets if secret.name not in names)]
 
 
 def declared() -> list[Secret]:
@@ -32,7 +34,7 @@ def first_run(cluster: Cluster) -> bool:
     """Whether the journal has no change that may have brought a password to a server."""
     with_secrets = {section.name for section in CONTENTS.sections if section.secrets}
     try:
-        lines = (cluster.state / "journal.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (cluster.state / "journal.jsonl").read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError):
         return True
     return not any(_changed(line, with_secrets) for line in lines)

@@ -15,12 +15,14 @@ from runbook.execute.session import in_sentences
 from runbook.inventory.cluster import Cluster
 from runbook.inventory.entry import perhaps
 from runbook.output.prompt import confirmed
+from runbook.secrets.passwords_file import sayable
+from runbook.secrets.references import NAME
 from runbook.secrets.sealed import SHORTEST_PASSPHRASE, KeyFile, Opener, Passphrase
-from runbook.secrets.vault import KEY_VARIABLE, PASSPHRASE_VARIABLE
+from runbook.secrets.vault import KEY_VARIABLE, PASSPHRASE_VARIABLE, Secret
 
 from ..session import configured
 from . import editing, findings
-from .needed import first_run, needed
+from .needed import declared, first_run, needed
 
 
 @task(help={"i-know": "generate new ones although this cluster was set up with others"})
@@ -34,14 +36,54 @@ def generate(c: Context, i_know: bool = False) -> None:
             f"{vault.file} is missing, but this cluster was set up with it. Restore it from your "
             "backup. New passwords would lock you out of the cluster (--i-know generates them)."
         )
-    for secret in needed(cluster):
-        vault.get(secret)
+    wanted = needed(cluster)
+    for secret in wanted:
+        if not secret.given:
+            vault.get(secret)
     names = vault.keep()
     if names:
         print(f"generated and kept in {vault.file}: {', '.join(names)}")
         print("Back up that file where only you can read it.")
-    else:
+    missing = [secret for secret in wanted if secret.given and not vault.knows(secret)]
+    for secret in missing:
+        print(f"{secret.name} ({secret.about}) is yours to set: inv secrets.set {secret.name}")
+    if not names and not missing:
         print(f"{vault.file} has all passwords.")
+
+
+@task(name="set", positional=["name"], help={"name": "its key in secrets.yaml"})
+@in_sentences
+def set_(c: Context, name: str) -> None:
+    """Set one password, which is asked for, or read from standard input.
+
+    For what only you can know: {secret: NAME} in hosts.yaml refers to it.
+    """
+    if not NAME.fullmatch(name):
+        raise UsageError(f"{name} is not a secret's name (a-z, 0-9, _; the first a letter).")
+    vault = configured().vault
+    value = sayable(_given(name), name)
+    if not value:
+        raise RunbookError("The value is empty. Nothing was changed.")
+    known = [secret for secret in declared() if secret.name == name]
+    words = known[0].broken_by(value) if known else ""
+    if words:
+        raise SettingsError(f"{name} must be {words}. Nothing was changed.")
+    vault.put(Secret(name, "", given=True), value)
+    vault.keep()
+    print(f"{name} is set in {vault.file}.")
+
+
+def _given(name: str) -> str:
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\n")
+    try:
+        value = getpass(f"{name}: ")
+        again = getpass("Once more: ")
+    except EOFError:
+        raise SettingsError("The value was not given; nothing was changed.") from None
+    if value != again:
+        raise SettingsError("The two values differ. Nothing was changed.")
+    return value
 
 
 @task(positional=["name"], help={"name": "its key in secrets.yaml", "yes": "do not ask first"})
@@ -56,15 +98,17 @@ def show(c: Context, name: str, yes: bool = False) -> None:
 
 
 def _value(cluster: Cluster, name: str) -> str:
-    declared = {secret.name: secret for secret in needed(cluster)}
-    if name in declared and environ.get(declared[name].variable):
-        return cluster.vault.get(declared[name])
+    wanted = {secret.name: secret for secret in needed(cluster)}
+    if name in wanted and environ.get(wanted[name].variable):
+        return cluster.vault.get(wanted[name])
     kept = cluster.vault.everything()
     if name in kept:
         return kept[name]
-    if name in declared:
+    if name in wanted:
+        if wanted[name].given:
+            raise SettingsError(f"{name} has no value yet: inv secrets.set {name}")
         raise SettingsError(f"{name} has not been generated yet: inv secrets.generate")
-    known = sorted({*kept, *declared})
+    known = sorted({*kept, *wanted})
     raise UsageError(f"There is no password {name}{perhaps(name, known)}. See inv secrets.list")
 
 
@@ -78,14 +122,15 @@ def list_(c: Context) -> None:
     kept = cluster.vault.everything()
     rows = []
     for secret in needed(cluster):
-        where = cluster.vault.file.name if secret.name in kept else "not generated yet"
+        missing = "yours to set" if secret.given else "not generated yet"
+        where = cluster.vault.file.name if secret.name in kept else missing
         origin = secret.variable if environ.get(secret.variable) else where
         rows.append((secret.name, secret.about, origin))
-    declared = {row[0] for row in rows}
+    listed = {row[0] for row in rows}
     rows += [
         (name, findings.meaning(name), cluster.vault.file.name)
         for name in kept
-        if name not in declared
+        if name not in listed
     ]
     print(tabulate(rows, headers=["name", "for", "from"]))
 
@@ -183,4 +228,4 @@ def decrypt(c: Context) -> None:
     print(f"{vault.file} is plain text, readable only by its owner.")
 
 
-secrets = Collection("secrets", generate, list_, show, check, edit, encrypt, decrypt)
+secrets = Collection("secrets", generate, set_, list_, show, check, edit, encrypt, decrypt)

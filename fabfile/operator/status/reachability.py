@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from runbook.declare.probes import Probe
 from runbook.errors import RunbookError
 from runbook.execute.survey import plain, questions
-from runbook.inventory.cluster import Cluster, Host
+from runbook.inventory.access import access
+from runbook.inventory.cluster import Cluster, Host, share_a_role
+from runbook.inventory.schema import SSH as SSHD
 
 if TYPE_CHECKING:
     from runbook.execute.run import Run
@@ -40,7 +42,7 @@ def reachabilities(run: Run, silent: Iterable[str]) -> dict[str, Reachability]:
         return {host.name: Reachability() for host in missing}
     asked: dict[str, list[Host]] = {host.name: [] for host in there}
     for other in missing:
-        for witness in witnesses(other, there):
+        for witness in witnesses(other, there, cluster):
             asked[witness.name].append(other)
 
     def ask(host: Host) -> list[tuple[str, str]]:
@@ -56,9 +58,14 @@ def reachabilities(run: Run, silent: Iterable[str]) -> dict[str, Reachability]:
     return {host.name: combined(host.name, heard) for host in missing}
 
 
-def witnesses(other: Host, there: Sequence[Host]) -> list[Host]:
-    """Hosts to ask: those that share a role with the missing one know it best."""
-    return sorted(there, key=lambda host: not set(host.roles) & set(other.roles))[:WITNESSES]
+def witnesses(other: Host, there: Sequence[Host], cluster: Cluster) -> list[Host]:
+    """Hosts to ask: those that may reach its sshd, and of these the ones that share a role."""
+    sshd = access(other, SSHD, cluster)
+
+    def knows(host: Host) -> tuple[bool, bool]:
+        return not sshd.admits(host.address), not share_a_role(host, other)
+
+    return sorted(there, key=knows)[:WITNESSES]
 
 
 def looking(others: Sequence[Host], cluster: Cluster) -> list[Probe]:

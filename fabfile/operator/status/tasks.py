@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,8 @@ from invoke import Context, Exit, task
 
 from runbook.errors import UsageError
 from runbook.execute.session import in_sentences
+from runbook.output.terminal import drawable
+from runbook.visible import in_json, visible
 
 from ..session import session
 
@@ -94,7 +95,7 @@ def show(run: Run, picture: Picture, as_json: bool, indent: int | None = 2) -> N
         run.report.say(text(picture))
         return
     told = run.report.masked(document(picture))
-    print(dumps(told, ensure_ascii=False, indent=indent), flush=True)
+    print(in_json(told, indent=indent), flush=True)
 
 
 def watching(run: Run, as_json: bool, thorough: bool) -> None:
@@ -115,6 +116,7 @@ def watching(run: Run, as_json: bool, thorough: bool) -> None:
 
 def redrawing(run: Run, thorough: bool) -> None:
     """Redraw the picture in its place; the last one stays when it ends."""
+    from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
@@ -123,11 +125,13 @@ def redrawing(run: Run, thorough: bool) -> None:
 
     picture = None
     try:
-        with Live(Text("looking …", style="dim"), auto_refresh=False, screen=True) as live:
+        console = Console(file=drawable(sys.stdout))
+        looking = Text("looking …", style="dim")
+        with Live(looking, console=console, auto_refresh=False, screen=True) as live:
             while True:
                 picture = look(run, thorough)
                 height = live.console.height - 2
-                said = run.report.masked(text(picture, height))
+                said = visible(run.report.masked(text(picture, height)))
                 live.update(Text(f"{said}\n\nevery {PAUSE} s; Ctrl-C ends it"), refresh=True)
                 time.sleep(PAUSE)
     finally:

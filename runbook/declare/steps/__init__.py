@@ -28,11 +28,10 @@ from runbook.declare.steps.files import (
     sudoers,
     template,
 )
+from runbook.declare.steps.firewall import firewall_lets, firewall_lets_ssh, firewall_zone
+from runbook.declare.steps.keys import Authorised, authorised_keys, unmarked
 from runbook.declare.steps.machine import (
     cloud_init,
-    firewall_ports,
-    firewall_ports_from,
-    firewall_protocol,
     hostname,
     password_locked,
     reboot,
@@ -75,9 +74,11 @@ from runbook.declare.steps.units import (
 )
 
 __all__ = [
+    "Authorised",
     "action",
     "answers",
     "authorised_key",
+    "authorised_keys",
     "block",
     "cloud_init",
     "command",
@@ -86,9 +87,9 @@ __all__ = [
     "edited",
     "enabled",
     "file",
-    "firewall_ports",
-    "firewall_ports_from",
-    "firewall_protocol",
+    "firewall_lets",
+    "firewall_lets_ssh",
+    "firewall_zone",
     "hostname",
     "line",
     "masked",
@@ -124,6 +125,7 @@ __all__ = [
     "template",
     "timezone",
     "unit",
+    "unmarked",
     "updated",
     "user",
     "version_locked",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runbook.declare.step import Handler, Step, here
+from runbook.declare.step import Handler, Step, here, parent, worker
 
 
 def command(title: str, apply: str, unless: str, timeout: int = 300) -> Step:
@@ -42,9 +42,13 @@ def with_stdin(title: str, command: str, text: str, unless: str, diff: str = "")
     return Step(title, unless, f"{command} {here(body)}", text=body, diff=diff)
 
 
-def moved_aside(path: str, reason: str) -> str:
-    """A command that renames what is at a path; the new name has the reason and the time."""
-    return f'mv {path} "{path}.{reason}-$(date +%Y%m%d-%H%M%S)"'
+def moved_aside(path: str, reason: str, owner: str) -> str:
+    """Commands that rename what is at a path; the new name has the reason and the time.
+
+    The owner of the path renames it, unless it is in a folder of root's.
+    """
+    who, by = worker(parent(path), owner)
+    return f'{who}\n{by}mv -T {path} "{path}.{reason}-$(date +%Y%m%d-%H%M%S)"'
 
 
 def answers(address: str, port: int, seconds: int = 3) -> str:

@@ -6,9 +6,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from runbook.declare.step import Step, Steps, here, path_test, quote, replacement
+from runbook.declare.step import (
+    Step,
+    Steps,
+    here,
+    labelled,
+    parent,
+    path_test,
+    quote,
+    replacement,
+    worker,
+)
 from runbook.declare.templates import render as rendered
-from runbook.secrets.vault import MASK
+from runbook.secrets.mask import MASK
 
 BLOCK = Path(__file__).with_name("block.awk").read_text(encoding="utf-8")
 
@@ -32,7 +42,11 @@ def file(
     target = quote(path)
 
     def commands(content: str) -> str:
-        return replacement(path, f'cat >"$temp" {here(content)}', mode, owner, group, validate)
+        def fill(by: str) -> str:
+            write = f'{by}tee "$temp" >/dev/null' if by else 'cat >"$temp"'
+            return f"{write} {here(content)}"
+
+        return replacement(path, fill, mode, owner, group, validate)
 
     return Step(
         f"file {path}",
@@ -63,7 +77,11 @@ def edited(
 ) -> Step:
     """A file that is managed only in part. `render` is a filter from present to wanted text."""
     target = quote(path)
-    fill = f'{{ cat {target} 2>/dev/null || true; }} | {render} >"$temp"'
+
+    def fill(by: str) -> str:
+        write = f'| {by}tee "$temp" >/dev/null' if by else '>"$temp"'
+        return f"{{ {by}cat {target} 2>/dev/null || true; }} | {render} {write}"
+
     return Step(
         title,
         test=f"{path_test(path, 'regular file', mode, owner, group)} && holds_rendered {target}",
@@ -122,11 +140,13 @@ block={quote(body)} awk '{BLOCK}'"""
 
 def directory(path: str, mode: str = "0755", owner: str = "root", group: str = "root") -> Step:
     """A directory with this owner and mode; nothing in it is touched."""
+    who, by = worker(parent(path), owner, missing_ok=True)
+    target = quote(path)
+    made = f"{by}install -d -m {mode} -o {owner} -g {group} {target}"
     return Step(
         f"directory {path}",
         test=path_test(path, "directory", mode, owner, group),
-        apply=f"install -d -m {mode} -o {owner} -g {group} {quote(path)}\n"
-        f"if selinuxenabled 2>/dev/null; then restorecon {quote(path)}; fi",
+        apply=f"(set -euo pipefail\n{who}\n{made}\n{labelled(target, by)})",
         paths=(path,),
     )
 

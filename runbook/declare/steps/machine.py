@@ -1,4 +1,4 @@
-"""Steps for users, firewall, hostname, time."""
+"""Steps for users, hostname, time."""
 
 from __future__ import annotations
 
@@ -55,49 +55,6 @@ def password_locked(name: str) -> Step:
     )
 
 
-def firewall_ports(address: str, *ports: str) -> Step:
-    """Ports such as 8080/tcp are open in the zone of the address, now and after a reboot."""
-    return _firewall(address, f"firewall lets in {' '.join(ports)}", "ports", "port", ports)
-
-
-def firewall_protocol(address: str, protocol: str) -> Step:
-    """An IP protocol such as vrrp is allowed in the zone of the address, now and after a reboot."""
-    title = f"firewall lets in protocol {protocol}"
-    return _firewall(address, title, "protocols", "protocol", [protocol])
-
-
-def firewall_ports_from(address: str, callers: Sequence[str], ports: Sequence[str]) -> Step:
-    """Ports are open to these callers only, in the zone of the address, now and after a reboot."""
-    rules = [
-        f'rule family="ipv4" source address="{caller}" '
-        f'port port="{port.split("/")[0]}" protocol="{port.split("/")[1]}" accept'
-        for caller in callers
-        for port in ports
-    ]
-    title = f"firewall lets {' '.join(callers)} reach {' '.join(ports)}"
-    return _firewall(address, title, "rules_str", "rich-rule", rules)
-
-
-def firewall_zone(address: str) -> str:
-    """Commands that set $zone to the firewalld zone of the interface with this address."""
-    interface = f"$(ip -o -4 addr show to {address} | awk '{{ print $2; exit }}')"
-    return f"""zone=$(firewall-cmd --get-zone-of-interface="{interface}" 2>/dev/null) ||
-  zone=$(firewall-cmd --get-default-zone)"""
-
-
-def _firewall(address: str, title: str, key: str, option: str, values: Sequence[str]) -> Step:
-    if not values:
-        raise ValueError(f"{title}: there is nothing to let in")
-    options = " ".join(f"--add-{option}={quote(value)}" for value in values)
-    return Step(
-        title,
-        test=f"firewall_has {address} {key} {' '.join(quote(value) for value in values)}",
-        apply=f"""{firewall_zone(address)}
-firewall-cmd --permanent --zone="$zone" {options}
-firewall-cmd --zone="$zone" {options}""",
-    )
-
-
 def hostname(name: str) -> Step:
     """The static hostname; what already runs may keep the old one until a reboot."""
     return Step(
@@ -141,13 +98,15 @@ def sysctl(title: str, path: str, values: Mapping[str, int]) -> Steps:
 
 def ssh_key(title: str, path: str, user: str, comment: str) -> Step:
     """An SSH key of this user without a passphrase, with its public key beside it."""
-    by_user = f"runuser -u {user} --"
+    by_user, key = f"runuser -u {user} --", quote(path)
     return command(
         title,
-        f"""if [[ -s {path} ]]; then {by_user} sh -c 'ssh-keygen -y -f {path} >{path}.pub'
-else {by_user} ssh-keygen -q -t ed25519 -C {comment} -f {path} -N ''
+        f"""if {by_user} test -s {key}; then
+  {by_user} sh -c {quote(f"ssh-keygen -y -f {key} >{key}.pub")}
+else
+  {by_user} ssh-keygen -q -t ed25519 -C {comment} -f {key} -N ''
 fi""",
-        unless=f"[[ -s {path} && -s {path}.pub ]]",
+        unless=f"[[ -s {key} && -s {key}.pub ]]",
     )
 
 

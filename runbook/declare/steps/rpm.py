@@ -81,13 +81,17 @@ def repository(name: str, sections: Mapping[str, Mapping[str, str]]) -> Step:
     """dnf's repository file of this name has exactly these sections.
 
     A repository that does not answer is skipped; otherwise no package of any other repository
-    could be installed or updated (dnf.conf(5), "skip_if_unavailable").
+    could be installed or updated (dnf.conf(5), "skip_if_unavailable"). A file with the `password`
+    of a repository is readable by root alone.
     """
     lines = []
     for section, settings in sections.items():
         given = {**settings, "skip_if_unavailable": "1"}
         lines += [f"[{section}]", *(f"{key}={value}" for key, value in given.items()), ""]
-    return file(f"/etc/yum.repos.d/{name}.repo", "\n".join(lines[:-1]))
+    path, text = f"/etc/yum.repos.d/{name}.repo", "\n".join(lines[:-1])
+    if any("password" in settings for settings in sections.values()):
+        return file(path, text, mode="0600", hide="^password=")
+    return file(path, text)
 
 
 def release_variable() -> Step:

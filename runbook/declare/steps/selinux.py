@@ -6,7 +6,7 @@ after the reboot that enables SELinux reports what is still to do.
 
 from __future__ import annotations
 
-from runbook.declare.step import REBOOT, Step, Steps, quote
+from runbook.declare.step import REBOOT, Step, Steps, quote, worker
 from runbook.declare.steps.commands import command
 from runbook.declare.steps.files import setting
 
@@ -55,25 +55,27 @@ def selinux_labels(path: str) -> Step:
 
     The label of its program decides in which domain systemd starts a service.
     """
+    who, _ = worker(path, "root", missing_ok=True)
     return command(
         f"SELinux labels below {path} are those of the policy",
-        f"restorecon -R {quote(path)}",
+        f"(set -euo pipefail\n{who}\nrestorecon -R {quote(path)})",
         unless=f"{OFF} || [[ ! $(restorecon -R -n -v {quote(path)}) ]]",
         timeout=600,
     )
 
 
-def selinux_context(path: str, kind: str) -> Step:
+def selinux_context(path: str, kind: str, owner: str = "root") -> Step:
     """The files below a path have a type that a confined service may read, even after relabeling.
 
-    New files inherit it from their directory.
+    New files inherit it from their directory. `owner` is the owner of the path.
     """
+    who, by = worker(path, owner, missing_ok=True)
     pattern, inside = quote(f"{path}(/.*)?"), quote(f"{path}/file")
     return command(
         f"SELinux type of {path} is {kind}",
-        f"{NEEDS_SEMANAGE}semanage fcontext -a -t {kind} {pattern} ||\n"
+        f"(set -euo pipefail\n{who}\n{NEEDS_SEMANAGE}semanage fcontext -a -t {kind} {pattern} ||\n"
         f"  semanage fcontext -m -t {kind} {pattern}\n"
-        f"restorecon -R {quote(path)}",
+        f"{by}restorecon -R {quote(path)})",
         unless=f"{OFF} || {{ [[ $(matchpathcon -n {inside}) == *:{kind}:* ]] && "
         f"[[ ! $(restorecon -R -n -v {quote(path)}) ]]; }}",
     )

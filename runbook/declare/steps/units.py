@@ -26,7 +26,8 @@ def unit(name: str, source: str, context: Mapping[str, Any]) -> Step:
 
 def drop_in(unit: str, source: str) -> Step:
     """A drop-in of the unit, from `files/SOURCE`; takes effect at the unit's next start."""
-    path = f"/etc/systemd/system/{unit}.d/{source.rpartition('/')[2]}"
+    name = source.rpartition("/")[2].replace(".j2", "")
+    path = f"/etc/systemd/system/{unit}.d/{name}"
     text = rendered(source, {})
     step = file(path, text)
     apply = f"install -d /etc/systemd/system/{unit}.d\n{step.apply}\nsystemctl daemon-reload"
