@@ -57,9 +57,9 @@ UNITS = (
     Unit(
         "keepalived.service",
         "root",
-        "CAP_NET_ADMIN and raw sockets for VRRP and the address; CAP_SYS_ADMIN, without which "
-        "systemd takes no orders from its scripts; other users, as scripts work as airflow; new "
-        "privileges, as SELinux changes the scripts' domain; real-time priority when it is late",
+        "CAP_NET_ADMIN and raw sockets for VRRP and the address; other users, as scripts work as "
+        "airflow; orders to systemd, as scripts start and stop services; new privileges, as "
+        "SELinux changes the scripts' domain; real-time priority when it is late",
     ),
     Unit("nfs-sync.service", "airflow", SHARE),
     Unit("nfs-return.service", "airflow", SHARE),

@@ -68,7 +68,10 @@ class Airflow(Ids, frozen=True):
         for part, entries in self.settings.items():
             for key in entries:
                 if key.endswith("_cmd"):
-                    sentence = "is a command that Airflow would run; set the value itself"
+                    sentence = (
+                        f"is a command that Airflow would run; set {key[:-4]} itself, if it is a "
+                        "secret to {secret: NAME}"
+                    )
                     yield Objection(sentence, ("airflow", "settings", part, key))
         if inventory.whole:
             yield from missing(inventory)

@@ -20,10 +20,15 @@ class Form(NamedTuple):
     replacement: str
 
     def masked(self, text: str, low: str) -> str:
-        """`text` without secrets of this kind; `low` is the text in small letters."""
+        """`text` without secrets of this kind, in as many lines; `low` is it in small letters."""
         if any(hint in low for hint in self.hints):
-            return self.pattern.sub(self.replacement, text)
+            return self.pattern.sub(self._replaced, text)
         return text
+
+    def _replaced(self, match: re.Match[str]) -> str:
+        text = match.expand(self.replacement)
+        lines = match[0].count("\n") - text.count("\n")
+        return text.replace(MASK, MASK + "\n" * lines, 1)
 
 
 def _after(hints: str, pattern: str, flags: int = re.I) -> Form:
@@ -92,7 +97,7 @@ SEVERAL_LINES = (
             r"(?:(?:\2[ \t]+\S[^\n]*|[ \t]*)(?:\n|\Z))+",
             re.I | re.M,
         ),
-        rf"\g<1>\g<2>  {MASK}\n",
+        rf"\g<1>\g<2>  {MASK}",
     ),
     # {name: SMTP_PASSWORD, value: …}, as containers are given their environment.
     _after(
@@ -211,7 +216,7 @@ KEYS_AND_VALUES = (
     # KEY=value on a line of its own, whose value may contain spaces.
     _after(
         KEY_HINTS,
-        rf"(^\s*(?:export\s+|Environment=)?[\w.-]{{0,80}}?{KEY}{REST}=)"
+        rf"((?:^|(?<=[:\]-] ))\s*(?:export\s+|Environment=)?[\w.-]{{0,80}}?{KEY}{REST}=)"
         rf"{UNLESS_HARMLESS}(?![\"']).+",
     ),
     _valued(r"\s*(?::=|=>|=|:)\s*", QUOTED),
@@ -223,6 +228,8 @@ KEYS_AND_VALUES = (
 
 IN_A_LINE = (*BY_FORM, *URLS, *STATEMENTS, *OPTIONS, *KEYS_AND_VALUES)
 
+_HINTS = tuple({form.hints for form in IN_A_LINE})
+
 TYPED = (
     _after("-p", rf"((?<!\S)-p)(?=[^\s-]){WORD}", 0),
     _after("@", r"((?<![\w/.-])[\w.-]+:)[^\s@/:\"']+(@[\w.-]+)"),
@@ -230,18 +237,31 @@ TYPED = (
 """What could be a password on a command line, and often is not: `-pX`, `user:password@host`."""
 
 
+PREFIX = re.compile(
+    r"(?:\d{4}-\d\d-\d\dT[\d:.+-]+|[A-Z][a-z]{2} [ \d]\d [\d:]{8}) [\w.-]+ [^\s:\[]+(?:\[\d+\])?: "
+)
+"""What the journal puts before each line of a program: time, host, program."""
+
+
 def without_passwords(text: str) -> str:
-    """`text` without what looks like a secret; the text around it is kept."""
+    """`text` without what looks like a secret, in as many lines; the text around it is kept."""
+    lines = text.split("\n")
+    prefixes = [match[0] if match else "" for match in map(PREFIX.match, lines)]
+    text = "\n".join(line[len(prefix) :] for line, prefix in zip(lines, prefixes))
     low = text.lower()
     for form in SEVERAL_LINES:
         text = form.masked(text, low)
-    return "\n".join(map(_masked_line, text.split("\n")))
+    return "\n".join(
+        prefix + _masked_line(line) for line, prefix in zip(text.split("\n"), prefixes)
+    )
 
 
 def _masked_line(line: str) -> str:
     low = line.lower()
-    for form in IN_A_LINE:
-        line = form.masked(line, low)
+    near = {hints for hints in _HINTS if any(hint in low for hint in hints)} if line else set()
+    for form in IN_A_LINE if near else ():
+        if form.hints in near:
+            line = form.masked(line, low)
     return line
 
 

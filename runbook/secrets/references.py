@@ -99,8 +99,8 @@ _KEY_OF_SECRET = re.compile(
     r"|(?:api|access|secret|fernet|private|account)[._-]?key)$",
     re.I,
 )
-# Airflow's *_cmd and *_secret name where a value is, instead of the value.
-_ELSEWHERE = re.compile(r"_(?:password|key|conn|url|uri|backend|dsn|auth)_secret$|_cmd$", re.I)
+# Airflow's *_secret name where a value is, instead of the value.
+_ELSEWHERE = re.compile(r"_(?:password|key|conn|url|uri|backend|dsn|auth)_secret$", re.I)
 _LOGIN = re.compile(r"://[^/@\s:]*:([^/@\s]+)@")
 _CONN = re.compile(r"://[^/@\s:]*:(\S+)@")
 

@@ -78,6 +78,7 @@ def seen(on, own):
         "systemd-run -q --unit=mallory --uid=mallory --setenv=seen=/srv/mallory/seen "
         "--setenv=start=/srv/mallory/start bash /srv/mallory/spy",
     )
+    on("sql1", "echo a-file-to-be-seen >/etc/seen.conf")
     on("sql1", "bash -c 'sleep 5; : an-argument-to-be-seen'")
     said = []
     for arguments in (
@@ -102,6 +103,7 @@ def passwords(lab) -> list[str]:
 def test_a_local_user_sees_no_secret_in_processes_and_files(seen, lab):
     told, _ = seen
     assert "an-argument-to-be-seen" in told
+    assert "a-file-to-be-seen" in told
     assert [value for value in passwords(lab) if value in told] == []
 
 

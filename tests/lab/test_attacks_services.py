@@ -61,6 +61,8 @@ def test_what_the_unit_says_holds_in_the_process(airflow, on, host, unit):
     pid = on(host, f"systemctl show -p MainPID --value {unit}")
     status = on(host, f"cat /proc/{pid}/status")
     assert re.search(r"^Seccomp:\s+2$", status, re.M)
+    unchanged = on(host, f"systemctl show -p NoNewPrivileges --value {unit}") == "no"
+    assert re.search(rf"^NoNewPrivs:\s+{int(not unchanged)}$", status, re.M)
     [bounding] = re.findall(r"^CapBnd:\s+(\w+)$", status, re.M)
     wanted = on(host, f"systemctl show -p CapabilityBoundingSet --value {unit}").split()
     assert bin(int(bounding, 16)).count("1") <= len(wanted) <= 13

@@ -80,7 +80,7 @@ def test_the_database_is_made_as_it_should_be(database, on):
     assert database.psql("show password_encryption") == "scram-sha-256"
     owner = "select pg_get_userbyid(datdba) from pg_database where datname = 'airflow'"
     assert database.psql(owner) == "airflow"
-    assert on("sql1", "stat -c '%a %U' /etc/patroni/patroni.yml") == "600 postgres"
+    assert on("sql1", "stat -c '%a %U %G' /etc/patroni/patroni.yml") == "640 root postgres"
     assert on("sql1", "stat -c '%a' /var/lib/etcd/airflow-ha.etcd") == "700"
 
 

@@ -99,7 +99,6 @@ def test_a_password_in_clear_text_is_a_warning_that_does_not_show_it(load, chang
 @pytest.mark.parametrize(
     "text",
     [
-        "{smtp: {smtp_password_cmd: cat /etc/airflow/smtp}}",
         "{smtp: {smtp_password_secret: smtp}}",
         "{core: {max_active_runs_per_dag: 4, hide_sensitive_var_conn_fields: true}}",
         "{smtp: {smtp_password: {secret: smtp}}}",

@@ -28,6 +28,17 @@ def test_a_secret_of_each_kind_goes(kind):
     assert without_passwords(text) != ""
 
 
+@pytest.mark.parametrize(
+    "prefix", ["2026-11-29T08:00:00+0330 sql1 etcd[123]: ", "Nov 29 08:00:00 sql1 etcd[123]: "]
+)
+def test_secrets_go_that_span_lines_of_the_journal(prefix):
+    lines = "\n".join(text for text, _ in PLANTED.values()).split("\n")
+    clean = without_passwords("\n".join(prefix + line for line in lines)).split("\n")
+    assert len(clean) == len(lines)
+    assert all(line.startswith(prefix) for line in clean)
+    assert [kind for kind, (_, secret) in PLANTED.items() if secret in "\n".join(clean)] == []
+
+
 def test_forty_kinds_are_known():
     assert len(PLANTED) >= 40
 

@@ -26,7 +26,7 @@ def unit(name: str, source: str, context: Mapping[str, Any]) -> Step:
 
 def drop_in(unit: str, source: str) -> Step:
     """A drop-in of the unit, from `files/SOURCE`; takes effect at the unit's next start."""
-    name = source.rpartition("/")[2].replace(".j2", "")
+    name = source.rpartition("/")[2].removesuffix(".j2")
     path = f"/etc/systemd/system/{unit}.d/{name}"
     text = rendered(source, {})
     step = file(path, text)
