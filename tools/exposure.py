@@ -49,6 +49,11 @@ UNITS = (
     Unit("pgbackrest-backup@full.service", "postgres", f"network; {DATA}; {LOCKS}"),
     Unit("rabbitmq-server.service", "rabbitmq", f"network; {DATA}"),
     Unit(
+        "rabbitmq-definitions.service",
+        "rabbitmq",
+        "network; writes in /var/lib/rabbitmq-definitions",
+    ),
+    Unit(
         "haproxy.service",
         "root, then haproxy",
         "seven capabilities of the first process: to read its configuration, open its sockets, "

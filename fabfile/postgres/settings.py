@@ -14,13 +14,13 @@ from runbook.inventory.entry import (
     Parameter,
     ParameterName,
     between,
-    named,
     network_of,
     perhaps,
 )
 from runbook.inventory.schema import Objection, Settings, Understood
 from runbook.yaml_source import shown
 
+from ..shared.calendar import Calendar
 from ..shared.roles import POSTGRES
 
 PATRONI_PARAMETERS = {
@@ -45,11 +45,6 @@ PATRONI_PARAMETERS = {
     "wal_log_hints",
 }
 """Parameters that must not be set in postgres.parameters."""
-
-
-Calendar = Annotated[
-    str, named("calendar expression of systemd: `Sun 01:30`", "[A-Za-z0-9*,:.~/ +_-]{1,100}")
-]
 
 
 class Backup(Entry, frozen=True):

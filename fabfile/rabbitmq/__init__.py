@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from . import check, cluster, configure, install, operate, power, preflight, status, users
+from . import (
+    check,
+    cluster,
+    configure,
+    definitions,
+    install,
+    operate,
+    power,
+    preflight,
+    recover,
+    status,
+    upgrade,
+    users,
+)
 from .common import section
 
 section.order(
@@ -14,10 +27,13 @@ section.order(
     users.users,
     users.policies,
     users.queues,
+    definitions.definitions,
     check.status,
     operate.restart,
     operate.shrink,
     operate.join,
+    recover.recover,
+    upgrade.upgrade,
     operate.rotate,
 )
 

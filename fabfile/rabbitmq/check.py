@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,11 +20,15 @@ from runbook.declare.probes import (
 from runbook.declare.steps import answers
 from runbook.inventory.cluster import Cluster, Host
 
-from ..shared.versions import Versions, within
-from .cluster import stranger
-from .common import members, node, section
+from .cluster import blank, stranger
+from .common import NO_MAJORITY, members, node, section
+from .definitions import EXPORTS, exported
 from .nodes import NODE, STATE, State
-from .settings import erlang_for, may_fit
+from .queue_check import queues, unsynchronised
+from .version_check import INSTALLED, versions
+
+NEAR, FULL = 0.8, 0.95
+"""The shares of a limit from which on its use is a warning, and an error."""
 
 LISTENERS = {5672: "AMQP", 15672: "management", 15692: "prometheus"}
 
@@ -36,12 +39,9 @@ VIEWS = section.cause("MQ_VIEWS_DIFFER", "nodes disagree about the members; queu
 STRANGER = section.cause("MQ_STRANGER", "the majority counts a node that hosts.yaml does not have")
 PARTED = section.cause("MQ_PARTED", "the smaller partition serves no clients")
 ALARM = section.cause("MQ_ALARM", "all publishers are blocked: no task is handed out")
-VERSIONS = section.cause("MQ_VERSIONS", "nodes may refuse each other after a restart")
-SHORT = section.cause("MQ_QUEUE_SHORT", "these queues survive fewer failures than they should")
-UNEVEN = section.cause("MQ_LEADERS_UNEVEN", "one node does all the work; no message is at risk")
-NO_MAJORITY = section.cause("MQ_NO_MAJORITY", "queues stop: no task is handed out")
+DISK_LOST = section.cause("MQ_DISK_LOST", "the majority counts a node that has no data any more")
+LIMIT = section.cause("MQ_LIMIT", "the node soon refuses new connections and queues")
 NO_SPARE = section.cause("MQ_NO_SPARE", "the next node failure stops the queues")
-SILENT = section.cause("MQ_UNKNOWN", "unknown; the state of the queues cannot be read")
 
 
 @section.check
@@ -64,14 +64,15 @@ def listens(answer: Answer) -> Verdict:
     return Verdict(ERROR, "no answer within 3 seconds" if answer.code == 124 else "nothing does")
 
 
-@section.cluster_check(needs=[NODE, STATE])
+@section.cluster_check(needs=[NODE, STATE, INSTALLED, EXPORTS])
 def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
     """Checks that need the answers of several nodes."""
     states = facts.known(STATE)
     yield one_cluster(cluster, states, facts)
     yield from nodes_are_well(states)
-    yield versions(cluster, states)
-    yield queues(cluster, states)
+    yield from versions(cluster, states, facts)
+    yield from queues(cluster, states)
+    yield exported(cluster, facts)
     yield redundancy(cluster, states)
 
 
@@ -84,6 +85,10 @@ def one_cluster(cluster: Cluster, states: Mapping[str, State], facts: Facts) -> 
         sentence = f"{', '.join(apart)} belongs to a different cluster from the others"
         way_out = f"fab rabbitmq.join {apart[0]} --i-know, which discards what it holds"
         return Finding(title, Verdict(ERROR, sentence), fix=way_out, cause=APART)
+    emptied = [member.name for member in asked if blank(member, facts)]
+    if emptied:
+        sentence = f"{', '.join(emptied)} has no data any more, but the others still count it"
+        return Finding(title, Verdict(ERROR, sentence), fix="fab rabbitmq", cause=DISK_LOST)
     silent = [member.name for member in members(cluster) if member.name not in states]
     if silent:
         sentence = f"{', '.join(silent)}: its management API does not answer the user admin"
@@ -134,64 +139,22 @@ def nodes_are_well(states: Mapping[str, State]) -> Findings:
                     fix=way_out,
                     cause=ALARM,
                 )
+        yield from limits(name, own)
 
 
-def versions(cluster: Cluster, states: Mapping[str, State]) -> Finding:
-    """One version of RabbitMQ on all nodes, on an Erlang that fits it."""
-    found = {(state.rabbitmq, state.erlang) for state in states.values()}
-    if len(found) > 1:
-        said = "; ".join(
-            f"{name} has {state.rabbitmq} on {state.erlang}" for name, state in states.items()
-        )
-        wanted = (cluster[Versions].rabbitmq, cluster[Versions].erlang)
-        odd = [n for n, state in states.items() if (state.rabbitmq, state.erlang) != wanted]
-        way_out = f"fab -H {','.join(odd)} rabbitmq.restart, once the packages match hosts.yaml"
-        return Finding("versions are equal", Verdict(ERROR, said), fix=way_out, cause=VERSIONS)
-    if not found:
-        verdict = Verdict(WARN, "no node answered")
-        return Finding("versions are equal", verdict, cause=SILENT, about=everybody(cluster))
-    [(rabbitmq, erlang)] = found
-    known = erlang_for(rabbitmq)
-    if known and not within(erlang, known):
-        sentence = f"RabbitMQ {rabbitmq} needs Erlang {known[0]} to {known[1]}, but has {erlang}"
-        install = f"dnf install erlang-{cluster[Versions].erlang} on each server"
-        way_out = f"{install}, then fab rabbitmq.restart"
-        verdict = Verdict(WARN if may_fit(erlang, known) else ERROR, sentence)
-        return Finding("versions are equal", verdict, fix=way_out, cause=VERSIONS)
-    return Finding("versions are equal", Verdict(OK, f"{rabbitmq} on Erlang {erlang}"))
-
-
-def everybody(cluster: Cluster) -> tuple[str, ...]:
-    """The names of all nodes' servers."""
-    return tuple(member.name for member in members(cluster))
-
-
-def queues(cluster: Cluster, states: Mapping[str, State]) -> Finding:
-    """Every quorum queue has all its members online, and leaders on more than one node."""
-    title = "quorum queues are whole"
-    state = next(iter(states.values()), None)
-    if not state:
-        verdict = Verdict(WARN, "no node answered")
-        return Finding(title, verdict, cause=SILENT, about=everybody(cluster))
-    short = [
-        queue["name"]
-        for queue in state.quorum_queues
-        if set(queue.get("members", ())) - set(queue.get("online", ()))
-        or len(queue.get("members", ())) < len(state.running)
-    ]
-    if short:
-        some = ", ".join(short[:3]) + (" and more" if len(short) > 3 else "")
-        sentence = f"{len(short)} lack a member: {some}"
-        way_out = "fab rabbitmq.cluster rabbitmq.queues"
-        away = tuple(name for name in everybody(cluster) if f"rabbit@{name}" not in state.running)
-        return Finding(title, Verdict(ERROR, sentence), fix=way_out, cause=SHORT, about=away)
-    leaders = Counter(queue.get("leader") for queue in state.quorum_queues)
-    if len(state.quorum_queues) > len(state.running) and len(leaders) == 1:
-        alone = next(iter(leaders)).partition("@")[2]
-        sentence = f"{alone} leads all {len(state.quorum_queues)}"
-        spread = f"fab -H {members(cluster)[0].name} -- sudo rabbitmq-queues rebalance quorum"
-        return Finding(title, Verdict(WARN, sentence), fix=spread, cause=UNEVEN)
-    return Finding(title, Verdict(OK, f"{len(state.quorum_queues)} of them"))
+def limits(name: str, own: Mapping[str, Any]) -> Findings:
+    """The node is far from the limits at which it refuses connections and queues."""
+    for key, what, way_out in (
+        ("fd", "file descriptors", "see which client opens so many: rabbitmqctl list_connections"),
+        ("sockets", "sockets", "see which client opens so many: rabbitmqctl list_connections"),
+        ("proc", "Erlang processes", "see which client opens so many: rabbitmqctl list_channels"),
+    ):
+        used, total = own.get(f"{key}_used", 0), own.get(f"{key}_total", 0)
+        if isinstance(used, str) or isinstance(total, str):  # where RabbitMQ cannot tell
+            continue
+        if total and used >= NEAR * total:
+            verdict = Verdict(ERROR if used >= FULL * total else WARN, f"{used} of {total}")
+            yield Finding(f"{what} of {name}", verdict, fix=way_out, cause=LIMIT)
 
 
 def redundancy(cluster: Cluster, states: Mapping[str, State]) -> Finding:
@@ -200,7 +163,8 @@ def redundancy(cluster: Cluster, states: Mapping[str, State]) -> Finding:
     running = max((len(state.running) for state in states.values()), default=0)
     if running < total // 2 + 1:
         sentence = f"none: {running} of {total} nodes run, which is not a majority"
-        return Finding.of_redundancy(ERROR, sentence, "fab rabbitmq.cluster", NO_MAJORITY)
+        way_out = "fab rabbitmq.cluster; if the others are lost for good: fab rabbitmq.recover HOST"
+        return Finding.of_redundancy(ERROR, sentence, way_out, NO_MAJORITY)
     if total == 1:
         sentence = f"none: {next(iter(states))} is the only node"
         return Finding.of_redundancy(WARN, sentence, cause=NO_SPARE, by_design=True)
@@ -214,6 +178,10 @@ def redundancy(cluster: Cluster, states: Mapping[str, State]) -> Finding:
         until = f" until {', '.join(away)} is back" if away else ": a queue would lose its majority"
         way_out = "fab rabbitmq.cluster rabbitmq.queues" if away or critical else ""
         return Finding.of_redundancy(WARN, f"none{until}", way_out, NO_SPARE, away)
+    bare = {str(queue["name"]) for state in states.values() for queue in unsynchronised(state)}
+    if bare:
+        sentence = "none until mirrors have all messages"
+        return Finding.of_redundancy(WARN, sentence, cause=NO_SPARE)
     return Finding.of_redundancy(OK, "survives the loss of any one node")
 
 

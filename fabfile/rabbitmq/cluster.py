@@ -21,8 +21,9 @@ from .nodes import NODE, founding, the_cluster
 def cluster(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Start the nodes, all at the same time, and wait until they are one cluster.
 
-    New nodes join by themselves. A node that was a cluster of its own keeps its data: it is
-    refused, with the command that discards the data. After a power failure all nodes start, in any
+    New nodes join by themselves. So does a node that has lost its disk; the others forget the lost
+    one first. A node that was a cluster of its own keeps its data: it is refused, with the command
+    that discards the data. After a power failure all nodes start, in any
     order: each waits for the others.
     """
     here = facts.of(NODE, host)
@@ -30,6 +31,8 @@ def cluster(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         raise RunbookError(stands_alone(host, here.remembers))
     if not here.has_data and not founding(cluster, facts):
         yield somebody_answers(host, cluster)
+    if blank(host, facts):
+        yield forgotten_before(host, cluster, facts)
     yield steps.command(
         f"{SERVICE} runs and is enabled",
         f"systemctl enable {SERVICE}\nsystemctl is-active -q {SERVICE} || "
@@ -46,13 +49,65 @@ def cluster(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     yield with_the_majority(host, cluster)
     yield lets_clients_in(host, cluster)
     answering = [member for member in members(cluster) if member.name in facts.known(NODE)]
-    yield all_run([one for one in answering if not stranger(one, facts)], cluster)
+    yield all_run([one for one in answering if comes_up(one, cluster, facts)], cluster)
 
 
 def stranger(host: Host, facts: Facts) -> bool:
     """Whether the node belongs to a different cluster from the others."""
     here = facts.of(NODE, host)
-    return here.has_data and node(host) not in the_cluster(facts)
+    return bool(here.remembers) and node(host) not in the_cluster(facts)
+
+
+def blank(host: Host, facts: Facts) -> bool:
+    """Whether the others count this node, and its disk is empty: it replaces one that is gone."""
+    return not facts.of(NODE, host).has_data and node(host) in the_cluster(facts)
+
+
+def comes_up(host: Host, cluster: Cluster, facts: Facts) -> bool:
+    """Whether this run starts the node as one of the cluster."""
+    if stranger(host, facts):
+        return False
+    return not blank(host, facts) or bool(majority_without(host, cluster, facts))
+
+
+def majority_without(host: Host, cluster: Cluster, facts: Facts) -> list[Host]:
+    """The other nodes that run, if they are a majority of the cluster; otherwise none."""
+    known = facts.known(NODE)
+    running = [
+        one
+        for one in members(cluster)
+        if one != host and one.name in known and known[one.name].running
+    ]
+    return running if len(running) * 2 > len(the_cluster(facts)) else []
+
+
+def forgotten_before(host: Host, cluster: Cluster, facts: Facts) -> Step:
+    """The others forget the lost node before one with the same name starts.
+
+    Otherwise it would take the lost node's place in the quorum queues, whose messages it has
+    confirmed and does not have any more: with the next failure they could be lost. RabbitMQ 4 does
+    not let it join at all.
+    """
+    peers = majority_without(host, cluster, facts)
+    if not peers:
+        others = ",".join(one.name for one in members(cluster) if one != host)
+        raise RunbookError(
+            f"{host.name} has no data any more, and the others, which still count it, do not run "
+            f"with a majority. First start them: fab -H {others} rabbitmq.cluster. If their data "
+            f"are lost, too: fab rabbitmq.recover HOST --i-know. Nothing was changed."
+        )
+    ask = f"rabbitmqctl -n {node(peers[0])}"
+    return steps.command(
+        f"{peers[0].name} no longer counts the {host.name} that is gone",
+        f"{ask} forget_cluster_node {node(host)}",
+        unless=not_counted(node(host), ask),
+        timeout=120,
+    )
+
+
+def not_counted(name: str, ask: str = "rabbitmqctl") -> str:
+    """A test: the cluster answers, and does not count this node."""
+    return f"nodes=$({ask} -q cluster_status --formatter json) && [[ $nodes != *'\"{name}\"'* ]]"
 
 
 def stands_alone(host: Host, remembers: frozenset[str]) -> str:

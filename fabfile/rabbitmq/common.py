@@ -31,14 +31,23 @@ COOKIE = section.secret(
 ADMIN = section.secret("rabbitmq_admin", "the user admin of RabbitMQ's management")
 AIRFLOW = section.secret("rabbitmq_airflow", "the user airflow on RabbitMQ, which Airflow uses")
 
+NO_MAJORITY = section.cause("MQ_NO_MAJORITY", "queues stop: no task is handed out")
+SILENT = section.cause("MQ_UNKNOWN", "unknown; the state of the queues cannot be read")
+
 VHOST = "airflow"
 DATA = "/var/lib/rabbitmq/mnesia"
 SERVICE = "rabbitmq-server.service"
+SCRIPTS = "/usr/libexec/rabbitmq-ha"
 
 
 def members(cluster: Cluster) -> list[Host]:
     """The servers of the message queue."""
     return cluster.group(RABBITMQ)
+
+
+def everybody(cluster: Cluster) -> tuple[str, ...]:
+    """The names of all nodes' servers."""
+    return tuple(member.name for member in members(cluster))
 
 
 def node(host: Host) -> str:

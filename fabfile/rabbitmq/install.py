@@ -52,6 +52,7 @@ def no_other_version(name: str, version: str) -> Step:
         f"{name} is not installed in another version",
         f"! rpm -q {name} || [[ {present} == {version} ]]",
         f'echo "{name} {present} is installed, but hosts.yaml wants {version}."\n'
-        'echo "Upgrade one node at a time by hand, or name the installed version in hosts.yaml."',
+        'echo "To upgrade node by node: fab rabbitmq.upgrade. Otherwise name the installed version '
+        'in hosts.yaml."',
         early=True,
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Annotated, Any, Union
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Optional, Union
 
 import msgspec
 
@@ -37,27 +37,37 @@ class Node:
 
     running: bool
     remembers: frozenset[str]
+    holds_files: bool = False
 
     @property
     def has_data(self) -> bool:
         """Whether it has been started before."""
-        return bool(self.remembers)
+        return bool(self.remembers) or self.holds_files
 
 
 def parse(text: str) -> Node:
-    """Parse the answer of NODE: systemd's word, cluster_nodes.config: {[all nodes],[disc]}."""
-    state, _, config = text.partition("\n")
+    """Parse the answer of NODE: systemd's word, whether there are files, the nodes it knows."""
+    state, _, rest = text.partition("\n")
+    files, _, known = rest.partition("\n")
     running = one(state.strip(), UnitState) == "active"
-    return Node(running, frozenset(NODE_NAME.findall(config)))
+    return Node(running, frozenset(NODE_NAME.findall(known)), files.strip() == "files")
+
+
+def _state(cluster: Cluster, host: Host) -> str:
+    """The commands of NODE. With Khepri (RabbitMQ 4), only a running node can name the others."""
+    folder = f"{DATA}/{node(host)}"
+    return f"""systemctl is-active {SERVICE}
+if [[ $(ls -A {folder} 2>/dev/null) ]]; then echo files; else echo none; fi
+runuser -u rabbitmq -- cat {folder}/cluster_nodes.config 2>/dev/null || {{
+  [[ -d {folder} ]] && systemctl is-active -q {SERVICE} &&
+    timeout 20 rabbitmqctl -q cluster_status --formatter json 2>/dev/null
+}} || :"""
 
 
 NODE = Fact(
     "the state of RabbitMQ",
     on=RABBITMQ,
-    command=lambda cluster, host: (
-        f"systemctl is-active {SERVICE}\n"
-        f"runuser -u rabbitmq -- cat {DATA}/{node(host)}/cluster_nodes.config 2>/dev/null || :"
-    ),
+    command=_state,
     parse=parse,
     absent="a new cluster is created only when every server can be asked whether it already holds "
     "one; make the server reachable, or remove it from hosts.yaml",
@@ -74,6 +84,8 @@ class State:
     queues: list[dict[str, Any]]
     critical: bool
     users: frozenset[str]
+    flags: list[dict[str, Any]] = field(default_factory=list)
+    policies: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def running(self) -> frozenset[str]:
@@ -85,10 +97,37 @@ class State:
         """Queues with replicas of their own."""
         return [queue for queue in self.queues if queue.get("type") == "quorum"]
 
+    @property
+    def classic_queues(self) -> list[dict[str, Any]]:
+        """Queues that outlive their node and connection, without replicas of their own."""
+        return [
+            queue
+            for queue in self.queues
+            if queue.get("type") == "classic"
+            if queue.get("durable") and not queue.get("exclusive")
+        ]
+
+    @property
+    def mirroring(self) -> list[dict[str, Any]]:
+        """Policies that mirror classic queues, which RabbitMQ 4 does not do any more."""
+        return [one for one in self.policies if "ha-mode" in one.get("definition", {})]
+
+    @property
+    def mirrored_queues(self) -> list[dict[str, Any]]:
+        """Classic queues to which such a policy applies, as far as their node runs."""
+        names = {(one["vhost"], one["name"]) for one in self.mirroring}
+        return [
+            queue for queue in self.classic_queues if (queue["vhost"], queue.get("policy")) in names
+        ]
+
 
 class _Overview(msgspec.Struct):
     rabbitmq_version: Release
     erlang_version: Release
+
+
+Used = Union[int, float, str]
+"""How much of something is in use; `unknown` where RabbitMQ cannot tell."""
 
 
 class _Node(msgspec.Struct):
@@ -101,16 +140,30 @@ class _Node(msgspec.Struct):
     mem_alarm: bool = False
     mem_used: Union[int, float] = 0
     disk_free: Union[int, float, str] = 0
+    fd_used: Used = 0
+    fd_total: Used = 0
+    sockets_used: Used = 0
+    sockets_total: Used = 0
+    proc_used: Used = 0
+    proc_total: Used = 0
 
 
 class _Queue(msgspec.Struct):
     """A queue as the management API lists it; one that is down has only a name."""
 
     name: Line
+    vhost: Line = ""
     type: Line = ""
+    durable: bool = False
+    exclusive: bool = False
+    state: Line = ""
+    policy: Optional[Line] = None
+    node: Union[NodeName, msgspec.UnsetType] = msgspec.UNSET
     leader: Union[NodeName, msgspec.UnsetType] = msgspec.UNSET
     members: list[NodeName] = []
     online: list[NodeName] = []
+    slave_nodes: list[NodeName] = []
+    synchronised_slave_nodes: list[NodeName] = []
     messages: int = 0
 
 
@@ -118,9 +171,21 @@ class _User(msgspec.Struct):
     name: Line
 
 
+class _Flag(msgspec.Struct):
+    name: Line
+    state: Line = ""
+    stability: Line = ""
+
+
+class _Policy(msgspec.Struct):
+    vhost: Line
+    name: Line
+    definition: dict[str, Any] = {}
+
+
 def seen(text: str) -> State:
     """Parse the answer of STATE: a line for each question."""
-    overview, nodes, queues, users, critical = lines_of(text, 5, 5)
+    overview, nodes, queues, users, flags, policies, critical = lines_of(text, 7, 7)
     about = of_json(overview, _Overview)
     return State(
         rabbitmq=about.rabbitmq_version,
@@ -129,11 +194,16 @@ def seen(text: str) -> State:
         queues=plain(of_json(queues, list[_Queue])),
         critical=one(critical, HttpCode) != "200",
         users=frozenset(user.name for user in of_json(users, list[_User])),
+        flags=plain(of_json(flags, list[_Flag])),
+        policies=plain(of_json(policies, list[_Policy])),
     )
 
 
 def _questions(cluster: Cluster, host: Host) -> str:
-    columns = "name,type,leader,members,online,messages"
+    columns = (
+        "name,vhost,type,durable,exclusive,state,policy,node,leader,members,online,"
+        "slave_nodes,synchronised_slave_nodes,messages"
+    )
     code = "-o /dev/null -w '%{http_code}'"
     critical = api(cluster, f"health/checks/node-is-quorum-critical {code}")
     return "\n".join(
@@ -142,6 +212,8 @@ def _questions(cluster: Cluster, host: Host) -> str:
             f"{api(cluster, 'nodes')} && echo || exit",
             f"{api(cluster, f'queues?columns={columns}')} && echo || exit",
             f"{api(cluster, 'users')} && echo || exit",
+            f"{api(cluster, 'feature-flags?columns=name,state,stability')} && echo || exit",
+            f"{api(cluster, 'policies')} && echo || exit",
             critical.replace("curl -sf", "curl -s"),
         ]
     )
@@ -165,7 +237,7 @@ def founding(cluster: Cluster, facts: Facts) -> bool:
 
 def the_cluster(facts: Facts) -> frozenset[str]:
     """The cluster to which most nodes belong; of several, one that runs, then the largest."""
-    known = [node for node in facts.known(NODE).values() if node.has_data]
+    known = [node for node in facts.known(NODE).values() if node.remembers]
 
     def weight(remembers: frozenset[str]) -> tuple[int, int, int]:
         alike = [node for node in known if node.remembers == remembers]

@@ -13,7 +13,7 @@ from runbook.inventory.cluster import Cluster, Host, host_named
 from runbook.inventory.entry import no_such
 
 from ..shared.versions import Versions
-from .cluster import all_run, restart_commands
+from .cluster import all_run, blank, not_counted, restart_commands
 from .common import AIRFLOW, COOKIE, DATA, SERVICE, members, node, section
 from .configure import RESTART, cookie_file
 from .nodes import NODE, STATE, first_running, the_cluster
@@ -107,7 +107,7 @@ def forgotten(name: str, host: str) -> Step:
     return command(
         f"the cluster has no node {host}",
         f"until rabbitmqctl forget_cluster_node {name}; do sleep 2; done",
-        unless=f"! rabbitmqctl -q cluster_status --formatter json | grep -q '\"{name}\"'",
+        unless=not_counted(name),
         timeout=60,
     )
 
@@ -140,6 +140,8 @@ def join(
     Its data is moved aside, not deleted.
     """
     joining = host_named(host, members(cluster), "node")
+    if joining.name in facts.known(NODE) and blank(joining, facts):
+        raise UsageError(f"{host} has no data to discard; to let it join: fab rabbitmq")
     if node(joining) in the_cluster(facts) and len(the_cluster(facts)) > 1:
         raise UsageError(f"{host} belongs to the cluster; to take it out: fab rabbitmq.shrink")
     holds = ""

@@ -7,9 +7,10 @@ from typing import Annotated, Optional
 
 import msgspec
 
-from runbook.inventory.entry import Parameter, ParameterName, between, named
+from runbook.inventory.entry import Entry, Parameter, ParameterName, between, named
 from runbook.inventory.schema import Objection, Settings, Understood
 
+from ..shared.calendar import Calendar
 from ..shared.versions import Versions, within
 
 ERLANG_FOR_RABBITMQ = {
@@ -17,11 +18,35 @@ ERLANG_FOR_RABBITMQ = {
     "3.11": ("25.0", "25.3"),
     "3.12": ("25.0", "26.2"),
     "3.13": ("26.0", "26.2"),
+    "4.0": ("26.2", "27.3"),
+    "4.1": ("26.2", "27.3"),
+    "4.2": ("26.2", "27.3"),
+    "4.3": ("27.0", "27.3"),
 }
 """Lowest and highest Erlang of each RabbitMQ series ("Erlang Version Requirements").
 
-3.12 supports 26.2 from 3.12.10 on.
+3.12 supports 26.2 from 3.12.10 on, 4.0 supports 27 from 4.0.4 on.
 """
+
+NEXT_SERIES = {
+    "3.10": ("3.11",),
+    "3.11": ("3.12",),
+    "3.12": ("3.13",),
+    "3.13": ("4.0", "4.1", "4.2"),
+    "4.0": ("4.1", "4.2"),
+    "4.1": ("4.2",),
+    "4.2": ("4.3",),
+}
+"""The series to which a cluster can be upgraded node by node ("Upgrading RabbitMQ")."""
+
+
+class Definitions(Entry, frozen=True):
+    """The export of users, vhosts, policies and queues, without messages, on every node."""
+
+    schedule: Calendar = "*-*-* 02:30"
+    """When they are exported: a calendar expression of systemd."""
+    keep: Annotated[int, between(1, 3650)] = 14
+    """Days for which an export is kept."""
 
 
 class Rabbitmq(Settings, frozen=True):
@@ -35,6 +60,8 @@ class Rabbitmq(Settings, frozen=True):
         "1GB"
     )
     """The free disk below which publishers wait."""
+    definitions: Definitions = msgspec.field(default_factory=Definitions)
+    """Exports of the definitions."""
     settings: dict[ParameterName, Parameter] = msgspec.field(default_factory=dict)
     """Settings of rabbitmq.conf on all nodes."""
 
@@ -43,6 +70,12 @@ class Rabbitmq(Settings, frozen=True):
         versions = inventory.get(Versions)
         if not versions:
             return
+        if series(versions.rabbitmq)[0] == "4" and not versions.quorum_queues:
+            yield Objection(
+                f"RabbitMQ {versions.rabbitmq} does not mirror queues, which Airflow "
+                f"{versions.airflow} needs; 3.13 is the last that does",
+                ("versions", "rabbitmq"),
+            )
         erlang_range = erlang_for(versions.rabbitmq)
         if not erlang_range:
             known = ", ".join(ERLANG_FOR_RABBITMQ)
@@ -71,7 +104,12 @@ class Rabbitmq(Settings, frozen=True):
 
 def erlang_for(rabbitmq: str) -> Optional[tuple[str, str]]:
     """Lowest and highest Erlang of a RabbitMQ version, if its series is known."""
-    return ERLANG_FOR_RABBITMQ.get(".".join(rabbitmq.split(".")[:2]))
+    return ERLANG_FOR_RABBITMQ.get(series(rabbitmq))
+
+
+def series(rabbitmq: str) -> str:
+    """The series of a RabbitMQ version, such as 3.12."""
+    return ".".join(rabbitmq.split(".")[:2])
 
 
 def may_fit(erlang: str, supported: tuple[str, str]) -> bool:

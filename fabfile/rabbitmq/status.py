@@ -8,8 +8,10 @@ from runbook.declare.facts import Facts
 from runbook.declare.operations import Marks
 from runbook.declare.probes import Finding
 from runbook.inventory.cluster import Cluster
+from runbook.output.quantities import duration
 
 from .common import VHOST, members, section
+from .definitions import newest_of
 from .nodes import STATE
 
 section.collect(
@@ -34,7 +36,13 @@ def line(cluster: Cluster, facts: Facts, findings: Sequence[Finding]) -> str:
     waiting = sum(queue.get("messages", 0) for queue in state.queues)
     count = len(state.quorum_queues)
     queues = f"{count} quorum queue{'' if count == 1 else 's'}"
-    return f"{len(state.running)} of {total} nodes run, {queues}, {waiting} messages wait"
+    said = [f"{len(state.running)} of {total} nodes run", queues, f"{waiting} messages wait"]
+    if mirrored := len(state.mirrored_queues):
+        said.insert(2, f"{mirrored} mirrored")
+    age = newest_of(facts)
+    if age is not None:
+        said.append(f"definitions {duration(age)} old")
+    return ", ".join(said)
 
 
 @section.drawn

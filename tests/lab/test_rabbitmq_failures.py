@@ -27,7 +27,7 @@ def test_power_loss_of_the_queues_leader(queue, fab, healed, report):
         healed(leader, "power-loss")
         time.sleep(AWAY)
         assert told(fab, "none until", "warn") or told(fab, "does not answer")
-    report(f"power loss of the leader: {outcome}")
+    report(outcome.row("power loss of the node that leads the queue", "none"))
     assert outcome.lost == 0
     assert outcome.pause < AWAY
 
@@ -52,7 +52,7 @@ def test_a_rolling_restart(queue, fab, on, report):
     with queue.talking() as outcome:
         answer = fab("rabbitmq.restart")
     assert answer.code == 0, answer.text
-    report(f"rolling restart: {outcome}")
+    report(outcome.row("rolling restart of three nodes", "fab rabbitmq.restart"))
     assert all(old != new for old, new in zip(before, starts(queue)))
     assert outcome.lost == 0
     assert outcome.pause <= HANDED_OVER
@@ -83,7 +83,8 @@ def test_a_partition_of_one_node(queue, fab, healed, lab, on, report, leads):
         if not whole_by_itself(fab):
             assert fab("rabbitmq.cluster").code == 0
         fab.settled("rabbitmq")
-    report(f"partition of one node, {'the leader' if leads else 'a follower'}: {outcome}")
+    who = "leads the queue" if leads else "does not lead the queue"
+    report(outcome.row(f"partition of the node that {who}", "none"))
     assert outcome.lost == 0
 
 

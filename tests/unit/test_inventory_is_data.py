@@ -49,6 +49,7 @@ LOOSE = {
     "postgres.backup.differential",
     "postgres.backup.full",
     "postgres.parameters.x",
+    "rabbitmq.definitions.schedule",
     "rabbitmq.settings.x",
     "sources.epel.key",
     "sources.epel.packages",

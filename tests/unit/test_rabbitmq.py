@@ -6,62 +6,17 @@ import hashlib
 import json
 
 import pytest
+from support.rabbitmq_facts import ALL, MQ, facts, nodes, queue, stages, state, titles
 
 from fabfile import CONTENTS
 from fabfile.rabbitmq import check, common, configure, operate, users
 from fabfile.rabbitmq import cluster as forming
 from fabfile.rabbitmq.configure import COOKIES
-from fabfile.rabbitmq.nodes import NODE, STATE, Node, State, parse, seen
+from fabfile.rabbitmq.nodes import NODE, Node, parse, seen
 from runbook.declare.facts import Facts
 from runbook.declare.probes import Answer
 from runbook.declare.work import Question
 from runbook.errors import MissingFact, RunbookError, UsageError
-
-MQ = ("mq1", "mq2", "mq3")
-ALL = frozenset(f"rabbit@{name}" for name in MQ)
-
-
-def nodes(names=MQ, blank=(), alone=(), silent=(), down=()) -> dict[str, Node]:
-    """What the servers say: `blank` never started, `alone` stands by itself, `silent` unasked."""
-
-    def remembers(name: str) -> frozenset[str]:
-        if name in blank:
-            return frozenset()
-        if name in alone:
-            return frozenset({f"rabbit@{name}"})
-        return frozenset(f"rabbit@{one}" for one in names if one not in (*blank, *alone))
-
-    return {
-        name: Node(name not in (*blank, *down), remembers(name))
-        for name in names
-        if name not in silent
-    }
-
-
-def state(name: str, running=ALL, queues=(), critical=False, own=None, **versions) -> State:
-    listed = [{"name": one, "running": True} for one in sorted(running)]
-    for one in listed:
-        if one["name"] == f"rabbit@{name}":
-            one.update(own or {})
-    return State(
-        versions.get("rabbitmq", "3.12.10"),
-        versions.get("erlang", "26.1.2"),
-        listed,
-        list(queues),
-        critical,
-        frozenset({"admin", "airflow"}),
-    )
-
-
-def queue(name="q", leader="mq1", members=MQ, online=MQ) -> dict:
-    return {
-        "name": name,
-        "type": "quorum",
-        "leader": f"rabbit@{leader}",
-        "members": [f"rabbit@{one}" for one in members],
-        "online": [f"rabbit@{one}" for one in online],
-        "messages": 2,
-    }
 
 
 @pytest.mark.parametrize(
@@ -71,24 +26,10 @@ def test_a_port_that_does_not_answer_is_not_one_where_nobody_listens(code, sente
     assert check.listens(Answer("", code)).sentence == sentence
 
 
-def facts(known=None, **states) -> Facts:
-    return Facts(
-        {
-            NODE: known or nodes(),
-            STATE: states or {name: state(name) for name in MQ},
-            COOKIES: {},
-        }
-    )
-
-
 @pytest.fixture(autouse=True)
 def cookie(monkeypatch):
     """secrets.yaml is this cluster's."""
     monkeypatch.setenv("RUNBOOK_SECRET_RABBITMQ_COOKIE", "COOKIE")
-
-
-def titles(steps) -> list[str]:
-    return [step.title for step in steps]
 
 
 def found(cluster, **states) -> dict[str, tuple[str, str]]:
@@ -99,14 +40,23 @@ def found(cluster, **states) -> dict[str, tuple[str, str]]:
 
 
 def test_what_a_node_remembers_is_read_from_its_disk():
-    text = "active\n{['rabbit@mq-1',rabbit@mq2],\n ['rabbit@mq-1']}.\n"
-    assert parse(text) == Node(True, frozenset({"rabbit@mq-1", "rabbit@mq2"}))
-    assert parse("inactive\n") == Node(False, frozenset())
+    text = "active\nfiles\n{['rabbit@mq-1',rabbit@mq2],\n ['rabbit@mq-1']}.\n"
+    assert parse(text) == Node(True, frozenset({"rabbit@mq-1", "rabbit@mq2"}), True)
+    assert not parse("inactive\nnone\n").has_data
+
+
+def test_a_stopped_node_with_khepri_has_data_although_it_names_no_cluster(cluster):
+    khepri = parse("inactive\nfiles\n")
+    assert khepri.has_data
+    known = facts({**nodes(), "mq3": khepri})
+    assert not forming.stranger(cluster.hosts["mq3"], known)
+    assert not forming.blank(cluster.hosts["mq3"], known)
 
 
 def test_the_api_s_answers_are_read():
     overview = {"rabbitmq_version": "3.12.10", "erlang_version": "26.1.2"}
     lines = [overview, [{"name": "rabbit@mq1", "running": True}], [queue()], [{"name": "admin"}]]
+    lines += [[{"name": "a_flag", "state": "enabled"}], []]
     text = "\n".join(json.dumps(line) for line in lines)
     assert seen(f"{text}\n200").critical is False
     assert seen(f"{text}\n503").critical is True
@@ -336,14 +286,6 @@ def test_with_one_node_down_nothing_more_may_be_lost(cluster):
 
 
 # Day two
-
-
-def stages(procedure) -> list[tuple[str, tuple[str, ...]]]:
-    return [
-        (part.title, tuple(host.name for host in part.hosts))
-        for part in procedure
-        if not isinstance(part, Question)
-    ]
 
 
 def test_a_rolling_restart_goes_node_by_node(cluster):

@@ -1,0 +1,14 @@
+# shellcheck shell=bash
+: "${data:?}" "${node:?}"
+# Start a node without its peers: with Mnesia by the file that `rabbitmqctl force_boot` writes, with
+# Khepri (RabbitMQ 4) by reducing the metadata store to this node while it starts.
+systemctl stop rabbitmq-server
+runuser -u rabbitmq -- cp -a "$data" "$data.before-$(date +%Y%m%d-%H%M%S)"
+if [[ -e $data/$node/cluster_nodes.config ]]; then
+  runuser -u rabbitmq -- touch "$data/$node/force_load"
+  systemctl enable --now rabbitmq-server
+else
+  systemctl enable --now --no-block rabbitmq-server
+  until rabbitmqctl force_standalone_khepri_boot; do sleep 2; done
+fi
+rabbitmqctl await_startup --timeout 300

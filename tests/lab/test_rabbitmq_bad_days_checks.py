@@ -1,0 +1,167 @@
+"""What `fab rabbitmq.check` says of real nodes: mirrored queues, limits, flags, exports."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from support.messages import ADDRESSES, MQ, told
+from support.strangers import in_the_place_of
+
+STATE = "queue"
+HOSTS = MQ
+
+CLASSIC = (
+    'rabbitmqctl -q eval \'[rabbit_amqqueue:declare(rabbit_misc:r(<<"airflow">>, queue, '
+    'Name), true, false, [{<<"x-queue-type">>, longstr, <<"classic">>}], none, <<"lab">>) '
+    '|| Name <- [<<"tasks">>]].\''
+)
+"""A classic queue on the node that carries this out."""
+
+FLAG = "drop_unroutable_metric"
+"""A feature flag that nothing depends on."""
+
+CONNECTIONS = """
+import sys, time, pika
+login = pika.PlainCredentials("airflow", sys.argv[2])
+about = pika.ConnectionParameters(sys.argv[1], virtual_host="airflow", credentials=login)
+held = [pika.BlockingConnection(about) for _ in range(int(sys.argv[3]))]
+print("connected", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def waits(fab):
+    """waits("words", "error") until the check says so; the nodes' figures may be old."""
+
+    def until(words: str, level: str = "error", **environment: str) -> None:
+        deadline = time.monotonic() + 60
+        while True:
+            answer = fab("rabbitmq.check", **environment)
+            if any(words in title for _, title in answer.steps(level)):
+                return
+            assert time.monotonic() < deadline, answer.text
+            time.sleep(2)
+
+    return until
+
+
+@pytest.fixture
+def mirrored(on, settings):
+    """The policy of a cluster for Airflow 2.7.3, and a queue on mq2; the environment for it."""
+    definition = '{"ha-mode":"exactly","ha-params":2,"ha-sync-mode":"automatic"}'
+    policy = f"rabbitmqctl -q set_policy -p airflow --apply-to queues mirrored '.*' '{definition}'"
+    on("mq2", f"{CLASSIC}; {policy}")
+    yield settings("versions", airflow="2.7.3")
+    on("mq1", "rabbitmqctl -q clear_policy -p airflow mirrored || :")
+    on("mq1", "rabbitmqctl -q delete_queue -p airflow tasks || :")
+
+
+def test_a_mirror_that_lacks_messages_is_told(mirrored, fab, on, waits):
+    waits("classic queues are whole: 1 of them, 1 mirrored", "ok", **mirrored)
+    manual = '{"ha-mode":"all","ha-sync-mode":"manual"}'
+    on("mq1", "rabbitmqctl -q clear_policy -p airflow mirrored")
+    on(
+        "mq2",
+        'rabbitmqctl -q eval \'rabbit_basic:publish(rabbit_misc:r(<<"airflow">>, exchange, '
+        '<<>>), <<"tasks">>, [{delivery_mode, 2}], <<"one">>).\'',
+    )
+    on("mq1", f"rabbitmqctl -q set_policy -p airflow --apply-to queues mirrored '.*' '{manual}'")
+    waits("1 (tasks) without a synchronised mirror", "warn", **mirrored)
+    assert told(fab.given(**mirrored), "redundancy: none until mirrors have all messages", "warn")
+    on("mq1", "rabbitmqctl -q sync_queue -p airflow tasks")
+    waits("classic queues are whole: 1 of them, 1 mirrored", "ok", **mirrored)
+
+
+def test_a_queue_whose_node_is_down_is_told(mirrored, fab, on, waits):
+    on("mq1", "rabbitmqctl -q clear_policy -p airflow mirrored")
+    time.sleep(2)
+    on("mq2", "systemctl stop rabbitmq-server")
+    waits("1 (tasks) down, because their node is: mq2", **mirrored)
+    waits("classic queues are whole: 1 (tasks) down")
+    assert fab("rabbitmq.cluster").code == 0
+
+
+def test_a_feature_flag_that_is_off_is_told_and_enabled(fab, on, waits):
+    """As on nodes that were upgraded by hand: their disks say which flags are enabled."""
+    for name in MQ:
+        on(name, "systemctl stop rabbitmq-server")
+        on(name, f"sed -i 's/{FLAG},//' /var/lib/rabbitmq/mnesia/rabbit@{name}-feature_flags")
+    assert fab("rabbitmq.cluster").code == 0
+    waits(f"{FLAG} is disabled", "warn")
+    on("mq1", "rabbitmqctl enable_feature_flag all")
+    waits("feature flags are enabled", "ok")
+
+
+def test_sockets_that_run_out_are_told(queue, fab, lab, on, waits):
+    folder = "/run/systemd/system/rabbitmq-server.service.d"
+    limit = f"mkdir -p {folder}; printf '[Service]\\nLimitNOFILE=160\\n' >{folder}/zz-few.conf"
+    on("mq3", f"{limit}; systemctl daemon-reload; systemctl restart rabbitmq-server")
+    state = Path(lab.environment()["RUNBOOK_STATE"])
+    password = yaml.safe_load((state / "secrets.yaml").read_text())["rabbitmq_airflow"]
+    try:
+        with in_the_place_of(lab, "worker1") as there:
+            client = subprocess.Popen(
+                [*there, sys.executable, "-c", CONNECTIONS, ADDRESSES["mq3"], password, "48"],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            try:
+                assert client.stdout
+                assert client.stdout.readline() == "connected\n"
+                waits("of mq3", "warn")
+            finally:
+                client.terminate()
+                client.wait(timeout=30)
+    finally:
+        on("mq3", f"rm {folder}/zz-few.conf; systemctl daemon-reload")
+        on("mq3", "systemctl restart rabbitmq-server")
+    fab.settled("rabbitmq")
+
+
+def test_definitions_are_exported_for_root_and_rabbitmq_only(fab, on):
+    folder = "/var/lib/rabbitmq-definitions"
+    for name in MQ:
+        assert on(name, f"stat -c '%a %U' {folder}") == "700 rabbitmq"
+        assert set(on(name, f"stat -c '%a %U' {folder}/*.json").splitlines()) == {"600 rabbitmq"}
+        assert (
+            on(name, f"runuser -u nobody -- ls {folder} 2>/dev/null || echo refused") == "refused"
+        )
+    exported = json.loads(on("mq1", f"cat $(ls {folder}/*.json | tail -1)"))
+    assert {"airflow", "admin"} <= {one["name"] for one in exported["users"]}
+    assert "airflow" in {one["name"] for one in exported["vhosts"]}
+    assert told(fab, "definitions are exported: the newest", "ok")
+
+
+def test_an_export_brings_back_what_was_deleted(on):
+    on("mq1", "rabbitmqctl -q add_vhost precious; systemctl start rabbitmq-definitions")
+    on("mq1", "rabbitmqctl -q delete_vhost precious")
+    newest = "$(ls /var/lib/rabbitmq-definitions/*.json | tail -1)"
+    on("mq1", f"rabbitmqctl -q import_definitions {newest}")
+    assert "precious" in on("mq2", "rabbitmqctl -q list_vhosts")
+    on("mq1", "rabbitmqctl -q delete_vhost precious")
+
+
+def test_an_export_that_failed_or_is_gone_is_told(fab, on, waits):
+    on("mq2", "systemctl stop rabbitmq-server; systemctl start rabbitmq-definitions || :")
+    waits("the last one failed on mq2, the newest is", "warn")
+    on("mq2", "systemctl start rabbitmq-server; systemctl start rabbitmq-definitions")
+    on("mq3", "rm /var/lib/rabbitmq-definitions/*.json")
+    waits("mq3 has none", "warn")
+    answer = fab("rabbitmq.definitions")
+    assert {host for host, _ in answer.steps("changed")} == {"mq3"}
+    fab.settled("rabbitmq")
+
+
+def test_old_exports_are_removed_and_the_newest_stay(on):
+    folder = "/var/lib/rabbitmq-definitions"
+    on("mq1", f"runuser -u rabbitmq -- touch -d '20 days ago' {folder}/20200101-000000.json")
+    on("mq1", "systemctl start rabbitmq-definitions")
+    assert "20200101" not in on("mq1", f"ls {folder}")
+    assert on("mq1", f"ls {folder}/*.json")
