@@ -6,6 +6,7 @@ import time
 
 import pytest
 import yaml
+from support.bad_days import figure
 from support.controller import PROJECT
 from support.messages import ADDRESSES, MQ, starts, told
 from support.replaced import lost, replaced
@@ -30,7 +31,7 @@ def test_a_dead_broker_is_replaced_under_its_name(queue, fab, lab, on, report):
         assert told(fab, "mq3 has no data any more, but the others still count it")
         answer = fab("rabbitmq")
     assert answer.code == 0, answer.text
-    report(outcome.row("a dead broker is replaced under its name", "fab rabbitmq"))
+    report(figure("a dead broker is replaced under its name", "`fab rabbitmq`", outcome))
     assert ("mq3", "mq1 no longer counts the mq3 that is gone") in answer.steps("changed")
     assert {host for host, _ in answer.steps("changed")} == {"mq3"}
     assert outcome.lost == 0
@@ -78,7 +79,7 @@ def test_two_of_three_brokers_are_lost_for_good(queue, fab, lab, on, report):
         assert "all quorum queues with replicas on lost nodes are deleted" in asked.text
         answer = fab("--yes", "rabbitmq.recover", "mq1", "--i-know")
         assert answer.code == 0, answer.text
-    report(outcome.row("two of three brokers are lost for good", "fab rabbitmq.recover mq1"))
+    report(figure("two of three brokers are lost for good", "`fab rabbitmq.recover mq1`", outcome))
     assert "quorum queue lab in vhost airflow: " in answer.text
     assert on("mq1", "ls -d /var/lib/rabbitmq/mnesia.before-*")
     assert "kept" in on("mq1", "rabbitmqctl -q list_vhosts")
@@ -116,7 +117,7 @@ def test_a_server_with_a_new_address(queue, fab, lab, on, report, tmp_path):
             assert answer.code == 0, answer.text
         answer = moved("rabbitmq")
         assert answer.code == 0, answer.text
-    report(outcome.row("a broker gets a new address", "fab base hosts rabbitmq"))
+    report(figure("a broker gets a new address", "`fab base hosts rabbitmq`", outcome))
     assert outcome.lost == 0
     assert starts(queue)[:2] == before
     moved.settled("rabbitmq")

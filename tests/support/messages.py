@@ -34,11 +34,6 @@ class Outcome:
             f"{self.twice} twice"
         )
 
-    def row(self, situation: str, command: str) -> str:
-        """The line of a table of outages; see tests/outages.py."""
-        lost = f"{self.lost} of {self.confirmed} lost"
-        return f"{situation} | {command} | {self.pause:.1f} s without confirms | {lost}"
-
 
 class Queue:
     """The message queue, looked at past the product."""
