@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.messages import ADDRESSES, MQ, declared, told
+from support.messages import ADDRESSES, MQ, declared, filled, told
 from support.strangers import in_the_place_of
 
 STATE = "queue"
@@ -95,11 +95,7 @@ def test_a_mirror_that_lacks_messages_is_told(mirrored, fab, on, waits):
     waits("classic queues are whole: 1 of them, 1 mirrored", "ok", **mirrored)
     manual = '{"ha-mode":"all","ha-sync-mode":"manual"}'
     on("mq1", "rabbitmqctl -q clear_policy -p airflow mirrored")
-    on(
-        "mq2",
-        'rabbitmqctl -q eval \'rabbit_basic:publish(rabbit_misc:r(<<"airflow">>, exchange, '
-        '<<>>), <<"tasks">>, [{delivery_mode, 2}], <<"one">>).\'',
-    )
+    on("mq2", filled("tasks", 1))
     on("mq1", f"rabbitmqctl -q set_policy -p airflow --apply-to queues mirrored '.*' '{manual}'")
     waits("1 (tasks) without a synchronised mirror", "warn", **mirrored)
     assert told(fab.given(**mirrored), "redundancy: none until mirrors have all messages", "warn")
