@@ -129,7 +129,7 @@ def test_a_server_with_a_new_address(queue, fab, lab, on, report, tmp_path):
             f"ip address del {ADDRESSES['mq3']}/24 dev eth0; "
             f"ip address add {ELSEWHERE}/24 dev eth0",
         )
-        trusted = moved("--yes", "-H", ",".join(MQ), "ssh.trust")
+        trusted = moved("--accept-host-keys", "-H", ",".join(MQ), "ssh.trust")
         assert trusted.code == 0, trusted.text
         for task in ("base", "hosts"):
             answer = moved("-H", ",".join(MQ), task)
