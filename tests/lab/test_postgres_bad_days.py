@@ -84,6 +84,29 @@ def test_connections_that_run_out(database, postgres, on):
     postgres.settled("postgres")
 
 
+@pytest.mark.long
+def test_an_old_transaction_that_keeps_rows_from_being_frozen(database, postgres, on, setting):
+    early = setting("parameters: {autovacuum_freeze_max_age: 100000, autovacuum_naptime: 1s}")
+    assert postgres("postgres.settings", **early).code == 0
+    assert postgres("postgres.restart", **early).code == 0
+    leader = database.leader()
+    old = "psql -X -q -c begin -c 'select txid_current()' -c 'select pg_sleep(900)'"
+    on(leader, f"systemd-run -q --unit=old-transaction --uid=postgres {old}")
+    on(
+        leader,
+        "runuser -u postgres -- psql -X -q <<'SQL'\nset synchronous_commit = off;\n"
+        "do $$ begin for n in 1..210000 loop perform txid_current(); commit; end loop; end $$;\nSQL",
+    )
+    try:
+        told(postgres.given(**early), "warn", "vacuum should act at 100000")
+    finally:
+        on(leader, "systemctl stop old-transaction")
+    told(postgres.given(**early), "ok", "old rows are frozen in time", 120)
+    assert postgres("postgres.settings").code == 0
+    assert postgres("postgres.restart").code == 0
+    postgres.settled("postgres")
+
+
 def test_a_damaged_page_on_a_replica(database, postgres, on):
     replica = next(m["name"] for m in database.cluster() if m["role"] == "replica")
     database.psql("create table if not exists pages as select generate_series(1, 5000) n")
