@@ -100,7 +100,8 @@ def test_an_old_transaction_that_keeps_rows_from_being_frozen(database, postgres
     try:
         told(postgres.given(**early), "warn", "vacuum should act at 100000")
     finally:
-        on(leader, "systemctl stop old-transaction")
+        ends = "select pg_terminate_backend(pid) from pg_stat_activity where query ~ 'sleep.900'"
+        database.psql(f"{ends} and pid <> pg_backend_pid()", leader)
     told(postgres.given(**early), "ok", "old rows are frozen in time", 120)
     assert postgres("postgres.settings").code == 0
     assert postgres("postgres.restart").code == 0
