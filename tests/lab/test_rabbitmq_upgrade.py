@@ -81,7 +81,7 @@ def test_packages_that_were_replaced_without_a_restart_are_told(later, fab, on):
     assert told(later, f"mq3 runs RabbitMQ 3.10.8, installed is {RABBITMQ}")
     back = "erlang-25.2.3 rabbitmq-server-3.10.8"
     on("mq3", f"dnf -q -y downgrade --disableplugin=versionlock {back}")
-    fab.settled("rabbitmq")
+    waits(fab, "nodes run the installed versions", "ok")
 
 
 def test_an_upgrade_loses_no_message(later, queue, on, report):
