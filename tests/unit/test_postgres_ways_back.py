@@ -24,8 +24,10 @@ from runbook.errors import MissingFact, RunbookError, UsageError
 SYSTEM = 7301234567890
 
 
-def position(wal: int, timeline: int = 3, system: int = SYSTEM) -> Position:
-    return Position(system, timeline, wal, True)
+def position(
+    wal: int, timeline: int = 3, system: int = SYSTEM, leads: bool = False
+) -> Position:
+    return Position(system, timeline, wal, leads)
 
 
 def known(cluster, **changes) -> Facts:
@@ -71,12 +73,13 @@ def commands(procedure) -> str:
 
 
 def test_a_position_is_read():
-    read = parse("7301234567890 3 2/A0000060 running\n")
-    assert read == Position(SYSTEM, 3, (2 << 32) + 0xA0000060, True)
+    read = parse("7301234567890 3 2/A0000060 leads\n")
+    assert read == Position(SYSTEM, 3, (2 << 32) + 0xA0000060, leads=True)
     assert str(read) == "timeline 3, 2/A0000060"
-    assert not parse("1 3 0/1 stopped").running
-    for text in ("1 3 0/zz running", "1 x 0/1 running", "1 3 0/1"):
-        with pytest.raises((ValueError, AttributeError)):
+    assert not parse("1 3 0/1 follows").leads
+    assert not parse("1 3 0/1 stopped").leads
+    for text in ("1 3 0/zz leads", "1 x 0/1 leads", "1 3 0/1"):
+        with pytest.raises(ValueError, match=r".+"):
             parse(text)
 
 
@@ -87,6 +90,14 @@ def test_the_newest_data_is_that_of_the_highest_timeline_then_the_most_wal(clust
     told = compared(order, answers)
     assert told.startswith("sql3 has the newest data (timeline 3, 0/96)")
     assert "sql1 is 50 bytes behind; sql2 is on timeline 2" in told
+
+
+def test_the_leader_has_the_newest_data_although_a_replica_was_asked_later(cluster):
+    asked = {"sql1": position(160), "sql2": position(150, leads=True)}
+    answers = known(cluster, facts={POSITION: asked})
+    order = most_advanced(cluster, answers)
+    assert [host.name for host in order] == ["sql2", "sql1"]
+    assert "sql1 is 0 bytes behind" in compared(order, answers)
 
 
 def test_databases_of_different_clusters_are_told_apart(cluster):
