@@ -130,8 +130,8 @@ def test_etcd_begins_again_and_the_newest_database_leads(cluster):
 
 def test_a_database_that_still_leads_is_not_stopped(cluster):
     """Failsafe mode: the leader goes on without etcd."""
-    leads = {name: member(name, leads="sql3", primary=name == "sql3") for name in SQL}
-    stages, _ = parts(recovered(cluster, known(cluster, facts={MEMBER: leads})))
+    positions = {"sql1": position(100), "sql2": position(90), "sql3": position(90, leads=True)}
+    stages, _ = parts(recovered(cluster, known(cluster, facts={POSITION: positions})))
     assert stages[0][1] == ["sql1", "sql2"]
 
 
