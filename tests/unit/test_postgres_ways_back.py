@@ -14,7 +14,6 @@ from fabfile.postgres.backup import KEEPS
 from fabfile.postgres.common import HAS_DATABASE
 from fabfile.postgres.etcd import ETCD, Etcd
 from fabfile.postgres.hold import HELD
-from fabfile.postgres.members import MEMBER
 from fabfile.postgres.position import POSITION, Position, compared, most_advanced, parse
 from fabfile.postgres.repository import BACKUPS, Backup, Repository
 from runbook.declare.facts import Facts
