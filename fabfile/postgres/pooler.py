@@ -52,7 +52,7 @@ def pooler(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     yield steps.drop_in(UNIT, "postgres/pgbouncer-airflow.conf.j2").then(restart)
     for name in ("pg_hba.conf", "pgbouncer.ini"):
         path, source = f"{SETTINGS}/{name}", f"postgres/pgbouncer/{name}.j2"
-        yield steps.template(path, source, context, "0640", group=USER).then(reload)
+        yield steps.template(path, source, context, mode="0640", group=USER).then(reload)
     if host == leader(cluster, facts):
         yield from logins()
     yield steps.service(UNIT).clearing(restart, reload)
