@@ -47,7 +47,6 @@ UNITS = (
     Unit("etcd-apart.service", "postgres", "network"),
     Unit("pgbackrest.service", "postgres", f"network; {DATA}; {LOCKS}"),
     Unit("pgbackrest-backup@full.service", "postgres", f"network; {DATA}; {LOCKS}"),
-    Unit("pgbouncer.service", "pgbouncer", "network"),
     Unit("rabbitmq-server.service", "rabbitmq", f"network; {DATA}"),
     Unit(
         "rabbitmq-definitions.service",

@@ -8,6 +8,7 @@ from . import (
     database,
     etcd,
     install,
+    kernel,
     operate,
     patroni,
     pooler,
@@ -27,6 +28,7 @@ from .common import section
 section.order(
     install.repo,
     install.install,
+    kernel.kernel,
     etcd.etcd,
     etcd.etcd_members,
     snapshots.etcd_snapshots,

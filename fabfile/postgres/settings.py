@@ -91,6 +91,12 @@ class Postgres(Settings, frozen=True):
     """Settings of postgresql.conf on all servers; by default, memory settings depend on the RAM."""
     clients: list[Network] = msgspec.field(default_factory=list)
     """Networks that may log in to the database `airflow`, besides the cluster's own hosts."""
+    kernel: dict[ParameterName, Optional[Annotated[int, between(0, 2**62)]]] = msgspec.field(
+        default_factory=dict
+    )
+    """Kernel parameters (sysctl) of the database servers, besides `vm.swappiness: 10`. null: not
+    set, so that a file of your own in /etc/sysctl.d decides.
+    """
     pooler: bool = False
     """PgBouncer on every database server: HAProxy's ports lead to it, and Airflow's connections
     share few connections to PostgreSQL.
