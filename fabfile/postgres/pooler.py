@@ -38,6 +38,13 @@ def pooler(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     if not cluster[Postgres].pooler:
         yield off()
         return
+    if host == leader(cluster, facts):
+        yield from logins()
+    yield from running(host, cluster, facts)
+
+
+def running(host: Host, cluster: Cluster, facts: Facts) -> Steps:
+    """PgBouncer runs with its settings."""
     restart, reload = steps.restarted(UNIT), steps.reloaded(UNIT)
     context = {
         "proxies": cluster.group(HAPROXY),
@@ -53,8 +60,6 @@ def pooler(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     for name in ("pg_hba.conf", "pgbouncer.ini"):
         path, source = f"{SETTINGS}/{name}", f"postgres/pgbouncer/{name}.j2"
         yield steps.template(path, source, context, mode="0640", group=USER).then(reload)
-    if host == leader(cluster, facts):
-        yield from logins()
     yield steps.service(UNIT).clearing(restart, reload)
 
 

@@ -34,15 +34,13 @@ for connection in held:
     connection.cursor().execute("select 1")"""
 """Clients that connect, do nothing, and still work when their input ends."""
 
-LONG = """import psycopg2, sys
+LONG = """import psycopg2, sys, threading
 held = [psycopg2.connect("") for _ in range(int(sys.argv[1]))]
 for connection in held[:-1]:
     connection.cursor().execute("select 1")
+waits = lambda: held[-1].cursor().execute("select 1")
+threading.Thread(target=waits, daemon=True).start()
 print("connected", flush=True)
-try:
-    held[-1].cursor().execute("select 1")
-except psycopg2.Error:
-    pass
 sys.stdin.read()"""
 """Clients in transactions that do not end, and one more, which wants a connection, too."""
 
