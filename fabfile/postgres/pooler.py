@@ -101,11 +101,14 @@ def logins() -> Steps:
         f"{PSQL} -c 'create role {USER} login'",
         unless=answers(f"select from pg_roles where rolname = '{USER}' and rolcanlogin"),
     )
-    owned = f"pronamespace = '{USER}'::regnamespace and proowner = 'postgres'::regrole"
+    # Operators on exactly these types: role airflow may define others in its own database.
+    digest = sha256(VERIFIER.encode()).hexdigest()
     found = (
-        f"select from pg_proc where {owned} and proname = 'verifier' and prosecdef "
-        f"and encode(sha256(prosrc::bytea), 'hex') = '{sha256(VERIFIER.encode()).hexdigest()}' "
-        "and proconfig = array['search_path=pg_catalog, pg_temp'] "
+        f"select from pg_proc where proname = 'verifier' "
+        f"and pronamespace = (select oid from pg_namespace where nspname = '{USER}') "
+        "and proowner = (select oid from pg_roles where rolname = 'postgres') "
+        f"and prosecdef and encode(sha256(prosrc::bytea), 'hex') = '{digest}' "
+        "and proconfig[1] = 'search_path=pg_catalog, pg_temp' "
         f"and proacl::text = '{{postgres=X/postgres,{USER}=X/postgres}}'"
     )
     yield with_stdin(
