@@ -70,7 +70,7 @@ def database_port(cluster: Cluster) -> int:
 
 
 def poolers_answer(cluster: Cluster) -> Step:
-    """Refuse to lead clients to a PgBouncer that is not there yet, where PostgreSQL is."""
+    """Refuse to lead clients from PostgreSQL to a PgBouncer that is not there yet."""
     tests = {
         host.name: f"{steps.answers(host.address, 5432)} && ! {steps.answers(host.address, POOLER)}"
         for host in pooled(cluster)
@@ -78,8 +78,8 @@ def poolers_answer(cluster: Cluster) -> Step:
     lacking = "\n".join(f"if {test}; then echo {name}; fi" for name, test in tests.items())
     found = f"({lacking}) 2>/dev/null"
     return steps.precondition(
-        "HAProxy leads to PgBouncer already, or PgBouncer answers",
-        f"grep -q ':{POOLER}$' {CONFIG} || [[ ! $( {found} ) ]]",
+        "PgBouncer answers before clients of PostgreSQL are led to it",
+        f"! grep -qs ':5432$' {CONFIG} || [[ ! $( {found} ) ]]",
         f"echo PgBouncer does not answer on $( {found} )\necho 'To start it: fab postgres.pooler'",
     )
 

@@ -172,20 +172,22 @@ def test_haproxy_leads_to_pgbouncer_and_still_asks_patroni(pooled, cluster):
 
 
 @pytest.mark.parametrize(
-    ("listening", "leads_there", "goes_on"),
+    ("listening", "led_to", "goes_on"),
     [
-        ({5432}, False, False),
-        ({5432, 6432}, False, True),
-        (set(), False, True),
-        ({5432}, True, True),
+        ({5432}, 5432, False),
+        ({5432, 6432}, 5432, True),
+        (set(), 5432, True),
+        ({5432}, 6432, True),
+        ({5432}, None, True),
     ],
-    ids=["no pgbouncer yet", "both", "the server is away", "it led there before"],
+    ids=["no pgbouncer yet", "both", "the server is away", "it led there before", "it is new"],
 )
 def test_haproxy_is_not_led_to_a_pgbouncer_that_is_not_there(
-    pooled, tmp_path, listening, leads_there, goes_on
+    pooled, tmp_path, listening, led_to, goes_on
 ):
     config = tmp_path / "haproxy.cfg"
-    config.write_text("    server sql1 10.0.0.1:6432\n" if leads_there else "\n")
+    if led_to:
+        config.write_text(f"    server sql1 10.0.0.1:{led_to}\n")
     guard = proxy.poolers_answer(pooled)
     fake = tmp_path / "timeout"
     ports = "|".join(f"*/{port}" for port in listening) or "none"
