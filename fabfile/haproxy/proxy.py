@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from runbook.declare import steps
 from runbook.declare.step import Step, Steps, quote
+from runbook.declare.templates import script
 from runbook.inventory.cluster import Cluster, Host
 
 from ..postgres.pools import PORT as POOLER
@@ -71,16 +72,12 @@ def database_port(cluster: Cluster) -> int:
 
 def poolers_answer(cluster: Cluster) -> Step:
     """Refuse to lead clients from PostgreSQL to a PgBouncer that is not there yet."""
-    tests = {
-        host.name: f"{steps.answers(host.address, 5432)} && ! {steps.answers(host.address, POOLER)}"
-        for host in pooled(cluster)
-    }
-    lacking = "\n".join(f"if {test}; then echo {name}; fi" for name, test in tests.items())
-    found = f"({lacking}) 2>/dev/null"
+    names = " ".join(host.name for host in pooled(cluster))
+    found = script("haproxy/without-pooler.sh", servers=names, pooler=POOLER)
     return steps.precondition(
         "PgBouncer answers before clients of PostgreSQL are led to it",
         f"! grep -qs ':5432$' {CONFIG} || [[ ! $( {found} ) ]]",
-        f"echo PgBouncer does not answer on $( {found} )\necho 'To start it: fab postgres.pooler'",
+        f"{found}\necho 'PgBouncer does not answer there. To start it: fab postgres.pooler'",
     )
 
 

@@ -82,7 +82,7 @@ def turned_on(proxies, with_pooler, database) -> tuple[Controller, list]:
             answer = pooled(task)
             assert answer.code == 0, answer.text
     assert early.code == 1
-    assert "PgBouncer does not answer on" in early.text
+    assert "PgBouncer does not answer there" in early.text
     return pooled, [lasting, fresh]
 
 

@@ -201,7 +201,7 @@ def test_haproxy_is_not_led_to_a_pgbouncer_that_is_not_there(
         said = subprocess.run(
             ["bash", "-c", f"PATH={tmp_path}:$PATH\n{guard.apply}"], capture_output=True, text=True
         )
-        assert said.stdout.startswith("PgBouncer does not answer on sql1 sql2 sql3\n")
+        assert said.stdout.startswith("sql1\nsql2\nsql3\nPgBouncer does not answer there.")
 
 
 def test_migrations_go_past_pgbouncer(pooled, cluster):
