@@ -76,7 +76,7 @@ def poolers_answer(cluster: Cluster) -> Step:
     found = script("haproxy/without-pooler.sh", servers=names, pooler=POOLER)
     return steps.precondition(
         "PgBouncer answers before clients of PostgreSQL are led to it",
-        f"! grep -qs ':5432$' {CONFIG} || [[ ! $( {found} ) ]]",
+        f"! grep -qsE ' [0-9.]+:5432( |$)' {CONFIG} || [[ ! $( {found} ) ]]",
         f"{found}\necho 'PgBouncer does not answer there. To start it: fab postgres.pooler'",
     )
 
