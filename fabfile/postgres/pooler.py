@@ -14,7 +14,7 @@ from runbook.inventory.cluster import Cluster, Host
 from ..shared.airflow import connections
 from ..shared.firewall import let_in
 from ..shared.roles import HAPROXY
-from .common import PSQL, section
+from .common import PSQL, SCRIPTS, section
 from .database import answers
 from .members import MEMBER, leader
 from .pools import CONSOLE, LOGINS, PORT, UNIT, USER, pooled, size
@@ -57,6 +57,12 @@ def running(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     yield from installed_alike(host, POOLER, facts)
     yield from let_in(host, cluster)
     yield steps.drop_in(UNIT, "postgres/pgbouncer-airflow.conf.j2").then(restart)
+    yield steps.directory(SCRIPTS)
+    source = "postgres/pgbouncer/role-changed"
+    yield steps.template(f"{SCRIPTS}/pgbouncer-role-changed", source, {}, mode="0755")
+    # A name without a password: whose it is, the account says.
+    users = steps.file(f"{SETTINGS}/userlist.txt", '"postgres" ""', mode="0640", group=USER)
+    yield users.then(reload)
     for name in ("pg_hba.conf", "pgbouncer.ini"):
         path, source = f"{SETTINGS}/{name}", f"postgres/pgbouncer/{name}.j2"
         yield steps.template(path, source, context, mode="0640", group=USER).then(reload)

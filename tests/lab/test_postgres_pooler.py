@@ -34,6 +34,21 @@ for connection in held:
     connection.cursor().execute("select 1")"""
 """Clients that connect, do nothing, and still work when their input ends."""
 
+STALE = """import psycopg2, sys
+held = [psycopg2.connect("") for _ in range(int(sys.argv[1]))]
+for connection in held:
+    connection.autocommit = True
+    connection.cursor().execute("select 1")
+print("connected", flush=True)
+sys.stdin.read()
+for connection in held:
+    try:
+        connection.cursor().execute("select 1")
+        sys.exit("this session goes on")
+    except psycopg2.OperationalError:
+        pass"""
+"""Clients that expect to be disconnected before their input ends."""
+
 LONG = """import psycopg2, sys, threading
 held = [psycopg2.connect("") for _ in range(int(sys.argv[1]))]
 for connection in held[:-1]:
@@ -220,6 +235,22 @@ def test_a_switchover_takes_clients_to_the_new_leader(pooled, database, report):
     assert lasting.lost == fresh.lost == 0
     assert max(lasting.pause, fresh.pause) <= HANDED_OVER
     pooled.settled("postgres")
+
+
+def test_a_former_process_of_haproxy_keeps_no_client_at_a_former_leader(
+    pooled, with_pooler, database, tmp_path
+):
+    """It asks no server any more, so it does not end their sessions."""
+    reloaded = tmp_path / "override.yaml"
+    data = yaml.safe_load(Path(with_pooler()["RUNBOOK_OVERRIDE"]).read_text())
+    reloaded.write_text(yaml.safe_dump({**data, "haproxy": {"idle": "13h"}}))
+    with clients(database, STALE, 3):
+        answer = pooled("haproxy.configure", RUNBOOK_OVERRIDE=str(reloaded))
+        assert ("airflow", "reload haproxy.service") in answer.steps("changed"), answer.text
+        assert pooled("postgres.switchover").code == 0
+        database.wait_until_healthy()
+        time.sleep(2)
+    assert pooled("haproxy.configure").code == 0
 
 
 @pytest.mark.long

@@ -110,7 +110,8 @@ def test_only_the_proxies_reach_pgbouncer(pooled, cluster):
     assert "6432/tcp" not in {one.number for one in accesses(cluster.hosts["sql1"], cluster)}
     every, known = answered(pooled)
     hba = step(pooler.pooler(every.hosts["sql1"], every, known), "file /etc/pgbouncer/pg_hba.conf")
-    lines = [one for one in hba.text.splitlines() if not one.startswith("#")]
+    console, *lines = [one for one in hba.text.splitlines() if not one.startswith("#")]
+    assert console == "local pgbouncer postgres peer"
     assert lines == [
         f"host airflow airflow {every.hosts[name].address}/32 scram-sha-256"
         for name in ("airflow", "haproxy2")
@@ -156,6 +157,29 @@ def test_without_the_setting_pgbouncer_goes_when_nobody_uses_it(cluster):
     [off] = pooler.pooler(cluster.hosts["sql1"], cluster, Facts())
     assert "disable --now pgbouncer.service" in off.apply
     assert "show clients" in off.test
+
+
+@pytest.mark.parametrize(
+    ("role", "ends"),
+    [("replica", True), ("demoted", True), ("primary", False), ("master", False)],
+)
+def test_a_server_that_leads_no_more_ends_its_clients(pooled, cluster, tmp_path, role, ends):
+    fake = tmp_path / "psql"
+    fake.write_text('#!/bin/bash\necho "$@"\n')
+    fake.chmod(0o755)
+    done = subprocess.run(
+        ["bash", "files/postgres/pgbouncer/role-changed", "on_role_change", role, "airflow-ha"],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ("kill airflow" in done.stdout) is ends
+    callback = "on_role_change: /usr/libexec/postgres-ha/pgbouncer-role-changed"
+    every, _ = answered(pooled)
+    assert callback in str(patroni.configuration(every.hosts["sql1"], every).text)
+    plain, _ = answered(cluster)
+    assert "callbacks" not in str(patroni.configuration(plain.hosts["sql1"], plain).text)
 
 
 # HAProxy and Airflow

@@ -60,13 +60,7 @@ KNOWN_TO_EL8 = {
     *("ProtectKernelTunables", "ProtectKernelModules", "PrivateTmp", "PrivateDevices"),
     *("RestrictAddressFamilies", "RestrictNamespaces", "RestrictRealtime", "RestrictSUIDSGID"),
     *("SystemCallArchitectures", "SystemCallFilter", "SystemCallErrorNumber"),
-    *(
-        "ReadWritePaths",
-        "BindPaths",
-        "BindReadOnlyPaths",
-        "RuntimeDirectory",
-        "RuntimeDirectoryMode",
-    ),
+    *("ReadWritePaths", "BindPaths", "BindReadOnlyPaths", "RuntimeDirectory"),
 }
 """Options of sandboxes in systemd 239 as EL8 has it (load-fragment-gperf.gperf.m4)."""
 
