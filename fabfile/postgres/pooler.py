@@ -103,14 +103,14 @@ def logins() -> Steps:
     recognises the password of a client, and with what the client has proved, it logs in as airflow.
     """
     yield command(
-        f"role {USER} exists, without a password",
+        f"role {USER} exists",
         f"{PSQL} -c 'create role {USER} login'",
         unless=answers(f"select from pg_roles where rolname = '{USER}' and rolcanlogin"),
     )
     # Operators on exactly these types: role airflow may define others in its own database.
     digest = sha256(VERIFIER.encode()).hexdigest()
     found = (
-        f"select from pg_proc where proname = 'verifier' "
+        "select from pg_proc where proname = 'verifier' "
         f"and pronamespace = (select oid from pg_namespace where nspname = '{USER}') "
         "and proowner = (select oid from pg_roles where rolname = 'postgres') "
         f"and prosecdef and encode(sha256(prosrc::bytea), 'hex') = '{digest}' "
