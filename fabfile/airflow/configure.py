@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from urllib.parse import quote as url_quote
 
 from runbook.declare import steps
-from runbook.declare.step import Handler, Steps
+from runbook.declare.step import Handler, Step, Steps
 from runbook.inventory.cluster import Cluster, Host
 
 from ..haproxy.common import WEB, WRITE
 from ..postgres.common import AIRFLOW as DATABASE_PASSWORD
+from ..postgres.pools import pooled
 from ..rabbitmq.common import AIRFLOW as BROKER_PASSWORD
 from ..rabbitmq.common import VHOST
 from ..shared.airflow import AIRFLOW_HOME, DAGS, LOGS, PLUGINS, USER
@@ -82,6 +83,7 @@ def settings(host: Host, cluster: Cluster) -> Steps:
         options = {**secret, "hide": hide}
         file = steps.template(f"{SETTINGS}/{name}", f"airflow/{name}.j2", context, **options)
         yield file.then(CHANGED)
+    yield past_the_pooler(cluster)
     module = f"{SETTINGS}/python/airflow_celery.py"
     yield steps.template(module, "airflow/airflow_celery.py.j2", context).then(CHANGED)
     yield steps.directory(SCRIPTS)
@@ -92,14 +94,29 @@ def settings(host: Host, cluster: Cluster) -> Steps:
         yield steps.template(path, source, context, mode="0755")
 
 
-def database(cluster: Cluster) -> str:
+def past_the_pooler(cluster: Cluster) -> Step:
+    """How `airflow db` reaches PostgreSQL itself, if Airflow's other connections are pooled."""
+    path = f"{SETTINGS}/direct.env"
+    if not pooled(cluster):
+        return steps.command(f"{path} is not there", f"rm -f {path}", unless=f"[[ ! -e {path} ]]")
+    return steps.template(
+        path,
+        "airflow/direct.env.j2",
+        {"direct": database(cluster, direct=True)},
+        mode="0640",
+        group=USER,
+        hide="SQL_ALCHEMY_CONN=",
+    )
+
+
+def database(cluster: Cluster, direct: bool = False) -> str:
     """How SQLAlchemy reaches the leader: through HAProxy, or by asking every server.
 
     A connection to a server that has lost power is given up after 25 seconds.
     """
     login = f"airflow:{url_quote(cluster.secret(DATABASE_PASSWORD), safe='')}"
     patience = "connect_timeout=3&keepalives_idle=10&keepalives_interval=5&keepalives_count=3"
-    if cluster[Airflow].database == "vip":
+    if cluster[Airflow].database == "vip" and not direct:
         place = f"{main_vip(cluster)}:{WRITE}/airflow?"
     else:
         servers = "".join(f"host={host.address}:5432&" for host in cluster.group(POSTGRES))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from runbook.declare import steps
 from runbook.declare.step import Step, Steps, quote
+from runbook.declare.templates import script
 from runbook.inventory.cluster import Cluster, Host
 
+from ..postgres.pools import PORT as POOLER
+from ..postgres.pools import pooled
 from ..shared.firewall import let_in
 from .common import CONFIG, STATS, UNIT, databases, section, webservers
 from .settings import Haproxy
@@ -41,6 +44,8 @@ def configure(host: Host, cluster: Cluster) -> Steps:
         yield may_connect()
         yield from place_for_the_log()
     yield steps.drop_in(UNIT, "haproxy/haproxy-airflow.conf.j2")
+    if pooled(cluster):
+        yield poolers_answer(cluster)
     yield from let_in(host, cluster)
     yield from asks_after_silent_clients()
     yield steps.template(
@@ -49,6 +54,7 @@ def configure(host: Host, cluster: Cluster) -> Steps:
         {
             "settings": cluster[Haproxy],
             "databases": databases(cluster),
+            "database_port": database_port(cluster),
             "webservers": webservers(cluster),
             "login": quote(f"admin:{cluster.secret(STATS)}"),
         },
@@ -57,6 +63,22 @@ def configure(host: Host, cluster: Cluster) -> Steps:
         validate=f"bash -c {quote(valid('$1'))} -",
     ).then(steps.reloaded(UNIT))
     yield steps.service(UNIT)
+
+
+def database_port(cluster: Cluster) -> int:
+    """Where the database servers take clients: PgBouncer or PostgreSQL itself."""
+    return POOLER if pooled(cluster) else 5432
+
+
+def poolers_answer(cluster: Cluster) -> Step:
+    """Refuse to lead clients from PostgreSQL to a PgBouncer that is not there yet."""
+    names = " ".join(host.name for host in pooled(cluster))
+    found = script("haproxy/without-pooler.sh", servers=names, pooler=POOLER)
+    return steps.precondition(
+        "PgBouncer answers before clients of PostgreSQL are led to it",
+        f"! grep -qsE ' [0-9.]+:5432( |$)' {CONFIG} || [[ ! $( {found} ) ]]",
+        f"{found}\necho 'PgBouncer does not answer there. To start it: fab postgres.pooler'",
+    )
 
 
 def asks_after_silent_clients() -> Steps:

@@ -26,6 +26,7 @@ from .common import PATRONICTL, data, members, section
 from .etcd import ETCD, lists, peer
 from .figures import FIGURES
 from .members import MEMBER, Member, leading, seen_leading
+from .pools import POOLER, poolers
 from .repository import BACKUPS
 from .settings import Postgres
 
@@ -104,7 +105,7 @@ def etcd_answers(answer: Answer) -> Verdict:
     return Verdict(ERROR, f"etcd says: {reason[1]}")
 
 
-@section.cluster_check(needs=[MEMBER, ETCD, BACKUPS, FIGURES])
+@section.cluster_check(needs=[MEMBER, ETCD, BACKUPS, FIGURES, POOLER])
 def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
     """Checks that need the answers of several servers."""
     yield from etcd_is_one(cluster, facts)
@@ -115,6 +116,7 @@ def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
     yield from backed_up(cluster, facts)
     yield from verified(facts)
     yield from snapshots(facts)
+    yield from poolers(cluster, facts)
     yield redundancy(cluster, facts)
 
 

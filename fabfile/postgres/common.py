@@ -37,8 +37,8 @@ section = Section(
     roles=(POSTGRES,),
     settings=Postgres,
     after=("python-build.start",),
-    restarts=("patroni.service", "etcd.service"),
-    accounts=("postgres", "etcd", "pgbackrest"),
+    restarts=("patroni.service", "etcd.service", "pgbouncer.service"),
+    accounts=("postgres", "etcd", "pgbackrest", "pgbouncer"),
     conflict=backup_and_member,
     goes_on=True,
 )

@@ -13,7 +13,6 @@ from runbook.declare.steps import precondition, with_stdin
 from runbook.declare.templates import render
 from runbook.inventory.cluster import Cluster, Host
 
-from ..shared.airflow import connections
 from ..shared.firewall import let_in
 from .archive import archive_command, restore_command
 from .archive import script as archive_script
@@ -42,6 +41,7 @@ from .common import (
 )
 from .hold import not_held, released
 from .members import MEMBER, in_its_place, leader, leading
+from .pools import opened
 from .settings import Postgres
 
 RESTART = Handler("restart-patroni", "Patroni has to restart, one server after the other")
@@ -213,7 +213,7 @@ def sized(host: Host, cluster: Cluster) -> Parameters:
 
 def max_connections(cluster: Cluster) -> int:
     """What Airflow opens at most, and 40 for Patroni, backups and people; at least 200."""
-    return max(200, -(-(connections(cluster) + 40) // 50) * 50)
+    return max(200, -(-(opened(cluster) + 40) // 50) * 50)
 
 
 SHARED: Parameters = {

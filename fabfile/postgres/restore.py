@@ -15,6 +15,7 @@ from runbook.declare.work import Procedure, Question, Stage, asked_again, stage
 from runbook.errors import MissingFact, RunbookError, UsageError
 from runbook.inventory.cluster import Cluster, Host
 
+from . import pooler
 from .archive import recovery_command
 from .backup import CERTIFICATE, PGBACKREST, TRUSTED, backup_keys, backup_network, participants
 from .common import (
@@ -36,6 +37,7 @@ from .hold import ALONE, HELD, held, released
 from .install import install
 from .members import MEMBER, in_its_place, leader
 from .patroni import configured, running
+from .pools import pooled
 from .recover import forgotten, knows_the_cluster, leads
 from .repository import BACKUPS, take, the_repository
 from .versions import INSTALLED
@@ -154,6 +156,9 @@ def onto_new(cluster: Cluster, facts: Facts, to: str) -> Procedure:
         lambda host: running(host, cluster),
     )
     yield stage(f"complete {first.name}", first, lambda host: running(host, cluster))
+    if pooled(cluster):
+        run = pooler.running
+        yield stage("PgBouncer", pooled(cluster), lambda host: run(host, cluster, facts))
     yield full_backup(cluster)
 
 

@@ -12,6 +12,7 @@ from runbook.declare.work import Procedure, Question, stage
 from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster, Host
 
+from . import pooler
 from .backup import participants, repository_hosts
 from .common import MAJOR, members, refuse_another_major, section
 from .etcd import ETCD, healthy, settings_folder
@@ -19,6 +20,7 @@ from .figures import runs_installed
 from .members import MEMBER, in_its_place, leader, replicas
 from .operate import handover
 from .patroni import configuration
+from .pools import pooled
 from .repository import folder
 from .settings import Postgres
 from .versions import BACKUP, newest, packages
@@ -144,6 +146,8 @@ def brought_up(host: Host, cluster: Cluster, synchronous: bool) -> Steps:
     )
     yield in_its_place(host, cluster)
     yield steps.service("patroni.service")
+    if pooled(cluster):
+        yield pooler.runs_anew()
 
 
 def handed_over(first: Host, cluster: Cluster) -> Step:
