@@ -12,7 +12,7 @@ from typing import Annotated
 from runbook.declare import steps
 from runbook.declare.answers import one
 from runbook.declare.facts import Fact, Facts
-from runbook.declare.step import Steps
+from runbook.declare.step import Step, Steps
 from runbook.declare.templates import script
 from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster, Host
@@ -161,8 +161,6 @@ def backup_keys(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 def backup_network(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Set up pgBackRest and its TLS server, for this cluster's servers only."""
     refuse_another_major(cluster, facts)
-    repository = host in repository_hosts(cluster)
-    encrypted = cluster[Postgres].backup.encrypted
     restart = steps.restarted("pgbackrest.service")
     yield from let_in(host, cluster)
     facts.of(CERTIFICATE, host)
@@ -172,6 +170,15 @@ def backup_network(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         owner="postgres",
         group="postgres",
     ).then(restart)
+    yield configuration(host, cluster)
+    yield steps.unit("pgbackrest.service", "postgres/pgbackrest.service.j2", {}).then(restart)
+    yield steps.service("pgbackrest.service")
+
+
+def configuration(host: Host, cluster: Cluster) -> Step:
+    """pgBackRest's settings; they name the data directory of the wanted major version."""
+    repository = host in repository_hosts(cluster)
+    encrypted = cluster[Postgres].backup.encrypted
     context = {
         "cluster": cluster,
         "backup": cluster[Postgres].backup,
@@ -184,6 +191,4 @@ def backup_network(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     source = "pgbackrest-repository.conf.j2" if repository else "pgbackrest.conf.j2"
     private = {"mode": "0640", "group": "postgres", "hide": "cipher-pass="} if encrypted else {}
     conf = steps.template("/etc/pgbackrest.conf", f"postgres/{source}", context, **private)
-    yield conf.then(restart)
-    yield steps.unit("pgbackrest.service", "postgres/pgbackrest.service.j2", {}).then(restart)
-    yield steps.service("pgbackrest.service")
+    return conf.then(steps.restarted("pgbackrest.service"))

@@ -18,11 +18,15 @@ BACKUP = ("pgbackrest",)
 """What the backup server has as well; pgBackRest talks to its own version only."""
 
 
+def server_packages(cluster: Cluster) -> tuple[str, ...]:
+    """The packages of PostgreSQL itself."""
+    name = f"postgresql{cluster[Versions].postgresql}"
+    return (name, f"{name}-libs", f"{name}-server", f"{name}-contrib")
+
+
 def packages(cluster: Cluster) -> tuple[str, ...]:
     """The packages of a database server whose versions matter."""
-    name = f"postgresql{cluster[Versions].postgresql}"
-    server = (name, f"{name}-libs", f"{name}-server", f"{name}-contrib")
-    return (*server, "etcd", "patroni", "patroni-etcd")
+    return (*server_packages(cluster), "etcd", "patroni", "patroni-etcd")
 
 
 def parse(text: str) -> dict[str, str]:
