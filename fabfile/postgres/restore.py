@@ -186,7 +186,7 @@ def refuse_restore(cluster: Cluster, facts: Facts, to: str, i_know: bool) -> Non
         )
     if facts.of(BACKUPS, the_repository(cluster)).age is None:
         raise RunbookError("There is no backup to restore from.")
-    refuse_backup_of_another_major(cluster, facts, to)
+    refuse_without_backup_before(cluster, facts, to)
     away = [host.name for host in members(cluster) if host.name not in facts.known(ETCD)]
     if away:
         raise RunbookError(
@@ -199,12 +199,14 @@ def refuse_restore(cluster: Cluster, facts: Facts, to: str, i_know: bool) -> Non
         )
 
 
-def refuse_backup_of_another_major(cluster: Cluster, facts: Facts, to: str) -> None:
-    """Refuse a moment from before an upgrade: this version could not read the files."""
+def refuse_without_backup_before(cluster: Cluster, facts: Facts, to: str) -> None:
+    """Refuse a moment before the first backup, or one whose backup is of another major version."""
     wanted = cluster[Versions].postgresql
     good = [one for one in facts.of(BACKUPS, the_repository(cluster)).backups if not one.failed]
-    before = [one for one in good if to == "latest" or one.stop <= seconds(to)]
-    if before and before[-1].major not in ("", wanted):
+    before = [one for one in good if to == "latest" or one.stop < seconds(to)]
+    if not before:
+        raise RunbookError("No backup is older than that moment. See fab postgres.backups")
+    if before[-1].major not in ("", wanted):
         raise RunbookError(
             f"The last backup before that moment is of PostgreSQL {before[-1].major}, and "
             f"{wanted} cannot use it. Name a later moment, or go back to PostgreSQL "

@@ -14,7 +14,7 @@ import pytest
 from msgspec import structs
 from support.postgres_facts import SQL, etcd_facts, facts, member
 
-from fabfile.postgres import restore, upgrade
+from fabfile.postgres import check, restore, upgrade
 from fabfile.postgres.common import MAJOR, refuse_another_major
 from fabfile.postgres.etcd import Etcd
 from fabfile.postgres.hold import HELD
@@ -331,6 +331,18 @@ def test_a_third_version_has_to_wait(cluster):
         parts(wanted, known(wanted, DONE, held=True), i_know=True)
 
 
+def test_the_check_tells_of_an_upgrade_that_was_interrupted(cluster):
+    def told(record: Record | None) -> list[str]:
+        found = check.check_cluster(cluster, known(cluster, record))
+        return [one.fix for one in found if one.title == "no major upgrade is unfinished"]
+
+    done = replace(DONE, upgraded=True, started=True, finished=True)
+    assert told(None) == told(done) == []
+    [fix] = told(DONE)
+    assert '"16": fab postgres.upgrade --major; to go back, with "15"' in fix
+    assert told(replace(done, back=("sql2", "20261129-130000")))
+
+
 # The way back
 
 
@@ -449,10 +461,12 @@ def restoring(cluster, to: str) -> list:
 
 def test_a_moment_from_before_the_upgrade_is_refused(later, cluster):
     assert restoring(later, "latest")
-    assert restoring(later, "1970-01-02 01:00:00+00")
+    assert restoring(later, "1970-01-02 01:00:01+00")
     with pytest.raises(RunbookError, match=r"is of PostgreSQL 15, and 16 cannot use it.*--back"):
         restoring(later, "1970-01-02 00:59:59+00:00")
     assert restoring(cluster, "1970-01-02 01:00+01")
+    with pytest.raises(RunbookError, match="No backup is older"):
+        restoring(cluster, "1970-01-01 00:16:40+00")
     with pytest.raises(RunbookError, match="is of PostgreSQL 16"):
         restoring(cluster, "latest")
 
