@@ -179,7 +179,7 @@ def linked(record: Record, cluster: Cluster) -> Step:
     """The database is in the new version's data directory; a former attempt is undone first."""
     common = {"old": binaries(cluster, record.old), "new": binaries(cluster)}
     paths = {"from": data(cluster, record.old), "to": data(cluster)}
-    again = script("postgres/major-undo.sh", **common, **paths, now=strftime("%Y%m%d-%H%M%S"))
+    again = script("postgres/major-undo.sh", **common, **paths)
     empty = script("postgres/major-empty.sh", **common, data=paths["from"], empty=paths["to"])
     upgrade = script("postgres/major-upgrade.sh", **common, **paths)
     return command(

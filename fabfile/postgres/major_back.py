@@ -83,7 +83,7 @@ def undone(record: Record, cluster: Cluster) -> Step:
     undo = script(
         "postgres/major-undo.sh",
         **{"old": binaries(cluster, record.old), "new": binaries(cluster, record.new)},
-        **{"from": old, "to": new, "now": strftime("%Y%m%d-%H%M%S")},
+        **{"from": old, "to": new},
     )
     return command(
         f"{old} can be used by PostgreSQL {record.old}",

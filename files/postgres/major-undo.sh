@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-: "${old:?}" "${new:?}" "${from:?}" "${to:?}" "${now:?}"
+: "${old:?}" "${new:?}" "${from:?}" "${to:?}"
 # The old data directory can be used again (pg_upgrade, "Reverting to old cluster"). The new one, in
 # which no server has opened yet, is moved aside.
 as_postgres() {
@@ -14,7 +14,7 @@ stop_if_running() { # PROGRAMS DATA
 
 if [[ -e $to/PG_VERSION ]]; then
   stop_if_running "$new" "$to"
-  as_postgres mv -T "$to" "$to.unfinished-$now"
+  as_postgres mv -T "$to" "$to.unfinished-$(date +%Y%m%d-%H%M%S)"
 fi
 if [[ -e $from/global/pg_control.old && ! -e $from/global/pg_control ]]; then
   as_postgres mv -T "$from/global/pg_control.old" "$from/global/pg_control"
