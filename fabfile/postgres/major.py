@@ -45,6 +45,7 @@ from .major_record import (
     begun,
     reached,
     recorded,
+    upgraded_in_place,
 )
 from .members import claiming, in_its_place, leader
 from .patroni import configuration, in_etcd, no_half_copy
@@ -80,7 +81,7 @@ def to_another_major(cluster: Cluster, facts: Facts, i_know: bool) -> Procedure:
 def carried_on(record: Record, cluster: Cluster, facts: Facts) -> Procedure:
     """From the first stop to the end; what has been done already is left alone."""
     leading = [host for host in claiming(cluster, facts) if record.started]
-    first = leading[0] if leading else cluster.hosts[record.leader]
+    first = leading[0] if leading else upgraded_in_place(record, cluster)
     others = [host for host in members(cluster) if host != first]
     if not record.position:
         yield from stopped(record, cluster, facts)
@@ -91,7 +92,7 @@ def carried_on(record: Record, cluster: Cluster, facts: Facts) -> Procedure:
 
 def stopped(record: Record, cluster: Cluster, facts: Facts) -> Procedure:
     """All servers stop at the same position, the leader first; nobody takes over from it."""
-    first = cluster.hosts[record.leader]
+    first = upgraded_in_place(record, cluster)
     others = [host for host in members(cluster) if host != first]
     yield stage("note what is being done", members(cluster), lambda host: begun(record))
     yield stage("Patroni is paused", first, paused())

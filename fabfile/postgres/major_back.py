@@ -21,7 +21,16 @@ from .hold import HELD, held, released
 from .install import pgdg
 from .major import identified, pgbackrest_of, stanza_upgraded
 from .major_before import dump_folder, refuse_without_all
-from .major_record import BACK, DIRECTORIES, RECORDED, Record, forgotten_record, reached, recorded
+from .major_record import (
+    BACK,
+    DIRECTORIES,
+    RECORDED,
+    Record,
+    forgotten_record,
+    reached,
+    recorded,
+    upgraded_in_place,
+)
 from .members import MEMBER, claiming, in_its_place
 from .patroni import configuration, in_etcd
 from .recover import forgotten, leads
@@ -59,7 +68,7 @@ def refuse_without_majority(record: Record, cluster: Cluster, facts: Facts) -> N
 
 def as_if_nothing_happened(record: Record, cluster: Cluster, facts: Facts) -> Procedure:
     """The new version has not started: the old one goes on where it stopped."""
-    first = cluster.hosts[record.leader]
+    first = upgraded_in_place(record, cluster)
     others = [host for host in members(cluster) if host != first]
     yield Question(
         f"PostgreSQL {record.old} goes on where it stopped, with {first.name} as leader. Nothing "
@@ -131,7 +140,7 @@ def led_by(chosen: Host, record: Record, cluster: Cluster, facts: Facts) -> Proc
         f"data of {record.new} stays in {aside(cluster, record.new, when)} on each server."
     )
     yield stage("note what is being done", members(cluster), reached(BACK, f"{chosen.name} {when}"))
-    former = cluster.hosts[record.leader]
+    former = upgraded_in_place(record, cluster)
     for last in claiming(cluster, facts)[:1] or [former]:
         first = [host for host in members(cluster) if host != last]
         yield stage(f"stop all but {last.name}", first, held())

@@ -21,7 +21,7 @@ from .before_upgrade import no_backup_runs
 from .common import BY_POSTGRES, MAJOR, PSQL, binaries, data, members, with_repository
 from .hold import HELD
 from .install import pgdg
-from .major_record import Record
+from .major_record import Record, upgraded_in_place
 from .patroni import shared, sized
 from .repository import BACKUPS, take
 from .restore import archived
@@ -116,7 +116,7 @@ def dump_folder(record: Record) -> str:
 
 def prepared(record: Record, cluster: Cluster, facts: Facts) -> Procedure:
     """All that can be done and found out while the database goes on."""
-    first, everybody = cluster.hosts[record.leader], members(cluster)
+    first, everybody = upgraded_in_place(record, cluster), members(cluster)
     yield stage("repositories", with_repository(cluster), lambda host: pgdg(cluster))
     yield stage(
         f"install PostgreSQL {record.new} beside {record.old}",

@@ -13,7 +13,7 @@ from runbook.declare.step import Step, Steps
 from runbook.declare.steps import command
 from runbook.declare.templates import script
 from runbook.errors import RunbookError
-from runbook.inventory.cluster import Cluster
+from runbook.inventory.cluster import Cluster, Host
 from runbook.inventory.entry import named
 
 from ..shared.roles import POSTGRES
@@ -138,11 +138,6 @@ def recorded(cluster: Cluster, facts: Facts) -> Optional[Record]:
             f"The servers know of different upgrades ({told}). Remove the record that is wrong: "
             f"rm -r {RECORD}"
         )
-    if first.leader not in [host.name for host in members(cluster)]:
-        raise RunbookError(
-            f"{first.leader}, which led when the upgrade to {first.new} began, is not a database "
-            f"server in {cluster.file.name}. Nothing was changed."
-        )
     return Record(
         *(first.old, first.new, first.leader, first.when),
         position=next((record.position for record in going.values() if record.position), ""),
@@ -150,6 +145,17 @@ def recorded(cluster: Cluster, facts: Facts) -> Optional[Record]:
         started=any(record.started for record in going.values()),
         finished=all(record.finished for record in going.values()),
         back=next((record.back for record in going.values() if record.back), None),
+    )
+
+
+def upgraded_in_place(record: Record, cluster: Cluster) -> Host:
+    """The server that led when the upgrade began."""
+    for host in members(cluster):
+        if host.name == record.leader:
+            return host
+    raise RunbookError(
+        f"{record.leader}, which led when the upgrade to PostgreSQL {record.new} began, is not a "
+        f"database server in {cluster.file.name}. Nothing was changed."
     )
 
 

@@ -320,9 +320,14 @@ def test_servers_that_know_of_different_upgrades_are_refused(later):
     answers = Facts({**known(later, held=True)._values, RECORDED: records})
     with pytest.raises(RunbookError, match="different upgrades"):
         parts(later, answers)
-    stranger = Facts({**known(later)._values, RECORDED: {"sql1": replace(DONE, leader="mq1")}})
-    with pytest.raises(RunbookError, match="mq1, which led"):
-        parts(later, stranger)
+
+
+def test_a_server_that_led_then_and_is_gone_stops_only_what_is_unfinished(later):
+    gone = replace(DONE, leader="sql9")
+    with pytest.raises(RunbookError, match="sql9, which led"):
+        parts(later, known(later, gone, held=True))
+    done = replace(gone, old="14", new="15", upgraded=True, started=True, finished=True)
+    assert titles(later, known(later, done))
 
 
 def test_a_third_version_has_to_wait(cluster):
