@@ -74,6 +74,8 @@ def as_if_nothing_happened(record: Record, cluster: Cluster, facts: Facts) -> Pr
         f"PostgreSQL {record.old} goes on where it stopped, with {first.name} as leader. Nothing "
         "is lost."
     )
+    noted = reached(BACK, f"{first.name} {record.when}")
+    yield stage("note what is being done", members(cluster), noted)
     yield stage(f"{first.name}'s old data is usable again", first, undone(record, cluster))
     yield from settings(cluster)
     known = [identified(cluster), in_etcd(cluster)]

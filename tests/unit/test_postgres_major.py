@@ -354,6 +354,7 @@ def test_the_check_tells_of_an_upgrade_that_was_interrupted(cluster):
 def test_before_the_new_version_starts_nothing_is_lost(cluster):
     answers = known(cluster, replace(DONE, upgraded=True), held=True)
     assert titles(cluster, answers, back=True) == [
+        "note what is being done",
         "sql1's old data is usable again",
         "repositories",
         "settings of Patroni",
@@ -367,6 +368,12 @@ def test_before_the_new_version_starts_nothing_is_lost(cluster):
     assert "bin_dir: /usr/pgsql-15/bin" in text
     assert "pg_control.old" in text
     assert ".unfinished-" in text
+
+
+def test_the_upgrade_does_not_go_on_after_half_of_the_way_back(later):
+    record = replace(DONE, upgraded=True, back=("sql1", DONE.when))
+    with pytest.raises(RunbookError, match="The way back from PostgreSQL 16 was interrupted"):
+        parts(later, known(later, record, held=True))
 
 
 def test_a_server_that_still_leads_is_left_alone(cluster):
