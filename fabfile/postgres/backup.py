@@ -162,6 +162,8 @@ def backup_network(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Set up pgBackRest and its TLS server, for this cluster's servers only."""
     refuse_another_major(cluster, facts)
     restart = steps.restarted("pgbackrest.service")
+    if host in repository_hosts(cluster):
+        yield same_encryption(cluster)
     yield from let_in(host, cluster)
     facts.of(CERTIFICATE, host)
     yield steps.file(
@@ -192,3 +194,17 @@ def configuration(host: Host, cluster: Cluster) -> Step:
     private = {"mode": "0640", "group": "postgres", "hide": "cipher-pass="} if encrypted else {}
     conf = steps.template("/etc/pgbackrest.conf", f"postgres/{source}", context, **private)
     return conf.then(steps.restarted("pgbackrest.service"))
+
+
+def same_encryption(cluster: Cluster) -> Step:
+    """A repository is encrypted from its beginning, or not at all."""
+    backup = cluster[Postgres].backup
+    info = f"{backup.path}/archive/{cluster.name}/archive.info"
+    is_encrypted = f"[[ $(head -c 8 {info}) == Salted__ ]]"
+    test = is_encrypted if backup.encrypted else f"! {is_encrypted}"
+    return steps.precondition(
+        "the repository is " + ("encrypted" if backup.encrypted else "not encrypted"),
+        f"[[ ! -s {info} ]] || {test}",
+        f"echo 'The repository in {backup.path} was created otherwise. Set postgres.backup.path'\n"
+        "echo 'to a new directory, or set postgres.backup.encrypted back.'",
+    )
