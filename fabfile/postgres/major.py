@@ -22,7 +22,7 @@ from ..shared.versions import Versions
 from .backup import PGBACKREST, participants, repository_hosts
 from .backup import configuration as backup_configuration
 from .before_upgrade import refuse_unless_whole
-from .common import BY_POSTGRES, PATRONICTL, PSQL, binaries, data, key, members
+from .common import BY_POSTGRES, PATRONICTL, binaries, data, key, members
 from .hold import MASKED, detached, released
 from .major_before import (
     announced,
@@ -117,18 +117,14 @@ def paused() -> Step:
 
 
 def shut_down(record: Record, cluster: Cluster, replica: bool = False) -> Step:
-    """PostgreSQL is shut down cleanly; a leader waits until its replicas have everything.
-
-    A replica first replays what it has received.
-    """
+    """PostgreSQL is shut down cleanly."""
     programs, path = binaries(cluster, record.old), data(cluster, record.old)
     state = "shut down in recovery" if replica else "shut down"
     control = f"{BY_POSTGRES} {programs}/pg_controldata -D {path}"
-    replayed = "select pg_last_wal_receive_lsn() <= pg_last_wal_replay_lsn()"
-    wait = f'until [[ $({PSQL} -d postgres -c "{replayed}") == t ]]; do sleep 0.5; done\n'
+    kind = "replica" if replica else "leader"
     return command(
         f"PostgreSQL {record.old} is {state}",
-        f"{wait if replica else ''}{BY_POSTGRES} {programs}/pg_ctl -D {path} stop -m fast -t 900",
+        script("postgres/major-stop.sh", programs=programs, data=path, kind=kind),
         unless=f"LC_ALL=C {control} | grep -qx 'Database cluster state: *{state}'",
         timeout=1000,
     )
@@ -141,8 +137,8 @@ def common_position(record: Record, cluster: Cluster, facts: Facts) -> str:
         for host in members(cluster)
     }
     first = known[record.leader]
-    behind = [name for name, own in known.items() if own.checkpoint != first.checkpoint]
-    if behind and first.state == "shut down":
+    where = {(own.system, own.checkpoint) for own in known.values()}
+    if len(where) > 1 and first.state == "shut down":
         told = ", ".join(f"{name} at {own.checkpoint}" for name, own in known.items())
         raise RunbookError(
             f"The servers have not stopped at the same position: {told}. Nothing was upgraded. To "
@@ -199,11 +195,11 @@ def pgbackrest_of(host: Host, cluster: Cluster) -> Steps:
         yield backup_configuration(host, cluster)
 
 
-def identified(cluster: Cluster, major: str = "") -> Step:
+def identified(cluster: Cluster) -> Step:
     """etcd has the identifier of the database in this data directory."""
     own = (
-        f"$(LC_ALL=C {BY_POSTGRES} {binaries(cluster, major)}/pg_controldata "
-        f"-D {data(cluster, major)} | sed -n 's/^Database system identifier: *//p')"
+        f"$(LC_ALL=C {BY_POSTGRES} {binaries(cluster)}/pg_controldata "
+        f"-D {data(cluster)} | sed -n 's/^Database system identifier: *//p')"
     )
     place = key(cluster, "initialize")
     return command(
