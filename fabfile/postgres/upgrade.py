@@ -18,7 +18,7 @@ from runbook.inventory.cluster import Cluster, Host
 from .backup import participants, repository_hosts
 from .before_upgrade import no_backup_runs, refuse_unless_whole
 from .common import MAJOR, members, refuse_another_major, section
-from .etcd import ETCD, healthy
+from .etcd import ETCD, healthy, settings_folder
 from .figures import runs_installed
 from .hold import HELD
 from .major import to_another_major
@@ -27,7 +27,7 @@ from .major_record import DIRECTORIES, RECORDED
 from .members import MEMBER, in_its_place, leader, replicas
 from .operate import handover
 from .patroni import configuration
-from .repository import BACKUPS
+from .repository import BACKUPS, folder
 from .settings import Postgres
 from .versions import BACKUP, INSTALLED, newest, packages
 
@@ -83,6 +83,7 @@ def upgrade(
             "pgBackRest, on all servers at the same time",
             participants(cluster),
             *newest(BACKUP),
+            lambda host: again_ours(host, cluster),
             runs_anew(),
         )
     for host in order:
@@ -92,14 +93,21 @@ def upgrade(
     yield from updated(first, cluster)
 
 
+def again_ours(host: Host, cluster: Cluster) -> Steps:
+    """An update gives the repository's folder back the mode of the package."""
+    if host in repository_hosts(cluster):
+        yield folder(cluster)
+
+
 def runs_anew() -> Step:
-    """pgBackRest's server is the program that is installed."""
+    """pgBackRest's server is the program that is installed, a moment after its start."""
     program = "$(systemctl show -p MainPID --value pgbackrest)"
+    installed = f"[[ $(readlink /proc/{program}/exe) == /usr/bin/pgbackrest ]]"
     return command(
         "pgBackRest's server runs the installed version",
-        "systemctl restart pgbackrest",
-        unless=f"unit_is pgbackrest.service active && "
-        f"[[ $(readlink /proc/{program}/exe) == /usr/bin/pgbackrest ]]",
+        f"systemctl restart pgbackrest\nuntil {installed}; do sleep 0.2; done",
+        unless=f"unit_is pgbackrest.service active && {installed}",
+        timeout=60,
     )
 
 
@@ -124,6 +132,7 @@ def brought_up(host: Host, cluster: Cluster, synchronous: bool) -> Steps:
         other = f"! curl -sf -o /dev/null {api}/sync"
         yield wait_for(f"another server than {host.name} is the synchronous standby", other)
     yield from newest(packages(cluster))
+    yield settings_folder()
     yield command(
         "etcd runs the installed version",
         "systemctl restart etcd",
