@@ -50,7 +50,7 @@ from .major_record import (
 from .members import claiming, in_its_place, leader
 from .patroni import configuration, in_etcd, no_half_copy
 from .recover import forgotten, leads
-from .restore import full_backup
+from .restore import archived, full_backup
 
 
 def to_another_major(cluster: Cluster, facts: Facts, i_know: bool) -> Procedure:
@@ -225,8 +225,14 @@ def completed(record: Record, cluster: Cluster, first: Host, others: list[Host])
             lambda host: in_its_place(host, cluster, "it follows the new leader"),
         )
     if repository_hosts(cluster):
+        yield archives_again(first)
         yield full_backup(cluster)
     yield stage("note that it is done", members(cluster), reached(FINISHED))
+
+
+def archives_again(first: Host) -> Stage:
+    """WAL reaches the repository: PostgreSQL waits up to a minute after attempts that failed."""
+    return stage("the WAL that has waited reaches the archive", first, archived())
 
 
 def stanza_upgraded(cluster: Cluster) -> Step:

@@ -19,7 +19,7 @@ from .backup import participants, repository_hosts
 from .common import BY_POSTGRES, MAJOR, binaries, data, members, with_repository
 from .hold import HELD, held, released
 from .install import pgdg
-from .major import identified, pgbackrest_of, stanza_upgraded
+from .major import archives_again, identified, pgbackrest_of, stanza_upgraded
 from .major_before import dump_folder, refuse_without_all
 from .major_record import (
     BACK,
@@ -123,6 +123,7 @@ def from_a_replica(record: Record, cluster: Cluster, facts: Facts, i_know: bool)
         yield stage("the repository knows the old version", keeper, stanza_upgraded(cluster))
     yield from following(others, cluster)
     if repository_hosts(cluster):
+        yield archives_again(chosen)
         yield full_backup(cluster)
     yield stage("forget the upgrade", members(cluster), forgotten_record())
 

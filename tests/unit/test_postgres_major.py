@@ -214,6 +214,7 @@ def test_everything_that_can_be_done_in_advance_comes_first(later):
         "the repository knows the new version",
         "statistics and extensions",
         "copy to the replicas",
+        "the WAL that has waited reaches the archive",
         "a new full backup",
         "note that it is done",
     ]
@@ -302,6 +303,7 @@ def test_once_the_new_version_leads_the_rest_follows_whoever_leads(later):
         "the repository knows the new version",
         "statistics and extensions",
         "copy to the replicas",
+        "the WAL that has waited reaches the archive",
         "a new full backup",
         "note that it is done",
     ]
@@ -401,6 +403,7 @@ def test_afterwards_a_replica_leads_with_its_old_data(cluster):
         "sql2 leads",
         "the repository knows the old version",
         "the others follow",
+        "the WAL that has waited reaches the archive",
         "a new full backup",
         "forget the upgrade",
     ]
