@@ -279,15 +279,20 @@ else
   echo 'Patroni does not reach etcd. To start etcd: fab postgres.etcd'
 fi""",
     )
+    yield in_etcd(cluster).then(seen_by_all(cluster))
+
+
+def in_etcd(cluster: Cluster) -> Step:
+    """The settings that all members share are those of hosts.yaml; a pause is no part of them."""
     edit = f"{PATRONICTL} edit-config {quote(cluster.name)} --replace -"
     offered = f"printf '%s' \"$text\" | {edit}"
-    yield with_stdin(
+    return with_stdin(
         "the settings in etcd are those of hosts.yaml",
         f"{edit} --force",
         shared(cluster),
         unless=f"{offered} | grep -qx 'Not changed'",
         diff=f"difference=$({offered}); {NAMED_RESTARTS}",
-    ).then(seen_by_all(cluster))
+    )
 
 
 def seen_by_all(cluster: Cluster) -> Handler:

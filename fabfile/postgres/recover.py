@@ -16,7 +16,7 @@ from runbook.declare.work import Procedure, Question, stage
 from runbook.errors import RunbookError, UsageError
 from runbook.inventory.cluster import Cluster, Host, host_named
 
-from .common import MAJOR, key, members, refuse_another_major, section
+from .common import MAJOR, PSQL, key, members, refuse_another_major, section
 from .etcd import ETCD, data, healthy, peer, settings_folder
 from .hold import HELD, held, released
 from .members import MEMBER, in_its_place
@@ -202,12 +202,13 @@ def forgotten(cluster: Cluster) -> Step:
 
 
 def leads(host: Host) -> Step:
-    """Patroni runs here, as leader."""
+    """Patroni runs here, as leader, and PostgreSQL accepts writes, some moments later."""
     api = f"http://{host.address}:8008"
     return action(
         f"{host.name} leads",
         "systemctl enable --now patroni\n"
-        f"until curl -sf -o /dev/null {api}/primary; do sleep 0.5; done",
+        f"until curl -sf -o /dev/null {api}/primary; do sleep 0.5; done\n"
+        f"until [[ $({PSQL} -c 'select pg_is_in_recovery()') == f ]]; do sleep 0.5; done",
     )
 
 

@@ -22,12 +22,16 @@ POOLER = ("pgbouncer",)
 """What a database server has as well, if `postgres.pooler` asks for it."""
 
 
+def server_packages(cluster: Cluster) -> tuple[str, ...]:
+    """The packages of PostgreSQL itself."""
+    name = f"postgresql{cluster[Versions].postgresql}"
+    return (name, f"{name}-libs", f"{name}-server", f"{name}-contrib")
+
+
 def packages(cluster: Cluster) -> tuple[str, ...]:
     """The packages of a database server whose versions matter."""
-    name = f"postgresql{cluster[Versions].postgresql}"
-    server = (name, f"{name}-libs", f"{name}-server", f"{name}-contrib")
     pooler = POOLER if cluster[Postgres].pooler else ()
-    return (*server, "etcd", "patroni", "patroni-etcd", *pooler)
+    return (*server_packages(cluster), "etcd", "patroni", "patroni-etcd", *pooler)
 
 
 def parse(text: str) -> dict[str, str]:

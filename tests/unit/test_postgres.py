@@ -499,7 +499,7 @@ def test_another_major_version_than_the_clusters_is_refused(cluster, task):
     versions = structs.replace(cluster[Versions], postgresql="16")
     later = structs.replace(cluster, settings={**cluster.settings, "versions": versions})
     known = Facts({MAJOR: {"sql1": "", "sql2": "15"}})
-    with pytest.raises(RunbookError, match=r'Set versions\.postgresql to "15"'):
+    with pytest.raises(RunbookError, match=r"fab postgres\.upgrade --major\. Otherwise set"):
         list(task(later.hosts["sql1"], later, known))
 
 
