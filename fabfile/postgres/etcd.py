@@ -146,7 +146,7 @@ def listed(facts: Facts) -> tuple[EtcdMember, ...]:
 def agreed(facts: Facts) -> tuple[EtcdMember, ...]:
     """The members that a majority lists, of the servers with data and of those members.
 
-    None if no majority runs: no server's word is enough.
+    Empty if there is no such majority: the word of one server is not enough.
     """
     said = lists(facts)
     if not said:

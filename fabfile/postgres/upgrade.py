@@ -85,7 +85,7 @@ def upgrade(
             "pgBackRest, on all servers at the same time",
             participants(cluster),
             *newest(BACKUP),
-            lambda host: again_ours(host, cluster),
+            lambda host: repository_folder(host, cluster),
             runs_anew(),
         )
     for host in order:
@@ -95,8 +95,8 @@ def upgrade(
     yield from updated(first, cluster)
 
 
-def again_ours(host: Host, cluster: Cluster) -> Steps:
-    """An update gives the repository's folder back the mode of the package."""
+def repository_folder(host: Host, cluster: Cluster) -> Steps:
+    """The repository's folder is postgres' again, after an update has reset its mode and owner."""
     if host in repository_hosts(cluster):
         yield folder(cluster)
 
