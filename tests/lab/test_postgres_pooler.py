@@ -75,7 +75,7 @@ def with_pooler(with_client, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pooler")
 
     def write(**more: object) -> dict[str, str]:
-        override = folder / "override.yaml"
+        override = folder / f"override-{more.get('pool_size', '')}.yaml"
         data = yaml.safe_load(Path(with_client["RUNBOOK_OVERRIDE"]).read_text())
         data["postgres"] |= {"pooler": True, **more}
         override.write_text(yaml.safe_dump(data))
@@ -254,10 +254,14 @@ def test_a_former_process_of_haproxy_keeps_no_client_at_a_former_leader(
 
 
 @pytest.mark.long
-def test_power_loss_of_the_leader(pooled, database, healed, report):
+def test_power_loss_of_the_leader(pooled, database, healed, lab, report):
+    leader = database.leader()
     with database.writing(through=WRITE) as outcome:
-        healed(database.leader(), "power-loss")
-        time.sleep(40)
+        healed(leader, "power-loss")
+        database.wait_for_leader_other_than(leader)
+        time.sleep(3)
+        lab.heal(leader)
+        database.wait_until_healthy(180)
     report(f"power loss of the leader, through PgBouncer: {outcome}")
     assert outcome.lost == 0
     assert outcome.pause <= BY_ITSELF
@@ -284,10 +288,12 @@ def test_a_change_of_the_pool_is_taken_up_without_a_restart(pooled, with_pooler,
     assert {console(on, host, "show databases")[0]["pool_size"] for host in SQL} == {"5"}
 
 
-def test_a_client_that_waits_and_a_pooler_that_is_down_are_told(pooled, database, on):
+def test_a_client_that_waits_and_a_pooler_that_is_down_are_told(pooled, with_pooler, database, on):
+    small = with_pooler(pool_size=5)
+    assert pooled("postgres.pooler", **small).code == 0
     with clients(database, LONG, 6):
         time.sleep(7)
-        said = pooled("postgres.check")
+        said = pooled("postgres.check", **small)
     leader = database.leader()
     assert f"the pool of {leader} has connections left" in str(said.steps("warn", "error"))
     assert "1 wait" in said.text
