@@ -62,6 +62,15 @@ def test_a_series_is_not_skipped(wanting, on):
     assert installed(on, "mq1") == "rabbitmq-server 3.10.8 erlang 25.2.3"
 
 
+def test_rabbitmq_4_is_four_upgrades_away(wanting, on):
+    answer = wanting("4.0.5", "27.3.4.1")("--yes", "rabbitmq.upgrade")
+    assert answer.code == 1
+    assert "RabbitMQ 3.10.8 cannot become 4.0.5: from 3.10, the next is 3.11" in answer.text
+    assert "Each series requires feature flags of the one before" in answer.text
+    assert "The way is 3.11, 3.12, 3.13, 4.0: one fab rabbitmq.upgrade each" in answer.text
+    assert installed(on, "mq1") == "rabbitmq-server 3.10.8 erlang 25.2.3"
+
+
 def test_an_alarm_stops_an_upgrade_before_it_begins(later, on, queue):
     before = starts(queue)
     on("mq2", "rabbitmqctl -q set_disk_free_limit 100000GB")

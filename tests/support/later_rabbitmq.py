@@ -35,6 +35,7 @@ AutoReqProv: no
 .
 %install
 cp -a {tree}/. %{{buildroot}}/
+{pre}
 %post
 systemctl daemon-reload >/dev/null 2>&1 || :
 %files
@@ -60,14 +61,14 @@ def offer(lab: Lab, folder: Path) -> str:
     return f"http://$labmirror/{NAME}"
 
 
-def report_version(tree: Path) -> None:
-    [app] = tree.glob("usr/lib/rabbitmq/lib/*/plugins/rabbit-3*/ebin/rabbit.app")
-    app.write_text(re.sub(r'\{vsn, "[0-9.]+"\}', f'{{vsn, "{RABBITMQ}"}}', app.read_text()))
+def report_version(tree: Path, version: str = RABBITMQ) -> None:
+    [app] = tree.glob("usr/lib/rabbitmq/lib/*/plugins/rabbit-[0-9]*/ebin/rabbit.app")
+    app.write_text(re.sub(r'\{vsn, ?"[0-9.]+"\}', f'{{vsn, "{version}"}}', app.read_text()))
 
 
-def report_otp(tree: Path) -> None:
+def report_otp(tree: Path, version: str = ERLANG) -> None:
     [otp] = tree.glob("usr/lib/erlang/releases/*/OTP_VERSION")
-    otp.write_text(f"{ERLANG}\n")
+    otp.write_text(f"{version}\n")
 
 
 def repack(
@@ -98,6 +99,7 @@ def repack(
             arch="".join(asked(package, "--qf", "%{ARCH}")),
             tree=tree,
             requires="\n".join(f"Requires: {line}" for line in needs),
+            pre="\n".join(["%pre", *asked(package, "--qf", "%|PREIN?{%{PREIN}}:{true}|")]),
             files="\n".join(entry(*file) for file in files),
         )
     )

@@ -56,18 +56,22 @@ class Queue:
             if line.startswith("lab")
         )
 
-    @contextmanager
-    def talking(self, first: str = "mq1"):
-        """A publisher and a consumer work as long as this lasts."""
+    def login(self, first: str = "mq1") -> dict[str, str]:
+        """The environment of a client, which tries `first` before the other nodes."""
         state = Path(self.lab.environment()["RUNBOOK_STATE"])
         secrets = yaml.safe_load((state / "secrets.yaml").read_text())
         order = [first, *(name for name in MQ if name != first)]
-        environment = {
+        return {
             **os.environ,
             "AMQP_USER": "airflow",
             "AMQP_PASSWORD": secrets["rabbitmq_airflow"],
             "AMQP_HOSTS": ",".join(ADDRESSES[name] for name in order),
         }
+
+    @contextmanager
+    def talking(self, first: str = "mq1"):
+        """A publisher and a consumer work as long as this lasts."""
+        environment = self.login(first)
         program = str(Path(__file__).with_name("messenger.py"))
         self.shell("mq1", "rabbitmqctl -q purge_queue -p airflow lab 2>/dev/null || :")
         logs = {kind: self.folder / f"{kind}.log" for kind in ("publish", "consume")}
