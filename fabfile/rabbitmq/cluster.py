@@ -30,6 +30,7 @@ def cluster(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     if stranger(host, facts):
         raise RunbookError(stands_alone(host, here.remembers))
     if not here.has_data and not founding(cluster, facts):
+        refuse_without_the_cluster(host, cluster, facts)
         yield somebody_answers(host, cluster)
     if blank(host, facts):
         yield forgotten_before(host, cluster, facts)
@@ -118,6 +119,21 @@ def stands_alone(host: Host, remembers: frozenset[str]) -> str:
         f"{host.name} has been started before and belongs to {holds}, in {DATA}. Nothing was "
         f"changed. To discard its queues, users and messages: fab rabbitmq.join {host.name} "
         "--i-know"
+    )
+
+
+def refuse_without_the_cluster(host: Host, cluster: Cluster, facts: Facts) -> None:
+    """Refuse a new node while nobody can say whether the cluster counts one with its name.
+
+    With Khepri, only a running node can.
+    """
+    if the_cluster(facts):
+        return
+    others = ",".join(one.name for one in members(cluster) if one != host)
+    raise RunbookError(
+        f"{host.name} has no data, and no other node runs, so it cannot be known whether it "
+        f"replaces one that is gone. First start them: fab -H {others} rabbitmq.cluster. "
+        "Nothing was changed."
     )
 
 

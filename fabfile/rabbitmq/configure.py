@@ -14,9 +14,10 @@ from runbook.inventory.cluster import Cluster, Host
 
 from ..shared.firewall import let_in
 from ..shared.roles import RABBITMQ
+from ..shared.versions import Versions
 from .common import COOKIE, SERVICE, members, section
 from .nodes import NODE
-from .settings import Rabbitmq
+from .settings import KHEPRI_ONLY, Rabbitmq, number
 
 RESTART = Handler("restart-rabbitmq", "RabbitMQ has to restart, one node after the other")
 
@@ -47,11 +48,24 @@ def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         yield steps.selinux_port("rabbitmq_port_t", "15692/tcp")
     yield steps.drop_in(SERVICE, "rabbitmq/limits.conf.j2").then(RESTART)
     yield cookie_file(cluster).then(RESTART)
+    yield from config_files(host, cluster)
+    yield steps.file(
+        "/etc/rabbitmq/enabled_plugins",
+        "[rabbitmq_management,rabbitmq_prometheus].",
+        group="rabbitmq",
+    ).then(RESTART)
+
+
+def config_files(host: Host, cluster: Cluster) -> Steps:
+    """rabbitmq.conf and rabbitmq-env.conf, as the version in hosts.yaml knows them."""
+    version = number(cluster[Versions].rabbitmq)
     context = {
         "host": host,
         "cluster": cluster,
         "members": members(cluster),
         "settings": cluster[Rabbitmq],
+        "partitions": version < KHEPRI_ONLY,
+        "denies_transient": version >= [4],
     }
     # Settings of hosts.yaml may be secrets, such as the password of a key or of LDAP.
     secrets = "|".join(re.escape(str(key)) for (key,) in cluster.secret_settings(*SETTINGS))
@@ -62,11 +76,6 @@ def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         yield steps.template(
             f"/etc/rabbitmq/{name}", f"rabbitmq/{name}.j2", context, group="rabbitmq", **options
         ).then(RESTART)
-    yield steps.file(
-        "/etc/rabbitmq/enabled_plugins",
-        "[rabbitmq_management,rabbitmq_prometheus].",
-        group="rabbitmq",
-    ).then(RESTART)
 
 
 def cookie_file(cluster: Cluster) -> Step:

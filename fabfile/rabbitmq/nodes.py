@@ -53,15 +53,26 @@ def parse(text: str) -> Node:
     return Node(running, frozenset(NODE_NAME.findall(known)), files.strip() == "files")
 
 
+def keeps_in_khepri(host: Host) -> str:
+    """A test: the node keeps its metadata in Khepri (RabbitMQ 4), not in Mnesia."""
+    return f"grep -qs khepri_db {DATA}/{node(host)}-feature_flags"
+
+
 def _state(cluster: Cluster, host: Host) -> str:
-    """The commands of NODE. With Khepri (RabbitMQ 4), only a running node can name the others."""
+    """The commands of NODE.
+
+    A stopped node with Khepri cannot name the others, and the file in which Mnesia does so is no
+    help: a node that has joined a cluster with Khepri keeps the one of its first moments, alone.
+    """
     folder = f"{DATA}/{node(host)}"
     return f"""systemctl is-active {SERVICE}
 if [[ $(ls -A {folder} 2>/dev/null) ]]; then echo files; else echo none; fi
-runuser -u rabbitmq -- cat {folder}/cluster_nodes.config 2>/dev/null || {{
-  [[ -d {folder} ]] && systemctl is-active -q {SERVICE} &&
+if ! {keeps_in_khepri(host)}; then
+  runuser -u rabbitmq -- cat {folder}/cluster_nodes.config 2>/dev/null
+elif systemctl is-active -q {SERVICE}; then
+  {api(cluster, "nodes?columns=name")} ||
     timeout 20 rabbitmqctl -q cluster_status --formatter json 2>/dev/null
-}} || :"""
+fi || :"""
 
 
 NODE = Fact(
@@ -91,6 +102,14 @@ class State:
     def running(self) -> frozenset[str]:
         """Nodes that this one sees running."""
         return frozenset(one["name"] for one in self.nodes if one.get("running"))
+
+    @property
+    def khepri(self) -> bool:
+        """Whether metadata is kept in Khepri, not in Mnesia."""
+        return any(
+            flag.get("name") == "khepri_db" and flag.get("state") == "enabled"
+            for flag in self.flags
+        )
 
     @property
     def quorum_queues(self) -> list[dict[str, Any]]:

@@ -18,8 +18,9 @@ from runbook.errors import RunbookError, UsageError
 from runbook.inventory.cluster import Cluster, Host, host_named
 
 from ..shared.versions import Versions
+from .cluster import not_counted
 from .common import DATA, SERVICE, members, node, section
-from .nodes import NODE
+from .nodes import NODE, keeps_in_khepri
 
 FORCE_SHRINK = (3, 12, 1)
 """The first RabbitMQ that can reduce a quorum queue to the one replica that is left."""
@@ -46,7 +47,7 @@ def recover(
     yield Question(given_up)
     if others:
         yield stage(f"{names(others)} does not start again", others, service_off(SERVICE))
-    yield stage(f"{host} starts alone", last, *nobody_else_runs(last, cluster), alone(last))
+    yield stage(f"{host} starts alone", last, *nobody_else_runs(last, cluster), alone(last, lost))
     yield stage(f"what {host} holds", last, holds())
     yield Question(
         f"{host} goes on with these queues and messages. All others are given up, and "
@@ -78,9 +79,13 @@ def other_survivors(last: Host, cluster: Cluster, facts: Facts) -> list[Host]:
 
 
 def counted(last: Host, cluster: Cluster, facts: Facts) -> frozenset[str]:
-    """The nodes that the cluster counts, as far as a stopped node knows."""
+    """The nodes that the cluster counts, as far as this one knows.
+
+    With Khepri, a stopped node does not know them. One that already goes on alone counts itself
+    only, while its queues may still count the others.
+    """
     remembers = facts.of(NODE, last).remembers
-    return remembers or frozenset(node(one) for one in members(cluster))
+    return remembers if len(remembers) > 1 else frozenset(node(one) for one in members(cluster))
 
 
 def names(hosts: Sequence[Host]) -> str:
@@ -124,12 +129,18 @@ def nobody_else_runs(last: Host, cluster: Cluster) -> Sequence[Step]:
     )
 
 
-def alone(last: Host) -> Step:
-    """The node runs, without waiting for the others."""
+def alone(last: Host, lost: Sequence[str]) -> Step:
+    """The node runs, without waiting for the others.
+
+    With Khepri, a node runs without the others, but cannot change anything until it counts itself
+    only.
+    """
+    counts_them = " || ".join(f"! {not_counted(one)}" for one in lost)
     return command(
         f"{last.name} runs without the others",
         script("rabbitmq/alone.sh", data=DATA, node=node(last)),
-        unless="rabbitmq-diagnostics -q check_running",
+        unless=f"rabbitmq-diagnostics -q check_running && ! {{ {keeps_in_khepri(last)} && "
+        f"{{ {counts_them}; }}; }}",
         timeout=900,
     )
 

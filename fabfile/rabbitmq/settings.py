@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Optional
 
@@ -14,18 +15,21 @@ from ..shared.calendar import Calendar
 from ..shared.versions import Versions, within
 
 ERLANG_FOR_RABBITMQ = {
-    "3.10": ("23.2", "25.3"),
-    "3.11": ("25.0", "25.3"),
-    "3.12": ("25.0", "26.2"),
-    "3.13": ("26.0", "26.2"),
-    "4.0": ("26.2", "27.3"),
-    "4.1": ("26.2", "27.3"),
-    "4.2": ("26.2", "27.3"),
-    "4.3": ("27.0", "27.3"),
+    "3.10.0": ("23.2", "25.3"),
+    "3.11.0": ("25.0", "25.3"),
+    "3.12.0": ("25.0", "26.2"),
+    "3.13.0": ("26.0", "26.2"),
+    "4.0.0": ("26.2", "26.2"),
+    "4.0.4": ("26.2", "27.3"),
+    "4.1.0": ("26.2", "27.3"),
+    "4.2.0": ("26.2", "27.3"),
+    "4.2.9": ("27.0", "27.3"),
+    "4.3.0": ("27.0", "27.3"),
+    "4.3.6": ("27.0", "28.5"),
+    "4.3.7": ("27.0", "29.1"),
 }
-"""Lowest and highest Erlang of each RabbitMQ series ("Erlang Version Requirements").
-
-3.12 supports 26.2 from 3.12.10 on, 4.0 supports 27 from 4.0.4 on.
+"""The first RabbitMQ of a series, or of a change in it, with the lowest and the highest Erlang
+("Erlang Version Requirements"). 3.12 supports 26.2 from 3.12.10 on.
 """
 
 NEXT_SERIES = {
@@ -38,6 +42,23 @@ NEXT_SERIES = {
     "4.2": ("4.3",),
 }
 """The series to which a cluster can be upgraded node by node ("Upgrading RabbitMQ")."""
+
+
+GONE_IN_4 = (
+    "amqp1_0.convert_amqp091_headers_to_app_props",
+    "amqp1_0.convert_app_props_to_amqp091_headers",
+    "amqp1_0.default_user",
+    "amqp1_0.default_vhost",
+    "amqp1_0.protocol_strict_mode",
+    "cluster_formation.randomized_startup_delay_range.max",
+    "cluster_formation.randomized_startup_delay_range.min",
+    "mqtt.default_pass",
+    "mqtt.default_user",
+)
+"""Names that rabbitmq.conf had in 3.13 and 4.0 does not start with (their schemas, compared)."""
+
+KHEPRI_ONLY = [4, 3]
+"""The first series that keeps metadata in Khepri only, which treats partitions in its own way."""
 
 
 class Definitions(Entry, frozen=True):
@@ -70,15 +91,21 @@ class Rabbitmq(Settings, frozen=True):
         versions = inventory.get(Versions)
         if not versions:
             return
-        if series(versions.rabbitmq)[0] == "4" and not versions.quorum_queues:
+        if number(versions.rabbitmq) >= [4] and not versions.quorum_queues:
             yield Objection(
                 f"RabbitMQ {versions.rabbitmq} does not mirror queues, which Airflow "
                 f"{versions.airflow} needs; 3.13 is the last that does",
                 ("versions", "rabbitmq"),
             )
+        gone = GONE_IN_4 if number(versions.rabbitmq) >= [4] else ()
+        for name in sorted({*self.settings}.intersection(gone)):
+            yield Objection(
+                f"RabbitMQ {versions.rabbitmq} does not know {name}, and would not start",
+                ("rabbitmq", "settings", name),
+            )
         erlang_range = erlang_for(versions.rabbitmq)
         if not erlang_range:
-            known = ", ".join(ERLANG_FOR_RABBITMQ)
+            known = ", ".join(dict.fromkeys(map(series, ERLANG_FOR_RABBITMQ)))
             yield Objection(
                 f"versions.rabbitmq {versions.rabbitmq}: not one of the series {known}, "
                 "so its Erlang is not checked.",
@@ -104,7 +131,17 @@ class Rabbitmq(Settings, frozen=True):
 
 def erlang_for(rabbitmq: str) -> Optional[tuple[str, str]]:
     """Lowest and highest Erlang of a RabbitMQ version, if its series is known."""
-    return ERLANG_FOR_RABBITMQ.get(series(rabbitmq))
+    before = [
+        first
+        for first in ERLANG_FOR_RABBITMQ
+        if series(first) == series(rabbitmq) and number(first) <= number(rabbitmq)
+    ]
+    return ERLANG_FOR_RABBITMQ[max(before, key=number)] if before else None
+
+
+def number(version: str) -> list[int]:
+    """A version for comparison."""
+    return [int(part) for part in re.findall(r"\d+", version)[:3]]
 
 
 def series(rabbitmq: str) -> str:

@@ -7,7 +7,6 @@ is stopped; the others have the queues meanwhile. There is no way back to an old
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from runbook.declare import steps
@@ -22,15 +21,18 @@ from runbook.inventory.cluster import Cluster, Host
 from ..shared.versions import Versions
 from .cluster import all_run, enough_replicas
 from .common import members, section
-from .configure import RESTART
+from .configure import RESTART, config_files
 from .nodes import NODE, STATE, State
 from .operate import refuse_without
 from .queue_check import lacks_member, listed, unsynchronised
-from .settings import NEXT_SERIES, series
+from .settings import NEXT_SERIES, number, series
 from .version_check import INSTALLED, wanted
 
 LAST_FLAGS = {"3.12": "3.11.18"}
 """Series that need flags which its predecessor has from a certain version on."""
+
+KHEPRI_STABLE = [4, 2]
+"""The first series in which khepri_db is one of the stable feature flags, which are enabled."""
 
 
 @section.procedure(needs=[NODE, STATE, INSTALLED])
@@ -72,10 +74,15 @@ def announced(waiting: Sequence[Host], cluster: Cluster, states: Mapping[str, St
     """What the user confirms."""
     now = sorted({f"{state.rabbitmq} on Erlang {state.erlang}" for state in states.values()})
     versions = cluster[Versions]
+    moves = number(versions.rabbitmq) >= KHEPRI_STABLE and not all(
+        state.khepri for state in states.values()
+    )
+    khepri = " With the feature flag khepri_db, metadata moves from Mnesia to Khepri."
     return (
         f"RabbitMQ {' and '.join(now)} becomes {versions.rabbitmq} on Erlang {versions.erlang}, "
         f"one node after the other: {', '.join(host.name for host in waiting)}. Clients of a node "
-        "that restarts connect to another one. There is no way back to an older version."
+        f"that restarts connect to another one.{khepri if moves else ''} There is no way back to "
+        "an older version."
     )
 
 
@@ -90,7 +97,12 @@ def objections(cluster: Cluster, states: Mapping[str, State]) -> Iterator[str]:
             yield f"{name} is partitioned from other nodes: fab rabbitmq.check."
         if own.get("disk_free_alarm") or own.get("mem_alarm"):
             yield f"{name} has an alarm, disk or memory: fab rabbitmq.check."
-        if state.mirroring and series(target).startswith("4"):
+        if number(state.rabbitmq) < [4] <= number(target) and state.khepri:
+            yield (
+                f"The experimental feature flag khepri_db is enabled, and RabbitMQ {target} cannot "
+                f"read the metadata that {state.rabbitmq} keeps with it: set up a new cluster."
+            )
+        if state.mirroring and number(target) >= [4]:
             policies = ", ".join(str(one["name"]) for one in state.mirroring)
             yield (
                 f"Policies mirror queues ({policies}), which RabbitMQ {target} does not do: "
@@ -105,11 +117,6 @@ def objections(cluster: Cluster, states: Mapping[str, State]) -> Iterator[str]:
             yield f"Queues have no synchronised mirror ({listed(bare)}): fab rabbitmq.check."
 
 
-def number(version: str) -> list[int]:
-    """A version for comparison."""
-    return [int(part) for part in re.findall(r"\d+", version)[:3]]
-
-
 def refused_step(present: str, target: str) -> Iterator[str]:
     """Why a version cannot become another one; nothing if it can."""
     old, new = series(present), series(target)
@@ -117,15 +124,26 @@ def refused_step(present: str, target: str) -> Iterator[str]:
         yield f"{present} runs, and RabbitMQ does not go back to {target}."
     elif old != new and new not in NEXT_SERIES.get(old, ()):
         allowed = " or ".join(NEXT_SERIES.get(old, ())) or "no series that is known here"
+        rungs = way(old, new)
+        told = f"The way is {', '.join(rungs)}: one fab rabbitmq.upgrade each. " if rungs else ""
         yield (
             f"RabbitMQ {present} cannot become {target}: from {old}, the next is {allowed}. "
-            "Set versions.rabbitmq to a version of that series first."
+            "Each series requires feature flags of the one before, which have to be enabled there. "
+            f"{told}Set versions.rabbitmq to a version of the next series first."
         )
     elif old != new and number(present) < number(LAST_FLAGS.get(new, "0")):
         yield (
             f"RabbitMQ {present} cannot become {target}: it lacks feature flags that {new} "
             f"requires. Set versions.rabbitmq to {LAST_FLAGS[new]} or later of {old} first."
         )
+
+
+def way(old: str, new: str) -> list[str]:
+    """The series from one to another, by the fewest upgrades; none if that is not known."""
+    ways = [[old]]
+    for rungs in ways:
+        ways += [[*rungs, following] for following in NEXT_SERIES.get(rungs[-1], ())]
+    return min((rungs[1:] for rungs in ways if rungs[-1] == new), key=len, default=[])
 
 
 def all_flags() -> Step:
@@ -144,6 +162,7 @@ def of_one(host: Host, cluster: Cluster) -> Steps:
     """One node gets its packages, and is back before the next one begins."""
     yield wait_for("no alarm on any node", "rabbitmq-diagnostics -q check_alarms")
     yield from no_queue_needs_it(cluster)
+    yield from config_files(host, cluster)
     change = script("rabbitmq/upgrade.sh", packages=pinned(cluster))
     step = action(f"{host.name} runs {pinned(cluster)}", change, timeout=1800)
     yield step.clearing(RESTART)

@@ -4,11 +4,15 @@
 # Khepri (RabbitMQ 4) by reducing the metadata store to this node while it starts.
 systemctl stop rabbitmq-server
 runuser -u rabbitmq -- cp -a "$data" "$data.before-$(date +%Y%m%d-%H%M%S)"
-if [[ -e $data/$node/cluster_nodes.config ]]; then
+if ! grep -qs khepri_db "$data/$node-feature_flags"; then
   runuser -u rabbitmq -- touch "$data/$node/force_load"
   systemctl enable --now rabbitmq-server
 else
-  systemctl enable --now --no-block rabbitmq-server
-  until rabbitmqctl force_standalone_khepri_boot; do sleep 2; done
+  systemctl enable rabbitmq-server
+  systemctl start --no-block rabbitmq-server
+  for _ in {1..60}; do
+    if rabbitmqctl force_standalone_khepri_boot; then break; fi
+    sleep 2
+  done
 fi
 rabbitmqctl await_startup --timeout 300

@@ -28,4 +28,15 @@ end, rabbit_amqqueue:list_by_type(rabbit_quorum_queue)).' |
   while IFS=$'\t' read -r vhost queue; do
     [[ ! $queue ]] || rabbitmqctl delete_queue -p "$vhost" "$queue" </dev/null
   done
-for node in $lost; do rabbitmqctl forget_cluster_node "$node"; done
+# With Khepri, the metadata store counts this node only since it started alone. What forgetting a
+# node does for the classic queues that were on it alone is done here: no client could declare them
+# again otherwise.
+for node in $lost; do
+  if [[ $(rabbitmqctl -q cluster_status --formatter json) == *"\"$node\""* ]]; then
+    rabbitmqctl forget_cluster_node "$node"
+  else
+    rabbitmqctl -q eval "
+[rabbit_amqqueue:internal_delete(Q, <<\"recover\">>)
+ || Q <- rabbit_amqqueue:list_by_type(rabbit_classic_queue), amqqueue:qnode(Q) =:= '$node']."
+  fi
+done
