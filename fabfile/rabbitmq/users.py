@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from typing import Any
+
 from runbook.declare import steps
 from runbook.declare.facts import Facts
 from runbook.declare.step import Step, Steps, quote
@@ -13,6 +17,8 @@ from runbook.secrets.vault import Secret
 from ..shared.versions import Versions
 from .common import ADMIN, AIRFLOW, COOKIE, VHOST, api, node, section
 from .nodes import NODE, STATE, first_running
+
+DELAYS = "celery_delayed_[0-9]+"
 
 
 @section.task(needs=[NODE])
@@ -106,12 +112,36 @@ def policies(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     )
 
 
+def delays(queue: Mapping[str, Any]) -> bool:
+    """Whether this is a queue that Celery makes for tasks with a delay, which Airflow has none."""
+    return bool(re.fullmatch(DELAYS, queue["name"])) and queue.get("state") == "running"
+
+
+def no_classic_delays() -> Step:
+    """Celery's empty queues for delayed tasks make room for quorum queues of the same names.
+
+    A worker declares them when it starts, and with their only node down it would wait for minutes.
+    """
+    listed = f"rabbitmqctl -q list_queues -p {VHOST} --silent name type state messages"
+    stale = f"{listed} | grep -P '^{DELAYS}\\tclassic\\trunning\\t0$'"
+    return steps.command(
+        "Celery's queues for delayed tasks are not on one node only",
+        f"{stale} | while read -r name _\n"
+        f'do rabbitmqctl delete_queue -p {VHOST} --if-empty "$name" </dev/null\ndone',
+        unless=f"! {stale}",
+        timeout=300,
+    )
+
+
 @section.task(needs=[NODE, STATE])
 def queues(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Give every quorum queue a replica on every node, including new nodes."""
     views = facts.known(STATE).values()  # a node that has just joined may have none of its own yet
     if not any(node(host) in view.running for view in views):
         return
+    stale = any(delays(queue) for view in views for queue in view.classic_queues)
+    if stale and cluster[Versions].quorum_queues and host == first_running(cluster, facts):
+        yield no_classic_delays()
     lacking = f'$1 == "quorum" && !/{node(host)}[^0-9a-z-]/ {{ found = 1 }} END {{ exit !found }}'
     listed = 'rabbitmqctl -q list_queues -p "$vhost" type members </dev/null'
     everywhere = f"rabbitmqctl -q list_vhosts --silent | while read -r vhost; do {listed}; done"

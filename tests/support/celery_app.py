@@ -21,7 +21,7 @@ BROKERS = [f"amqp://{LOGIN}@{host}:5672/airflow" for host in os.environ["AMQP_HO
 app = Celery("lab", broker=";".join(BROKERS))
 app.conf.update(
     broker_connection_retry_on_startup=True,
-    broker_native_delayed_delivery_queue_type="classic",
+    broker_native_delayed_delivery_queue_type="quorum",
     broker_transport_options={"confirm_publish": True},
     task_acks_late=True,
     task_default_queue="default",

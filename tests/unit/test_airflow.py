@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import json
+import logging
 import re
 import subprocess
 
@@ -267,10 +269,30 @@ def test_queues_are_of_the_kind_that_the_celery_of_this_airflow_can_use(
         if step.title.endswith("airflow_celery.py")
     )
     compile(module, "airflow_celery.py", "exec")
+    assert ('"broker_native_delayed_delivery_queue_type": "quorum"' in module) == quorum
     kind = "quorum" if quorum else "classic"
     assert f'queue_arguments={{"x-queue-type": "{kind}"}}' in module
     assert ("worker_detect_quorum_queues" in module) == quorum
     assert "worker_enable_prefetch_count_reduction" in module
+
+
+def test_celery_writes_no_broker_s_password_into_its_log(cluster, caplog):
+    module = next(
+        step.text
+        for step in configure.configure(cluster.hosts["worker1"], cluster)
+        if step.title.endswith("airflow_celery.py")
+    )
+    parts = [
+        part
+        for part in ast.parse(module).body
+        if ast.unparse(part).startswith(("import re", "import logging", "CREDENTIALS", "class"))
+        or "addFilter" in ast.unparse(part)
+    ]
+    exec(compile(ast.Module(parts, []), "airflow_celery.py", "exec"), {})
+    logger = logging.getLogger("celery.worker.consumer.delayed_delivery")
+    logger.warning("Failed for %r: %s", "amqp://airflow:a%40b@mq1:5672/airflow", "no answer")
+    logger.filters.clear()
+    assert caplog.messages == ["Failed for 'amqp://**@mq1:5672/airflow': no answer"]
 
 
 def test_the_schema_is_made_on_one_server_and_never_over_another_one(cluster):

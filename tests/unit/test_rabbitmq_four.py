@@ -6,11 +6,11 @@ import os
 import subprocess
 
 import pytest
-from support.rabbitmq_facts import MQ, facts, nodes, stages, state
+from support.rabbitmq_facts import MQ, classic, facts, nodes, stages, state
 
 from fabfile import CONTENTS
 from fabfile.rabbitmq import cluster as forming
-from fabfile.rabbitmq import common, configure, recover, upgrade
+from fabfile.rabbitmq import common, configure, recover, upgrade, users
 from fabfile.rabbitmq import nodes as asking
 from fabfile.rabbitmq.nodes import Node, parse
 from fabfile.rabbitmq.settings import erlang_for
@@ -170,6 +170,16 @@ def test_with_khepri_a_blank_node_waits_until_another_runs(cluster):
     with pytest.raises(RunbookError, match=r"First start them: fab -H mq1,mq2 rabbitmq\.cluster"):
         list(forming.cluster(cluster.hosts["mq3"], cluster, facts(known)))
     assert list(forming.cluster(cluster.hosts["mq1"], cluster, facts(known)))
+
+
+def test_celerys_classic_queues_for_delayed_tasks_make_room(cluster):
+    delayed = {**classic("celery_delayed_27"), "policy": None}
+    known = facts(**{name: state(name, queues=[delayed]) for name in MQ})
+    [step] = users.queues(cluster.hosts["mq1"], cluster, known)
+    assert "delete_queue -p airflow --if-empty" in step.apply
+    assert not list(users.queues(cluster.hosts["mq2"], cluster, known))
+    delayed["state"] = "down"
+    assert not list(users.queues(cluster.hosts["mq1"], cluster, known))
 
 
 # Lost nodes
