@@ -301,6 +301,25 @@ def test_two_of_three_brokers_are_lost_for_good(four, lab, queue, on, report):
     report(figure(situation, "`fab rabbitmq.recover mq1`", outcome))
 
 
+def test_a_partition_of_the_node_that_leads_the_queue(four, lab, queue, on, report):
+    """It pauses, and its clients connect to the others."""
+    on("mq1", declared("lab"))
+    alone = queue.leader()
+    with queue.talking(first=alone) as outcome:
+        lab.fault(alone, "cut", peers=[name for name in MQ if name != alone])
+        try:
+            time.sleep(30)
+            assert told(four, "sees") or told(four, "does not answer")
+        finally:
+            lab.heal(alone)
+        time.sleep(AWAY)
+        assert four("rabbitmq.cluster").code == 0
+        four.settled("rabbitmq")
+    situation = "RabbitMQ 4, Mnesia: partition of the node that leads the queue"
+    report(figure(situation, "none", outcome))
+    assert outcome.lost == 0
+
+
 # Another version
 
 
