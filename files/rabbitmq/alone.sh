@@ -16,3 +16,4 @@ else
   done
 fi
 rabbitmqctl await_startup --timeout 300
+until rabbitmq-diagnostics -q check_running; do sleep 1; done
