@@ -17,7 +17,7 @@ section = Section(
     about="One address for the database and the web UI, whichever server answers.",
     roles=(HAPROXY,),
     settings=Haproxy,
-    after=("python-build.start",),
+    after=("python-build.start", "tls"),
     restarts=("haproxy.service",),
     accounts=("haproxy",),
 )

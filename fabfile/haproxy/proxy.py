@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
 from runbook.declare import steps
+from runbook.declare.facts import Fact, Facts
 from runbook.declare.step import Step, Steps, quote
 from runbook.inventory.cluster import Cluster, Host
 
+from ..postgres.transport import TRANSPORT, WORDS, Speaks, rest_speaks
+from ..shared import tls
 from ..shared.firewall import let_in
+from ..shared.roles import HAPROXY
 from .common import CONFIG, STATS, UNIT, databases, section, webservers
 from .settings import Haproxy
 
@@ -29,8 +35,34 @@ def install(host: Host, cluster: Cluster) -> Steps:
     yield steps.packages("haproxy")
 
 
-@section.task
-def configure(host: Host, cluster: Cluster) -> Steps:
+def _asks(text: str) -> Optional[Speaks]:
+    return WORDS[text.strip()]
+
+
+ASKS = Fact(
+    "how HAProxy asks Patroni",
+    on=HAPROXY,
+    command=lambda cluster, host: (
+        f"""if grep -qs ':tls .* check-ssl ' {CONFIG}; then echo both
+elif grep -qs '^ *default-server .* check-ssl ' {CONFIG}; then echo tls
+elif grep -qs 'check port 8008' {CONFIG}; then echo clear
+else echo none
+fi"""
+    ),
+    parse=_asks,
+    absent="it does not answer",
+)
+
+
+def asks(host: Host, cluster: Cluster, facts: Facts) -> Speaks:
+    """How a proxy has to ask Patroni; as it does now, if no server of the database can tell."""
+    told = [one for one in facts.known(TRANSPORT).values() if one.patroni is not None]
+    now = facts.known(ASKS).get(host.name)
+    return rest_speaks(cluster, facts) if told or now is None else now
+
+
+@section.task(needs=[TRANSPORT, ASKS])
+def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Configure and start HAProxy: database, web UI and the statistics page.
 
     A change takes effect without a restart, after HAProxy itself has accepted it.
@@ -43,6 +75,14 @@ def configure(host: Host, cluster: Cluster) -> Steps:
     yield steps.drop_in(UNIT, "haproxy/haproxy-airflow.conf.j2")
     yield from let_in(host, cluster)
     yield from asks_after_silent_clients()
+    yield from configuration(cluster, asks(host, cluster, facts))
+    yield steps.service(UNIT)
+
+
+def configuration(cluster: Cluster, speaks: Speaks) -> Steps:
+    """HAProxy's file, which takes effect at once, and the CA by which it knows Patroni."""
+    if speaks > Speaks.CLEAR:
+        yield from tls.trust(cluster)
     yield steps.template(
         CONFIG,
         "haproxy/haproxy.cfg.j2",
@@ -51,12 +91,13 @@ def configure(host: Host, cluster: Cluster) -> Steps:
             "databases": databases(cluster),
             "webservers": webservers(cluster),
             "login": quote(f"admin:{cluster.secret(STATS)}"),
+            "asks": speaks.word,
+            "ca": tls.TRUSTED,
         },
         mode="0600",
         hide="stats auth ",
         validate=f"bash -c {quote(valid('$1'))} -",
     ).then(steps.reloaded(UNIT))
-    yield steps.service(UNIT)
 
 
 def asks_after_silent_clients() -> Steps:

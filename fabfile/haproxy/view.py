@@ -48,7 +48,7 @@ def parse(text: str) -> View:
         ),
         up={
             backend: frozenset(
-                one(row["svname"], Word)
+                one(row["svname"], Word).partition(":")[0]
                 for row in servers
                 if row["pxname"] == backend and row["status"].startswith("UP")
             )

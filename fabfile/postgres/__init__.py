@@ -18,6 +18,7 @@ from . import (
     rotate,
     snapshots,
     status,
+    transport,
     upgrade,
     verify,
 )
@@ -26,6 +27,8 @@ from .common import section
 section.order(
     install.repo,
     install.install,
+    transport.keys,
+    transport.certificates,
     etcd.etcd,
     etcd.etcd_members,
     snapshots.etcd_snapshots,

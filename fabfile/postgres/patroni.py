@@ -15,6 +15,7 @@ from runbook.inventory.cluster import Cluster, Host
 
 from ..shared.airflow import connections
 from ..shared.firewall import let_in
+from ..shared.tls import TRUSTED
 from .archive import archive_command, restore_command
 from .archive import script as archive_script
 from .backup import KEEPS, refuse_to_begin_empty
@@ -24,6 +25,8 @@ from .common import (
     HAS_DATABASE,
     MAJOR,
     PATRONI,
+    PATRONI_READS,
+    PATRONI_TLS,
     PATRONICTL,
     PSQL,
     REPLICATION,
@@ -33,7 +36,7 @@ from .common import (
     SUPERUSER,
     binaries,
     data,
-    endpoints,
+    etcdctl,
     key,
     members,
     refuse_another_major,
@@ -43,13 +46,14 @@ from .common import (
 from .hold import not_held, released
 from .members import MEMBER, in_its_place, leader, leading
 from .settings import Postgres
+from .transport import TRANSPORT, Speaks, patroni_speaks
 
 RESTART = Handler("restart-patroni", "Patroni has to restart, one server after the other")
 
 Parameters = dict[str, Union[str, int, float, bool]]
 
 
-@section.task(needs=[CONFIGURED, MAJOR, MEMBER, HAS_DATABASE, KEEPS])
+@section.task(needs=[CONFIGURED, MAJOR, MEMBER, HAS_DATABASE, KEEPS, TRANSPORT])
 def patroni(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Start Patroni: the first member creates the cluster, the others copy it.
 
@@ -61,16 +65,16 @@ def patroni(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     yield released() if leading(cluster, facts) else not_held()
     yield no_half_copy(cluster)
     yield no_foreign_cluster(host, cluster)
-    yield from configured(host, cluster)
+    yield from configured(host, cluster, patroni_speaks(host, cluster, facts))
     yield from running(host, cluster)
 
 
-def configured(host: Host, cluster: Cluster) -> Steps:
+def configured(host: Host, cluster: Cluster, speaks: Speaks) -> Steps:
     """Patroni's settings and ports, and the program that archives WAL."""
     yield steps.directory("/etc/patroni", "0750", group="postgres")
     yield from archive_script(host, cluster)
     yield from let_in(host, cluster)
-    yield configuration(host, cluster)
+    yield configuration(host, cluster, speaks)
 
 
 def running(host: Host, cluster: Cluster) -> Steps:
@@ -94,7 +98,7 @@ def apart() -> Steps:
     yield steps.service(APART).clearing(again)
 
 
-def configuration(host: Host, cluster: Cluster, aside: bool = False) -> Step:
+def configuration(host: Host, cluster: Cluster, speaks: Speaks, aside: bool = False) -> Step:
     """patroni.yml, which Patroni validates before it replaces the old one.
 
     `aside`: for a while, the server is not to be the synchronous standby.
@@ -102,12 +106,18 @@ def configuration(host: Host, cluster: Cluster, aside: bool = False) -> Step:
     return steps.template(
         PATRONI,
         "postgres/patroni.yml.j2",
-        {**context(host, cluster), "aside": aside},
+        {
+            **context(host, cluster),
+            "aside": aside,
+            "tls": PATRONI_TLS if speaks else None,
+            "ca": TRUSTED,
+            "rest_over_tls": speaks == Speaks.TLS,
+        },
         mode="0640",
         group="postgres",
         hide=hidden(cluster),
         validate=JUDGED_BY_PATRONI,
-    ).then(steps.reloaded("patroni.service"))
+    ).then(PATRONI_READS)
 
 
 def hidden(cluster: Cluster) -> str:
@@ -147,7 +157,7 @@ def no_foreign_cluster(host: Host, cluster: Cluster) -> Step:
         "| sed -n 's/^Database system identifier: *//p')"
     )
     known = (
-        f"$(etcdctl --endpoints={endpoints(cluster)} --command-timeout=5s "
+        f"$({etcdctl(members(cluster))} --command-timeout=5s "
         f"get --print-value-only {key(cluster, 'initialize')})"
     )
     return precondition(
@@ -250,7 +260,7 @@ def shared(cluster: Cluster) -> str:
     )
 
 
-@section.task(needs=[MEMBER, CONFIGURED, MAJOR])
+@section.task(needs=[MEMBER, CONFIGURED, MAJOR, TRANSPORT])
 def settings(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Update the settings that Patroni keeps in etcd to those of hosts.yaml.
 
@@ -263,7 +273,7 @@ def settings(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     refuse_new_passwords(cluster, facts)
     yield from archive_script(host, cluster)
     yield from let_in(host, cluster)
-    yield configuration(host, cluster)
+    yield configuration(host, cluster, patroni_speaks(host, cluster, facts))
     if host != leader(cluster, facts):
         return
     asked = f"shown=$(timeout 20 {PATRONICTL} show-config 2>/dev/null)"

@@ -38,6 +38,7 @@ from .members import MEMBER, in_its_place, leader
 from .patroni import configured, running
 from .recover import forgotten, knows_the_cluster, leads
 from .repository import BACKUPS, take, the_repository
+from .transport import SERVICES, TRANSPORT, certificates, keys, patroni_speaks
 from .versions import INSTALLED
 
 MOMENT = re.compile(r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}(:\d{2}(\.\d+)?)?[+-]\d{2}(:?\d{2})?")
@@ -46,7 +47,8 @@ MOMENT = re.compile(r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}(:\d{2}(\.\d+)?)?[+-]\d{2}(:?
 @section.procedure(
     needs=[
         *(MEMBER, ETCD, BACKUPS, MAJOR, CONFIGURED, HAS_DATABASE, HELD),
-        *(CERTIFICATE, TRUSTED, INSTALLED),
+        *(CERTIFICATE, TRUSTED, INSTALLED, TRANSPORT),
+        *(one.held for one in SERVICES),
     ],
     help={
         "to": "the point in time, such as '2026-11-22 09:30:00+00', or latest",
@@ -133,8 +135,21 @@ def onto_new(cluster: Cluster, facts: Facts, to: str) -> Procedure:
         participants(cluster),
         lambda host: backup_network(host, cluster, facts),
     )
+    yield stage(
+        "keys for etcd and Patroni", members(cluster), lambda host: keys(host, cluster, facts)
+    )
+    yield asked_again(*(one.held for one in SERVICES))
+    yield stage(
+        "certificates for etcd and Patroni",
+        members(cluster),
+        lambda host: certificates(host, cluster, facts),
+    )
     yield stage("etcd begins", members(cluster), lambda host: etcd(host, cluster, facts))
-    yield stage("Patroni's settings", members(cluster), lambda host: configured(host, cluster))
+    yield stage(
+        "Patroni's settings",
+        members(cluster),
+        lambda host: configured(host, cluster, patroni_speaks(host, cluster, facts)),
+    )
     now = strftime("%Y%m%d-%H%M%S")
     yield stage(
         f"restore on {first.name}",

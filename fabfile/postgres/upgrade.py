@@ -13,17 +13,18 @@ from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster, Host
 
 from .backup import participants, repository_hosts
-from .common import MAJOR, members, refuse_another_major, section
+from .common import MAJOR, members, refuse_another_major, rest, section
 from .etcd import ETCD, healthy
 from .figures import runs_installed
 from .members import MEMBER, in_its_place, leader, replicas
 from .operate import handover
 from .patroni import configuration
 from .settings import Postgres
+from .transport import TRANSPORT, Speaks, patroni_speaks
 from .versions import BACKUP, newest, packages
 
 
-@section.procedure(needs=[MEMBER, ETCD, MAJOR])
+@section.procedure(needs=[MEMBER, ETCD, MAJOR, TRANSPORT])
 def upgrade(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
     """Update PostgreSQL (its minor version), Patroni, etcd and pgBackRest. Asks first.
 
@@ -49,11 +50,12 @@ def upgrade(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
             *newest(BACKUP),
             runs_anew(),
         )
+    speaks = {host: patroni_speaks(host, cluster, facts) for host in (*order, first)}
     for host in order:
-        yield from updated(host, cluster)
+        yield from updated(host, cluster, speaks[host])
     if order:
         yield stage(f"hand over from {first.name}", first, handed_over(first, cluster))
-    yield from updated(first, cluster)
+    yield from updated(first, cluster, speaks[first])
 
 
 def refuse_unless_whole(cluster: Cluster, facts: Facts) -> None:
@@ -98,23 +100,25 @@ def runs_anew() -> Step:
     )
 
 
-def updated(host: Host, cluster: Cluster) -> Procedure:
+def updated(host: Host, cluster: Cluster, speaks: Speaks) -> Procedure:
     """One server has the newest packages and runs them, while commits do not wait for it."""
     synchronous = cluster[Postgres].synchronous_mode and len(members(cluster)) > 2
     if synchronous:
         yield stage(
             f"no commit waits for {host.name}",
             host,
-            configuration(host, cluster, aside=True),
+            configuration(host, cluster, speaks, aside=True),
         )
     yield stage(f"update {host.name}", host, lambda one: brought_up(one, cluster, synchronous))
     if synchronous:
-        yield stage(f"commits may wait for {host.name} again", host, configuration(host, cluster))
+        yield stage(
+            f"commits may wait for {host.name} again", host, configuration(host, cluster, speaks)
+        )
 
 
 def brought_up(host: Host, cluster: Cluster, synchronous: bool) -> Steps:
     """The newest packages are installed and run, first etcd, then Patroni with PostgreSQL."""
-    api = f"http://{host.address}:8008"
+    api = rest(host)
     if synchronous:
         other = f"! curl -sf -o /dev/null {api}/sync"
         yield wait_for(f"another server than {host.name} is the synchronous standby", other)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets as randomness
 from pathlib import Path
 from typing import Optional
 
@@ -17,7 +16,8 @@ class Placeholders(Vault):
     """Replaces the vault; in `shown` text each password that it returned becomes `@name@`.
 
     Its values are random unless `vault` is given, whose values are needed where answers of hosts
-    are compared with them. `given`: a vault whose values are used for secrets of the user's own.
+    are compared with them. `given`: a vault whose values are used for secrets of the user's own, and
+    for those of which a public part is shown, such as the certificate of a CA.
     """
 
     def __init__(self, vault: Optional[Vault] = None, given: Optional[Vault] = None) -> None:
@@ -31,15 +31,19 @@ class Placeholders(Vault):
         with self._lock:
             if secret.name not in self._given:
                 mask = Mask()
-                vault = self._of_the_user if secret.given and self._of_the_user else self._vault
-                made_up = randomness.token_urlsafe(secret.length * 3 // 4)
-                value = mask.add(vault.get(secret) if vault else made_up)
+                vault = self._vault_of(secret)
+                value = mask.add(vault.get(secret) if vault else secret.generated())
                 self._given[secret.name] = secret, value, mask
             return self._given[secret.name][1]
 
+    def _vault_of(self, secret: Secret) -> Optional[Vault]:
+        own = secret.given or secret.make
+        return self._of_the_user if own and self._of_the_user else self._vault
+
     def knows(self, secret: Secret) -> bool:
         """Without a vault, true unless the password exists only during a rotation."""
-        return self._vault.knows(secret) if self._vault else not secret.passing
+        vault = self._vault_of(secret)
+        return vault.knows(secret) if vault else not secret.passing
 
     def keep(self) -> list[str]:
         """Save nothing: the generated values are not used as passwords."""

@@ -1,0 +1,73 @@
+"""What the modules of this section share: the parts of the cluster that have certificates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Callable
+
+from runbook.declare.facts import Fact, Facts
+from runbook.declare.section import Section
+from runbook.declare.step import Steps
+from runbook.inventory.cluster import Cluster, Host
+
+from ..postgres import transport
+from ..postgres.etcd import healthy
+from ..postgres.members import in_its_place
+from ..shared import tls
+from ..shared.tls import Held, Service, Tls
+
+section = Section(
+    "tls",
+    on="all",
+    runbook="TLS",
+    about="Encrypt what the servers say to each other, with certificates of the cluster's own CA.",
+    settings=Tls,
+    after=("ssh",),
+)
+
+for secret in (tls.CA, tls.NEXT_CA, tls.FORMER_CA):
+    section.keeps(secret)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Services of one server whose certificates are renewed together.
+
+    `certified` (host, cluster, facts, anew) yields the steps that sign them, `settled` (host,
+    cluster) those that wait until all is well again.
+    """
+
+    services: Sequence[Service]
+    certified: Callable[..., Steps]
+    settled: Callable[..., Steps]
+
+
+def _database_settled(host: Host, cluster: Cluster) -> Steps:
+    """etcd has its quorum, and the server leads or follows."""
+    yield healthy(host)
+    yield in_its_place(host, cluster)
+
+
+PARTS = (Part(transport.SERVICES, transport.certified, _database_settled),)
+
+SERVICES = tuple(service for part in PARTS for service in part.services)
+HELD = tuple(service.held for service in SERVICES)
+
+TRUSTS: Fact[str] = Fact(
+    "which CAs it trusts",
+    on="all",
+    command=lambda cluster, host: f"cat {tls.TRUSTED} 2>/dev/null || echo none",
+    parse=tls.certificates_in,
+    absent="it does not answer",
+)
+"""PEM; empty if it trusts none yet."""
+
+
+def held(host: Host, facts: Facts) -> dict[Service, Held]:
+    """What a server holds for each service that has a key there."""
+    return {
+        one: facts.known(one.held)[host.name]
+        for one in SERVICES
+        if host.name in facts.known(one.held)
+    }

@@ -1,0 +1,19 @@
+# shellcheck shell=bash
+: "${etcd:?}" "${patroni:?}"
+# How etcd and Patroni are set up to speak, a line each: none, clear, both or tls.
+urls=$(grep -hs '^ETCD_LISTEN_CLIENT_URLS=http' "$etcd")
+case $urls in
+  *http://*https://* | *https://*http://*) echo both ;;
+  *https://*) echo tls ;;
+  *http://*) echo clear ;;
+  *) echo none ;;
+esac
+if [[ ! -s $patroni ]]; then
+  echo none
+elif grep -q '^  verify_client: ' "$patroni"; then
+  echo tls
+elif grep -q '^  protocol: https$' "$patroni"; then
+  echo both
+else
+  echo clear
+fi
