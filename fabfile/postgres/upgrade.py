@@ -50,12 +50,12 @@ def upgrade(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
             *newest(BACKUP),
             runs_anew(),
         )
-    speaks = {host: patroni_speaks(host, cluster, facts) for host in (*order, first)}
+    speaks = {host.name: patroni_speaks(host, cluster, facts) for host in (*order, first)}
     for host in order:
-        yield from updated(host, cluster, speaks[host])
+        yield from updated(host, cluster, speaks[host.name])
     if order:
         yield stage(f"hand over from {first.name}", first, handed_over(first, cluster))
-    yield from updated(first, cluster, speaks[first])
+    yield from updated(first, cluster, speaks[first.name])
 
 
 def refuse_unless_whole(cluster: Cluster, facts: Facts) -> None:

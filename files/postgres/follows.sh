@@ -8,12 +8,12 @@ progress() {
 }
 
 serves() {
-  local rest=("http://$address:8008")
+  local rest=http://$address:8008 options=(-sf -m 5 -o /dev/null)
   if grep -qs '^  verify_client: ' "$settings"; then
-    rest=(--cacert "$trusted" "https://$address:8008")
+    rest=https://$address:8008 options+=(--cacert "$trusted")
   fi
-  curl -sf -m 5 -o /dev/null "${rest[@]}/primary" ||
-    curl -sf -m 5 -o /dev/null "${rest[@]}/replica?replication_state=streaming"
+  curl "${options[@]}" "$rest/primary" ||
+    curl "${options[@]}" "$rest/replica?replication_state=streaming"
 }
 
 seen='' last=$SECONDS

@@ -16,8 +16,8 @@ class Placeholders(Vault):
     """Replaces the vault; in `shown` text each password that it returned becomes `@name@`.
 
     Its values are random unless `vault` is given, whose values are needed where answers of hosts
-    are compared with them. `given`: a vault whose values are used for secrets of the user's own, and
-    for those of which a public part is shown, such as the certificate of a CA.
+    are compared with them. `given`: a vault whose values are used for secrets of the user's own,
+    and for those of which a public part is shown, such as the certificate of a CA.
     """
 
     def __init__(self, vault: Optional[Vault] = None, given: Optional[Vault] = None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -19,13 +19,13 @@ from runbook.inventory.cluster import Cluster
 NOW = 1_700_000_000.0
 
 
-@lru_cache(maxsize=None)
+@cache
 def new_authority(name: str = "test CA") -> str:
     """A CA as secrets.yaml has it."""
     return authority.new(name, NOW)
 
 
-@lru_cache(maxsize=None)
+@cache
 def key(of: str) -> ec.EllipticCurvePrivateKey:
     """A private key that is somebody's."""
     return ec.generate_private_key(ec.SECP256R1())

@@ -53,7 +53,9 @@ def well(cluster: Cluster) -> Values:
         "sql2": {"name": "sql2", "role": "sync_standby", "state": "streaming", "timeline": 3},
         "sql3": {"name": "sql3", "role": "replica", "state": "streaming", "timeline": 3},
     }
-    etcd = tuple(EtcdMember(f"id{name}", name, peer(cluster.hosts[name], Speaks.TLS)) for name in SQL)
+    etcd = tuple(
+        EtcdMember(f"id{name}", name, peer(cluster.hosts[name], Speaks.TLS)) for name in SQL
+    )
     running = [{"name": f"rabbit@{name}", "running": True} for name in MQ]
     everybody = [one["name"] for one in running]
     queue = {"name": "default", "type": "quorum", "leader": "rabbit@mq1", "messages": 0}
