@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from urllib.parse import quote as url_quote
 
 from runbook.declare import steps
+from runbook.declare.facts import Facts
 from runbook.declare.step import Handler, Steps
 from runbook.inventory.cluster import Cluster, Host
 
@@ -13,6 +14,7 @@ from ..haproxy.common import WEB, WRITE
 from ..postgres.common import AIRFLOW as DATABASE_PASSWORD
 from ..rabbitmq.common import AIRFLOW as BROKER_PASSWORD
 from ..rabbitmq.common import VHOST
+from ..shared import tls
 from ..shared.airflow import AIRFLOW_HOME, DAGS, LOGS, PLUGINS, USER
 from ..shared.roles import POSTGRES, RABBITMQ
 from ..shared.versions import Versions
@@ -33,6 +35,7 @@ from .common import (
     venv,
 )
 from .settings import Airflow
+from .transport import NEEDS, Ways, ways
 
 CHANGED = Handler("airflow", "Airflow has to restart on this server: fab systemd.restart")
 
@@ -40,19 +43,21 @@ SECRETS = "(fernet_key|secret_key|sql_alchemy_conn|broker_url|result_backend|flo
 """Lines of airflow.cfg whose values are hidden in diffs."""
 
 
-@section.task
-def configure(host: Host, cluster: Cluster) -> Steps:
+@section.task(needs=NEEDS)
+def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Write airflow.cfg, the same everywhere, and install the command `airflow`.
 
     A change takes effect when the services restart: fab systemd.restart restarts them in order. A
     server with another version of Airflow is not changed: fab airflow.upgrade changes all servers.
     """
     yield same_version(cluster)
-    yield from settings(host, cluster)
+    yield from settings(cluster, ways(host, cluster, facts))
 
 
-def settings(host: Host, cluster: Cluster) -> Steps:
+def settings(cluster: Cluster, how: Ways) -> Steps:
     """The configuration of the version in hosts.yaml, whatever is there now."""
+    if how.database:
+        yield from tls.trust(cluster)
     yield steps.directory(SETTINGS, "0750", group=USER)
     yield steps.directory(f"{SETTINGS}/python")
     context = {
@@ -64,7 +69,7 @@ def settings(host: Host, cluster: Cluster) -> Steps:
         "etc": SETTINGS,
         "venv": venv(cluster),
         "python": python(cluster),
-        "database": escaped(database(cluster)),
+        "database": escaped(database(cluster, how)),
         "broker": escaped(broker(cluster)),
         "fernet": fernet(cluster),
         "secret_key": escaped(cluster.secret(SECRET_KEY)),
@@ -92,7 +97,7 @@ def settings(host: Host, cluster: Cluster) -> Steps:
         yield steps.template(path, source, context, mode="0755")
 
 
-def database(cluster: Cluster) -> str:
+def database(cluster: Cluster, how: Ways) -> str:
     """How SQLAlchemy reaches the leader: through HAProxy, or by asking every server.
 
     A connection to a server that has lost power is given up after 25 seconds.
@@ -104,7 +109,8 @@ def database(cluster: Cluster) -> str:
     else:
         servers = "".join(f"host={host.address}:5432&" for host in cluster.group(POSTGRES))
         place = f"/airflow?{servers}target_session_attrs=read-write&"
-    return f"postgresql+psycopg2://{login}@{place}{patience}"
+    verified = f"&sslmode=verify-full&sslrootcert={tls.TRUSTED}" if how.database else ""
+    return f"postgresql+psycopg2://{login}@{place}{patience}{verified}"
 
 
 def broker(cluster: Cluster) -> str:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 from runbook.declare import steps
-from runbook.declare.facts import Fact, Facts
+from runbook.declare.facts import Facts
 from runbook.declare.step import Step, Steps, quote
 from runbook.inventory.cluster import Cluster, Host
 
-from ..postgres.transport import TRANSPORT, WORDS, Speaks, rest_speaks
+from ..postgres.transport import TRANSPORT, rest_speaks
 from ..shared import tls
 from ..shared.firewall import let_in
 from ..shared.roles import HAPROXY
+from ..shared.transport import Speaks, spoken_by
 from .common import CONFIG, STATS, UNIT, databases, section, webservers
 from .settings import Haproxy
 
@@ -35,22 +34,16 @@ def install(host: Host, cluster: Cluster) -> Steps:
     yield steps.packages("haproxy")
 
 
-def _asks(text: str) -> Optional[Speaks]:
-    return WORDS[text.strip()]
-
-
-ASKS = Fact(
+ASKS = spoken_by(
     "how HAProxy asks Patroni",
-    on=HAPROXY,
-    command=lambda cluster, host: (
+    HAPROXY,
+    lambda cluster, host: (
         f"""if grep -qs ':tls .* check-ssl ' {CONFIG}; then echo both
 elif grep -qs '^ *default-server .* check-ssl ' {CONFIG}; then echo tls
 elif grep -qs 'check port 8008' {CONFIG}; then echo clear
 else echo none
 fi"""
     ),
-    parse=_asks,
-    absent="it does not answer",
 )
 
 

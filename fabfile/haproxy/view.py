@@ -13,8 +13,10 @@ from runbook.inventory.entry import Address
 from runbook.inventory.entry import Port as PortNumber
 
 from ..postgres.common import AIRFLOW
+from ..postgres.patroni import OVER_TLS, verify
 from ..shared.keepalived import vips
 from ..shared.roles import HAPROXY, POSTGRES
+from ..shared.tls import TRUSTED
 from .common import AWAY, HEALTH, READ, WRITE, proxies
 
 
@@ -108,6 +110,7 @@ knock() {{
   echo "$1 $2 ${{answer:-no answer}}"
 }}
 export PGPASSWORD={quote(cluster.secret(AIRFLOW))}
+if {OVER_TLS}; then export PGSSLMODE={verify(cluster)} PGSSLROOTCERT={TRUSTED}; fi
 for address in {" ".join(doors(cluster))}; do
   knock "$address" {WRITE} &
   knock "$address" {READ} &

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from runbook.declare.answers import YesNo, one
 from runbook.declare.facts import Fact, Facts
@@ -13,7 +13,7 @@ from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster, Host
 
 from ..shared import tls
-from ..shared.roles import POSTGRES
+from ..shared.roles import HAPROXY, POSTGRES
 from ..shared.versions import Versions
 from .settings import Postgres
 
@@ -68,9 +68,18 @@ ROLES = {
 """Roles of the database and their passwords."""
 
 ETCD_CONF = "/etc/etcd/etcd.conf"
+
+
+def proxies(host: Host, cluster: Cluster) -> Iterable[str]:
+    """Where clients reach the database through HAProxy, which hands on what it cannot read."""
+    vips = [vip for vip in cluster.vips.values() if vip.role == HAPROXY]
+    return tls.places([*cluster.group(HAPROXY), *vips])
+
+
 MAKE = "postgres.keys postgres.certificates"
 ETCD_TLS = tls.service("etcd", POSTGRES, "etcd", MAKE, client=True)
 PATRONI_TLS = tls.service("patroni", POSTGRES, "postgres", MAKE, client=True)
+SESSIONS_TLS = tls.service("postgresql", POSTGRES, "postgres", MAKE, also=proxies)
 PATRONI_READS = reloaded("patroni.service")
 """Patroni reads its settings and its certificate again."""
 

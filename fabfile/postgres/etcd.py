@@ -20,8 +20,9 @@ from runbook.inventory.entry import IPV4, named
 from ..shared import tls
 from ..shared.firewall import let_in
 from ..shared.roles import POSTGRES
+from ..shared.transport import Speaks
 from .common import CONFIGURED, ETCD_CONF, ETCD_TLS, etcd_url, etcdctl, members, section
-from .transport import TRANSPORT, Speaks, etcd_speaks
+from .transport import TRANSPORT, etcd_speaks
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from runbook.inventory.cluster import Cluster, Host
 from ..shared.airflow import connections
 from ..shared.firewall import let_in
 from ..shared.tls import TRUSTED
+from ..shared.transport import Speaks
+from ..shared.versions import Versions
 from .archive import archive_command, restore_command
 from .archive import script as archive_script
 from .backup import KEEPS, refuse_to_begin_empty
@@ -33,6 +35,7 @@ from .common import (
     REST_API,
     REWIND,
     SCRIPTS,
+    SESSIONS_TLS,
     SUPERUSER,
     binaries,
     data,
@@ -46,7 +49,7 @@ from .common import (
 from .hold import not_held, released
 from .members import MEMBER, in_its_place, leader, leading
 from .settings import Postgres
-from .transport import TRANSPORT, Speaks, patroni_speaks
+from .transport import TRANSPORT, patroni_speaks, sessions_speak
 
 RESTART = Handler("restart-patroni", "Patroni has to restart, one server after the other")
 
@@ -65,16 +68,16 @@ def patroni(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     yield released() if leading(cluster, facts) else not_held()
     yield no_half_copy(cluster)
     yield no_foreign_cluster(host, cluster)
-    yield from configured(host, cluster, patroni_speaks(host, cluster, facts))
+    yield from configured(host, cluster, facts)
     yield from running(host, cluster)
 
 
-def configured(host: Host, cluster: Cluster, speaks: Speaks) -> Steps:
+def configured(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Patroni's settings and ports, and the program that archives WAL."""
     yield steps.directory("/etc/patroni", "0750", group="postgres")
     yield from archive_script(host, cluster)
     yield from let_in(host, cluster)
-    yield configuration(host, cluster, speaks)
+    yield present(host, cluster, facts)
 
 
 def running(host: Host, cluster: Cluster) -> Steps:
@@ -98,10 +101,19 @@ def apart() -> Steps:
     yield steps.service(APART).clearing(again)
 
 
-def configuration(host: Host, cluster: Cluster, speaks: Speaks, aside: bool = False) -> Step:
+def present(host: Host, cluster: Cluster, facts: Facts, aside: bool = False) -> Step:
+    """patroni.yml for a server that goes on to speak as it does; see `configuration`."""
+    speaks, sessions = patroni_speaks(host, cluster, facts), sessions_speak(host, cluster, facts)
+    return configuration(host, cluster, speaks, sessions, aside)
+
+
+def configuration(
+    host: Host, cluster: Cluster, speaks: Speaks, sessions: Speaks, aside: bool = False
+) -> Step:
     """patroni.yml, which Patroni validates before it replaces the old one.
 
-    `aside`: for a while, the server is not to be the synchronous standby.
+    `speaks`: Patroni; `sessions`: PostgreSQL. `aside`: for a while, the server is not to be the
+    synchronous standby.
     """
     return steps.template(
         PATRONI,
@@ -111,12 +123,27 @@ def configuration(host: Host, cluster: Cluster, speaks: Speaks, aside: bool = Fa
             "aside": aside,
             "tls": PATRONI_TLS if speaks else None,
             "rest_over_tls": speaks == Speaks.TLS,
+            "sessions": SESSIONS_TLS if sessions else None,
+            "host_entry": "hostssl" if sessions == Speaks.TLS else "host",
+            "verify": verify(cluster) if sessions == Speaks.TLS else "",
         },
         mode="0640",
         group="postgres",
         hide=hidden(cluster),
         validate=JUDGED_BY_PATRONI,
     ).then(PATRONI_READS)
+
+
+OVER_TLS = f"grep -qs '^    - hostssl ' {PATRONI}"
+"""A test: PostgreSQL on this server refuses sessions in clear."""
+
+
+def verify(cluster: Cluster) -> str:
+    """How replicas verify the leader, whose address they know (libpq 15, "sslmode").
+
+    Earlier releases do not compare addresses with those of the certificate.
+    """
+    return "verify-full" if int(cluster[Versions].postgresql) >= 15 else "verify-ca"
 
 
 def hidden(cluster: Cluster) -> str:
@@ -275,7 +302,7 @@ def settings(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     refuse_new_passwords(cluster, facts)
     yield from archive_script(host, cluster)
     yield from let_in(host, cluster)
-    yield configuration(host, cluster, patroni_speaks(host, cluster, facts))
+    yield present(host, cluster, facts)
     if host != leader(cluster, facts):
         return
     asked = f"shown=$(timeout 20 {PATRONICTL} show-config 2>/dev/null)"

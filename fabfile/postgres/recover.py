@@ -16,6 +16,7 @@ from runbook.declare.work import Procedure, Question, stage
 from runbook.errors import RunbookError, UsageError
 from runbook.inventory.cluster import Cluster, Host, host_named
 
+from ..shared.transport import Speaks
 from .common import (
     MAJOR,
     etcd_url,
@@ -31,7 +32,7 @@ from .hold import HELD, held, released
 from .members import MEMBER, in_its_place
 from .patroni import shared
 from .position import POSITION, compared, most_advanced
-from .transport import TRANSPORT, Speaks, etcd_speaks
+from .transport import TRANSPORT, etcd_speaks
 
 FORGOTTEN = ("leader", "status", "sync", "failover", "failsafe", "history")
 """What Patroni keeps in etcd about the leader and positions; settings and identifier stay."""

@@ -38,7 +38,7 @@ from .members import MEMBER, in_its_place, leader
 from .patroni import configured, running
 from .recover import forgotten, knows_the_cluster, leads
 from .repository import BACKUPS, take, the_repository
-from .transport import SERVICES, TRANSPORT, certificates, keys, patroni_speaks
+from .transport import SERVICES, TRANSPORT, certificates, keys
 from .versions import INSTALLED
 
 MOMENT = re.compile(r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}(:\d{2}(\.\d+)?)?[+-]\d{2}(:?\d{2})?")
@@ -135,12 +135,10 @@ def onto_new(cluster: Cluster, facts: Facts, to: str) -> Procedure:
         participants(cluster),
         lambda host: backup_network(host, cluster, facts),
     )
-    yield stage(
-        "keys for etcd and Patroni", members(cluster), lambda host: keys(host, cluster, facts)
-    )
+    yield stage("keys for the database", members(cluster), lambda host: keys(host, cluster, facts))
     yield asked_again(*(one.held for one in SERVICES))
     yield stage(
-        "certificates for etcd and Patroni",
+        "certificates for the database",
         members(cluster),
         lambda host: certificates(host, cluster, facts),
     )
@@ -148,7 +146,7 @@ def onto_new(cluster: Cluster, facts: Facts, to: str) -> Procedure:
     yield stage(
         "Patroni's settings",
         members(cluster),
-        lambda host: configured(host, cluster, patroni_speaks(host, cluster, facts)),
+        lambda host: configured(host, cluster, facts),
     )
     now = strftime("%Y%m%d-%H%M%S")
     yield stage(

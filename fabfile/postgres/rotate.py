@@ -15,9 +15,9 @@ from runbook.inventory.entry import no_such
 from .common import MAJOR, REPLICATION, REST_API, REWIND, SUPERUSER, members, rest, section
 from .database import password
 from .members import MEMBER, leader, replicas, serves
-from .patroni import configuration
+from .patroni import present
 from .settings import Postgres
-from .transport import TRANSPORT, patroni_speaks
+from .transport import TRANSPORT
 
 WHAT = {
     "superuser": SUPERUSER,
@@ -54,7 +54,7 @@ def rotate(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, what: str =
     if roles:
         yield stage("new passwords in the database", first, *roles)
     for host in [*replicas(cluster, facts), first]:
-        settings = configuration(host, cluster, patroni_speaks(host, cluster, facts))
+        settings = present(host, cluster, facts)
         yield stage(f"Patroni on {host.name} uses them", host, settings)
         yield stage(
             f"{host.name} is in its place", host, in_place(host, cluster), follow(first, cluster)

@@ -1,4 +1,4 @@
-"""How etcd and Patroni speak: in clear, over TLS, or both while `fab tls.switch` changes that.
+"""How etcd, Patroni and PostgreSQL speak: in clear, over TLS, or both during `fab tls.switch`.
 
 What is on the servers decides; `tls.enabled` of hosts.yaml decides only for what does not exist.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Optional
 
 from runbook.declare.answers import lines_of
@@ -18,53 +17,40 @@ from runbook.inventory.cluster import Cluster, Host
 
 from ..shared import tls
 from ..shared.roles import POSTGRES
+from ..shared.transport import WORDS, Speaks, wanted
 from .common import (
     ETCD_CONF,
     ETCD_TLS,
     PATRONI,
     PATRONI_READS,
     PATRONI_TLS,
+    SESSIONS_TLS,
     members,
     section,
 )
 
 
-class Speaks(IntEnum):
-    """How a service speaks; what is lower can be reached by every client that is higher.
-
-    BOTH, etcd: it listens both ways, and its peers speak in clear. BOTH, Patroni: it uses etcd over
-    TLS and trusts the others' certificates, while its own REST API is still in clear.
-    """
-
-    CLEAR = 0
-    BOTH = 1
-    TLS = 2
-
-    @property
-    def word(self) -> str:
-        """Its name, as settings and answers have it."""
-        return self.name.lower()
-
-
 @dataclass(frozen=True)
 class Transport:
-    """How etcd and Patroni on a server are set up to speak; None for what is not set up."""
+    """How a server of the database is set up to speak; None for what is not set up.
+
+    BOTH, etcd: it listens both ways, and its peers speak in clear. BOTH, Patroni: it uses etcd over
+    TLS and trusts the others' certificates, while its own REST API is still in clear. `sessions`:
+    those of PostgreSQL's clients; with TLS, also its replicas verify the leader.
+    """
 
     etcd: Optional[Speaks] = None
     patroni: Optional[Speaks] = None
-
-
-WORDS = {"none": None, **{one.word: one for one in Speaks}}
+    sessions: Optional[Speaks] = None
 
 
 def parse(text: str) -> Transport:
-    """Parse the answer of TRANSPORT: two words."""
-    etcd, patroni = lines_of(text, 2, 2)
-    return Transport(WORDS[etcd], WORDS[patroni])
+    """Parse the answer of TRANSPORT: three words."""
+    return Transport(*(WORDS[word] for word in lines_of(text, 3, 3)))
 
 
 TRANSPORT = Fact(
-    "how etcd and Patroni speak",
+    "how the servers of the database speak",
     on=POSTGRES,
     command=lambda cluster, host: script("postgres/transport.sh", etcd=ETCD_CONF, patroni=PATRONI),
     parse=parse,
@@ -97,23 +83,28 @@ def rest_speaks(cluster: Cluster, facts: Facts) -> Speaks:
     return Speaks.BOTH if len(over_tls) > 1 else Speaks.TLS if True in over_tls else Speaks.CLEAR
 
 
-def wanted(cluster: Cluster) -> Speaks:
-    """How a new cluster is to speak."""
-    return Speaks.TLS if cluster[tls.Tls].enabled else Speaks.CLEAR
+def sessions_speak(host: Host, cluster: Cluster, facts: Facts) -> Speaks:
+    """How PostgreSQL on a server speaks, or has to if it is new: as the others, or as Patroni."""
+    known = facts.known(TRANSPORT)
+    own = known[host.name].sessions if host.name in known else None
+    others = [one.sessions for one in known.values() if one.sessions is not None]
+    if own is not None:
+        return own
+    as_patroni = Speaks.TLS if patroni_speaks(host, cluster, facts) else Speaks.CLEAR
+    return min(others, default=as_patroni)
 
 
 def encrypted(host: Host, cluster: Cluster, facts: Facts) -> bool:
-    """Whether etcd or Patroni on a server needs a certificate."""
-    speaks = (etcd_speaks(host, cluster, facts), patroni_speaks(host, cluster, facts))
-    return max(speaks) > Speaks.CLEAR
+    """Whether etcd, Patroni or PostgreSQL on a server needs a certificate."""
+    return any(ask(host, cluster, facts) for ask in (etcd_speaks, patroni_speaks, sessions_speak))
 
 
-SERVICES: Sequence[tls.Service] = (ETCD_TLS, PATRONI_TLS)
+SERVICES: Sequence[tls.Service] = (ETCD_TLS, PATRONI_TLS, SESSIONS_TLS)
 
 
 @section.task(needs=[TRANSPORT])
 def keys(host: Host, cluster: Cluster, facts: Facts) -> Steps:
-    """Make the private keys of etcd and Patroni, unless they speak in clear."""
+    """Make the private keys of etcd, Patroni and PostgreSQL, unless they speak in clear."""
     if encrypted(host, cluster, facts):
         for one in SERVICES:
             yield from tls.keys(one)
@@ -121,15 +112,17 @@ def keys(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 
 @section.task(needs=[TRANSPORT, *(one.held for one in SERVICES)])
 def certificates(host: Host, cluster: Cluster, facts: Facts) -> Steps:
-    """Sign the certificates of etcd and Patroni, unless they speak in clear.
+    """Sign the certificates of etcd, Patroni and PostgreSQL, unless they speak in clear.
 
-    etcd reads its certificate for each connection; Patroni reads it again when told to.
+    etcd reads its certificate for each connection; Patroni and PostgreSQL read theirs again when
+    told to.
     """
     if encrypted(host, cluster, facts):
         yield from certified(host, cluster, facts)
 
 
 def certified(host: Host, cluster: Cluster, facts: Facts, anew: bool = False) -> Steps:
-    """Both services have a certificate; Patroni reads a new one at once."""
+    """All three have a certificate; Patroni and PostgreSQL read a new one at once."""
     yield from tls.certified(ETCD_TLS, host, cluster, facts, anew)
-    yield tls.certificate(PATRONI_TLS, host, cluster, facts, anew).then(PATRONI_READS)
+    for one in (PATRONI_TLS, SESSIONS_TLS):
+        yield tls.certificate(one, host, cluster, facts, anew).then(PATRONI_READS)

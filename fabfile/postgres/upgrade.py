@@ -18,9 +18,9 @@ from .etcd import ETCD, healthy
 from .figures import runs_installed
 from .members import MEMBER, in_its_place, leader, replicas
 from .operate import handover
-from .patroni import configuration
+from .patroni import present
 from .settings import Postgres
-from .transport import TRANSPORT, Speaks, patroni_speaks
+from .transport import TRANSPORT
 from .versions import BACKUP, newest, packages
 
 
@@ -50,12 +50,11 @@ def upgrade(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
             *newest(BACKUP),
             runs_anew(),
         )
-    speaks = {host.name: patroni_speaks(host, cluster, facts) for host in (*order, first)}
     for host in order:
-        yield from updated(host, cluster, speaks[host.name])
+        yield from updated(host, cluster, facts)
     if order:
         yield stage(f"hand over from {first.name}", first, handed_over(first, cluster))
-    yield from updated(first, cluster, speaks[first.name])
+    yield from updated(first, cluster, facts)
 
 
 def refuse_unless_whole(cluster: Cluster, facts: Facts) -> None:
@@ -100,20 +99,18 @@ def runs_anew() -> Step:
     )
 
 
-def updated(host: Host, cluster: Cluster, speaks: Speaks) -> Procedure:
+def updated(host: Host, cluster: Cluster, facts: Facts) -> Procedure:
     """One server has the newest packages and runs them, while commits do not wait for it."""
     synchronous = cluster[Postgres].synchronous_mode and len(members(cluster)) > 2
     if synchronous:
         yield stage(
             f"no commit waits for {host.name}",
             host,
-            configuration(host, cluster, speaks, aside=True),
+            present(host, cluster, facts, aside=True),
         )
     yield stage(f"update {host.name}", host, lambda one: brought_up(one, cluster, synchronous))
     if synchronous:
-        yield stage(
-            f"commits may wait for {host.name} again", host, configuration(host, cluster, speaks)
-        )
+        yield stage(f"commits may wait for {host.name} again", host, present(host, cluster, facts))
 
 
 def brought_up(host: Host, cluster: Cluster, synchronous: bool) -> Steps:

@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Optional
+from typing import Annotated, Callable, Optional, Union
 
 from runbook.declare import steps
 from runbook.declare.answers import Unexpected
@@ -18,7 +18,7 @@ from runbook.declare.facts import Fact, Facts, On
 from runbook.declare.step import Step, Steps
 from runbook.declare.templates import script
 from runbook.errors import RunbookError
-from runbook.inventory.cluster import Cluster, Host
+from runbook.inventory.cluster import Cluster, Host, Vip
 from runbook.inventory.entry import between
 from runbook.inventory.schema import Objection, Settings, Understood
 from runbook.secrets.vault import Secret
@@ -123,13 +123,24 @@ def certificates_in(text: str) -> str:
     return "".join(f"{one}\n" for one in found)
 
 
+def nowhere_else(host: Host, cluster: Cluster) -> Iterable[str]:
+    """No other names or addresses than the server's own."""
+    return ()
+
+
+def places(among: Iterable[Union[Host, Vip]]) -> Iterable[str]:
+    """The names and addresses of servers and VIPs."""
+    return [text for one in among for text in (one.name, one.address)]
+
+
 @dataclass(frozen=True)
 class Service:
     """A service that shows a certificate, on some servers.
 
     `group` may read its private key. `client`: it also uses the certificate as a client, towards
-    servers that let in nobody without one. `behind_vips`: clients also reach it at the VIPs of its
-    server. `again`: the tasks that make key and certificate; `held` is what its servers have.
+    servers that let in nobody without one. `also`: other names and addresses at which clients reach
+    it, such as VIPs. `again`: the tasks that make key and certificate; `held` is what its servers
+    have.
     """
 
     name: str
@@ -138,7 +149,7 @@ class Service:
     again: str
     held: Fact[Held]
     client: bool = False
-    behind_vips: bool = False
+    also: Callable[[Host, Cluster], Iterable[str]] = nowhere_else
 
     @property
     def key(self) -> str:
@@ -152,13 +163,12 @@ class Service:
 
     def subject(self, host: Host, cluster: Cluster) -> Subject:
         """The names and addresses at which its clients reach it on a server."""
-        vips = [
-            vip for vip in cluster.vips.values() if self.behind_vips and host.name in vip.members
-        ]
+        also = set(self.also(host, cluster))
+        addresses = {one for one in also if re.fullmatch(r"[0-9.]+", one)}
         return Subject(
             f"{self.name} on {host.name}",
-            frozenset([host.name, "localhost", *(vip.name for vip in vips)]),
-            frozenset([host.address, "127.0.0.1", *(vip.address for vip in vips)]),
+            frozenset({host.name, "localhost"} | also - addresses),
+            frozenset({host.address, "127.0.0.1"} | addresses),
             self.client,
         )
 
@@ -169,7 +179,7 @@ def service(
     group: str,
     again: str,
     client: bool = False,
-    behind_vips: bool = False,
+    also: Callable[[Host, Cluster], Iterable[str]] = nowhere_else,
 ) -> Service:
     """Declare a service that shows a certificate; see `Service`."""
     fact = Fact(
@@ -184,7 +194,7 @@ def service(
         absent=f"it has no key yet; fab {again} makes it",
         timed=True,
     )
-    return Service(name, on, group, again, fact, client, behind_vips)
+    return Service(name, on, group, again, fact, client, also)
 
 
 def keys(service: Service) -> Steps:

@@ -8,12 +8,12 @@ from runbook.declare.facts import Facts
 from runbook.declare.probes import ERROR, OK, WARN, Finding, Findings, Verdict
 from runbook.inventory.cluster import Cluster, Host
 
-from ..postgres.common import members
-from ..postgres.transport import TRANSPORT, Speaks, Transport
 from ..shared import authority, tls
 from ..shared.authority import DAY
 from ..shared.tls import Held, Service, Tls
-from .common import HELD, SERVICES, TRUSTS, held, section
+from ..shared.transport import Speaks
+from . import voices
+from .common import HELD, PARTS, TRUSTS, held, section
 
 EXPIRES = section.cause("TLS_EXPIRES", "when it has expired, its clients refuse the service")
 EXPIRED = section.cause("TLS_EXPIRED", "clients refuse new connections to the service")
@@ -26,10 +26,11 @@ AUTHORITY_WARNS = 365
 """Days before the CA expires."""
 
 
-@section.cluster_check(needs=[TRUSTS, TRANSPORT, *HELD])
+@section.cluster_check(needs=[TRUSTS, *voices.NEEDS, *HELD])
 def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
-    """Check the CA, every certificate and key, and whether the database speaks TLS."""
-    yield from database(cluster, facts)
+    """Check the CA, every certificate and key, and who still speaks in clear."""
+    for group in voices.GROUPS:
+        yield from spoken(group, cluster, facts)
     for host in cluster.hosts.values():
         for service, own in held(host, facts).items():
             yield certificate(service, host, cluster, own)
@@ -38,18 +39,12 @@ def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
     yield from authorities(cluster, facts)
 
 
-def database(cluster: Cluster, facts: Facts) -> Findings:
-    """etcd and Patroni speak TLS, if hosts.yaml asks for it."""
-    known: dict[str, Transport] = dict(facts.known(TRANSPORT))
-    speak = {
-        f"{service} on {name}": speaks
-        for name, one in known.items()
-        for service, speaks in (("etcd", one.etcd), ("Patroni", one.patroni))
-        if speaks is not None
-    }
+def spoken(group: voices.Group, cluster: Cluster, facts: Facts) -> Findings:
+    """Services speak TLS, if hosts.yaml asks for it."""
+    speak = group.voices(facts)
     if not speak:
         return
-    title, wanted = "etcd and Patroni speak TLS", cluster[Tls].enabled
+    title, wanted = group.title, cluster[Tls].enabled
     late = [name for name, speaks in speak.items() if speaks < Speaks.TLS]
     some = [name for name, speaks in speak.items() if speaks > Speaks.CLEAR]
     if not late and wanted:
@@ -98,14 +93,14 @@ def private(service: Service, host: Host, own: Held) -> Finding:
 
 def without_certificate(cluster: Cluster, facts: Facts) -> Findings:
     """Servers that speak TLS have keys."""
-    for host in members(cluster):
-        known = facts.known(TRANSPORT).get(host.name)
-        if not known or not known.etcd:
-            continue
-        for service in set(SERVICES) - set(held(host, facts)):
-            title = f"certificate of {service.name} on {host.name}"
-            fix = f"fab -H {host.name} {service.again}"
-            yield Finding(title, Verdict(ERROR, "it has no key"), fix, WRONG, (host.name,))
+    for part in PARTS:
+        for host in part.hosts(cluster):
+            if not part.encrypted(host, facts):
+                continue
+            for service in set(part.services) - set(held(host, facts)):
+                title = f"certificate of {service.name} on {host.name}"
+                fix = f"fab -H {host.name} {service.again}"
+                yield Finding(title, Verdict(ERROR, "it has no key"), fix, WRONG, (host.name,))
 
 
 def authorities(cluster: Cluster, facts: Facts) -> Findings:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Callable
 
-from runbook.declare.facts import Fact, Facts
+from runbook.declare.facts import Fact, Facts, hosts_on
 from runbook.declare.section import Section
 from runbook.declare.step import Steps
 from runbook.inventory.cluster import Cluster, Host
@@ -34,13 +34,24 @@ for secret in (tls.CA, tls.NEXT_CA, tls.FORMER_CA):
 class Part:
     """Services of one server whose certificates are renewed together.
 
-    `certified` (host, cluster, facts, anew) yields the steps that sign them, `settled` (host,
-    cluster) those that wait until all is well again.
+    `encrypted` (host, facts): whether they speak TLS there. `certified` (host, cluster, facts,
+    anew) yields the steps that sign them, `settled` (host, cluster) those that wait until all is
+    well again.
     """
 
     services: Sequence[Service]
+    encrypted: Callable[[Host, Facts], bool]
     certified: Callable[..., Steps]
     settled: Callable[..., Steps]
+
+    def hosts(self, cluster: Cluster) -> Sequence[Host]:
+        """The servers that have these services."""
+        return hosts_on(self.services[0].on, cluster)
+
+
+def _database_encrypted(host: Host, facts: Facts) -> bool:
+    known = facts.known(transport.TRANSPORT).get(host.name)
+    return bool(known and (known.etcd or known.patroni or known.sessions))
 
 
 def _database_settled(host: Host, cluster: Cluster) -> Steps:
@@ -49,7 +60,7 @@ def _database_settled(host: Host, cluster: Cluster) -> Steps:
     yield in_its_place(host, cluster)
 
 
-PARTS = (Part(transport.SERVICES, transport.certified, _database_settled),)
+PARTS = (Part(transport.SERVICES, _database_encrypted, transport.certified, _database_settled),)
 
 SERVICES = tuple(service for part in PARTS for service in part.services)
 HELD = tuple(service.held for service in SERVICES)

@@ -25,9 +25,11 @@ from ..postgres.members import MEMBER, in_its_place, leader, replicas, serves
 from ..postgres.operate import handover
 from ..postgres.rotate import in_place
 from ..postgres.settings import Postgres
-from ..postgres.transport import SERVICES, TRANSPORT, Speaks
+from ..postgres.transport import SERVICES, TRANSPORT
 from ..postgres.upgrade import refuse_unless_whole
 from ..shared import tls
+from ..shared.transport import Speaks
+from . import switch_services as services
 from .common import section
 
 CLEAR, BOTH, TLS = Speaks
@@ -36,24 +38,30 @@ TARGETS = {"tls": TLS, "clear": CLEAR}
 
 
 @section.procedure(
-    needs=[TRANSPORT, ETCD, MEMBER, proxy.ASKS, *(one.held for one in SERVICES)],
+    needs=[
+        TRANSPORT,
+        ETCD,
+        MEMBER,
+        proxy.ASKS,
+        *(one.held for one in SERVICES),
+        *services.NEEDS,
+    ],
     help={"to": "tls or clear"},
 )
 def switch(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, to: str = "tls") -> Procedure:
-    """Change etcd and Patroni from clear to TLS, or back with --to clear. Asks first.
+    """Change the cluster from clear to TLS, or back with --to clear. Asks first.
 
     The database stays up: etcd's members restart one after the other; so does Patroni, with a
-    handover of about two seconds. If it is interrupted, rerun the command. Afterwards set
-    tls.enabled in hosts.yaml accordingly, for servers that come later.
+    handover of about two seconds. Airflow restarts server by server; workers end their tasks first.
+    If it is interrupted, rerun the command. Afterwards set tls.enabled in hosts.yaml accordingly,
+    for servers that come later.
     """
     if to not in TARGETS:
         raise UsageError(f"--to {to} is neither tls nor clear.")
     target = TARGETS[to]
     refuse_unless_ready(cluster, facts)
-    yield Question(
-        f"etcd and Patroni on {', '.join(host.name for host in members(cluster))} change to "
-        f"{'TLS' if target else 'connections in clear'}, one after the other."
-    )
+    services.refuse_unless_all_answer(cluster, facts)
+    yield Question(services.question(cluster, target))
     yield from prepared(cluster, facts)
     yield from (to_tls if target == TLS else to_clear)(cluster, facts)
 
@@ -67,10 +75,12 @@ def to_tls(cluster: Cluster, facts: Facts) -> Procedure:
         yield from proxies_as(BOTH, cluster)
     yield from patroni_reads(TLS, TLS, cluster, facts)
     yield from proxies_as(TLS, cluster)
+    yield from services.to_tls(cluster, facts)
 
 
 def to_clear(cluster: Cluster, facts: Facts) -> Procedure:
     """The same, backwards."""
+    yield from services.to_clear(cluster, facts)
     if any(_patroni(host, facts) > BOTH for host in members(cluster)):
         yield from proxies_as(BOTH, cluster)
     yield from patroni_reads(BOTH, CLEAR, cluster, facts)
@@ -173,15 +183,19 @@ def patroni_restarts_as(state: Speaks, target: Speaks, cluster: Cluster, facts: 
             continue
         if host == first and len(members(cluster)) > 1:
             yield stage(f"hand over from {host.name}", host, handover(host, cluster))
-        yield from out_of_the_way(host, cluster, state, title)
+        sessions = transport.sessions_speak(host, cluster, facts)
+        yield from out_of_the_way(host, cluster, state, sessions, title)
 
 
-def out_of_the_way(host: Host, cluster: Cluster, state: Speaks, title: str) -> Procedure:
+def out_of_the_way(
+    host: Host, cluster: Cluster, state: Speaks, sessions: Speaks, title: str
+) -> Procedure:
     """Patroni restarts with other settings, while no commit waits for this server."""
     aside = cluster[Postgres].synchronous_mode and len(members(cluster)) > 2
-    settings = patroni.configuration(host, cluster, state)
+    settings = patroni.configuration(host, cluster, state, sessions)
     if aside:
-        away = patroni.configuration(host, cluster, state, aside=True).then(patroni.RESTART)
+        away = patroni.configuration(host, cluster, state, sessions, aside=True)
+        away = away.then(patroni.RESTART)
         yield stage(f"no commit waits for {host.name}", host, away)
     yield stage(
         title,
@@ -213,7 +227,8 @@ def patroni_reads(state: Speaks, target: Speaks, cluster: Cluster, facts: Facts)
             continue
         how = "TLS" if state == TLS else "in clear"
         title = f"Patroni's REST API on {host.name} speaks {how}"
-        yield stage(title, host, patroni.configuration(host, cluster, state))
+        sessions = transport.sessions_speak(host, cluster, facts)
+        yield stage(title, host, patroni.configuration(host, cluster, state, sessions))
         if _patroni(host, facts) != state:
             yield stage(f"{host.name} answers, and all know where", host, in_place(host, cluster))
 

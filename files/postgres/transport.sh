@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 : "${etcd:?}" "${patroni:?}"
-# How etcd and Patroni are set up to speak, a line each: none, clear, both or tls.
+# How etcd, Patroni and PostgreSQL are set up to speak, a line each: none, clear, both or tls.
 urls=$(grep -hs '^ETCD_LISTEN_CLIENT_URLS=http' "$etcd")
 case $urls in
   *http://*https://* | *https://*http://*) echo both ;;
@@ -13,6 +13,15 @@ if [[ ! -s $patroni ]]; then
 elif grep -q '^  verify_client: ' "$patroni"; then
   echo tls
 elif grep -q '^  protocol: https$' "$patroni"; then
+  echo both
+else
+  echo clear
+fi
+if [[ ! -s $patroni ]]; then
+  echo none
+elif grep -q '^    - hostssl ' "$patroni"; then
+  echo tls
+elif grep -q '^    ssl_key_file: ' "$patroni"; then
   echo both
 else
   echo clear

@@ -7,7 +7,7 @@ from fabfile.postgres.etcd import ETCD, Etcd, EtcdMember
 from fabfile.postgres.figures import FIGURES, Figures
 from fabfile.postgres.members import MEMBER, Member
 from fabfile.postgres.repository import BACKUPS, Backup, Repository
-from fabfile.postgres.transport import Speaks
+from fabfile.shared.transport import Speaks
 from runbook.declare.facts import Facts
 
 SQL = ("sql1", "sql2", "sql3")

@@ -27,9 +27,10 @@ from fabfile.postgres.etcd import ETCD, Etcd, EtcdMember, peer
 from fabfile.postgres.figures import FIGURES
 from fabfile.postgres.members import MEMBER, Member
 from fabfile.postgres.repository import BACKUPS, Backup, Repository
-from fabfile.postgres.transport import TRANSPORT, Speaks, Transport
+from fabfile.postgres.transport import TRANSPORT, Transport
 from fabfile.rabbitmq import nodes
 from fabfile.shared.keepalived import Place
+from fabfile.shared.transport import Speaks
 from fabfile.shared.versions import Versions
 from fabfile.shared.vitals import TIME, VITALS, Clock, Disk, Vitals
 from runbook.declare.facts import Fact, Facts
@@ -86,7 +87,7 @@ def well(cluster: Cluster) -> Values:
         FIGURES: dict.fromkeys(SQL, figures()),
         BACKUPS: {"nfs2": Repository(9000, [Backup("F", "full", 1, 1800, 3, False)])},
         CONFIGURED: dict.fromkeys(SQL, True),
-        TRANSPORT: dict.fromkeys(SQL, Transport(Speaks.TLS, Speaks.TLS)),
+        TRANSPORT: dict.fromkeys(SQL, Transport(Speaks.TLS, Speaks.TLS, Speaks.TLS)),
         ASKS: dict.fromkeys(("airflow", "haproxy2"), Speaks.TLS),
         **certificate_facts(cluster),
         nodes.NODE: dict.fromkeys(MQ, nodes.Node(True, frozenset(everybody))),

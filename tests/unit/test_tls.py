@@ -16,10 +16,11 @@ from fabfile import CONTENTS
 from fabfile.haproxy import proxy
 from fabfile.postgres import etcd, patroni, transport
 from fabfile.postgres.common import ETCD_TLS, PATRONI_TLS
-from fabfile.postgres.transport import TRANSPORT, Speaks, Transport
+from fabfile.postgres.transport import TRANSPORT, Transport
 from fabfile.shared import authority, tls
 from fabfile.shared.authority import DAY
 from fabfile.shared.tls import CA, NEXT_CA, Tls
+from fabfile.shared.transport import Speaks
 from fabfile.tls import check, status
 from fabfile.tls.common import TRUSTS
 from fabfile.tls.trust import trust
@@ -296,8 +297,8 @@ def test_a_server_that_is_not_set_up_does_not_say_how_it_speaks(tmp_path, conf, 
 def test_what_is_written_is_read_again(cluster, tmp_path, speaks):
     host = cluster.hosts["sql1"]
     conf = etcd.configuration(host, cluster, speaks).text
-    yml = patroni.configuration(host, cluster, speaks).text
-    assert _said(tmp_path, conf, yml) == Transport(speaks, speaks)
+    yml = patroni.configuration(host, cluster, speaks, speaks).text
+    assert _said(tmp_path, conf, yml) == Transport(speaks, speaks, speaks)
 
 
 def _said(folder, conf: str, yml: str) -> Transport:
@@ -380,7 +381,8 @@ def test_in_between_etcd_can_be_reached_both_ways(cluster):
 
 
 def settings(cluster, speaks: Speaks) -> dict:
-    return yaml.safe_load(patroni.configuration(cluster.hosts["sql1"], cluster, speaks).text)
+    host = cluster.hosts["sql1"]
+    return yaml.safe_load(patroni.configuration(host, cluster, speaks, speaks).text)
 
 
 def test_patroni_needs_a_certificate_for_what_changes_something(cluster):
@@ -513,4 +515,4 @@ def test_the_status_lists_every_certificate(with_ca):
     assert rows[0]["names"] == "localhost sql1 127.0.0.1 192.168.83.148"
     assert rows[0]["days left"] == 397
     assert rows[0]["signed by"] == "test CA"
-    assert status.line(with_ca, known, []) == "6 certificates, the first one expires in 397 days"
+    assert status.line(with_ca, known, []) == "9 certificates, the first one expires in 397 days"

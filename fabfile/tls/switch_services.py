@@ -1,0 +1,117 @@
+"""The way to TLS and back of what Airflow uses, and of Airflow itself.
+
+Servers first understand both, then Airflow changes, then the servers refuse the other way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from runbook.declare.facts import Facts
+from runbook.declare.step import Steps
+from runbook.declare.work import Procedure, Stage, asked_again, stage
+from runbook.errors import RunbookError
+from runbook.inventory.cluster import Cluster, Host
+
+from ..airflow import transport as airflow
+from ..airflow.all_servers import start_in_batches
+from ..airflow.common import same_version
+from ..airflow.configure import settings
+from ..airflow.services import service_hosts
+from ..airflow.transport import WAYS, Ways
+from ..postgres import patroni
+from ..postgres.members import MEMBER, leader, replicas
+from ..postgres.rotate import follow, in_place
+from ..postgres.settings import Postgres
+from ..postgres.transport import TRANSPORT, patroni_speaks, sessions_speak
+from ..shared.airflow import hosts as airflow_hosts
+from ..shared.transport import Speaks
+
+CLEAR, BOTH, TLS = Speaks
+
+NEEDS = airflow.NEEDS
+
+
+def question(cluster: Cluster, target: Speaks) -> str:
+    """What is about to change, in words."""
+    what = "etcd, Patroni, PostgreSQL and Airflow change to "
+    what += f"{'TLS' if target else 'connections in clear'}, one server after the other."
+    others = cluster[Postgres].clients
+    if target and others:
+        what += f" At the end, PostgreSQL refuses clients in {', '.join(others)} without TLS."
+    return what
+
+
+def refuse_unless_all_answer(cluster: Cluster, facts: Facts) -> None:
+    """Refuse while a server of Airflow is away: it would not find the others any more."""
+    away = [one.name for one in airflow_hosts(cluster) if one.name not in facts.known(WAYS)]
+    if away:
+        raise RunbookError(
+            f"{', '.join(away)} does not answer; Airflow there would keep its way to the others, "
+            "which is closed at the end. Bring it back first, or take it out of "
+            f"{cluster.file.name}."
+        )
+
+
+def to_tls(cluster: Cluster, facts: Facts) -> Procedure:
+    """Servers understand TLS, then Airflow uses it, then nothing else is accepted."""
+    yield asked_again(TRANSPORT, MEMBER)
+    yield from sessions_as(BOTH, TLS, cluster, facts)
+    yield from airflow_uses(TLS, cluster, facts)
+    yield from sessions_as(TLS, TLS, cluster, facts)
+
+
+def to_clear(cluster: Cluster, facts: Facts) -> Procedure:
+    """The same, backwards."""
+    yield from sessions_as(BOTH, CLEAR, cluster, facts)
+    yield from airflow_uses(CLEAR, cluster, facts)
+    yield from sessions_as(CLEAR, CLEAR, cluster, facts)
+    yield asked_again(TRANSPORT)
+
+
+def beyond(now: Speaks, state: Speaks, target: Speaks) -> bool:
+    """Whether a service has passed a state on its way to the target already."""
+    return now > state if target == TLS else now < state
+
+
+def sessions_as(state: Speaks, target: Speaks, cluster: Cluster, facts: Facts) -> Iterator[Stage]:
+    """PostgreSQL on each server, the leader last, speaks in this way; sessions stay.
+
+    A replica that verifies the leader finds TLS there: the leader has understood it before.
+    """
+    first = leader(cluster, facts)
+    for host in [*replicas(cluster, facts), first]:
+        now = sessions_speak(host, cluster, facts)
+        if beyond(now, state, target):
+            continue
+        speaks = patroni_speaks(host, cluster, facts)
+        step = patroni.configuration(host, cluster, speaks, state)
+        yield stage(f"PostgreSQL on {host.name} speaks {state.spoken}", host, step)
+        if now != state:
+            yield stage(
+                f"{host.name} is in its place",
+                host,
+                in_place(host, cluster),
+                follow(first, cluster),
+            )
+
+
+def airflow_uses(state: Speaks, cluster: Cluster, facts: Facts) -> Procedure:
+    """Airflow reaches the others in this way; its services restart where that is new to them."""
+    present = [
+        one for one in airflow_hosts(cluster) if facts.known(WAYS)[one.name].database is not None
+    ]
+    if not present:
+        return
+
+    def set_up(host: Host) -> Steps:
+        yield same_version(cluster)
+        yield from settings(cluster, Ways(database=state))
+
+    yield stage(f"Airflow is to reach the others {how(state)}", present, set_up)
+    yield from start_in_batches([one for one in service_hosts(cluster) if one in present], cluster)
+
+
+def how(state: Speaks) -> str:
+    """A state in words, for those who use it."""
+    return "over TLS" if state else "in clear"

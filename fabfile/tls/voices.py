@@ -1,0 +1,62 @@
+"""Who speaks TLS already, and who still speaks in clear."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Callable
+
+from runbook.declare.facts import Fact, Facts
+
+from ..airflow.transport import WAYS
+from ..postgres.transport import TRANSPORT
+from ..shared.transport import Speaks, Spoken
+
+Voices = Mapping[str, Speaks]
+"""Who speaks how; `etcd on sql1`: clear."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Services that are judged together, by what is known of them."""
+
+    title: str
+    needs: Sequence[Fact[Any]]
+    voices: Callable[[Facts], Voices]
+
+
+def _present(spoken: Mapping[str, Spoken]) -> Voices:
+    return {who: speaks for who, speaks in spoken.items() if speaks is not None}
+
+
+def _etcd_and_patroni(facts: Facts) -> Voices:
+    return _present(
+        {
+            f"{service} on {name}": speaks
+            for name, one in facts.known(TRANSPORT).items()
+            for service, speaks in (("etcd", one.etcd), ("Patroni", one.patroni))
+        }
+    )
+
+
+def _postgresql(facts: Facts) -> Voices:
+    return _present({name: one.sessions for name, one in facts.known(TRANSPORT).items()})
+
+
+def _airflow(facts: Facts) -> Voices:
+    return _present(
+        {
+            f"{name} to the {what}": getattr(one, what)
+            for name, one in facts.known(WAYS).items()
+            for what in ("database",)
+        }
+    )
+
+
+GROUPS = (
+    Group("etcd and Patroni speak TLS", (TRANSPORT,), _etcd_and_patroni),
+    Group("PostgreSQL speaks TLS", (TRANSPORT,), _postgresql),
+    Group("Airflow uses TLS", (WAYS,), _airflow),
+)
+
+NEEDS = tuple(dict.fromkeys(fact for group in GROUPS for fact in group.needs))
