@@ -35,7 +35,8 @@ def rotate_ca(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedur
     vault = cluster.vault
     yield Question("All servers change to another CA. No service stops.")
     if not vault.knows(FORMER_CA):
-        cluster.secret(NEXT_CA)
+        if not vault.knows(NEXT_CA):
+            vault.renew(NEXT_CA)
         yield from all_trust(cluster, facts, "the old CA and the new one")
         vault.put(FORMER_CA, cluster.secret(CA))
         vault.put(CA, cluster.secret(NEXT_CA))
