@@ -13,6 +13,7 @@ from ..preflight import trouble
 from ..preflight.foreign import none
 from ..preflight.system import SYSTEM
 from ..shared.airflow import AIRFLOW_HOME, USER, hosts
+from ..shared.python import Python
 from ..shared.roles import POSTGRES, TARGET, WORKER, airflow
 from ..shared.sources import PYPI
 from .common import section
@@ -52,7 +53,7 @@ def built_once(cluster: Cluster, facts: Facts) -> Findings:
 
 def programs_run(cluster: Cluster, facts: Facts) -> Findings:
     """Check that programs can run from the directories of Airflow and Python."""
-    prefix = cluster[python_build.Python].prefix
+    prefix = cluster[Python].prefix
     for host in hosts(cluster):
         known = facts.known(SYSTEM).get(host.name)
         for path in (OPT, prefix):

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Union
 
-from runbook.errors import SettingsError
+from runbook.errors import RunbookError, SettingsError
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -104,8 +104,10 @@ class Authority:
     def sign(self, key: EllipticCurvePublicKey, subject: Subject, days: int, now: float) -> str:
         """A certificate of this key for a server, and perhaps a client, with the chain; in PEM.
 
-        It does not outlive the authority.
+        It does not outlive the authority; RunbookError if that has expired.
         """
+        if self.ends <= now:
+            raise RunbookError(f"The CA {self.name} has expired; change it: fab tls.rotate-ca")
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes
         from cryptography.x509.oid import ExtendedKeyUsageOID as Usage

@@ -69,7 +69,10 @@ FORMER_CA = Secret(
 
 def signer(cluster: Cluster, secret: Secret = CA) -> Authority:
     """The CA that signs; its key is masked wherever it might be shown."""
-    text = cluster.secret(secret)
+    return _read(cluster, secret, cluster.secret(secret))
+
+
+def _read(cluster: Cluster, secret: Secret, text: str) -> Authority:
     cluster.vault.mask.add(text.partition(".")[0])
     return authority.authority_of(text, secret.name)
 
@@ -79,9 +82,15 @@ def trusted(cluster: Cluster) -> str:
 
     Their order does not depend on which of them signs.
     """
-    also = [one for one in (NEXT_CA, FORMER_CA) if cluster.vault.knows(one)]
-    found = {one for secret in (CA, *also) for one in signer(cluster, secret).trusted}
-    return "".join(sorted(found))
+
+    def certificates(text: str) -> str:
+        also = [one for one in (NEXT_CA, FORMER_CA) if cluster.vault.knows(one)]
+        found = {*_read(cluster, CA, text).trusted}
+        for one in also:
+            found.update(signer(cluster, one).trusted)
+        return "".join(sorted(found))
+
+    return cluster.vault.part(CA, certificates)
 
 
 @dataclass(frozen=True)

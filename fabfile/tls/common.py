@@ -21,7 +21,7 @@ section = Section(
     "tls",
     on="all",
     runbook="TLS",
-    about="Encrypt what the servers say to each other, with certificates of the cluster's own CA.",
+    about="Encrypt traffic between servers, with certificates of the cluster's CA.",
     settings=Tls,
     after=("ssh",),
 )

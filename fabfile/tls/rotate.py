@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from runbook.declare.facts import Facts
 from runbook.declare.step import Step, Steps
-from runbook.declare.steps import command, file, reloaded
+from runbook.declare.steps import command, reloaded
 from runbook.declare.work import Procedure, Question, asked_again, stage
 from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster, Host
@@ -35,8 +35,9 @@ def rotate_ca(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedur
     vault = cluster.vault
     yield Question("All servers change to another CA. No service stops.")
     if not vault.knows(FORMER_CA):
-        cluster.secret(NEXT_CA)
-        yield from all_trust(cluster, facts, "the old CA and the new one", tls.trusted(cluster))
+        if not vault.knows(NEXT_CA):
+            vault.renew(NEXT_CA)
+        yield from all_trust(cluster, facts, "the old CA and the new one")
         vault.put(FORMER_CA, cluster.secret(CA))
         vault.put(CA, cluster.secret(NEXT_CA))
         vault.forget(NEXT_CA)
@@ -44,12 +45,9 @@ def rotate_ca(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedur
     for host in cluster.hosts.values():
         if held(host, facts):
             yield from renewed(host, cluster, facts, anew=False)
-    yield asked_again(*HELD)
-    only = "".join(sorted(tls.signer(cluster).trusted))
-    yield from all_trust(cluster, facts, "the new CA only", only)
     vault.forget(FORMER_CA)
-    there = there_are(cluster, facts)
-    yield stage("the old CA is forgotten", there, lambda host: tls.trust_file(cluster))
+    yield asked_again(*HELD)
+    yield from all_trust(cluster, facts, "the new CA only")
 
 
 def refuse_unless_possible(cluster: Cluster, facts: Facts) -> None:
@@ -66,21 +64,13 @@ def refuse_unless_possible(cluster: Cluster, facts: Facts) -> None:
         refuse_unless_whole(cluster, facts)
 
 
-def there_are(cluster: Cluster, facts: Facts) -> list[Host]:
-    """The servers that trust the cluster's CA."""
-    return [host for host in cluster.hosts.values() if facts.known(TRUSTS).get(host.name)]
-
-
-def all_trust(cluster: Cluster, facts: Facts, which: str, certificates: str) -> Procedure:
-    """Every server trusts these CAs, and so does what runs there.
+def all_trust(cluster: Cluster, facts: Facts, which: str) -> Procedure:
+    """Every server trusts the CAs of secrets.yaml, and so does what runs there.
 
     HAProxy and Patroni read them again. Patroni does so for a certificate that is new to it.
     """
-    yield stage(
-        f"all servers trust {which}",
-        there_are(cluster, facts),
-        lambda host: trusts(host, cluster, certificates),
-    )
+    there = [host for host in cluster.hosts.values() if facts.known(TRUSTS).get(host.name)]
+    yield stage(f"all servers trust {which}", there, lambda host: trusts(host, cluster))
     for host in members(cluster):
         if held(host, facts):
             yield stage(
@@ -89,9 +79,9 @@ def all_trust(cluster: Cluster, facts: Facts, which: str, certificates: str) -> 
             yield from renewed(host, cluster, facts, anew=True)
 
 
-def trusts(host: Host, cluster: Cluster, certificates: str) -> Steps:
+def trusts(host: Host, cluster: Cluster) -> Steps:
     """The file of CAs; HAProxy reads it when it reloads."""
-    step = file(tls.TRUSTED, certificates)
+    step = tls.trust_file(cluster)
     yield step.then(reloaded(HAPROXY)) if host in proxies(cluster) else step
 
 

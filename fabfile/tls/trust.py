@@ -38,7 +38,7 @@ def trust(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     alone=True,
 )
 def use_ca(run: Run, hosts: Sequence[Host], *, certificate: str, key: str) -> None:
-    """Use a CA of your own, such as an intermediate CA of your site, instead of a generated one.
+    """Use a CA of your own instead of a generated one, such as an intermediate CA.
 
     Its key is kept in secrets.yaml. Where the servers have certificates of another CA already,
     `fab tls.rotate-ca` changes to this one afterwards.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Optional
+from typing import Callable, Optional
 
 from runbook.secrets.mask import MASK, Mask
 from runbook.secrets.vault import Secret, Vault
@@ -16,8 +16,7 @@ class Placeholders(Vault):
     """Replaces the vault; in `shown` text each password that it returned becomes `@name@`.
 
     Its values are random unless `vault` is given, whose values are needed where answers of hosts
-    are compared with them. `given`: a vault whose values are used for secrets of the user's own,
-    and for those of which a public part is shown, such as the certificate of a CA.
+    are compared with them. `given`: a vault whose values are used for secrets of the user's own.
     """
 
     def __init__(self, vault: Optional[Vault] = None, given: Optional[Vault] = None) -> None:
@@ -31,19 +30,18 @@ class Placeholders(Vault):
         with self._lock:
             if secret.name not in self._given:
                 mask = Mask()
-                vault = self._vault_of(secret)
+                vault = self._of_the_user if secret.given and self._of_the_user else self._vault
                 value = mask.add(vault.get(secret) if vault else secret.generated())
                 self._given[secret.name] = secret, value, mask
             return self._given[secret.name][1]
 
-    def _vault_of(self, secret: Secret) -> Optional[Vault]:
-        own = secret.given or secret.make
-        return self._of_the_user if own and self._of_the_user else self._vault
+    def part(self, secret: Secret, function: Callable[[str], str]) -> str:
+        """What `function` takes from a secret; without a vault, `@name@` in its place."""
+        return super().part(secret, function) if self._vault else f"@{secret.name}@"
 
     def knows(self, secret: Secret) -> bool:
         """Without a vault, true unless the password exists only during a rotation."""
-        vault = self._vault_of(secret)
-        return vault.knows(secret) if vault else not secret.passing
+        return self._vault.knows(secret) if self._vault else not secret.passing
 
     def keep(self) -> list[str]:
         """Save nothing: the generated values are not used as passwords."""

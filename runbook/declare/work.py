@@ -138,7 +138,7 @@ class StepTask(Work, frozen=True, kw_only=True, eq=False):
 
     def commands(self, hosts: Sequence[Host], cluster: Cluster) -> dict[str, Commands]:
         """Host: title and commands of each step, with placeholders for passwords."""
-        placeholders = Placeholders(given=cluster.vault)
+        placeholders = Placeholders()
         marked = cluster.with_vault(placeholders)
 
         def of(host: Host) -> Commands:

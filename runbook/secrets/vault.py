@@ -96,6 +96,10 @@ class Vault:
             )
         return value
 
+    def part(self, secret: Secret, function: Callable[[str], str]) -> str:
+        """What `function` takes from a secret, such as the certificate that belongs to a key."""
+        return function(self.get(secret))
+
     def unjudged(self, secret: Secret) -> str:
         """The value of a secret, even if its software does not accept it."""
         value = os.environ.get(secret.variable)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 from support.controller import PROJECT
-from support.database import ADDRESSES, DATABASE, SQL
+from support.database import ADDRESSES, DATABASE, ETCDCTL, SQL
 
 STATE = "database"
 HOSTS = DATABASE
@@ -79,10 +79,10 @@ def unharmed(on):
         }
 
     before = state()
-    members = on("sql1", "etcdctl member list | sort")
+    members = on("sql1", f"{ETCDCTL} member list | sort")
     yield
     assert state() == before
-    assert on("sql1", "etcdctl member list | sort") == members
+    assert on("sql1", f"{ETCDCTL} member list | sort") == members
     for host in DATABASE:
         on(host, f"[[ ! -e {CANARY} ]]")
 

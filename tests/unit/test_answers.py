@@ -16,6 +16,7 @@ from fabfile.postgres.common import CONFIGURED, MAJOR
 from fabfile.postgres.etcd import ETCD, Etcd, EtcdMember, listed
 from fabfile.postgres.members import MEMBER, leader
 from fabfile.postgres.repository import BACKUPS
+from fabfile.postgres.transport import Speaks
 from runbook.declare.answers import LARGEST, HexId, Unexpected, one
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.probes import Answer
@@ -150,7 +151,7 @@ def swapped(cluster, name: str, listing: tuple[EtcdMember, ...], **changes) -> F
 
 
 def of_sql2_alone(cluster) -> tuple[EtcdMember, ...]:
-    return (EtcdMember("abc", "sql2", etcd.peer(cluster.hosts["sql2"])),)
+    return (EtcdMember("abc", "sql2", etcd.peer(cluster.hosts["sql2"], Speaks.TLS)),)
 
 
 def longer(cluster) -> tuple[EtcdMember, ...]:
@@ -196,7 +197,7 @@ def test_a_member_that_was_removed_is_outvoted(cluster):
 
 
 def test_a_single_member_grows(cluster):
-    alone = (EtcdMember("abc", "sql1", etcd.peer(cluster.hosts["sql1"])),)
+    alone = (EtcdMember("abc", "sql1", etcd.peer(cluster.hosts["sql1"], Speaks.TLS)),)
     known = Facts({ETCD: {"sql1": Etcd(True, alone), "sql2": Etcd(False, ())}})
     assert listed(known) == alone
 

@@ -108,7 +108,7 @@ class Author:
     def __init__(
         self, cluster: Cluster, hosts: Sequence[Host], gather: Optional[Gather] = None
     ) -> None:
-        self._placeholders = Placeholders(cluster.vault if gather else None, cluster.vault)
+        self._placeholders = Placeholders(cluster.vault if gather else None)
         self._cluster = cluster.with_vault(self._placeholders)
         self._hosts = hosts
         self._gather = gather

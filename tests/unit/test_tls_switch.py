@@ -1,0 +1,266 @@
+"""The way from clear to TLS and back, on a cluster of values: nobody is ever out of reach."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from support.certificates import certificate_facts
+from support.postgres_facts import SQL, etcd_facts, member
+
+from fabfile.haproxy import proxy
+from fabfile.postgres import transport
+from fabfile.postgres.etcd import ETCD, Etcd
+from fabfile.postgres.members import MEMBER
+from fabfile.postgres.transport import TRANSPORT, Speaks, Transport
+from fabfile.shared import tls
+from fabfile.tls import renew, rotate, switch
+from fabfile.tls.common import TRUSTS
+from runbook.declare.facts import Facts
+from runbook.declare.templates import script
+from runbook.declare.work import Question, Stage
+from runbook.errors import RunbookError, UsageError
+from runbook.secrets.mask import Mask
+from runbook.secrets.vault import Vault
+
+CLEAR, BOTH, TLS = Speaks
+PROXIES = ("airflow", "haproxy2")
+READ: dict[tuple[str, str], Transport] = {}
+"""What the script has read in which files."""
+
+
+class Servers:
+    """How all services are set up to speak; stages of a procedure change it."""
+
+    def __init__(self, cluster, speaks: Speaks, folder) -> None:
+        self.cluster = cluster
+        self.folder = folder
+        self.etcd = dict.fromkeys(SQL, speaks)
+        self.patroni = dict.fromkeys(SQL, speaks)
+        self.proxy = dict.fromkeys(PROXIES, speaks)
+
+    def facts(self) -> Facts:
+        states = {name: Etcd(True, one.listed, True) for name, one in self._etcd_facts().items()}
+        return Facts(
+            {
+                TRANSPORT: {n: Transport(self.etcd[n], self.patroni[n]) for n in SQL},
+                proxy.ASKS: dict(self.proxy),
+                ETCD: states,
+                MEMBER: {name: member(name) for name in SQL},
+                **certificate_facts(self.cluster),
+            }
+        )
+
+    def _etcd_facts(self) -> dict[str, Etcd]:
+        return etcd_facts(self.cluster)
+
+    def carry_out(self, part: Stage) -> None:
+        for host in part.hosts:
+            for step in part.of(host):
+                if step.title == "file /etc/etcd/etcd.conf":
+                    self.etcd[host.name] = self._read(step.text, "x").etcd
+                elif step.title == "file /etc/patroni/patroni.yml":
+                    self.patroni[host.name] = self._read("", step.text).patroni
+                elif step.title == "file /etc/haproxy/haproxy.cfg":
+                    self.proxy[host.name] = self._asks(step.text)
+
+    def _read(self, conf: str, yml: str) -> Transport:
+        if (conf, yml) not in READ:
+            READ[conf, yml] = self._read_by_script(conf, yml)
+        return READ[conf, yml]
+
+    def _read_by_script(self, conf: str, yml: str) -> Transport:
+        (self.folder / "conf").write_text(conf)
+        (self.folder / "yml").write_text(yml)
+        command = script(
+            "postgres/transport.sh", etcd=self.folder / "conf", patroni=self.folder / "yml"
+        )
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+        return transport.parse(done.stdout)
+
+    def _asks(self, text: str) -> Speaks:
+        if ":tls " in text:
+            return BOTH
+        return TLS if "check-ssl" in text else CLEAR
+
+    def all_are(self, speaks: Speaks) -> bool:
+        values = [*self.etcd.values(), *self.patroni.values(), *self.proxy.values()]
+        return set(values) == {speaks}
+
+    def reach_each_other(self) -> bool:
+        """Whether no client is in the dark: a member of etcd, Patroni, or HAProxy."""
+        peers = TLS not in self.etcd.values() or min(self.etcd.values()) >= BOTH
+        asking = CLEAR not in self.patroni.values() or max(self.etcd.values()) <= BOTH
+        speaking = CLEAR in self.etcd.values() and BOTH in self.patroni.values()
+        talking = TLS not in self.patroni.values() or min(self.patroni.values()) >= BOTH
+        over_tls = {one == TLS for one in self.patroni.values()}
+        led = all(one == BOTH or over_tls == {one == TLS} for one in self.proxy.values())
+        return peers and asking and not speaking and talking and led
+
+
+@pytest.fixture
+def own(cluster, tmp_path):
+    """The cluster with a CA, in a vault of its own."""
+    return cluster.with_vault(Vault(tmp_path / "secrets.yaml", Mask()))
+
+
+def stages(servers: Servers, to: str) -> Iterator[Stage]:
+    facts = servers.facts()
+    parts = list(switch.switch([], servers.cluster, facts, to=to))
+    assert isinstance(parts[0], Question)
+    return (part for part in parts if isinstance(part, Stage))
+
+
+@pytest.mark.parametrize(("begin", "to", "end"), [(CLEAR, "tls", TLS), (TLS, "clear", CLEAR)])
+def test_nobody_is_out_of_reach_on_the_way(own, tmp_path, begin, to, end):
+    servers = Servers(own, begin, tmp_path)
+    assert servers.reach_each_other()
+    for part in stages(servers, to):
+        servers.carry_out(part)
+        assert servers.reach_each_other(), part.title
+    assert servers.all_are(end)
+
+
+@pytest.mark.parametrize("begin", [CLEAR, TLS])
+def test_wherever_it_is_interrupted_both_ways_lead_on(own, tmp_path, begin):
+    to, back = ("tls", "clear") if begin == CLEAR else ("clear", "tls")
+    count = len(list(stages(Servers(own, begin, tmp_path), to)))
+    for stop in range(count):
+        for then in (to, back):
+            servers = Servers(own, begin, tmp_path)
+            for number, part in enumerate(stages(servers, to)):
+                if number == stop:
+                    break
+                servers.carry_out(part)
+            for part in stages(servers, then):
+                servers.carry_out(part)
+                assert servers.reach_each_other(), (stop, then, part.title)
+            assert servers.all_are(TLS if then == "tls" else CLEAR), (stop, then)
+
+
+@pytest.mark.parametrize(("speaks", "to"), [(TLS, "tls"), (CLEAR, "clear")])
+def test_a_second_time_it_sets_what_is_set(own, tmp_path, speaks, to):
+    servers = Servers(own, speaks, tmp_path)
+    for part in stages(servers, to):
+        assert "hand over" not in part.title
+        assert "in clear and TLS" not in part.title
+        before = (dict(servers.etcd), dict(servers.patroni), dict(servers.proxy))
+        servers.carry_out(part)
+        assert before == (servers.etcd, servers.patroni, servers.proxy)
+
+
+def test_one_server_after_the_other_and_the_leader_last(own, tmp_path):
+    titles = [part.title for part in stages(Servers(own, CLEAR, tmp_path), "tls")]
+    assert titles[:2] == ["keys for etcd and Patroni", "certificates"]
+    restarts = [title for title in titles if "uses etcd over TLS" in title or "hand over" in title]
+    assert restarts == [
+        "Patroni on sql3 uses etcd over TLS",
+        "Patroni on sql2 uses etcd over TLS",
+        "hand over from sql1",
+        "Patroni on sql1 uses etcd over TLS",
+    ]
+    assert titles[-2:] == ["HAProxy asks Patroni TLS", "HAProxy knows the leader"]
+
+
+def test_etcds_members_know_how_to_reach_one_before_it_changes(own, tmp_path):
+    [part] = [
+        part
+        for part in stages(Servers(own, BOTH, tmp_path), "tls")
+        if part.title == "etcd on sql2 speaks TLS"
+    ]
+    # the members are listed as peers over TLS here; in clear, each is updated before it restarts
+    titles = [step.title for step in part.of(part.hosts[0])]
+    assert titles == [
+        "file /etc/etcd/etcd.conf",
+        "etcd's members reach sql2 at https://192.168.83.147:2380",
+        "etcd.service runs with its present settings",
+        "etcd on sql2 is healthy",
+    ]
+
+
+def test_what_is_not_well_is_not_switched(own, tmp_path):
+    servers = Servers(own, CLEAR, tmp_path)
+    known = servers.facts()._values
+    with pytest.raises(UsageError, match="neither tls nor clear"):
+        list(switch.switch([], own, Facts(known), to="plain"))
+    states = {name: member(name) for name in ("sql1", "sql2")}
+    with pytest.raises(RunbookError, match="sql3 is not healthy"):
+        list(switch.switch([], own, Facts({**known, MEMBER: states})))
+    with pytest.raises(RunbookError, match="haproxy2 does not answer"):
+        list(switch.switch([], own, Facts({**known, proxy.ASKS: {"airflow": CLEAR}})))
+    nothing = {TRANSPORT: dict.fromkeys(SQL, Transport())}
+    with pytest.raises(RunbookError, match="no database yet"):
+        list(switch.switch([], own, Facts({**known, **nothing})))
+
+
+# New certificates, another CA
+
+
+def signed(part: Stage) -> dict[str, str]:
+    """The certificates that a stage writes, by path and server."""
+    return {
+        f"{step.title.removeprefix('file ')} {host.name}": step.text
+        for host in part.hosts
+        for step in part.of(host)
+        if step.title.endswith(".crt")
+    }
+
+
+def test_renewing_signs_anew_one_server_after_the_other(own, tmp_path):
+    known = Servers(own, TLS, tmp_path).facts()
+    parts = list(renew.renew(list(own.hosts.values()), own, known))
+    assert [part.title for part in parts[:2]] == [
+        "certificates of etcd and patroni on sql1",
+        "sql1 is well",
+    ]
+    old = {one.certificate for one in known.known(transport.ETCD_TLS.held).values()}
+    new = [text for part in parts for path, text in signed(part).items() if "etcd.crt" in path]
+    assert len(new) == 3
+    assert not old & set(new)
+    with pytest.raises(RunbookError, match="None of these servers"):
+        list(renew.renew([own.hosts["card1"]], own, known))
+
+
+def test_both_authorities_are_trusted_until_all_certificates_are_of_the_new_one(own, tmp_path):
+    known = Servers(own, TLS, tmp_path).facts()
+    old = tls.signer(own)
+    procedure = rotate.rotate_ca([], own, known)
+    trusts: dict[str, str] = {}
+    certificates: dict[str, str] = {}
+    for part in procedure:
+        if not isinstance(part, Stage):
+            continue
+        for path, text in signed(part).items():
+            (trusts if path.startswith(tls.TRUSTED) else certificates)[path] = text
+        known_ones = [
+            tls.signer(own, one)
+            for one in (tls.CA, tls.NEXT_CA, tls.FORMER_CA)
+            if own.vault.knows(one)
+        ]
+        for text in certificates.values():
+            issuer = next(one for one in known_ones if one.issued(text))
+            assert all(issuer.trusted[0] in one for one in trusts.values())
+    assert len(certificates) == 6
+    assert not any(old.issued(text) for text in certificates.values())
+    assert set(trusts.values()) == {"".join(tls.signer(own).trusted)}
+    assert len(trusts) == len(own.hosts)
+    assert not own.vault.knows(tls.FORMER_CA)
+    assert not own.vault.knows(tls.NEXT_CA)
+
+
+def test_an_interrupted_change_of_the_ca_goes_on_with_the_same_one(own, tmp_path):
+    known = Servers(own, TLS, tmp_path).facts()
+    first = rotate.rotate_ca([], own, known)
+    assert isinstance(next(first), Question)
+    next(first)
+    coming = own.secret(tls.NEXT_CA)
+    list(rotate.rotate_ca([], own, known))
+    assert own.secret(tls.CA) == coming
+
+
+def test_a_ca_is_not_changed_while_a_server_may_miss_it(own, tmp_path):
+    known = Servers(own, TLS, tmp_path).facts()._values
+    without = {name: text for name, text in known[TRUSTS].items() if name != "card1"}
+    with pytest.raises(RunbookError, match="card1 does not answer"):
+        list(rotate.rotate_ca([], own, Facts({**known, TRUSTS: without})))
