@@ -31,7 +31,7 @@ def renew(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
 def renewed(host: Host, cluster: Cluster, facts: Facts, anew: bool) -> Procedure:
     """A server's services have certificates of the present CA, new ones if asked for."""
     for part in parts_on(host, facts):
-        names = " and ".join(service.name for service in part.services)
+        names = ", ".join(service.name for service in part.services)
         signed = partial(part.certified, cluster=cluster, facts=facts, anew=anew)
         yield stage(f"certificates of {names} on {host.name}", host, signed)
         yield stage(f"{host.name} is well", host, partial(part.settled, cluster=cluster))

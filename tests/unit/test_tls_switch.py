@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from dataclasses import astuple, fields
 
 import pytest
 from support.certificates import certificate_facts
 from support.postgres_facts import SQL, etcd_facts, member
 
+from fabfile.airflow import transport as airflow
+from fabfile.airflow.transport import WAYS, Ways
 from fabfile.haproxy import proxy
 from fabfile.postgres import transport
 from fabfile.postgres.etcd import ETCD, Etcd
 from fabfile.postgres.members import MEMBER
-from fabfile.postgres.transport import TRANSPORT, Speaks, Transport
+from fabfile.postgres.transport import TRANSPORT, Transport
 from fabfile.shared import tls
+from fabfile.shared.airflow import hosts as airflow_hosts
+from fabfile.shared.transport import Speaks
 from fabfile.tls import renew, rotate, switch
 from fabfile.tls.common import TRUSTS
-from runbook.declare.facts import Facts
+from runbook.declare.facts import Fact, Facts
 from runbook.declare.templates import script
-from runbook.declare.work import Question, Stage
+from runbook.declare.work import Asked, Question, Stage
 from runbook.errors import RunbookError, UsageError
 from runbook.secrets.mask import Mask
 from runbook.secrets.vault import Vault
 
 CLEAR, BOTH, TLS = Speaks
 PROXIES = ("airflow", "haproxy2")
+WAYS_ARE = len(fields(Ways))
 READ: dict[tuple[str, str], Transport] = {}
 """What the script has read in which files."""
 
@@ -39,18 +45,23 @@ class Servers:
         self.etcd = dict.fromkeys(SQL, speaks)
         self.patroni = dict.fromkeys(SQL, speaks)
         self.proxy = dict.fromkeys(PROXIES, speaks)
+        self.sessions = dict.fromkeys(SQL, speaks)
+        self.airflow = {host.name: Ways(speaks) for host in airflow_hosts(cluster)}
+
+    def values(self) -> dict[Fact, dict]:
+        states = {name: Etcd(True, one.listed, True) for name, one in self._etcd_facts().items()}
+        spoken = zip(SQL, *(one.values() for one in (self.etcd, self.patroni, self.sessions)))
+        return {
+            TRANSPORT: {name: Transport(*each) for name, *each in spoken},
+            proxy.ASKS: dict(self.proxy),
+            WAYS: dict(self.airflow),
+            ETCD: states,
+            MEMBER: {name: member(name) for name in SQL},
+            **certificate_facts(self.cluster),
+        }
 
     def facts(self) -> Facts:
-        states = {name: Etcd(True, one.listed, True) for name, one in self._etcd_facts().items()}
-        return Facts(
-            {
-                TRANSPORT: {n: Transport(self.etcd[n], self.patroni[n]) for n in SQL},
-                proxy.ASKS: dict(self.proxy),
-                ETCD: states,
-                MEMBER: {name: member(name) for name in SQL},
-                **certificate_facts(self.cluster),
-            }
-        )
+        return Facts(self.values())
 
     def _etcd_facts(self) -> dict[str, Etcd]:
         return etcd_facts(self.cluster)
@@ -61,9 +72,12 @@ class Servers:
                 if step.title == "file /etc/etcd/etcd.conf":
                     self.etcd[host.name] = self._read(step.text, "x").etcd
                 elif step.title == "file /etc/patroni/patroni.yml":
-                    self.patroni[host.name] = self._read("", step.text).patroni
+                    read = self._read("", step.text)
+                    self.patroni[host.name], self.sessions[host.name] = read.patroni, read.sessions
                 elif step.title == "file /etc/haproxy/haproxy.cfg":
                     self.proxy[host.name] = self._asks(step.text)
+                elif step.title == "file /etc/airflow/airflow.cfg":
+                    self.airflow[host.name] = self._ways(step.text)
 
     def _read(self, conf: str, yml: str) -> Transport:
         if (conf, yml) not in READ:
@@ -79,14 +93,26 @@ class Servers:
         done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
         return transport.parse(done.stdout)
 
+    def _ways(self, text: str) -> Ways:
+        (self.folder / "cfg").write_text(text)
+        command = script("airflow/transport.sh", cfg=self.folder / "cfg")
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+        return airflow.parse(done.stdout)
+
     def _asks(self, text: str) -> Speaks:
         if ":tls " in text:
             return BOTH
         return TLS if "check-ssl" in text else CLEAR
 
+    def spoken(self) -> list[dict[str, Speaks]]:
+        """How each service speaks on each server, and Airflow to the others."""
+        services = (self.etcd, self.patroni, self.proxy, self.sessions)
+        ways = {name: astuple(one) for name, one in self.airflow.items()}
+        to_each = [{name: each[n] for name, each in ways.items()} for n in range(WAYS_ARE)]
+        return [*(dict(one) for one in services), *to_each]
+
     def all_are(self, speaks: Speaks) -> bool:
-        values = [*self.etcd.values(), *self.patroni.values(), *self.proxy.values()]
-        return set(values) == {speaks}
+        return {one for service in self.spoken() for one in service.values()} == {speaks}
 
     def reach_each_other(self) -> bool:
         """Whether no client is in the dark: a member of etcd, Patroni, or HAProxy."""
@@ -96,7 +122,19 @@ class Servers:
         talking = TLS not in self.patroni.values() or min(self.patroni.values()) >= BOTH
         over_tls = {one == TLS for one in self.patroni.values()}
         led = all(one == BOTH or over_tls == {one == TLS} for one in self.proxy.values())
-        return peers and asking and not speaking and talking and led
+        between = peers and asking and not speaking and talking and led
+        return between and self.airflow_reaches_all()
+
+    def airflow_reaches_all(self) -> bool:
+        """Whether servers of Airflow, and the database's replicas, find what they ask for."""
+        used = {one.database for one in self.airflow.values()}
+        sessions = {*self.sessions.values()}
+        replicas = TLS not in sessions or CLEAR not in sessions
+        return replicas and _served(used, sessions)
+
+
+def _served(used: set[Speaks], offered: set[Speaks]) -> bool:
+    return not (TLS in used and CLEAR in offered) and not (CLEAR in used and TLS in offered)
 
 
 @pytest.fixture
@@ -106,10 +144,15 @@ def own(cluster, tmp_path):
 
 
 def stages(servers: Servers, to: str) -> Iterator[Stage]:
-    facts = servers.facts()
-    parts = list(switch.switch([], servers.cluster, facts, to=to))
-    assert isinstance(parts[0], Question)
-    return (part for part in parts if isinstance(part, Stage))
+    values = servers.values()
+    parts = switch.switch([], servers.cluster, Facts(values), to=to)
+    assert isinstance(next(parts), Question)
+    for part in parts:
+        if isinstance(part, Asked):
+            now = servers.values()
+            values.update({fact: now[fact] for fact in part.facts})
+        elif isinstance(part, Stage):
+            yield part
 
 
 @pytest.mark.parametrize(("begin", "to", "end"), [(CLEAR, "tls", TLS), (TLS, "clear", CLEAR)])
@@ -125,7 +168,8 @@ def test_nobody_is_out_of_reach_on_the_way(own, tmp_path, begin, to, end):
 @pytest.mark.parametrize("begin", [CLEAR, TLS])
 def test_wherever_it_is_interrupted_both_ways_lead_on(own, tmp_path, begin):
     to, back = ("tls", "clear") if begin == CLEAR else ("clear", "tls")
-    count = len(list(stages(Servers(own, begin, tmp_path), to)))
+    whole = Servers(own, begin, tmp_path)
+    count = sum(1 for part in stages(whole, to) if not whole.carry_out(part))
     for stop in range(count):
         for then in (to, back):
             servers = Servers(own, begin, tmp_path)
@@ -145,9 +189,9 @@ def test_a_second_time_it_sets_what_is_set(own, tmp_path, speaks, to):
     for part in stages(servers, to):
         assert "hand over" not in part.title
         assert "in clear and TLS" not in part.title
-        before = (dict(servers.etcd), dict(servers.patroni), dict(servers.proxy))
+        before = servers.spoken()
         servers.carry_out(part)
-        assert before == (servers.etcd, servers.patroni, servers.proxy)
+        assert before == servers.spoken()
 
 
 def test_one_server_after_the_other_and_the_leader_last(own, tmp_path):
@@ -160,7 +204,15 @@ def test_one_server_after_the_other_and_the_leader_last(own, tmp_path):
         "hand over from sql1",
         "Patroni on sql1 uses etcd over TLS",
     ]
-    assert titles[-2:] == ["HAProxy asks Patroni TLS", "HAProxy knows the leader"]
+    assert titles.index("HAProxy asks Patroni TLS") < titles.index(
+        "PostgreSQL on sql2 speaks in clear and TLS"
+    )
+    sessions = [title for title in titles if "PostgreSQL on" in title or "Airflow" in title]
+    assert sessions == [
+        *(f"PostgreSQL on {name} speaks in clear and TLS" for name in ("sql2", "sql3", "sql1")),
+        "Airflow is to reach the others over TLS",
+        *(f"PostgreSQL on {name} speaks TLS" for name in ("sql2", "sql3", "sql1")),
+    ]
 
 
 def test_etcds_members_know_how_to_reach_one_before_it_changes(own, tmp_path):
@@ -211,7 +263,7 @@ def test_renewing_signs_anew_one_server_after_the_other(own, tmp_path):
     known = Servers(own, TLS, tmp_path).facts()
     parts = list(renew.renew(list(own.hosts.values()), own, known))
     assert [part.title for part in parts[:2]] == [
-        "certificates of etcd and patroni on sql1",
+        "certificates of etcd, patroni, postgresql on sql1",
         "sql1 is well",
     ]
     old = {one.certificate for one in known.known(transport.ETCD_TLS.held).values()}
@@ -241,7 +293,7 @@ def test_both_authorities_are_trusted_until_all_certificates_are_of_the_new_one(
         for text in certificates.values():
             issuer = next(one for one in known_ones if one.issued(text))
             assert all(issuer.trusted[0] in one for one in trusts.values())
-    assert len(certificates) == 6
+    assert len(certificates) == 9
     assert not any(old.issued(text) for text in certificates.values())
     assert set(trusts.values()) == {"".join(tls.signer(own).trusted)}
     assert len(trusts) == len(own.hosts)

@@ -1,0 +1,199 @@
+"""TLS of what Airflow uses, and of Airflow itself: settings, certificates, and what decides."""
+
+from __future__ import annotations
+
+import configparser
+import subprocess
+
+import pytest
+import yaml
+from support.certificates import certificate_facts, held, new_authority
+from support.postgres_facts import SQL
+
+from fabfile import CONTENTS
+from fabfile.airflow import configure
+from fabfile.airflow import transport as airflow
+from fabfile.airflow.transport import WAYS, Ways, ways
+from fabfile.haproxy.view import REPLIES
+from fabfile.postgres import patroni, transport
+from fabfile.postgres.common import SESSIONS_TLS
+from fabfile.postgres.transport import TRANSPORT, Transport
+from fabfile.shared import authority, tls
+from fabfile.shared.airflow import hosts
+from fabfile.shared.tls import CA
+from fabfile.shared.transport import Speaks
+from fabfile.tls import check
+from runbook.declare.facts import NOTHING_KNOWN, Facts
+from runbook.declare.templates import script
+from runbook.secrets.mask import Mask
+from runbook.secrets.vault import Vault
+
+CLEAR, BOTH, TLS = Speaks
+VIP = "192.168.83.210"
+
+
+@pytest.fixture
+def with_ca(cluster, tmp_path):
+    """The cluster with a CA, in a vault of its own."""
+    vault = Vault(tmp_path / "secrets.yaml", Mask())
+    vault.put(CA, new_authority())
+    return cluster.with_vault(vault)
+
+
+def names_of(service, name: str, cluster) -> set[str]:
+    """The names and addresses in the certificate of a service."""
+    found = authority.described(held(service, name, cluster).certificate).subject
+    return {*found.names, *found.addresses}
+
+
+def found(cluster, known: dict) -> dict[str, tuple[str, str]]:
+    return {
+        one.title: (one.verdict.level, one.verdict.sentence)
+        for one in check.check_cluster(cluster, Facts(known))
+    }
+
+
+# PostgreSQL
+
+
+def settings(cluster, sessions: Speaks) -> dict:
+    text = patroni.configuration(cluster.hosts["sql1"], cluster, TLS, sessions).text
+    return yaml.safe_load(text)["postgresql"]
+
+
+def entries(own: dict) -> set[str]:
+    """The kinds of the lines of pg_hba.conf for others than the server itself."""
+    return {
+        line.split()[0]
+        for line in own["pg_hba"]
+        if not line.startswith("local") and "127.0.0.1" not in line
+    }
+
+
+def test_sessions_in_clear_are_as_they_were(cluster):
+    own = settings(cluster, CLEAR)
+    assert not [name for name in own["parameters"] if name.startswith("ssl")]
+    assert entries(own) == {"host"}
+    assert set(own["authentication"]["replication"]) == {"username", "password"}
+
+
+def test_in_between_clients_of_both_kinds_are_served(cluster):
+    own = settings(cluster, BOTH)
+    assert own["parameters"]["ssl"] == "on"
+    assert own["parameters"]["ssl_min_protocol_version"] == "TLSv1.2"
+    assert entries(own) == {"host"}
+    assert "sslmode" not in own["authentication"]["replication"]
+
+
+def test_over_tls_nobody_is_served_in_clear_and_replicas_verify_the_leader(cluster):
+    own = settings(cluster, TLS)
+    assert own["parameters"]["ssl_key_file"] == SESSIONS_TLS.key
+    assert entries(own) == {"hostssl"}
+    for role in ("replication", "rewind"):
+        assert own["authentication"][role]["sslmode"] == "verify-full"
+        assert own["authentication"][role]["sslrootcert"] == tls.TRUSTED
+    assert "sslmode" not in own["authentication"]["superuser"]
+
+
+def test_releases_that_cannot_compare_addresses_verify_the_authority(hosts_yaml):
+    cluster = CONTENTS.load(hosts_yaml('postgresql: "15"', 'postgresql: "14"'))
+    assert settings(cluster, TLS)["authentication"]["rewind"]["sslmode"] == "verify-ca"
+
+
+def test_the_database_has_the_names_of_the_proxies_which_cannot_read_its_sessions(with_ca):
+    names = names_of(SESSIONS_TLS, "sql2", with_ca)
+    assert {"sql2", "192.168.83.147", "localhost", "127.0.0.1"} < names
+    assert {VIP, "192.168.83.129", "haproxy2"} < names
+    assert "sql1" not in names
+
+
+def test_a_database_that_exists_goes_on_as_it_speaks(cluster):
+    host = cluster.hosts["sql1"]
+    as_before = Facts({TRANSPORT: dict.fromkeys(SQL, Transport(CLEAR, CLEAR, CLEAR))})
+    assert transport.sessions_speak(host, cluster, as_before) == CLEAR
+    assert not transport.encrypted(host, cluster, as_before)
+    half = {"sql1": Transport(), "sql2": Transport(TLS, TLS, BOTH)}
+    assert transport.sessions_speak(host, cluster, Facts({TRANSPORT: half})) == BOTH
+    only_patroni = Facts({TRANSPORT: {"sql1": Transport(TLS, TLS, CLEAR)}})
+    assert transport.sessions_speak(host, cluster, only_patroni) == CLEAR
+
+
+def test_a_database_in_clear_is_told_of(with_ca):
+    known = dict.fromkeys(SQL, Transport(TLS, TLS, CLEAR))
+    said = found(with_ca, {**certificate_facts(with_ca), TRANSPORT: known})
+    assert said["etcd and Patroni speak TLS"] == ("ok", "")
+    assert said["PostgreSQL speaks TLS"] == ("warn", "in clear: sql1, sql2, sql3")
+
+
+def test_the_check_of_the_proxies_verifies_the_database_as_clients_do(cluster):
+    command = REPLIES.question(cluster, cluster.hosts["sql1"])
+    assert f"PGSSLMODE=verify-full PGSSLROOTCERT={tls.TRUSTED}" in command
+
+
+# Airflow
+
+
+def config(cluster, facts: Facts = NOTHING_KNOWN, host: str = "worker1"):
+    [text] = [
+        step.text
+        for step in configure.configure(cluster.hosts[host], cluster, facts)
+        if step.title == "file /etc/airflow/airflow.cfg"
+    ]
+    parser = configparser.ConfigParser()
+    parser.read_string(text)
+    return parser
+
+
+def database(speaks: Speaks) -> dict:
+    return {TRANSPORT: dict.fromkeys(SQL, Transport(speaks, speaks, speaks))}
+
+
+def test_airflow_verifies_the_database_under_the_address_that_it_uses(with_ca, hosts_yaml):
+    own = config(with_ca)
+    for url in (own["database"]["sql_alchemy_conn"], own["celery"]["result_backend"]):
+        assert url.endswith(f"&sslmode=verify-full&sslrootcert={tls.TRUSTED}")
+    assert VIP in names_of(SESSIONS_TLS, "sql1", with_ca)
+
+
+def test_airflow_in_clear_is_as_it_was(cluster):
+    known = Facts({WAYS: dict.fromkeys((one.name for one in hosts(cluster)), Ways(CLEAR))})
+    assert "ssl" not in config(cluster, known)["database"]["sql_alchemy_conn"]
+
+
+@pytest.mark.parametrize(("offered", "way"), [(CLEAR, CLEAR), (BOTH, TLS), (TLS, TLS)])
+def test_a_new_airflow_uses_what_the_database_understands(cluster, offered, way):
+    known = Facts({WAYS: {"worker1": Ways()}, **database(offered)})
+    assert ways(cluster.hosts["worker1"], cluster, known).database == way
+
+
+@pytest.mark.parametrize("offered", Speaks)
+def test_an_airflow_that_exists_changes_its_way_only_when_it_is_switched(cluster, offered):
+    known = Facts({WAYS: {"worker1": Ways(CLEAR)}, **database(offered)})
+    for name in ("worker1", "airflow"):
+        assert ways(cluster.hosts[name], cluster, known).database == CLEAR
+
+
+def test_without_servers_the_setting_decides(hosts_yaml):
+    cluster = CONTENTS.load(hosts_yaml("\nfirewall:", "\ntls: {enabled: false}\nfirewall:"))
+    assert ways(cluster.hosts["worker1"], cluster, NOTHING_KNOWN).database == CLEAR
+
+
+@pytest.mark.parametrize("way", [CLEAR, TLS])
+def test_what_airflow_is_told_is_read_again(with_ca, tmp_path, way):
+    text = next(
+        step.text for step in configure.settings(with_ca, Ways(way)) if "airflow.cfg" in step.title
+    )
+    assert said(tmp_path, text) == Ways(way)
+    assert said(tmp_path, "") == Ways()
+
+
+def said(folder, text: str) -> Ways:
+    (folder / "airflow.cfg").write_text(text)
+    command = script("airflow/transport.sh", cfg=folder / "airflow.cfg")
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    return airflow.parse(done.stdout)
+
+
+def test_whoever_writes_settings_has_asked_for_the_ways_before():
+    for name in ("airflow.configure", "airflow.secrets-rotate", "airflow.upgrade"):
+        assert set(airflow.NEEDS) <= set(CONTENTS.find(name).needs)
