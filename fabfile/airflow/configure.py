@@ -13,7 +13,7 @@ from runbook.inventory.cluster import Cluster, Host
 from ..haproxy.common import WEB, WRITE
 from ..postgres.common import AIRFLOW as DATABASE_PASSWORD
 from ..rabbitmq.common import AIRFLOW as BROKER_PASSWORD
-from ..rabbitmq.common import VHOST
+from ..rabbitmq.common import AMQP, AMQPS, ANY_NODE, VHOST
 from ..shared import tls
 from ..shared.airflow import AIRFLOW_HOME, DAGS, LOGS, PLUGINS, USER
 from ..shared.roles import POSTGRES, RABBITMQ
@@ -56,7 +56,7 @@ def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 
 def settings(cluster: Cluster, how: Ways) -> Steps:
     """The configuration of the version in hosts.yaml, whatever is there now."""
-    if how.database:
+    if how.database or how.broker:
         yield from tls.trust(cluster)
     yield steps.directory(SETTINGS, "0750", group=USER)
     yield steps.directory(f"{SETTINGS}/python")
@@ -70,11 +70,13 @@ def settings(cluster: Cluster, how: Ways) -> Steps:
         "venv": venv(cluster),
         "python": python(cluster),
         "database": escaped(database(cluster, how)),
-        "broker": escaped(broker(cluster)),
+        "broker": escaped(broker(cluster, how)),
         "fernet": fernet(cluster),
         "secret_key": escaped(cluster.secret(SECRET_KEY)),
         "flower": escaped(f"admin:{cluster.secret(FLOWER)}"),
         "base_url": f"http://{main_vip(cluster)}:{WEB}",
+        "verified_broker": ANY_NODE if how.broker else "",
+        "ca": tls.TRUSTED,
         "quorum": cluster[Versions].quorum_queues,
         "overrides": list(overrides(cluster)),
     }
@@ -113,11 +115,12 @@ def database(cluster: Cluster, how: Ways) -> str:
     return f"postgresql+psycopg2://{login}@{place}{patience}{verified}"
 
 
-def broker(cluster: Cluster) -> str:
+def broker(cluster: Cluster, how: Ways) -> str:
     """All nodes of the message queue; Celery uses the next one if one fails."""
     login = f"airflow:{url_quote(cluster.secret(BROKER_PASSWORD), safe='')}"
     nodes = cluster.group(RABBITMQ)
-    return ";".join(f"amqp://{login}@{host.name}:5672/{VHOST}" for host in nodes)
+    scheme, port = ("amqps", AMQPS) if how.broker else ("amqp", AMQP)
+    return ";".join(f"{scheme}://{login}@{host.name}:{port}/{VHOST}" for host in nodes)
 
 
 def fernet(cluster: Cluster) -> str:

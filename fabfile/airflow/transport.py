@@ -10,6 +10,7 @@ from runbook.declare.templates import script
 from runbook.inventory.cluster import Cluster, Host
 
 from ..postgres.transport import TRANSPORT
+from ..rabbitmq.transport import LISTENS
 from ..shared.airflow import hosts
 from ..shared.transport import WORDS, Speaks, Spoken, wanted
 from .common import SETTINGS
@@ -17,14 +18,15 @@ from .common import SETTINGS
 
 @dataclass(frozen=True)
 class Ways:
-    """How Airflow on a server reaches the database; None: it is not set up."""
+    """How Airflow on a server reaches database and broker; None: it is not set up."""
 
     database: Spoken = None
+    broker: Spoken = None
 
 
 def parse(text: str) -> Ways:
     """Parse the answer of WAYS: a word for each."""
-    return Ways(*(WORDS[word] for word in lines_of(text, 1, 1)))
+    return Ways(*(WORDS[word] for word in lines_of(text, 2, 2)))
 
 
 WAYS = Fact(
@@ -35,13 +37,16 @@ WAYS = Fact(
     absent="it does not answer",
 )
 
-NEEDS = (WAYS, TRANSPORT)
+NEEDS = (WAYS, TRANSPORT, LISTENS)
 """What must be known before the settings of Airflow are written."""
 
 
 def ways(host: Host, cluster: Cluster, facts: Facts) -> Ways:
     """How Airflow on a server reaches the others, or has to if it is new there."""
-    return Ways(_way("database", host, facts, _offered(database_offers(facts), cluster)))
+    return Ways(
+        _way("database", host, facts, _offered(database_offers(facts), cluster)),
+        _way("broker", host, facts, _offered(broker_offers(facts), cluster)),
+    )
 
 
 def _way(name: str, host: Host, facts: Facts, new: Speaks) -> Speaks:
@@ -57,6 +62,11 @@ def _offered(spoken: Spoken, cluster: Cluster) -> Speaks:
     if spoken is None:
         return wanted(cluster)
     return Speaks.TLS if spoken else Speaks.CLEAR
+
+
+def broker_offers(facts: Facts) -> Spoken:
+    """What all nodes of the message queue understand; None if there is none yet."""
+    return min((one for one in facts.known(LISTENS).values() if one is not None), default=None)
 
 
 def database_offers(facts: Facts) -> Spoken:

@@ -104,7 +104,7 @@ SERVICES: Sequence[tls.Service] = (ETCD_TLS, PATRONI_TLS, SESSIONS_TLS)
 
 @section.task(needs=[TRANSPORT])
 def keys(host: Host, cluster: Cluster, facts: Facts) -> Steps:
-    """Make the private keys of etcd, Patroni and PostgreSQL, unless they speak in clear."""
+    """Make the private keys of the database, unless it speaks in clear."""
     if encrypted(host, cluster, facts):
         for one in SERVICES:
             yield from tls.keys(one)
@@ -112,9 +112,9 @@ def keys(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 
 @section.task(needs=[TRANSPORT, *(one.held for one in SERVICES)])
 def certificates(host: Host, cluster: Cluster, facts: Facts) -> Steps:
-    """Sign the certificates of etcd, Patroni and PostgreSQL, unless they speak in clear.
+    """Sign the certificates of the database, unless it speaks in clear.
 
-    etcd reads its certificate for each connection; Patroni and PostgreSQL read theirs again when
+    They are those of etcd, Patroni and PostgreSQL. etcd reads its certificate for each connection; Patroni and PostgreSQL read theirs again when
     told to.
     """
     if encrypted(host, cluster, facts):

@@ -14,9 +14,12 @@ from runbook.inventory.cluster import Cluster, Host
 
 from ..shared.firewall import let_in
 from ..shared.roles import RABBITMQ
-from .common import COOKIE, SERVICE, members, section
+from ..shared.tls import TRUSTED
+from ..shared.transport import Speaks
+from .common import CONF, COOKIE, RABBITMQ_TLS, SERVICE, members, section
 from .nodes import NODE
 from .settings import Rabbitmq
+from .transport import LISTENS, listens
 
 RESTART = Handler("restart-rabbitmq", "RabbitMQ has to restart, one node after the other")
 
@@ -36,7 +39,7 @@ COOKIES = Fact(
 )
 
 
-@section.task(needs=[NODE, COOKIES])
+@section.task(needs=[NODE, COOKIES, LISTENS])
 def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Write cookie, settings, plugins, ports; `rabbitmq.settle` applies them."""
     refuse_another_cookie(cluster, facts)
@@ -47,25 +50,36 @@ def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         yield steps.selinux_port("rabbitmq_port_t", "15692/tcp")
     yield steps.drop_in(SERVICE, "rabbitmq/limits.conf.j2").then(RESTART)
     yield cookie_file(cluster).then(RESTART)
-    context = {
-        "host": host,
-        "cluster": cluster,
-        "members": members(cluster),
-        "settings": cluster[Rabbitmq],
-    }
-    # Settings of hosts.yaml may be secrets, such as the password of a key or of LDAP.
-    secrets = "|".join(re.escape(str(key)) for (key,) in cluster.secret_settings(*SETTINGS))
-    for name, options in (
-        ("rabbitmq.conf", {"mode": "0640", "hide": f"({secrets}) = " if secrets else ""}),
-        ("rabbitmq-env.conf", {}),
-    ):
-        yield steps.template(
-            f"/etc/rabbitmq/{name}", f"rabbitmq/{name}.j2", context, group="rabbitmq", **options
-        ).then(RESTART)
+    yield configuration(host, cluster, listens(host, cluster, facts))
+    environment = "/etc/rabbitmq/rabbitmq-env.conf"
+    source = "rabbitmq/rabbitmq-env.conf.j2"
+    yield steps.template(environment, source, {"host": host}, group="rabbitmq").then(RESTART)
     yield steps.file(
         "/etc/rabbitmq/enabled_plugins",
         "[rabbitmq_management,rabbitmq_prometheus].",
         group="rabbitmq",
+    ).then(RESTART)
+
+
+def configuration(host: Host, cluster: Cluster, speaks: Speaks) -> Step:
+    """rabbitmq.conf, which takes effect when the node restarts."""
+    # Settings of hosts.yaml may be secrets, such as the password of a key or of LDAP.
+    secrets = "|".join(re.escape(str(key)) for (key,) in cluster.secret_settings(*SETTINGS))
+    context = {
+        "cluster": cluster,
+        "members": members(cluster),
+        "settings": cluster[Rabbitmq],
+        "tls": RABBITMQ_TLS if speaks else None,
+        "ca": TRUSTED,
+        "in_clear": speaks < Speaks.TLS,
+    }
+    return steps.template(
+        CONF,
+        "rabbitmq/rabbitmq.conf.j2",
+        context,
+        mode="0640",
+        group="rabbitmq",
+        hide=f"({secrets}) = " if secrets else "",
     ).then(RESTART)
 
 

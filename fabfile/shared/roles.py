@@ -66,8 +66,14 @@ RABBITMQ = Role(
     loss="no task is handed out",
     majority=True,
     ports=(
-        Port("5672/tcp", "RabbitMQ: AMQP, with a password", (airflow,)),
-        Port("15672/tcp", "RabbitMQ's management, with a password", (OPERATORS,)),
+        Port("5671/tcp", "RabbitMQ: AMQP over TLS, with a password", (airflow,)),
+        Port("5672/tcp", "RabbitMQ: AMQP in clear, with a password, unless TLS is on", (airflow,)),
+        Port("15671/tcp", "RabbitMQ's management over TLS, with a password", (OPERATORS,)),
+        Port(
+            "15672/tcp",
+            "RabbitMQ's management in clear, with a password, unless TLS is on",
+            (OPERATORS,),
+        ),
         Port("15692/tcp", "RabbitMQ's metrics for Prometheus", (MONITORING,)),
         Port("4369/tcp", "epmd: where Erlang's nodes find each other", ("rabbitmq",)),
         Port("25672/tcp", "Erlang distribution, with the cookie", ("rabbitmq",)),

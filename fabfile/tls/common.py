@@ -14,6 +14,10 @@ from runbook.inventory.cluster import Cluster, Host
 from ..postgres import transport
 from ..postgres.etcd import healthy
 from ..postgres.members import in_its_place
+from ..rabbitmq import transport as rabbitmq
+from ..rabbitmq.cluster import all_run
+from ..rabbitmq.common import RABBITMQ_TLS
+from ..rabbitmq.common import members as queue_members
 from ..shared import tls
 from ..shared.tls import Held, Service, Tls
 
@@ -49,6 +53,15 @@ class Part:
         return hosts_on(self.services[0].on, cluster)
 
 
+def _queue_encrypted(host: Host, facts: Facts) -> bool:
+    return bool(facts.known(rabbitmq.LISTENS).get(host.name))
+
+
+def _queue_settled(host: Host, cluster: Cluster) -> Steps:
+    """Its node runs, and so do the others."""
+    yield all_run(queue_members(cluster), cluster)
+
+
 def _database_encrypted(host: Host, facts: Facts) -> bool:
     known = facts.known(transport.TRANSPORT).get(host.name)
     return bool(known and (known.etcd or known.patroni or known.sessions))
@@ -60,7 +73,10 @@ def _database_settled(host: Host, cluster: Cluster) -> Steps:
     yield in_its_place(host, cluster)
 
 
-PARTS = (Part(transport.SERVICES, _database_encrypted, transport.certified, _database_settled),)
+PARTS = (
+    Part(transport.SERVICES, _database_encrypted, transport.certified, _database_settled),
+    Part((RABBITMQ_TLS,), _queue_encrypted, rabbitmq.certified, _queue_settled),
+)
 
 SERVICES = tuple(service for part in PARTS for service in part.services)
 HELD = tuple(service.held for service in SERVICES)

@@ -24,17 +24,27 @@ from ..postgres.members import MEMBER, leader, replicas
 from ..postgres.rotate import follow, in_place
 from ..postgres.settings import Postgres
 from ..postgres.transport import TRANSPORT, patroni_speaks, sessions_speak
+from ..rabbitmq import transport as rabbitmq
+from ..rabbitmq.cluster import all_run, settle
+from ..rabbitmq.common import RABBITMQ_TLS
+from ..rabbitmq.common import members as queue_members
+from ..rabbitmq.configure import configuration
+from ..rabbitmq.nodes import NODE
+from ..rabbitmq.operate import refuse_without
+from ..rabbitmq.transport import LISTENS
+from ..shared import tls
 from ..shared.airflow import hosts as airflow_hosts
+from ..shared.firewall import let_in
 from ..shared.transport import Speaks
 
 CLEAR, BOTH, TLS = Speaks
 
-NEEDS = airflow.NEEDS
+NEEDS = (*airflow.NEEDS, NODE, RABBITMQ_TLS.held)
 
 
 def question(cluster: Cluster, target: Speaks) -> str:
     """What is about to change, in words."""
-    what = "etcd, Patroni, PostgreSQL and Airflow change to "
+    what = "etcd, Patroni, PostgreSQL, RabbitMQ and Airflow change to "
     what += f"{'TLS' if target else 'connections in clear'}, one server after the other."
     others = cluster[Postgres].clients
     if target and others:
@@ -51,22 +61,50 @@ def refuse_unless_all_answer(cluster: Cluster, facts: Facts) -> None:
             "which is closed at the end. Bring it back first, or take it out of "
             f"{cluster.file.name}."
         )
+    if nodes(cluster, facts):
+        why = "restarting the others could stop the queues"
+        refuse_without(queue_members(cluster), facts, why)
+
+
+def nodes(cluster: Cluster, facts: Facts) -> list[Host]:
+    """The nodes of the message queue, as far as they are set up."""
+    return [one for one in queue_members(cluster) if facts.known(LISTENS).get(one.name) is not None]
 
 
 def to_tls(cluster: Cluster, facts: Facts) -> Procedure:
     """Servers understand TLS, then Airflow uses it, then nothing else is accepted."""
     yield asked_again(TRANSPORT, MEMBER)
+    yield from prepared(cluster, facts)
     yield from sessions_as(BOTH, TLS, cluster, facts)
+    yield from queue_as(BOTH, TLS, cluster, facts)
     yield from airflow_uses(TLS, cluster, facts)
     yield from sessions_as(TLS, TLS, cluster, facts)
+    yield from queue_as(TLS, TLS, cluster, facts)
 
 
 def to_clear(cluster: Cluster, facts: Facts) -> Procedure:
     """The same, backwards."""
+    yield from queue_as(BOTH, CLEAR, cluster, facts)
     yield from sessions_as(BOTH, CLEAR, cluster, facts)
     yield from airflow_uses(CLEAR, cluster, facts)
+    yield from queue_as(CLEAR, CLEAR, cluster, facts)
     yield from sessions_as(CLEAR, CLEAR, cluster, facts)
     yield asked_again(TRANSPORT)
+
+
+def prepared(cluster: Cluster, facts: Facts) -> Procedure:
+    """Keys, certificates and open ports of the message queue; those of the database are there."""
+    those = nodes(cluster, facts)
+    if not those:
+        return
+    yield stage("keys for RabbitMQ", those, lambda host: tls.keys(RABBITMQ_TLS))
+    yield asked_again(RABBITMQ_TLS.held)
+    yield stage(
+        "certificates for RabbitMQ",
+        those,
+        lambda host: rabbitmq.certified(host, cluster, facts),
+        lambda host: let_in(host, cluster),
+    )
 
 
 def beyond(now: Speaks, state: Speaks, target: Speaks) -> bool:
@@ -96,6 +134,19 @@ def sessions_as(state: Speaks, target: Speaks, cluster: Cluster, facts: Facts) -
             )
 
 
+def queue_as(state: Speaks, target: Speaks, cluster: Cluster, facts: Facts) -> Iterator[Stage]:
+    """RabbitMQ on each server, one after the other, listens in this way, for which it restarts."""
+    for host in nodes(cluster, facts):
+        if not beyond(facts.known(LISTENS)[host.name] or CLEAR, state, target):
+            yield stage(
+                f"RabbitMQ on {host.name} speaks {state.spoken}",
+                host,
+                configuration(host, cluster, state),
+                lambda one: settle(one, cluster),
+                all_run(queue_members(cluster), cluster),
+            )
+
+
 def airflow_uses(state: Speaks, cluster: Cluster, facts: Facts) -> Procedure:
     """Airflow reaches the others in this way; its services restart where that is new to them."""
     present = [
@@ -106,7 +157,7 @@ def airflow_uses(state: Speaks, cluster: Cluster, facts: Facts) -> Procedure:
 
     def set_up(host: Host) -> Steps:
         yield same_version(cluster)
-        yield from settings(cluster, Ways(database=state))
+        yield from settings(cluster, Ways(state, state))
 
     yield stage(f"Airflow is to reach the others {how(state)}", present, set_up)
     yield from start_in_batches([one for one in service_hosts(cluster) if one in present], cluster)

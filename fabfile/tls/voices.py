@@ -10,6 +10,7 @@ from runbook.declare.facts import Fact, Facts
 
 from ..airflow.transport import WAYS
 from ..postgres.transport import TRANSPORT
+from ..rabbitmq.transport import LISTENS
 from ..shared.transport import Speaks, Spoken
 
 Voices = Mapping[str, Speaks]
@@ -48,7 +49,7 @@ def _airflow(facts: Facts) -> Voices:
         {
             f"{name} to the {what}": getattr(one, what)
             for name, one in facts.known(WAYS).items()
-            for what in ("database",)
+            for what in ("database", "broker")
         }
     )
 
@@ -56,6 +57,7 @@ def _airflow(facts: Facts) -> Voices:
 GROUPS = (
     Group("etcd and Patroni speak TLS", (TRANSPORT,), _etcd_and_patroni),
     Group("PostgreSQL speaks TLS", (TRANSPORT,), _postgresql),
+    Group("RabbitMQ speaks TLS", (LISTENS,), lambda facts: _present(facts.known(LISTENS))),
     Group("Airflow uses TLS", (WAYS,), _airflow),
 )
 

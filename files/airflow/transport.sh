@@ -7,3 +7,4 @@ says() { # KEY PATTERN: whether the setting looks so
   if [[ $line == *$2* ]]; then echo tls; else echo clear; fi
 }
 says sql_alchemy_conn sslmode=verify-full
+says broker_url ' amqps:'

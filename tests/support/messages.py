@@ -72,6 +72,7 @@ class Queue:
             "AMQP_USER": "airflow",
             "AMQP_PASSWORD": secrets["rabbitmq_airflow"],
             "AMQP_HOSTS": ",".join(ADDRESSES[name] for name in order),
+            "AMQP_CA": self._authority(),
         }
         program = str(Path(__file__).with_name("messenger.py"))
         self.shell("mq1", "rabbitmqctl -q purge_queue -p airflow lab 2>/dev/null || :")
@@ -96,6 +97,13 @@ class Queue:
                     process.terminate()
                     process.wait(timeout=30)
         self._fill(outcome, *(logs[kind].read_text() for kind in ("publish", "consume")))
+
+    def _authority(self) -> str:
+        """A file with the cluster's CA; empty if there is none."""
+        known = self.shell("mq1", "cat /etc/pki/airflow-runbook/ca.crt 2>/dev/null || :")
+        file = self.folder / "ca.crt"
+        file.write_text(known)
+        return str(file) if known else ""
 
     def _wait_for_the_last_to_be_consumed(self, published: Path, consumed: Path) -> None:
         """What is not consumed by then counts as lost; `consumed` says who is waited for."""

@@ -29,6 +29,7 @@ from fabfile.postgres.members import MEMBER, Member
 from fabfile.postgres.repository import BACKUPS, Backup, Repository
 from fabfile.postgres.transport import TRANSPORT, Transport
 from fabfile.rabbitmq import nodes
+from fabfile.rabbitmq.transport import LISTENS
 from fabfile.shared.keepalived import Place
 from fabfile.shared.transport import Speaks
 from fabfile.shared.versions import Versions
@@ -90,6 +91,7 @@ def well(cluster: Cluster) -> Values:
         TRANSPORT: dict.fromkeys(SQL, Transport(Speaks.TLS, Speaks.TLS, Speaks.TLS)),
         ASKS: dict.fromkeys(("airflow", "haproxy2"), Speaks.TLS),
         **certificate_facts(cluster),
+        LISTENS: dict.fromkeys(MQ, Speaks.TLS),
         nodes.NODE: dict.fromkeys(MQ, nodes.Node(True, frozenset(everybody))),
         nodes.STATE: dict.fromkeys(MQ, state),
         PROXY_NETWORK: places(cluster, ("airflow", "haproxy2"), "192.168.83.210"),

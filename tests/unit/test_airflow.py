@@ -216,7 +216,7 @@ def test_the_database_is_reached_through_the_vip_or_by_asking_for_the_leader(clu
 def test_all_nodes_of_the_queue_are_named(cluster):
     urls = parsed(cfg(cluster))["celery"]["broker_url"].split(";")
     assert [url.rpartition("@")[2] for url in urls] == [
-        f"{node}:5672/airflow" for node in ("mq1", "mq2", "mq3")
+        f"{node}:5671/airflow" for node in ("mq1", "mq2", "mq3")
     ]
 
 

@@ -278,7 +278,7 @@ def test_every_connection_of_a_step_a_file_or_a_question_is_let_in(cluster):
         ("haproxy2", "sql3", 8008),
         ("airflow", "haproxy2", 8080),
         ("scheduler2", "airflow", 5000),
-        ("worker1", "mq1", 5672),
+        ("worker1", "mq1", 5671),
         ("ftp", "nfs2", 2049),
         ("ftp", "worker1", 22),
     } <= seen

@@ -18,6 +18,9 @@ from fabfile.haproxy.view import REPLIES
 from fabfile.postgres import patroni, transport
 from fabfile.postgres.common import SESSIONS_TLS
 from fabfile.postgres.transport import TRANSPORT, Transport
+from fabfile.rabbitmq.common import ANY_NODE, CONF, RABBITMQ_TLS
+from fabfile.rabbitmq.configure import configuration as rabbitmq_conf
+from fabfile.rabbitmq.transport import LISTENS, keys, listens
 from fabfile.shared import authority, tls
 from fabfile.shared.airflow import hosts
 from fabfile.shared.tls import CA
@@ -130,6 +133,74 @@ def test_the_check_of_the_proxies_verifies_the_database_as_clients_do(cluster):
     assert f"PGSSLMODE=verify-full PGSSLROOTCERT={tls.TRUSTED}" in command
 
 
+# RabbitMQ
+
+
+def lines(cluster, speaks: Speaks) -> list[str]:
+    text = rabbitmq_conf(cluster.hosts["mq1"], cluster, speaks).text
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def test_a_queue_in_clear_is_as_it_was(cluster):
+    own = lines(cluster, CLEAR)
+    listeners = [line for line in own if "tcp" in line or "ssl" in line]
+    assert listeners == [
+        "listeners.tcp.default = 5672",
+        "management.tcp.port = 15672",
+        "prometheus.tcp.port = 15692",
+    ]
+
+
+def test_in_between_the_queue_listens_both_ways(cluster):
+    own = lines(cluster, BOTH)
+    assert {"listeners.tcp.default = 5672", "listeners.ssl.default = 5671"} < set(own)
+    assert {"management.tcp.port = 15672", "management.ssl.port = 15671"} < set(own)
+    assert "management.tcp.ip = 127.0.0.1" not in own
+
+
+def test_over_tls_the_queue_listens_to_nobody_in_clear(cluster):
+    own = set(lines(cluster, TLS))
+    assert {"listeners.tcp = none", "management.tcp.ip = 127.0.0.1"} < own
+    assert "listeners.tcp.default = 5672" not in own
+    versions = {line.rpartition(" ")[2] for line in own if ".versions." in line}
+    assert versions == {"tlsv1.2", "tlsv1.3"}
+    assert f"ssl_options.keyfile = {RABBITMQ_TLS.key}" in own
+
+
+@pytest.mark.parametrize("speaks", Speaks)
+def test_how_a_node_listens_is_read_from_its_settings(cluster, tmp_path, monkeypatch, speaks):
+    file = tmp_path / "rabbitmq.conf"
+    command = LISTENS.command(cluster, cluster.hosts["mq1"]).replace(CONF, str(file))
+    assert LISTENS.parse(bash(command)) is None
+    file.write_text(rabbitmq_conf(cluster.hosts["mq1"], cluster, speaks).text)
+    assert LISTENS.parse(bash(command)) == speaks
+
+
+def test_an_own_listener_of_the_user_is_not_taken_for_the_clusters(cluster, tmp_path):
+    file = tmp_path / "rabbitmq.conf"
+    file.write_text("listeners.ssl.default = 5671\nssl_options.certfile = /etc/site.crt\n")
+    command = LISTENS.command(cluster, cluster.hosts["mq1"]).replace(CONF, str(file))
+    assert LISTENS.parse(bash(command)) == CLEAR
+
+
+def test_a_new_node_listens_as_the_others(cluster):
+    known = Facts({LISTENS: {"mq1": None, "mq2": CLEAR, "mq3": CLEAR}})
+    assert listens(cluster.hosts["mq1"], cluster, known) == CLEAR
+    assert listens(cluster.hosts["mq1"], cluster, Facts({LISTENS: {"mq1": None}})) == TLS
+    assert not list(keys(cluster.hosts["mq1"], cluster, known))
+
+
+def test_all_nodes_share_the_name_under_which_kombu_verifies_them(with_ca):
+    for name in ("mq1", "mq2", "mq3"):
+        names = names_of(RABBITMQ_TLS, name, with_ca)
+        assert {ANY_NODE, name} < names
+        assert not {"mq1", "mq2", "mq3"} - {name} & names
+
+
+def bash(command: str) -> str:
+    return subprocess.run(["bash", "-c", command], capture_output=True, text=True).stdout
+
+
 # Airflow
 
 
@@ -155,9 +226,41 @@ def test_airflow_verifies_the_database_under_the_address_that_it_uses(with_ca, h
     assert VIP in names_of(SESSIONS_TLS, "sql1", with_ca)
 
 
+def test_airflow_verifies_whichever_node_of_the_queue_it_reaches(cluster):
+    urls = config(cluster)["celery"]["broker_url"].split(";")
+    assert [url.partition(":")[0] for url in urls] == ["amqps"] * 3
+    assert [url.rpartition("@")[2] for url in urls] == [
+        f"{name}:5671/airflow" for name in ("mq1", "mq2", "mq3")
+    ]
+    module = celery(cluster, NOTHING_KNOWN)
+    assert f'"server_hostname": "{ANY_NODE}"' in module
+    assert f'"ca_certs": "{tls.TRUSTED}"' in module
+    assert '"cert_reqs": ssl.CERT_REQUIRED' in module
+    assert "import ssl" in module
+    compile(module, "airflow_celery.py", "exec")
+
+
+def celery(cluster, known: Facts) -> str:
+    """The module with Celery's settings."""
+    return next(
+        step.text
+        for step in configure.configure(cluster.hosts["worker1"], cluster, known)
+        if step.title.endswith("airflow_celery.py")
+    )
+
+
+def in_clear(cluster) -> Facts:
+    """An Airflow that reaches all others in clear."""
+    names = [one.name for one in hosts(cluster)]
+    return Facts({WAYS: dict.fromkeys(names, Ways(CLEAR, CLEAR))})
+
+
 def test_airflow_in_clear_is_as_it_was(cluster):
-    known = Facts({WAYS: dict.fromkeys((one.name for one in hosts(cluster)), Ways(CLEAR))})
-    assert "ssl" not in config(cluster, known)["database"]["sql_alchemy_conn"]
+    own = config(cluster, in_clear(cluster))
+    assert "ssl" not in own["database"]["sql_alchemy_conn"]
+    assert own["celery"]["broker_url"].startswith("amqp://airflow:")
+    assert own["celery"]["broker_url"].endswith("@mq3:5672/airflow")
+    assert "ssl" not in celery(cluster, in_clear(cluster))
 
 
 @pytest.mark.parametrize(("offered", "way"), [(CLEAR, CLEAR), (BOTH, TLS), (TLS, TLS)])
@@ -181,9 +284,11 @@ def test_without_servers_the_setting_decides(hosts_yaml):
 @pytest.mark.parametrize("way", [CLEAR, TLS])
 def test_what_airflow_is_told_is_read_again(with_ca, tmp_path, way):
     text = next(
-        step.text for step in configure.settings(with_ca, Ways(way)) if "airflow.cfg" in step.title
+        step.text
+        for step in configure.settings(with_ca, Ways(way, way))
+        if "airflow.cfg" in step.title
     )
-    assert said(tmp_path, text) == Ways(way)
+    assert said(tmp_path, text) == Ways(way, way)
     assert said(tmp_path, "") == Ways()
 
 

@@ -9,6 +9,7 @@ from dataclasses import astuple, fields
 import pytest
 from support.certificates import certificate_facts
 from support.postgres_facts import SQL, etcd_facts, member
+from support.rabbitmq_facts import MQ, nodes
 
 from fabfile.airflow import transport as airflow
 from fabfile.airflow.transport import WAYS, Ways
@@ -17,12 +18,14 @@ from fabfile.postgres import transport
 from fabfile.postgres.etcd import ETCD, Etcd
 from fabfile.postgres.members import MEMBER
 from fabfile.postgres.transport import TRANSPORT, Transport
+from fabfile.rabbitmq.nodes import NODE
+from fabfile.rabbitmq.transport import LISTENS
 from fabfile.shared import tls
 from fabfile.shared.airflow import hosts as airflow_hosts
 from fabfile.shared.transport import Speaks
 from fabfile.tls import renew, rotate, switch
-from fabfile.tls.common import TRUSTS
-from runbook.declare.facts import Fact, Facts
+from fabfile.tls.common import SERVICES, TRUSTS
+from runbook.declare.facts import Fact, Facts, hosts_on
 from runbook.declare.templates import script
 from runbook.declare.work import Asked, Question, Stage
 from runbook.errors import RunbookError, UsageError
@@ -32,6 +35,7 @@ from runbook.secrets.vault import Vault
 CLEAR, BOTH, TLS = Speaks
 PROXIES = ("airflow", "haproxy2")
 WAYS_ARE = len(fields(Ways))
+WAYS_READ: dict[str, Ways] = {}
 READ: dict[tuple[str, str], Transport] = {}
 """What the script has read in which files."""
 
@@ -46,7 +50,8 @@ class Servers:
         self.patroni = dict.fromkeys(SQL, speaks)
         self.proxy = dict.fromkeys(PROXIES, speaks)
         self.sessions = dict.fromkeys(SQL, speaks)
-        self.airflow = {host.name: Ways(speaks) for host in airflow_hosts(cluster)}
+        self.queue = dict.fromkeys(MQ, speaks)
+        self.airflow = {host.name: Ways(speaks, speaks) for host in airflow_hosts(cluster)}
 
     def values(self) -> dict[Fact, dict]:
         states = {name: Etcd(True, one.listed, True) for name, one in self._etcd_facts().items()}
@@ -55,6 +60,8 @@ class Servers:
             TRANSPORT: {name: Transport(*each) for name, *each in spoken},
             proxy.ASKS: dict(self.proxy),
             WAYS: dict(self.airflow),
+            LISTENS: dict(self.queue),
+            NODE: nodes(),
             ETCD: states,
             MEMBER: {name: member(name) for name in SQL},
             **certificate_facts(self.cluster),
@@ -76,6 +83,8 @@ class Servers:
                     self.patroni[host.name], self.sessions[host.name] = read.patroni, read.sessions
                 elif step.title == "file /etc/haproxy/haproxy.cfg":
                     self.proxy[host.name] = self._asks(step.text)
+                elif step.title == "file /etc/rabbitmq/rabbitmq.conf":
+                    self.queue[host.name] = self._listens(step.text)
                 elif step.title == "file /etc/airflow/airflow.cfg":
                     self.airflow[host.name] = self._ways(step.text)
 
@@ -94,10 +103,17 @@ class Servers:
         return transport.parse(done.stdout)
 
     def _ways(self, text: str) -> Ways:
-        (self.folder / "cfg").write_text(text)
-        command = script("airflow/transport.sh", cfg=self.folder / "cfg")
-        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
-        return airflow.parse(done.stdout)
+        if text not in WAYS_READ:
+            (self.folder / "cfg").write_text(text)
+            command = script("airflow/transport.sh", cfg=self.folder / "cfg")
+            done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+            WAYS_READ[text] = airflow.parse(done.stdout)
+        return WAYS_READ[text]
+
+    def _listens(self, text: str) -> Speaks:
+        if "listeners.tcp = none" in text:
+            return TLS
+        return BOTH if "listeners.ssl.default" in text else CLEAR
 
     def _asks(self, text: str) -> Speaks:
         if ":tls " in text:
@@ -106,7 +122,7 @@ class Servers:
 
     def spoken(self) -> list[dict[str, Speaks]]:
         """How each service speaks on each server, and Airflow to the others."""
-        services = (self.etcd, self.patroni, self.proxy, self.sessions)
+        services = (self.etcd, self.patroni, self.proxy, self.sessions, self.queue)
         ways = {name: astuple(one) for name, one in self.airflow.items()}
         to_each = [{name: each[n] for name, each in ways.items()} for n in range(WAYS_ARE)]
         return [*(dict(one) for one in services), *to_each]
@@ -127,10 +143,12 @@ class Servers:
 
     def airflow_reaches_all(self) -> bool:
         """Whether servers of Airflow, and the database's replicas, find what they ask for."""
-        used = {one.database for one in self.airflow.values()}
         sessions = {*self.sessions.values()}
         replicas = TLS not in sessions or CLEAR not in sessions
-        return replicas and _served(used, sessions)
+        ways = self.airflow.values()
+        database = _served({one.database for one in ways}, sessions)
+        queue = _served({one.broker for one in ways}, {*self.queue.values()})
+        return replicas and database and queue
 
 
 def _served(used: set[Speaks], offered: set[Speaks]) -> bool:
@@ -207,11 +225,13 @@ def test_one_server_after_the_other_and_the_leader_last(own, tmp_path):
     assert titles.index("HAProxy asks Patroni TLS") < titles.index(
         "PostgreSQL on sql2 speaks in clear and TLS"
     )
-    sessions = [title for title in titles if "PostgreSQL on" in title or "Airflow" in title]
-    assert sessions == [
+    services = ("PostgreSQL on", "RabbitMQ on", "Airflow")
+    assert [title for title in titles if title.startswith(services)] == [
         *(f"PostgreSQL on {name} speaks in clear and TLS" for name in ("sql2", "sql3", "sql1")),
+        *(f"RabbitMQ on {name} speaks in clear and TLS" for name in MQ),
         "Airflow is to reach the others over TLS",
         *(f"PostgreSQL on {name} speaks TLS" for name in ("sql2", "sql3", "sql1")),
+        *(f"RabbitMQ on {name} speaks TLS" for name in MQ),
     ]
 
 
@@ -262,7 +282,7 @@ def signed(part: Stage) -> dict[str, str]:
 def test_renewing_signs_anew_one_server_after_the_other(own, tmp_path):
     known = Servers(own, TLS, tmp_path).facts()
     parts = list(renew.renew(list(own.hosts.values()), own, known))
-    assert [part.title for part in parts[:2]] == [
+    assert [part.title for part in parts if "sql1" in part.title] == [
         "certificates of etcd, patroni, postgresql on sql1",
         "sql1 is well",
     ]
@@ -293,7 +313,7 @@ def test_both_authorities_are_trusted_until_all_certificates_are_of_the_new_one(
         for text in certificates.values():
             issuer = next(one for one in known_ones if one.issued(text))
             assert all(issuer.trusted[0] in one for one in trusts.values())
-    assert len(certificates) == 9
+    assert len(certificates) == sum(len(hosts_on(one.on, own)) for one in SERVICES)
     assert not any(old.issued(text) for text in certificates.values())
     assert set(trusts.values()) == {"".join(tls.signer(own).trusted)}
     assert len(trusts) == len(own.hosts)
