@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Write the table of bad days into a page, from the ledgers of several runs: the median of each.
+"""Write the table of bad days into a section's page, from the ledgers of several runs.
 
-.venv/bin/python tests/bad_days.py docs/postgres.md .tests/days-*.jsonl
+for n in 1 2 3; do .venv/bin/pytest --ledger .tests/days-$n.jsonl tests/lab/test_rabbitmq*.py; done
+.venv/bin/python tests/bad_days.py docs/rabbitmq.md .tests/days-*.jsonl
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
@@ -21,37 +22,47 @@ from support.ledger import read  # noqa: E402
 BEGIN, END = "<!-- bad days: made by tests/bad_days.py -->", "<!-- end of bad days -->"
 FIGURE = re.compile(
     r"bad day \| (?P<situation>[^|]+) \| (?P<command>[^|]+) \| "
-    r"(?P<pause>[\d.]+) s without writes, (?P<lost>\d+) of (?P<written>\d+) \w+ lost"
+    r"(?P<pause>[\d.]+) s without (?P<act>\w+), (?P<lost>\d+) of \d+ (?P<thing>\w+) lost"
 )
 
 
-def rows(files: Sequence[Path]) -> Iterator[str]:
+def figures(section: str, files: Sequence[Path]) -> list[re.Match[str]]:
+    """What the tests of this section have measured."""
+    return [
+        match
+        for file in files
+        for result in read(file)[1]
+        if Path(result.file).name.startswith(f"test_{section}")
+        for match in map(FIGURE.match, result.figures)
+        if match
+    ]
+
+
+def table(measured: Sequence[re.Match[str]]) -> list[str]:
     """A row for each situation: its command, the median pause, what was lost at most, the runs."""
     found: dict[tuple[str, str], list[tuple[float, int]]] = defaultdict(list)
-    for file in files:
-        for result in read(file)[1]:
-            for figure in result.figures:
-                match = FIGURE.match(figure)
-                if match:
-                    key = match["situation"], match["command"]
-                    found[key].append((float(match["pause"]), int(match["lost"])))
-    for (situation, command), measured in found.items():
-        pauses = [pause for pause, _ in measured]
-        lost = max(lost for _, lost in measured)
-        yield f"| {situation} | {command} | {median(pauses):.1f} | {lost} | {len(measured)} |"
+    for one in measured:
+        found[one["situation"], one["command"]].append((float(one["pause"]), int(one["lost"])))
+    act, thing = measured[0]["act"], measured[0]["thing"]
+    lines = [f"| situation | command | seconds without {act} | {thing} lost | runs |"]
+    lines.append("| --- | --- | --- | --- | --- |")
+    for (situation, command), values in found.items():
+        pauses = [pause for pause, _ in values]
+        lost = max(lost for _, lost in values)
+        lines.append(f"| {situation} | {command} | {median(pauses):.1f} | {lost} | {len(values)} |")
+    return lines
 
 
 def main(page: Path, *files: Path) -> int:
     """0 if the table was written."""
-    made = list(rows(files))
-    if not made:
+    measured = figures(page.stem, files)
+    if not measured:
         return 1
-    names = ("situation", "command", "seconds without writes", "lost", "runs")
-    head = f"| {' | '.join(names)} |\n|{' --- |' * len(names)}"
     text = page.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    page.write_text("\n".join([before + BEGIN, head, *made, END]) + after, encoding="utf-8")
+    written = "\n".join([before + BEGIN, *table(measured), END]) + after
+    page.write_text(written, encoding="utf-8")
     return 0
 
 

@@ -45,6 +45,7 @@ UNITS = (
         f"network; {DATA}; devices, of which /dev/watchdog is postgres'; {LOCKS}",
     ),
     Unit("etcd-apart.service", "postgres", "network"),
+    Unit("etcd-snapshot.service", "etcd", "network; writes in /var/lib/etcd"),
     Unit("pgbackrest.service", "postgres", f"network; {DATA}; {LOCKS}"),
     Unit("pgbackrest-backup@full.service", "postgres", f"network; {DATA}; {LOCKS}"),
     Unit("rabbitmq-server.service", "rabbitmq", f"network; {DATA}"),

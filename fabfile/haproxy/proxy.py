@@ -74,7 +74,7 @@ def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 
 def configuration(cluster: Cluster, speaks: Speaks) -> Steps:
     """HAProxy's file, which takes effect at once, and the CA by which it knows Patroni."""
-    if speaks > Speaks.CLEAR:
+    if speaks > Speaks.CLEAR and databases(cluster):
         yield from tls.trust(cluster)
     yield steps.template(
         CONFIG,

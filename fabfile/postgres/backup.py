@@ -12,7 +12,7 @@ from typing import Annotated
 from runbook.declare import steps
 from runbook.declare.answers import one
 from runbook.declare.facts import Fact, Facts
-from runbook.declare.step import Steps
+from runbook.declare.step import Step, Steps
 from runbook.declare.templates import script
 from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster, Host
@@ -164,6 +164,8 @@ def backup_network(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     repository = host in repository_hosts(cluster)
     encrypted = cluster[Postgres].backup.encrypted
     restart = steps.restarted("pgbackrest.service")
+    if repository:
+        yield same_encryption(cluster)
     yield from let_in(host, cluster)
     facts.of(CERTIFICATE, host)
     yield steps.file(
@@ -187,3 +189,17 @@ def backup_network(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     yield conf.then(restart)
     yield steps.unit("pgbackrest.service", "postgres/pgbackrest.service.j2", {}).then(restart)
     yield steps.service("pgbackrest.service")
+
+
+def same_encryption(cluster: Cluster) -> Step:
+    """A repository is encrypted from its beginning, or not at all."""
+    backup = cluster[Postgres].backup
+    info = f"{backup.path}/archive/{cluster.name}/archive.info"
+    is_encrypted = f"[[ $(head -c 8 {info}) == Salted__ ]]"
+    test = is_encrypted if backup.encrypted else f"! {is_encrypted}"
+    return steps.precondition(
+        "the repository is " + ("encrypted" if backup.encrypted else "not encrypted"),
+        f"[[ ! -s {info} ]] || {test}",
+        f"echo 'The repository in {backup.path} was created otherwise. Set postgres.backup.path'\n"
+        "echo 'to a new directory, or set postgres.backup.encrypted back.'",
+    )

@@ -98,12 +98,12 @@ def rest(host: Host) -> str:
     Patroni's settings say whether it speaks TLS, so the words are right while that changes, too.
     """
     return (
-        _words(f"grep -qs '^  verify_client: ' {PATRONI}", f"{tls.for_clients()} https", "http")
+        _words(f'grep -qs "^  verify_client: " {PATRONI}', f"{tls.for_clients()} https", "http")
         + f"://{host.address}:8008"
     )
 
 
-OVER_TLS = f"grep -qs '^ETCD_LISTEN_CLIENT_URLS=.*https:' {ETCD_CONF}"
+OVER_TLS = f'grep -qs "^ETCD_LISTEN_CLIENT_URLS=.*https:" {ETCD_CONF}'
 """A test: etcd on this server listens with TLS."""
 
 

@@ -177,7 +177,10 @@ def no_half_copy(cluster: Cluster) -> Step:
 
 
 def no_foreign_cluster(host: Host, cluster: Cluster) -> Step:
-    """The data directory is empty, or belongs to the cluster that etcd knows by its identifier."""
+    """The data directory is empty, or belongs to the cluster that etcd knows by its identifier.
+
+    A copy that is still being made has no identifier yet.
+    """
     here = (
         f"$({binaries(cluster)}/pg_controldata -D {data(cluster)} "
         "| sed -n 's/^Database system identifier: *//p')"
@@ -188,7 +191,7 @@ def no_foreign_cluster(host: Host, cluster: Cluster) -> Step:
     )
     return precondition(
         "the data directory is empty or this cluster's",
-        f"[[ ! -e {data(cluster)}/PG_VERSION || {here} == {known} ]]",
+        f"[[ ! -e {data(cluster)}/global/pg_control || {here} == {known} ]]",
         f"""known={known} || {{ echo "etcd does not answer: fab postgres.etcd"; exit; }}
 echo "{data(cluster)} on {host.name} holds the PostgreSQL cluster {here},"
 echo "but etcd knows ${{known:-none}}. Nothing was changed. To put that data away:"

@@ -12,7 +12,7 @@ from runbook.declare import steps
 from runbook.declare.answers import Count, Time, of_json, one
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.step import Step, Steps
-from runbook.declare.steps import action, command, precondition
+from runbook.declare.steps import action, command
 from runbook.declare.work import Procedure, stage
 from runbook.errors import RunbookError, UsageError
 from runbook.inventory.cluster import Cluster, Host
@@ -138,7 +138,6 @@ def backup_repository(host: Host, cluster: Cluster) -> Steps:
     backup = cluster[Postgres].backup
     stanza = f"{PGBACKREST} --stanza={cluster.name}"
     yield steps.directory(backup.path, "0750", "postgres", "postgres")
-    yield same_encryption(cluster)
     yield command(
         f"the repository knows the cluster {cluster.name}",
         f"{stanza} stanza-create",
@@ -163,20 +162,6 @@ def backup_repository(host: Host, cluster: Cluster) -> Steps:
         f"{stanza} --type=full backup",
         unless=f"{BY_POSTGRES} ls -d {backup.path}/backup/{cluster.name}/*F",
         timeout=6 * 3600,
-    )
-
-
-def same_encryption(cluster: Cluster) -> Step:
-    """A repository is encrypted from its beginning, or not at all."""
-    backup = cluster[Postgres].backup
-    info = f"{backup.path}/archive/{cluster.name}/archive.info"
-    is_encrypted = f"[[ $(head -c 8 {info}) == Salted__ ]]"
-    test = is_encrypted if backup.encrypted else f"! {is_encrypted}"
-    return precondition(
-        "the repository is " + ("encrypted" if backup.encrypted else "not encrypted"),
-        f"[[ ! -s {info} ]] || {test}",
-        f"echo 'The repository in {backup.path} was created otherwise. Set postgres.backup.path'\n"
-        "echo 'to a new directory, or set postgres.backup.encrypted back.'",
     )
 
 

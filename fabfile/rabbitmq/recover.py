@@ -18,7 +18,6 @@ from runbook.errors import RunbookError, UsageError
 from runbook.inventory.cluster import Cluster, Host, host_named
 
 from ..shared.versions import Versions
-from .cluster import not_counted
 from .common import DATA, SERVICE, members, node, section
 from .nodes import NODE
 
@@ -53,8 +52,7 @@ def recover(
         f"{host} goes on with these queues and messages. All others are given up, and "
         f"{', '.join(lost)} must never start with their old data again."
     )
-    yield stage("queues go on with one replica", last, reduced())
-    yield stage(f"{host} forgets the lost nodes", last, *(forgotten(name) for name in lost))
+    yield stage(f"{host} and its queues go on without the lost nodes", last, reduced(lost))
 
 
 def other_survivors(last: Host, cluster: Cluster, facts: Facts) -> list[Host]:
@@ -141,16 +139,10 @@ def holds() -> Step:
     return action("its queues", script("rabbitmq/holds.sh"), timeout=300).with_output()
 
 
-def reduced() -> Step:
-    """Quorum queues go on with this node's replica; those that cannot are deleted."""
-    return action("queues have no lost members", script("rabbitmq/reduced.sh"), timeout=900)
-
-
-def forgotten(name: str) -> Step:
-    """The node no longer counts this one."""
-    return command(
-        f"{name} is not counted any more",
-        f"rabbitmqctl forget_cluster_node {name}",
-        unless=not_counted(name),
-        timeout=120,
+def reduced(lost: Sequence[str]) -> Step:
+    """Quorum queues go on with this node's replica, or are deleted; lost nodes are forgotten."""
+    return action(
+        f"{', '.join(lost)}: forgotten by the cluster and its queues",
+        script("rabbitmq/reduced.sh", lost=" ".join(lost)),
+        timeout=900,
     )

@@ -109,12 +109,13 @@ def policies(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 @section.task(needs=[NODE, STATE])
 def queues(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Give every quorum queue a replica on every node, including new nodes."""
-    if host.name not in facts.known(STATE):
+    views = facts.known(STATE).values()  # a node that has just joined may have none of its own yet
+    if not any(node(host) in view.running for view in views):
         return
     lacking = f'$1 == "quorum" && !/{node(host)}[^0-9a-z-]/ {{ found = 1 }} END {{ exit !found }}'
     listed = 'rabbitmqctl -q list_queues -p "$vhost" type members </dev/null'
     everywhere = f"rabbitmqctl -q list_vhosts --silent | while read -r vhost; do {listed}; done"
-    if any(node(host) not in one["members"] for one in facts.of(STATE, host).quorum_queues):
+    if any(node(host) not in one["members"] for view in views for one in view.quorum_queues):
         yield steps.command(
             f"every quorum queue has a replica on {host.name}",
             f"rabbitmq-queues grow {node(host)} all",

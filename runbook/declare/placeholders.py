@@ -36,8 +36,10 @@ class Placeholders(Vault):
             return self._given[secret.name][1]
 
     def part(self, secret: Secret, function: Callable[[str], str]) -> str:
-        """What `function` takes from a secret; without a vault, `@name@` in its place."""
-        return super().part(secret, function) if self._vault else f"@{secret.name}@"
+        """What `function` takes from a secret; without a vault, a line that says who knows it."""
+        if self._vault:
+            return super().part(secret, function)
+        return f"# taken from {secret.name}: inv runbook.show --ask prints it\n"
 
     def knows(self, secret: Secret) -> bool:
         """Without a vault, true unless the password exists only during a rotation."""

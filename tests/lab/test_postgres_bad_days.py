@@ -84,6 +84,30 @@ def test_connections_that_run_out(database, postgres, on):
     postgres.settled("postgres")
 
 
+@pytest.mark.long
+def test_an_old_transaction_that_keeps_rows_from_being_frozen(database, postgres, on, setting):
+    early = setting("parameters: {autovacuum_freeze_max_age: 100000, autovacuum_naptime: 1s}")
+    assert postgres("postgres.settings", **early).code == 0
+    assert postgres("postgres.restart", **early).code == 0
+    leader = database.leader()
+    old = "psql -X -q -c begin -c 'select txid_current()' -c 'select pg_sleep(900)'"
+    on(leader, f"systemd-run -q --unit=old-transaction --uid=postgres {old}")
+    on(
+        leader,
+        "runuser -u postgres -- psql -X -q <<'SQL'\nset synchronous_commit = off;\n"
+        "do $$ begin for n in 1..210000 loop perform txid_current(); commit; end loop; end $$;\nSQL",
+    )
+    try:
+        told(postgres.given(**early), "warn", "vacuum should act at 100000")
+    finally:
+        ends = "select pg_terminate_backend(pid) from pg_stat_activity where query ~ 'sleep.900'"
+        database.psql(f"{ends} and pid <> pg_backend_pid()", leader)
+    told(postgres.given(**early), "ok", "old rows are frozen in time", 120)
+    assert postgres("postgres.settings").code == 0
+    assert postgres("postgres.restart").code == 0
+    postgres.settled("postgres")
+
+
 def test_a_damaged_page_on_a_replica(database, postgres, on):
     replica = next(m["name"] for m in database.cluster() if m["role"] == "replica")
     database.psql("create table if not exists pages as select generate_series(1, 5000) n")
@@ -128,6 +152,7 @@ def test_a_watchdog_that_nobody_uses(database, postgres, on):
     postgres.settled("postgres")
 
 
+@pytest.mark.long
 def test_etcd_that_has_no_quorum_is_told_on_each_member(database, postgres, on):
     others = [m["name"] for m in database.cluster() if m["role"] != "leader"]
     for name in others:
@@ -144,6 +169,7 @@ def test_etcd_that_has_no_quorum_is_told_on_each_member(database, postgres, on):
     postgres.settled("postgres")
 
 
+@pytest.mark.long
 def test_wal_that_is_given_up_and_the_backup_that_closes_the_gap(database, postgres, on):
     leader = database.leader()
     kept = on(leader, f"cat {SCRIPTS}/wal-queue")
@@ -190,6 +216,7 @@ def test_one_dead_member_does_not_keep_the_others_from_what_can_be_done(
     postgres.settled("postgres")
 
 
+@pytest.mark.long
 def test_a_running_copy_survives_reruns(database, postgres, on, report):
     """The copy takes longer than the run that began it."""
     replica = next(m["name"] for m in database.cluster() if m["role"] == "replica")

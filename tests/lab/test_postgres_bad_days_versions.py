@@ -19,9 +19,8 @@ pytestmark = pytest.mark.long
 @pytest.fixture(scope="module")
 def older(database, postgres, lab, on, tmp_path_factory):
     """All servers run the older versions, which are held; the newest ones are offered as well."""
-    folder = tmp_path_factory.mktemp("older")
-    older_packages.build(lab, folder)
-    with older_packages.offered(lab, DATABASE, folder):
+    version = older_packages.build(lab, tmp_path_factory.mktemp("older"))
+    with older_packages.offered(lab, DATABASE):
         older_packages.downgrade(lab, "nfs2", "pgbackrest")
         on("nfs2", "systemctl restart pgbackrest")
         leader = database.leader()
@@ -32,7 +31,7 @@ def older(database, postgres, lab, on, tmp_path_factory):
         answer = postgres("postgres")
         assert answer.code == 0, answer.text
         assert all("held by dnf" in title for _, title in answer.steps("changed")), answer.text
-        yield
+        yield version
     assert postgres("postgres").code == 0
 
 
@@ -47,8 +46,8 @@ def patroni(on, host: str) -> str:
 def test_an_update_of_all_packages_leaves_the_database_alone(older, postgres, database, on):
     answer = postgres("base.update")
     assert answer.code in (0, 1), answer.text
-    assert [patroni(on, host) for host in SQL] == [older_packages.PATRONI] * 3
-    assert [runs(database, host) for host in SQL] == [older_packages.POSTGRESQL] * 3
+    assert [patroni(on, host) for host in SQL] == [older_packages.PATRONI.version] * 3
+    assert [runs(database, host) for host in SQL] == [older] * 3
 
 
 def test_a_replaced_server_gets_the_versions_of_the_others(older, database, postgres, on):
@@ -56,8 +55,8 @@ def test_a_replaced_server_gets_the_versions_of_the_others(older, database, post
     blank(on, replica)
     answer = postgres("postgres")
     assert answer.code == 0, answer.text
-    assert patroni(on, replica) == older_packages.PATRONI
-    assert runs(database, replica) == older_packages.POSTGRESQL
+    assert patroni(on, replica) == older_packages.PATRONI.version
+    assert runs(database, replica) == older
     postgres.settled("postgres")
     assert postgres("postgres").steps("changed") == set()
 
@@ -65,7 +64,7 @@ def test_a_replaced_server_gets_the_versions_of_the_others(older, database, post
 def test_what_runs_is_older_than_what_is_installed(older, database, postgres, on):
     replica = next(m["name"] for m in database.cluster() if m["role"] == "replica")
     on(replica, "dnf -q -y --disableplugin=versionlock upgrade 'postgresql15*'")
-    told(postgres, "warn", f"{replica} runs the installed PostgreSQL: it runs 15.18")
+    told(postgres, "warn", f"{replica} runs the installed PostgreSQL: it runs {older}")
 
 
 def test_an_update_under_load(older, database, postgres, on, report):
@@ -81,7 +80,7 @@ def test_an_update_under_load(older, database, postgres, on, report):
     assert outcome.lost == 0
     assert outcome.pause <= HANDED_OVER
     assert {patroni(on, host) for host in SQL} == {"4.1.0"}
-    assert older_packages.POSTGRESQL not in {runs(database, host) for host in SQL}
+    assert older not in {runs(database, host) for host in SQL}
     postgres.settled("postgres")
     assert postgres("postgres").steps("changed") == set()
     again = postgres("--yes", "postgres.upgrade")

@@ -6,11 +6,13 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
-from support.messages import ADDRESSES, MQ, told
+from support.messages import ADDRESSES, MQ, declared, filled, told
 from support.strangers import in_the_place_of
 
 STATE = "queue"
@@ -31,9 +33,13 @@ import sys, time, pika
 login = pika.PlainCredentials("airflow", sys.argv[2])
 about = pika.ConnectionParameters(sys.argv[1], virtual_host="airflow", credentials=login)
 held = [pika.BlockingConnection(about) for _ in range(int(sys.argv[3]))]
+channel = held[0].channel()
+channel.queue_declare("", exclusive=True, arguments={"x-queue-type": "classic"})
+channel.queue_declare("fleeting", auto_delete=True, arguments={"x-queue-type": "classic"})
 print("connected", flush=True)
 time.sleep(60)
 """
+"""Connections to a node; one has a queue of its own, and one that goes when nobody reads it."""
 
 
 @pytest.fixture
@@ -53,6 +59,28 @@ def waits(fab):
 
 
 @pytest.fixture
+def connected(lab):
+    """As long as this lasts, a client holds so many connections to a node."""
+    state = Path(lab.environment()["RUNBOOK_STATE"])
+    password = yaml.safe_load((state / "secrets.yaml").read_text())["rabbitmq_airflow"]
+
+    @contextmanager
+    def hold(node: str, count: int) -> Iterator[None]:
+        program = [sys.executable, "-c", CONNECTIONS, ADDRESSES[node], password, str(count)]
+        with in_the_place_of(lab, "worker1") as there:
+            client = subprocess.Popen([*there, *program], stdout=subprocess.PIPE, text=True)
+            try:
+                assert client.stdout
+                assert client.stdout.readline() == "connected\n"
+                yield
+            finally:
+                client.terminate()
+                client.wait(timeout=30)
+
+    return hold
+
+
+@pytest.fixture
 def mirrored(on, settings):
     """The policy of a cluster for Airflow 2.7.3, and a queue on mq2; the environment for it."""
     definition = '{"ha-mode":"exactly","ha-params":2,"ha-sync-mode":"automatic"}'
@@ -67,11 +95,7 @@ def test_a_mirror_that_lacks_messages_is_told(mirrored, fab, on, waits):
     waits("classic queues are whole: 1 of them, 1 mirrored", "ok", **mirrored)
     manual = '{"ha-mode":"all","ha-sync-mode":"manual"}'
     on("mq1", "rabbitmqctl -q clear_policy -p airflow mirrored")
-    on(
-        "mq2",
-        'rabbitmqctl -q eval \'rabbit_basic:publish(rabbit_misc:r(<<"airflow">>, exchange, '
-        '<<>>), <<"tasks">>, [{delivery_mode, 2}], <<"one">>).\'',
-    )
+    on("mq2", filled("tasks", 1))
     on("mq1", f"rabbitmqctl -q set_policy -p airflow --apply-to queues mirrored '.*' '{manual}'")
     waits("1 (tasks) without a synchronised mirror", "warn", **mirrored)
     assert told(fab.given(**mirrored), "redundancy: none until mirrors have all messages", "warn")
@@ -88,6 +112,20 @@ def test_a_queue_whose_node_is_down_is_told(mirrored, fab, on, waits):
     assert fab("rabbitmq.cluster").code == 0
 
 
+def test_a_queue_without_a_majority_is_told(fab, on, waits):
+    on("mq1", declared("lonely"))
+    for name in ("mq1", "mq2"):
+        on("mq1", f"rabbitmq-queues -q delete_member -p airflow lonely rabbit@{name}")
+    on("mq3", "systemctl stop rabbitmq-server")
+    try:
+        waits("quorum queues are whole: 1 (lonely) without a majority of members: stopped")
+        waits("redundancy: none until mq3 is back", "warn")
+    finally:
+        assert fab("rabbitmq.cluster").code == 0
+        on("mq1", "rabbitmqctl -q delete_queue -p airflow lonely")
+    fab.settled("rabbitmq")
+
+
 def test_a_feature_flag_that_is_off_is_told_and_enabled(fab, on, waits):
     """As on nodes that were upgraded by hand: their disks say which flags are enabled."""
     for name in MQ:
@@ -99,26 +137,13 @@ def test_a_feature_flag_that_is_off_is_told_and_enabled(fab, on, waits):
     waits("feature flags are enabled", "ok")
 
 
-def test_sockets_that_run_out_are_told(queue, fab, lab, on, waits):
+def test_sockets_that_run_out_are_told(connected, fab, on, waits):
     folder = "/run/systemd/system/rabbitmq-server.service.d"
     limit = f"mkdir -p {folder}; printf '[Service]\\nLimitNOFILE=160\\n' >{folder}/zz-few.conf"
     on("mq3", f"{limit}; systemctl daemon-reload; systemctl restart rabbitmq-server")
-    state = Path(lab.environment()["RUNBOOK_STATE"])
-    password = yaml.safe_load((state / "secrets.yaml").read_text())["rabbitmq_airflow"]
     try:
-        with in_the_place_of(lab, "worker1") as there:
-            client = subprocess.Popen(
-                [*there, sys.executable, "-c", CONNECTIONS, ADDRESSES["mq3"], password, "48"],
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            try:
-                assert client.stdout
-                assert client.stdout.readline() == "connected\n"
-                waits("of mq3", "warn")
-            finally:
-                client.terminate()
-                client.wait(timeout=30)
+        with connected("mq3", 48):
+            waits("sockets of mq3", "warn")
     finally:
         on("mq3", f"rm {folder}/zz-few.conf; systemctl daemon-reload")
         on("mq3", "systemctl restart rabbitmq-server")
@@ -154,8 +179,10 @@ def test_an_export_that_failed_or_is_gone_is_told(fab, on, waits):
     on("mq2", "systemctl start rabbitmq-server; systemctl start rabbitmq-definitions")
     on("mq3", "rm /var/lib/rabbitmq-definitions/*.json")
     waits("mq3 has none", "warn")
+    on("mq1", "systemctl stop rabbitmq-definitions.timer")
+    waits("mq1 has no schedule, the newest is", "warn")
     answer = fab("rabbitmq.definitions")
-    assert {host for host, _ in answer.steps("changed")} == {"mq3"}
+    assert {host for host, _ in answer.steps("changed")} == {"mq1", "mq3"}
     fab.settled("rabbitmq")
 
 
@@ -165,3 +192,26 @@ def test_old_exports_are_removed_and_the_newest_stay(on):
     on("mq1", "systemctl start rabbitmq-definitions")
     assert "20200101" not in on("mq1", f"ls {folder}")
     assert on("mq1", f"ls {folder}/*.json")
+
+
+def test_what_is_no_trouble_is_not_told(connected, fab, on):
+    """Clients' own queues, new queues, other vhosts and users, an unmirrored queue that runs."""
+    unmirrored = CLASSIC.replace("tasks", "unmirrored")
+    with connected("mq2", 20):
+        on("mq3", unmirrored)
+        on(
+            "mq1",
+            "rabbitmqctl -q add_vhost other --default-queue-type classic; "
+            "rabbitmqctl -q add_user somebody secret; rabbitmqctl -q set_policy -p other"
+            ' --apply-to queues mirrored nothing \'{"ha-mode":"all"}\'',
+        )
+        on("mq1", declared("new1", "new2", "new3"))
+        try:
+            for _ in range(3):
+                answer = fab("rabbitmq.check")
+                assert answer.code == 0, answer.text
+                assert answer.steps("warn", "error", "unknown", "differs") == set()
+        finally:
+            on("mq1", "rabbitmqctl -q delete_vhost other; rabbitmqctl -q delete_user somebody")
+            for name in ("new1", "new2", "new3", "unmirrored"):
+                on("mq1", f"rabbitmqctl -q delete_queue -p airflow {name}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from support.bad_days import figure
 from support.limits import HANDED_OVER
 from support.messages import MQ, declared, starts, told
 
@@ -27,7 +28,7 @@ def test_power_loss_of_the_queues_leader(queue, fab, healed, report):
         healed(leader, "power-loss")
         time.sleep(AWAY)
         assert told(fab, "none until", "warn") or told(fab, "does not answer")
-    report(outcome.row("power loss of the node that leads the queue", "none"))
+    report(figure("power loss of the node that leads the queue", "none", outcome))
     assert outcome.lost == 0
     assert outcome.pause < AWAY
 
@@ -52,7 +53,7 @@ def test_a_rolling_restart(queue, fab, on, report):
     with queue.talking() as outcome:
         answer = fab("rabbitmq.restart")
     assert answer.code == 0, answer.text
-    report(outcome.row("rolling restart of three nodes", "fab rabbitmq.restart"))
+    report(figure("rolling restart of three nodes", "`fab rabbitmq.restart`", outcome))
     assert all(old != new for old, new in zip(before, starts(queue)))
     assert outcome.lost == 0
     assert outcome.pause <= HANDED_OVER
@@ -84,7 +85,7 @@ def test_a_partition_of_one_node(queue, fab, healed, lab, on, report, leads):
             assert fab("rabbitmq.cluster").code == 0
         fab.settled("rabbitmq")
     who = "leads the queue" if leads else "does not lead the queue"
-    report(outcome.row(f"partition of the node that {who}", "none"))
+    report(figure(f"partition of the node that {who}", "none", outcome))
     assert outcome.lost == 0
 
 

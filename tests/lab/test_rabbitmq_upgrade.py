@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from support import later_rabbitmq
+from support.bad_days import figure
 from support.controller import PROJECT
 from support.later_rabbitmq import ERLANG, RABBITMQ, SKIPPED
 from support.messages import MQ, starts, told
@@ -88,7 +89,7 @@ def test_an_upgrade_loses_no_message(later, queue, on, report):
     with queue.talking() as outcome:
         answer = later("--yes", "rabbitmq.upgrade")
     assert answer.code == 0, answer.text
-    report(outcome.row("RabbitMQ and Erlang change their versions", "fab rabbitmq.upgrade"))
+    report(figure("RabbitMQ and Erlang change their versions", "`fab rabbitmq.upgrade`", outcome))
     assert outcome.lost == 0
     for name in MQ:
         assert installed(on, name) == f"rabbitmq-server {RABBITMQ} erlang {ERLANG}"

@@ -39,8 +39,11 @@ def done(fab: Controller, *arguments: str) -> None:
 def test_a_member_of_the_database_by_hand(person):
     others = ("-H", "sql1,sql2")
     done(person.fab, "-H", "sql1,sql2,nfs2", "postgres.repo")
-    done(person.fab, *others, "postgres.install", "postgres.etcd")
-    for chapter in ("repo", "install", "etcd", "etcd-members"):
+    done(person.fab, *others, "postgres.install", "postgres.keys", "postgres.certificates")
+    for chapter in ("repo", "install", "keys", "certificates"):
+        person.types("sql3", f"postgres.{chapter}", "--ask")
+    done(person.fab, *others, "postgres.etcd")
+    for chapter in ("etcd", "etcd-members"):
         person.types("sql3", f"postgres.{chapter}", "--ask")
     done(person.fab, "-H", "sql1,sql2,nfs2", "postgres.backup-keys")
     for chapter in ("backup-keys", "backup-network"):

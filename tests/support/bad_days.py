@@ -34,12 +34,13 @@ def blank(on: On, host: str) -> None:
     """A new server in the place of a lost one: Section 1 has been carried out, and nothing else."""
     on(
         host,
-        "systemctl disable --now etcd-apart patroni etcd pgbackrest 2>/dev/null; "
+        "for unit in etcd-apart patroni etcd etcd-snapshot.timer pgbackrest pgbackrest-full.timer "
+        "pgbackrest-diff.timer; do systemctl disable --now $unit 2>/dev/null; done; "
         "rpm -e --nodeps $(rpm -qa 'postgresql15*' patroni patroni-etcd etcd pgbackrest); "
         "rm -rf /var/lib/pgsql /var/lib/etcd /etc/patroni /etc/etcd /etc/pgbackrest* "
         "/usr/libexec/postgres-ha /var/spool/pgbackrest /var/log/pgbackrest "
         "/etc/systemd/system/{patroni,etcd}.service.d /etc/systemd/system/etcd-apart.service "
-        "/etc/systemd/system/pgbackrest.service; "
+        f"/etc/systemd/system/pgbackrest* /etc/systemd/system/etcd-snapshot* {REPOSITORY}; "
         ": >/etc/dnf/plugins/versionlock.list; systemctl daemon-reload; systemctl reset-failed",
     )
 

@@ -34,11 +34,6 @@ class Outcome:
             f"{self.twice} twice"
         )
 
-    def row(self, situation: str, command: str) -> str:
-        """The line of a table of outages; see tests/outages.py."""
-        lost = f"{self.lost} of {self.confirmed} lost"
-        return f"{situation} | {command} | {self.pause:.1f} s without confirms | {lost}"
-
 
 class Queue:
     """The message queue, looked at past the product."""
@@ -91,12 +86,22 @@ class Queue:
                 time.sleep(3)
                 running["publish"].terminate()
                 running["publish"].wait(timeout=30)
+                ended = time.time()
                 self._wait_for_the_last_to_be_consumed(*logs.values())
             finally:
                 for process in running.values():
                     process.terminate()
                     process.wait(timeout=30)
-        self._fill(outcome, *(logs[kind].read_text() for kind in ("publish", "consume")))
+        self._fill(outcome, ended, *(logs[kind].read_text() for kind in ("publish", "consume")))
+
+    def confirms(self, seconds: float = 60) -> None:
+        """Wait until the publisher has a message confirmed again."""
+        log = self.folder / "publish.log"
+        before = settled(log)
+        deadline = time.monotonic() + seconds
+        while settled(log) == before:
+            assert time.monotonic() < deadline, log.read_text()[-500:]
+            time.sleep(0.3)
 
     def _authority(self) -> str:
         """A file with the cluster's CA; empty if there is none."""
@@ -112,14 +117,14 @@ class Queue:
             time.sleep(0.3)
         time.sleep(1)
 
-    def _fill(self, outcome: Outcome, published: str, consumed: str) -> None:
+    def _fill(self, outcome: Outcome, ended: float, published: str, consumed: str) -> None:
         lines = [line.split(" ", 2) for line in published.splitlines()]
         confirmed = [(float(when), int(number)) for when, kind, number in lines if kind == "ok"]
         assert confirmed, lines[:3]
         outcome.errors = [text for _, kind, text in lines if kind == "error"]
         outcome.confirmed = len(confirmed)
         times = [when for when, _ in confirmed]
-        outcome.pause = max(after - before for before, after in zip(times, [*times[1:], times[-1]]))
+        outcome.pause = max(after - before for before, after in zip(times, [*times[1:], ended]))
         got = [
             int(line.split(" ", 2)[2])
             for line in consumed.splitlines()
@@ -142,6 +147,14 @@ def declared(*names: str) -> str:
         'rabbitmqctl -q eval \'[rabbit_amqqueue:declare(rabbit_misc:r(<<"airflow">>, queue, Name), '
         'true, false, [{<<"x-queue-type">>, longstr, <<"quorum">>}], none, <<"lab">>) '
         f"|| Name <- [{listed}]].'"
+    )
+
+
+def filled(name: str, count: int) -> str:
+    """The command that puts messages into a queue, which nobody reads."""
+    return (
+        'rabbitmqctl -q eval \'[rabbit_basic:publish(rabbit_misc:r(<<"airflow">>, exchange, <<>>), '
+        f'<<"{name}">>, [{{delivery_mode, 2}}], <<"one">>) || _ <- lists:seq(1, {count})].\''
     )
 
 

@@ -1,42 +1,41 @@
-"""Older versions of the database's packages, in a repository that the controller serves.
+"""Older versions of the database's packages, in a repository of the lab's mirror.
 
-PostgreSQL 15.18 is Debian's, beside the newer one of its security archive, and Patroni 4.0.7 is
+PostgreSQL is Debian's release, beside the newer one of its security archive, and Patroni 4.0.7 is
 PyPI's. Of etcd and pgBackRest there is one version only: it is packed again under a lower release.
 """
 
 from __future__ import annotations
 
-import base64
+import re
 import shutil
+import stat
 import subprocess
-import sys
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from lab.machine import Lab
+from lab.packages import database
+from lab.packages.model import Wheel
+from lab.rpm.wheels import LIBRARY, download, unpack
 
-NEWEST = {
-    "postgresql15-libs": "pgdg15",
-    "postgresql15": "pgdg15",
-    "postgresql15-server": "pgdg15",
-    "postgresql15-contrib": "pgdg15",
-    "patroni": "pgdg-common",
-    "patroni-etcd": "pgdg-common",
-    "pgbackrest": "pgdg-common",
-    "etcd": "pgdg-extras",
-}
-"""The packages, and the repository of the lab that has them."""
-
+POSTGRESQL = ("postgresql15-libs", "postgresql15", "postgresql15-server", "postgresql15-contrib")
+PACKAGES = (*POSTGRESQL, "patroni", "patroni-etcd", "pgbackrest", "etcd")
 DEBS = ("libpq5", "postgresql-client-15", "postgresql-15")
-POSTGRESQL, PATRONI = "15.18", "4.0.7"
-PORT = 8642
+PATRONI = Wheel(
+    "patroni",
+    "4.0.7",
+    "f3dabbbb01d363d3f259538ad1ad47ec88b181b901832bca85cf172be33c0551",
+    commands=database.PACKAGES["patroni"].wheel.commands,
+)
+RELEASE = "0.1"
+NAME = "older-database"
 REPOSITORY = f"""[older]
 name=older
-baseurl=http://192.168.83.1:{PORT}/
+baseurl=http://$labmirror/{NAME}
 gpgcheck=0
 """
+SCRIPTS = (("pre", "PREIN"), ("post", "POSTIN"), ("preun", "PREUN"), ("postun", "POSTUN"))
 
 
 def run(*arguments: object, cwd: Path | None = None) -> str:
@@ -45,56 +44,60 @@ def run(*arguments: object, cwd: Path | None = None) -> str:
     return subprocess.run(words, cwd=cwd, check=True, capture_output=True, text=True).stdout
 
 
-def build(lab: Lab, folder: Path) -> None:
-    """Build all packages in their older version into folder/repository."""
-    debs, wheel = folder / "debs", folder / "wheel"
-    for one in (debs, wheel, folder / "newest"):
-        one.mkdir(parents=True)
-    versions = [f"{name}={POSTGRESQL}-0+deb12u1" for name in DEBS]
-    run("apt-get", "download", *versions, cwd=debs)
+def older_postgresql() -> str:
+    """The version that Debian has beside its newest one, which the lab's hosts have: `15.18`."""
+    offered = run("apt-cache", "madison", "postgresql-15").splitlines()
+    found = dict.fromkeys(line.split(" | ")[1].strip() for line in offered)
+    assert len(found) > 1, f"Debian offers no older PostgreSQL 15: {offered}"
+    return list(found)[-1]
+
+
+def build(lab: Lab, folder: Path) -> str:
+    """Build all packages in their older version into the mirror; PostgreSQL's version."""
+    served = lab.state / "mirror"
+    debian = older_postgresql()
+    debs = folder / "debs"
+    debs.mkdir()
+    run("apt-get", "download", *(f"{name}={debian}" for name in DEBS), cwd=debs)
     for deb in debs.glob("*.deb"):
         run("dpkg-deb", "--extract", deb, debs / "tree")
-    pip = (sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--dest", wheel)
-    run(*pip, f"patroni=={PATRONI}")
-    with zipfile.ZipFile(next(wheel.glob("*.whl"))) as archive:
-        archive.extractall(wheel / "tree")
-    for name in NEWEST:
-        pack(fetched(lab, name, folder / "newest"), name, folder)
-    run("createrepo_c", "--quiet", folder / "repository")
+    version = debian.partition("-")[0]
+    versions = dict.fromkeys(POSTGRESQL, version) | {
+        "patroni": PATRONI.version,
+        "patroni-etcd": PATRONI.version,
+    }
+    changes = dict.fromkeys(POSTGRESQL, lambda tree: with_older_files(tree, debs / "tree"))
+    changes["patroni"] = lambda tree: with_older_patroni(tree, folder)
+    for name in PACKAGES:
+        [rpm] = served.glob(f"*/*/{name}-[0-9]*.rpm")
+        pack(rpm, name, versions.get(name, ask(rpm, "%{VERSION}")), folder, changes.get(name))
+    shutil.copytree(folder / "repository", served / NAME, dirs_exist_ok=True)
+    run("createrepo_c", "--quiet", served / NAME)
+    return version
 
 
-def fetched(lab: Lab, name: str, folder: Path) -> Path:
-    """The newest RPM of this name, as the lab's mirror has it."""
-    place = lab.root_shell("sql1", f"dnf -q repoquery --latest-limit=1 --location {name}").stdout
-    target = folder / f"{name}.rpm"
-    done = lab.root_shell("sql1", f"curl -sf {place.split()[-1]} | base64 -w0")
-    assert done.returncode == 0, done.stderr
-    target.write_bytes(base64.b64decode(done.stdout))
-    return target
-
-
-def pack(rpm: Path, name: str, folder: Path) -> None:
+def pack(
+    rpm: Path, name: str, version: str, folder: Path, change: Callable[[Path], None] | None
+) -> None:
     """This RPM again, with older files where there are some, and with a lower version."""
     tree = folder / "trees" / name
     tree.mkdir(parents=True)
-    subprocess.run(f"rpm2cpio {rpm} | cpio -id --quiet", cwd=tree, shell=True, check=True)
-    version, release = ask(rpm, "%{VERSION}"), "0.1"
-    if name.startswith("postgresql"):
-        version = POSTGRESQL
-        with_older_files(tree, folder / "debs/tree")
-    elif name.startswith("patroni"):
-        version = PATRONI
-        for own in tree.rglob("patroni-*.dist-info"):
-            shutil.rmtree(own)
-        for own in [one for one in tree.rglob("patroni") if (one / "ha.py").exists()]:
-            shutil.rmtree(own)
-            for part in (folder / "wheel/tree").iterdir():
-                shutil.copytree(part, own.parent / part.name)
+    with rpm.open("rb") as stream:
+        archive = subprocess.run(["rpm2archive", "-n", "-"], stdin=stream, capture_output=True)
+    if archive.stdout:
+        subprocess.run(["tar", "-x", "-C", str(tree)], input=archive.stdout, check=True)
+    if change:
+        change(tree)
     spec = folder / f"{name}.spec"
-    spec.write_text(spec_of(rpm, tree, name, version, release))
-    options = {"_topdir": folder / "top", "_rpmdir": folder / "repository"}
-    options |= {"__os_install_post": "%{nil}", "debug_package": "%{nil}"}
-    options |= {"_build_id_links": "none"}
+    spec.write_text(spec_of(rpm, tree, name, version))
+    options = {
+        "_topdir": folder / "top",
+        "_rpmdir": folder / "repository",
+        "_binary_payload": "w1.gzdio",
+        "_build_id_links": "none",
+        "__os_install_post": "%{nil}",
+        "debug_package": "%{nil}",
+    }
     defines = [word for key, value in options.items() for word in ("--define", f"{key} {value}")]
     run("rpmbuild", "-bb", "--quiet", *defines, spec)
 
@@ -109,26 +112,32 @@ def with_older_files(tree: Path, older: Path) -> None:
             shutil.copyfile(source, path)
 
 
+def with_older_patroni(tree: Path, folder: Path) -> None:
+    """PyPI's older release in the place of the newest one."""
+    for part in (tree / LIBRARY).glob("patroni*"):
+        shutil.rmtree(part)
+    wheel = download(PATRONI, folder / "wheel")
+    unpack(wheel, PATRONI.commands, tree)
+
+
 def ask(rpm: Path, query: str) -> str:
     return run("rpm", "-qp", "--qf", query, rpm)
 
 
-def spec_of(rpm: Path, tree: Path, name: str, version: str, release: str) -> str:
+def spec_of(rpm: Path, tree: Path, name: str, version: str) -> str:
     newest = ask(rpm, "%{VERSION}-%{RELEASE}")
-    needs = [one.replace(newest, f"{version}-{release}") for one in lines(rpm, "--requires")]
-    gives = [
-        one for one in lines(rpm, "--provides") if not one.startswith((f"{name} ", f"{name}("))
-    ]
+    needs = [one.replace(newest, f"{version}-{RELEASE}") for one in lines(rpm, "--requires")]
+    gives = [one for one in lines(rpm, "--provides") if not re.match(rf"{name}[ (]", one)]
     scripts = [
         f"%{kind}\n{ask(rpm, f'%{{{tag}}}')}"
-        for kind, tag in (("pre", "PREIN"), ("post", "POSTIN"), ("preun", "PREUN"))
+        for kind, tag in SCRIPTS
         if ask(rpm, f"%{{{tag}}}") != "(none)"
     ]
     return "\n".join(
         [
-            f"Name: {name}\nVersion: {version}\nRelease: {release}\nSummary: older\nLicense: none",
+            f"Name: {name}\nVersion: {version}\nRelease: {RELEASE}\nSummary: older\nLicense: none",
             "AutoReqProv: no",
-            *(f"Requires: {one}" for one in needs if not one.startswith("rpmlib(")),
+            *(f"Requires: {one}" for one in needs if not one.startswith(("rpmlib(", "/bin/sh"))),
             *(f"Provides: {one}" for one in gives),
             "%description\nOlder.\n%install\nmkdir -p %{buildroot}",
             f"cp -a {tree}/. %{{buildroot}}/",
@@ -145,43 +154,46 @@ def lines(rpm: Path, option: str) -> list[str]:
 
 def files(rpm: Path, tree: Path) -> Iterator[str]:
     """Each file with the owner and mode of the newest package's; new ones are root's."""
-    entry = "[%{FILEMODES:octal} %{FILEUSERNAME} %{FILEGROUPNAME} %{FILENAMES}\n]"
+    form = "[%{FILENAMES}|%{FILEMODES:octal}|%{FILEUSERNAME}|%{FILEGROUPNAME}\n]"
     packed = {}
-    for line in ask(rpm, entry).splitlines():
-        mode, user, group, path = line.split(" ", 3)
-        packed[path] = (mode, user, group)
-        if mode.startswith("4"):
+    for line in lines_of_files(ask(rpm, form)):
+        path, mode, user, group = line.split("|")
+        attributes = f"%attr({mode[-4:]},{user},{group})"
+        if stat.S_ISDIR(int(mode, 8)):
             (tree / path.lstrip("/")).mkdir(parents=True, exist_ok=True)
-            yield f"%dir %attr({mode[-4:]},{user},{group}) {path}"
-    for one in tree.rglob("*"):
+            yield f'%dir {attributes} "{path}"'
+        else:
+            packed[path] = attributes
+    for one in sorted(tree.rglob("*")):
         path = "/" + str(one.relative_to(tree))
-        if one.is_dir() and not one.is_symlink():
-            continue
-        mode, user, group = packed.get(path, ("100644", "root", "root"))
-        yield f'%attr({"-" if one.is_symlink() else mode[-4:]},{user},{group}) "{path}"'
+        if one.is_symlink():
+            yield f'"{path}"'
+        elif one.is_file():
+            kind = "%config(noreplace) " if path.startswith("/etc/") else ""
+            yield f'{kind}{packed.get(path, "%attr(0644,root,root)")} "{path}"'
+
+
+def lines_of_files(text: str) -> list[str]:
+    """The files of a package; one without files says so."""
+    return [line for line in text.splitlines() if line.startswith("/")]
 
 
 @contextmanager
-def offered(lab: Lab, hosts: tuple[str, ...], folder: Path) -> Iterator[None]:
+def offered(lab: Lab, hosts: tuple[str, ...]) -> Iterator[None]:
     """These hosts know the repository as long as this lasts."""
-    command = [sys.executable, "-m", "http.server", "--directory", str(folder / "repository")]
-    server = subprocess.Popen(
-        lab.inside([*command, str(PORT)]), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    file = "/etc/yum.repos.d/older.repo"
     try:
         for host in hosts:
-            lab.root_shell(host, f"cat >/etc/yum.repos.d/older.repo <<'END'\n{REPOSITORY}END")
+            lab.root_shell(host, f"cat >{file} <<'END'\n{REPOSITORY}END")
         yield
     finally:
-        server.terminate()
-        server.wait(timeout=10)
         for host in hosts:
-            lab.root_shell(host, "rm -f /etc/yum.repos.d/older.repo")
+            lab.root_shell(host, f"rm -f {file}")
 
 
 def downgrade(lab: Lab, host: str, *names: str) -> None:
     """The host has the older versions, held by nothing."""
-    words = " ".join(names or NEWEST)
+    words = " ".join(names or PACKAGES)
     done = lab.root_shell(
         host, f": >/etc/dnf/plugins/versionlock.list; dnf -q -y downgrade --refresh {words}"
     )

@@ -6,8 +6,7 @@ from lab.machine import Lab
 
 OURS = (
     "/var/lib/rabbitmq /var/lib/rabbitmq-definitions /var/log/rabbitmq /etc/rabbitmq "
-    "/usr/libexec/rabbitmq-ha /etc/systemd/system/rabbitmq* "
-    "/etc/dnf/plugins/versionlock.list /etc/yum.repos.d/rabbitmq.repo"
+    "/usr/libexec/rabbitmq-ha /etc/systemd/system/rabbitmq* /etc/yum.repos.d/rabbitmq.repo"
 )
 
 
@@ -25,6 +24,6 @@ def replaced(lab: Lab, *names: str) -> None:
         done = lab.root_shell(
             name,
             "systemctl stop rabbitmq-definitions.timer && dnf -q -y remove rabbitmq-server erlang"
-            f" && rm -rf {OURS} && systemctl daemon-reload",
+            f" && rm -rf {OURS} && : >/etc/dnf/plugins/versionlock.list && systemctl daemon-reload",
         )
         assert done.returncode == 0, done.stdout + done.stderr

@@ -10,8 +10,13 @@ import pytest
 from conftest import PROJECT
 
 from fabfile import CONTENTS
-from fabfile.postgres import archive, repository
-from fabfile.postgres.backup import CERTIFICATE, backup_network, participants
+from fabfile.postgres import archive
+from fabfile.postgres.backup import (
+    CERTIFICATE,
+    backup_network,
+    participants,
+    same_encryption,
+)
 from fabfile.postgres.common import BACKUP_KEY
 from runbook.declare.facts import Facts
 
@@ -91,7 +96,7 @@ def test_a_repository_is_encrypted_from_its_beginning_or_not_at_all(
 ):
     value = str(encrypted).lower()
     cluster = CONTENTS.load(hosts_yaml("host: nfs2 ", f"host: nfs2\n    encrypted: {value} "))
-    step = repository.same_encryption(cluster)
+    step = same_encryption(cluster)
     info = tmp_path / "archive.info"
     place = "/var/lib/pgbackrest/archive/airflow-ha/archive.info"
 

@@ -203,6 +203,13 @@ def test_a_new_node_gets_a_replica_of_every_quorum_queue(cluster):
     assert titles(users.queues(cluster.hosts["mq1"], cluster, known)) == []
 
 
+def test_a_node_whose_own_api_does_not_answer_yet_gets_replicas_too(cluster):
+    known = facts(**{name: state(name, queues=[queue(members=MQ[:2])]) for name in MQ[:2]})
+    assert titles(users.queues(cluster.hosts["mq3"], cluster, known)) == [
+        "every quorum queue has a replica on mq3"
+    ]
+
+
 # The check
 
 

@@ -275,7 +275,7 @@ def _intermediate(root: authority.Authority) -> authority.Authority:
 
 def test_settings_that_renew_at_every_run_are_refused(hosts_yaml):
     with pytest.raises(InventoryError, match="renew_before"):
-        CONTENTS.load(hosts_yaml("timezone:", "tls: {days: 20}\ntimezone:"))
+        CONTENTS.load(hosts_yaml("days: 397 ", "days: 20 "))
     assert CONTENTS.load(hosts_yaml())[Tls].enabled
 
 
@@ -325,7 +325,7 @@ def test_a_cluster_in_clear_stays_so_until_it_is_switched(cluster):
 
 
 def test_a_new_cluster_speaks_as_hosts_yaml_says(cluster, hosts_yaml):
-    off = CONTENTS.load(hosts_yaml("timezone:", "tls: {enabled: false}\ntimezone:"))
+    off = CONTENTS.load(hosts_yaml("enabled: true ", "enabled: false "))
     for one, wanted in ((cluster, TLS), (off, CLEAR)):
         host, known = one.hosts["sql1"], Facts(speaking(None, None))
         assert transport.etcd_speaks(host, one, known) == wanted
@@ -488,7 +488,7 @@ def test_a_database_in_clear_is_told_unless_that_is_wanted(with_ca, hosts_yaml):
     level, sentence = found(with_ca, speaking(CLEAR, CLEAR))["etcd and Patroni speak TLS"]
     assert level == "warn"
     assert "etcd on sql1, Patroni on sql1" in sentence
-    off = CONTENTS.load(hosts_yaml("timezone:", "tls: {enabled: false}\ntimezone:"))
+    off = CONTENTS.load(hosts_yaml("enabled: true ", "enabled: false "))
     assert found(off, speaking(CLEAR, CLEAR))["etcd and Patroni speak TLS"][0] == "ok"
     assert found(with_ca, {}) == {}
 
