@@ -12,6 +12,7 @@ from runbook.secrets.vault import Rule
 
 from ..shared import roles
 from ..shared.airflow import USER, hosts
+from ..shared.tls import TRUSTED
 from ..shared.versions import Versions
 from .settings import Airflow
 
@@ -19,6 +20,16 @@ SETTINGS = "/etc/airflow"
 SCRIPTS = "/usr/libexec/airflow-runbook"
 SQL = f"{SCRIPTS}/airflow-sql"
 CLI = "/usr/local/bin/airflow"
+
+CFG = f"{SETTINGS}/airflow.cfg"
+WEB_UI = f"$(sed -n 's/^base_url = //p' {CFG})"
+"""A word in commands on servers of Airflow: the URL of the web UI on the VIP."""
+
+WEBSERVER_HERE = (
+    f"--cacert {TRUSTED} $(grep -qs '^web_server_ssl_cert = ' {CFG} && echo https || echo http)"
+    "://127.0.0.1:8080"
+)
+"""Words for curl on a server with a webserver: what verifies it, and its URL."""
 
 SCHEMA = {"2.9.0": "1949afb29106", "2.7.3": "405de8318b3a"}
 """Alembic's revision of the schema of each Airflow (airflow/utils/db.py)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import astuple
 from urllib.parse import quote as url_quote
 
 from runbook.declare import steps
@@ -17,6 +18,7 @@ from ..rabbitmq.common import AMQP, AMQPS, ANY_NODE, VHOST
 from ..shared import tls
 from ..shared.airflow import AIRFLOW_HOME, DAGS, LOGS, PLUGINS, USER
 from ..shared.roles import POSTGRES, RABBITMQ
+from ..shared.transport import Speaks
 from ..shared.versions import Versions
 from .common import (
     CLI,
@@ -35,7 +37,7 @@ from .common import (
     venv,
 )
 from .settings import Airflow
-from .transport import NEEDS, Ways, ways
+from .transport import AIRFLOW_TLS, NEEDS, Ways, ways
 
 CHANGED = Handler("airflow", "Airflow has to restart on this server: fab systemd.restart")
 
@@ -56,7 +58,7 @@ def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 
 def settings(cluster: Cluster, how: Ways) -> Steps:
     """The configuration of the version in hosts.yaml, whatever is there now."""
-    if how.database or how.broker:
+    if any(astuple(how)):
         yield from tls.trust(cluster)
     yield steps.directory(SETTINGS, "0750", group=USER)
     yield steps.directory(f"{SETTINGS}/python")
@@ -74,7 +76,8 @@ def settings(cluster: Cluster, how: Ways) -> Steps:
         "fernet": fernet(cluster),
         "secret_key": escaped(cluster.secret(SECRET_KEY)),
         "flower": escaped(f"admin:{cluster.secret(FLOWER)}"),
-        "base_url": f"http://{main_vip(cluster)}:{WEB}",
+        "base_url": door(cluster, how.web == Speaks.TLS),
+        "web": AIRFLOW_TLS if how.web == Speaks.TLS else None,
         "verified_broker": ANY_NODE if how.broker else "",
         "ca": tls.TRUSTED,
         "quorum": cluster[Versions].quorum_queues,
@@ -121,6 +124,12 @@ def broker(cluster: Cluster, how: Ways) -> str:
     nodes = cluster.group(RABBITMQ)
     scheme, port = ("amqps", AMQPS) if how.broker else ("amqp", AMQP)
     return ";".join(f"{scheme}://{login}@{host.name}:{port}/{VHOST}" for host in nodes)
+
+
+def door(cluster: Cluster, over_tls: bool) -> str:
+    """The address of the web UI: the VIP, and the port at which HAProxy speaks so."""
+    vip = main_vip(cluster)
+    return f"https://{vip}" if over_tls else f"http://{vip}:{WEB}"
 
 
 def fernet(cluster: Cluster) -> str:

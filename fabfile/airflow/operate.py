@@ -10,9 +10,9 @@ from runbook.declare.templates import script
 from runbook.declare.work import Procedure, stage
 from runbook.inventory.cluster import Cluster, Host
 
-from ..haproxy.common import WEB
 from ..shared.curl import login
-from .common import ADMIN, CLI, SQL, first_scheduler, main_vip, row, section
+from ..shared.tls import TRUSTED
+from .common import ADMIN, CFG, CLI, SQL, first_scheduler, row, section
 from .settings import Airflow
 
 
@@ -21,7 +21,6 @@ def smoke(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
     """Run the DAG `smoke`: it tests queue, worker, SSH to a target, and web UI logs."""
     [first] = first_scheduler(cluster)
     admin = login(cluster[Airflow].admin, cluster.secret(ADMIN))
-    logs = f"http://{main_vip(cluster)}:{WEB}/api/v1/dags/smoke/dagRuns"
     yield stage(
         "the DAG smoke runs",
         first,
@@ -32,7 +31,7 @@ def smoke(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
         ),
         action(
             "the DAG smoke succeeds, and its log can be read on the VIP",
-            script("airflow/smoke.sh", cli=CLI, sql=SQL, logs=logs, login=admin),
+            script("airflow/smoke.sh", cli=CLI, sql=SQL, cfg=CFG, ca=TRUSTED, login=admin),
             timeout=300,
         ).with_output(),
     )

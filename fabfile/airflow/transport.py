@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from runbook.declare.answers import lines_of
@@ -9,67 +10,87 @@ from runbook.declare.facts import Fact, Facts
 from runbook.declare.templates import script
 from runbook.inventory.cluster import Cluster, Host
 
+from ..haproxy.web import DOORS
 from ..postgres.transport import TRANSPORT
 from ..rabbitmq.transport import LISTENS
-from ..shared.airflow import hosts
+from ..shared import tls
+from ..shared.airflow import USER, hosts
+from ..shared.roles import FLOWER, WEBSERVER
 from ..shared.transport import WORDS, Speaks, Spoken, wanted
-from .common import SETTINGS
+from .common import CFG
+
+
+def browsed(cluster: Cluster) -> list[Host]:
+    """The servers with a part of Airflow that browsers show."""
+    return [one for one in cluster.hosts.values() if {WEBSERVER, FLOWER} & set(one.roles)]
+
+
+AIRFLOW_TLS = tls.service("airflow", browsed, USER, "airflow.web-keys airflow.web-certificates")
+"""The webservers, for HAProxy, and Flower, for browsers."""
 
 
 @dataclass(frozen=True)
 class Ways:
-    """How Airflow on a server reaches database and broker; None: it is not set up."""
+    """How Airflow on a server reaches database and broker, and how browsers reach it.
+
+    None: it is not set up.
+    """
 
     database: Spoken = None
     broker: Spoken = None
+    web: Spoken = None
 
 
 def parse(text: str) -> Ways:
     """Parse the answer of WAYS: a word for each."""
-    return Ways(*(WORDS[word] for word in lines_of(text, 2, 2)))
+    return Ways(*(WORDS[word] for word in lines_of(text, 3, 3)))
 
 
 WAYS = Fact(
     "how Airflow reaches the others",
     on=hosts,
-    command=lambda cluster, host: script("airflow/transport.sh", cfg=f"{SETTINGS}/airflow.cfg"),
+    command=lambda cluster, host: script("airflow/transport.sh", cfg=CFG),
     parse=parse,
     absent="it does not answer",
 )
 
-NEEDS = (WAYS, TRANSPORT, LISTENS)
+NEEDS = (WAYS, TRANSPORT, LISTENS, DOORS)
 """What must be known before the settings of Airflow are written."""
 
 
 def ways(host: Host, cluster: Cluster, facts: Facts) -> Ways:
-    """How Airflow on a server reaches the others, or has to if it is new there."""
+    """How Airflow on a server has to reach the others, and to be reached."""
     return Ways(
-        _way("database", host, facts, _offered(database_offers(facts), cluster)),
-        _way("broker", host, facts, _offered(broker_offers(facts), cluster)),
+        _way("database", database_offers(facts), host, cluster, facts),
+        _way("broker", broker_offers(facts), host, cluster, facts),
+        _way("web", web_offers(facts), host, cluster, facts),
     )
 
 
-def _way(name: str, host: Host, facts: Facts, new: Speaks) -> Speaks:
-    """As its settings say, or else as those of the other servers, or as `new`."""
+def _way(name: str, offered: Spoken, host: Host, cluster: Cluster, facts: Facts) -> Speaks:
+    """The only way that the others understand; of two, the present one or that of other servers."""
+    if offered in (Speaks.CLEAR, Speaks.TLS):
+        return offered
     known = {one: getattr(ways, name) for one, ways in facts.known(WAYS).items()}
-    others = [way for way in known.values() if way is not None]
-    own = known.get(host.name)
-    return own if own is not None else min(others, default=new)
-
-
-def _offered(spoken: Spoken, cluster: Cluster) -> Speaks:
-    """TLS, if all servers of a service understand it, or if there is none yet and it is wanted."""
-    if spoken is None:
-        return wanted(cluster)
-    return Speaks.TLS if spoken else Speaks.CLEAR
+    present = [known.get(host.name), *known.values()]
+    new = Speaks.TLS if offered else wanted(cluster)
+    return next((way for way in present if way is not None), new)
 
 
 def broker_offers(facts: Facts) -> Spoken:
-    """What all nodes of the message queue understand; None if there is none yet."""
-    return min((one for one in facts.known(LISTENS).values() if one is not None), default=None)
+    """What all nodes of the message queue understand; None if none is known."""
+    return _least(facts.known(LISTENS).values())
+
+
+def web_offers(facts: Facts) -> Spoken:
+    """How all proxies speak to browsers; None if none is known."""
+    return _least(facts.known(DOORS).values())
+
+
+def _least(spoken: Iterable[Spoken]) -> Spoken:
+    return min((one for one in spoken if one is not None), default=None)
 
 
 def database_offers(facts: Facts) -> Spoken:
-    """What all servers of the database understand; None if there is no database yet."""
-    known = [one.sessions for one in facts.known(TRANSPORT).values() if one.sessions is not None]
-    return min(known, default=None)
+    """What all servers of the database understand; None if none is known."""
+    return _least(one.sessions for one in facts.known(TRANSPORT).values())

@@ -12,8 +12,9 @@ from ..shared import tls
 from ..shared.firewall import let_in
 from ..shared.roles import HAPROXY
 from ..shared.transport import Speaks, spoken_by
-from .common import CONFIG, STATS, UNIT, databases, section, webservers
+from .common import CONFIG, PEM, STATS, UNIT, databases, section, webservers
 from .settings import Haproxy
+from .web import DOORS, door
 
 HOME = "/var/lib/haproxy"
 """The directory that HAProxy's workers are locked into."""
@@ -54,7 +55,7 @@ def asks(host: Host, cluster: Cluster, facts: Facts) -> Speaks:
     return rest_speaks(cluster, facts) if told or now is None else now
 
 
-@section.task(needs=[TRANSPORT, ASKS])
+@section.task(needs=[TRANSPORT, ASKS, DOORS])
 def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Configure and start HAProxy: database, web UI and the statistics page.
 
@@ -68,13 +69,22 @@ def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     yield steps.drop_in(UNIT, "haproxy/haproxy-airflow.conf.j2")
     yield from let_in(host, cluster)
     yield from asks_after_silent_clients()
-    yield from configuration(cluster, asks(host, cluster, facts))
+    yield from present(host, cluster, facts)
     yield steps.service(UNIT)
 
 
-def configuration(cluster: Cluster, speaks: Speaks) -> Steps:
-    """HAProxy's file, which takes effect at once, and the CA by which it knows Patroni."""
-    if speaks > Speaks.CLEAR and databases(cluster):
+def present(host: Host, cluster: Cluster, facts: Facts) -> Steps:
+    """HAProxy's file, for a proxy that goes on to speak as it does."""
+    asked = asks(host, cluster, facts)
+    yield from configuration(cluster, asked, door(host, cluster, facts))
+
+
+def configuration(cluster: Cluster, speaks: Speaks, web: Speaks) -> Steps:
+    """HAProxy's file, which takes effect at once, and the CA by which it knows Patroni.
+
+    `speaks`: how it asks Patroni; `web`: how it serves browsers.
+    """
+    if web or (speaks and databases(cluster)):
         yield from tls.trust(cluster)
     yield steps.template(
         CONFIG,
@@ -86,6 +96,8 @@ def configuration(cluster: Cluster, speaks: Speaks) -> Steps:
             "login": quote(f"admin:{cluster.secret(STATS)}"),
             "asks": speaks.word,
             "ca": tls.TRUSTED,
+            "pem": PEM if web else "",
+            "web": web.word,
         },
         mode="0600",
         hide="stats auth ",

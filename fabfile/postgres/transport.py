@@ -114,8 +114,8 @@ def keys(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 def certificates(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Sign the certificates of the database, unless it speaks in clear.
 
-    They are those of etcd, Patroni and PostgreSQL. etcd reads its certificate for each connection; Patroni and PostgreSQL read theirs again when
-    told to.
+    They are those of etcd, Patroni and PostgreSQL. etcd reads its certificate for each connection;
+    the others read theirs again when told to.
     """
     if encrypted(host, cluster, facts):
         yield from certified(host, cluster, facts)

@@ -19,6 +19,7 @@ KNOWN_SERVICES = {
     "postgresql": "5432/tcp",
     "amqp": "5672/tcp",
     "amqps": "5671/tcp",
+    "https": "443/tcp",
 }
 """Services of firewalld, and the ports of the cluster that they open."""
 

@@ -100,7 +100,12 @@ HAPROXY = Role(
         Port("5000/tcp", "HAProxy: the database's primary", (airflow, "postgres", CLIENTS)),
         Port("5001/tcp", "HAProxy: a replica of the database", (airflow, "postgres", CLIENTS)),
         Port("7000/tcp", "HAProxy's statistics, with a password", (OPERATORS, MONITORING)),
-        Port("8081/tcp", "HAProxy: Airflow's web UI", (WEB, airflow)),
+        Port("443/tcp", "HAProxy: Airflow's web UI over TLS", (WEB, airflow)),
+        Port(
+            "8081/tcp",
+            "HAProxy: Airflow's web UI in clear; with TLS, it sends browsers to port 443",
+            (WEB, airflow),
+        ),
         VRRP,
     ),
     units=("haproxy.service",),

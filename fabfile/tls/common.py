@@ -9,8 +9,13 @@ from typing import Callable
 from runbook.declare.facts import Fact, Facts, hosts_on
 from runbook.declare.section import Section
 from runbook.declare.step import Steps
+from runbook.declare.steps import wait_for
 from runbook.inventory.cluster import Cluster, Host
 
+from ..airflow import web as airflow_web
+from ..airflow.transport import AIRFLOW_TLS, WAYS
+from ..haproxy import web
+from ..haproxy.common import HAPROXY_TLS, HEALTH
 from ..postgres import transport
 from ..postgres.etcd import healthy
 from ..postgres.members import in_its_place
@@ -62,6 +67,26 @@ def _queue_settled(host: Host, cluster: Cluster) -> Steps:
     yield all_run(queue_members(cluster), cluster)
 
 
+def _proxy_encrypted(host: Host, facts: Facts) -> bool:
+    return bool(facts.known(web.DOORS).get(host.name))
+
+
+def _proxy_settled(host: Host, cluster: Cluster) -> Steps:
+    """HAProxy answers."""
+    yield wait_for("HAProxy answers", f"curl -sf -o /dev/null -m 2 {HEALTH}/up")
+
+
+def _airflow_encrypted(host: Host, facts: Facts) -> bool:
+    known = facts.known(WAYS).get(host.name)
+    return bool(known and known.web)
+
+
+def _airflow_settled(host: Host, cluster: Cluster) -> Steps:
+    """Flower runs, if it is not stopped."""
+    test = "systemctl show -p ActiveState --value airflow-flower.service"
+    yield wait_for("Flower runs, if it did", f"[[ $({test}) != activating ]]")
+
+
 def _database_encrypted(host: Host, facts: Facts) -> bool:
     known = facts.known(transport.TRANSPORT).get(host.name)
     return bool(known and (known.etcd or known.patroni or known.sessions))
@@ -76,6 +101,8 @@ def _database_settled(host: Host, cluster: Cluster) -> Steps:
 PARTS = (
     Part(transport.SERVICES, _database_encrypted, transport.certified, _database_settled),
     Part((RABBITMQ_TLS,), _queue_encrypted, rabbitmq.certified, _queue_settled),
+    Part((HAPROXY_TLS,), _proxy_encrypted, web.certified, _proxy_settled),
+    Part((AIRFLOW_TLS,), _airflow_encrypted, airflow_web.certified, _airflow_settled),
 )
 
 SERVICES = tuple(service for part in PARTS for service in part.services)

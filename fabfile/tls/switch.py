@@ -18,6 +18,7 @@ from runbook.inventory.cluster import Cluster, Host
 
 from ..haproxy import proxy
 from ..haproxy.common import HEALTH, proxies
+from ..haproxy.web import door
 from ..postgres import patroni, snapshots, transport
 from ..postgres.common import etcdctl, members, rest
 from ..postgres.etcd import ETCD, RESTART, configuration, healthy, listed, others, peer, peer_at
@@ -72,9 +73,9 @@ def to_tls(cluster: Cluster, facts: Facts) -> Procedure:
     yield from patroni_restarts_as(BOTH, TLS, cluster, facts)
     yield from etcd_as(TLS, TLS, cluster, facts)
     if any(_patroni(host, facts) < TLS for host in members(cluster)):
-        yield from proxies_as(BOTH, cluster)
+        yield from proxies_as(BOTH, cluster, facts)
     yield from patroni_reads(TLS, TLS, cluster, facts)
-    yield from proxies_as(TLS, cluster)
+    yield from proxies_as(TLS, cluster, facts)
     yield from services.to_tls(cluster, facts)
 
 
@@ -82,9 +83,9 @@ def to_clear(cluster: Cluster, facts: Facts) -> Procedure:
     """The same, backwards."""
     yield from services.to_clear(cluster, facts)
     if any(_patroni(host, facts) > BOTH for host in members(cluster)):
-        yield from proxies_as(BOTH, cluster)
+        yield from proxies_as(BOTH, cluster, facts)
     yield from patroni_reads(BOTH, CLEAR, cluster, facts)
-    yield from proxies_as(CLEAR, cluster)
+    yield from proxies_as(CLEAR, cluster, facts)
     yield from etcd_as(BOTH, CLEAR, cluster, facts)
     yield from patroni_restarts_as(CLEAR, CLEAR, cluster, facts)
     yield from etcd_as(CLEAR, CLEAR, cluster, facts)
@@ -233,14 +234,14 @@ def patroni_reads(state: Speaks, target: Speaks, cluster: Cluster, facts: Facts)
             yield stage(f"{host.name} answers, and all know where", host, in_place(host, cluster))
 
 
-def proxies_as(speaks: Speaks, cluster: Cluster) -> Iterator[Stage]:
+def proxies_as(speaks: Speaks, cluster: Cluster, facts: Facts) -> Iterator[Stage]:
     """HAProxy asks Patroni in this way, and finds the leader."""
     found = f"curl -sf -m 2 '{HEALTH}/stats;csv' | grep -qE '^primary,[^,]*,.*,UP,'"
     if proxies(cluster):
         yield stage(
             f"HAProxy asks Patroni {spoken(speaks)}",
             proxies(cluster),
-            lambda host: proxy.configuration(cluster, speaks),
+            lambda host: proxy.configuration(cluster, speaks, door(host, cluster, facts)),
         )
         yield stage(
             "HAProxy knows the leader", proxies(cluster), wait_for("it finds the leader", found)

@@ -6,6 +6,7 @@ Servers first understand both, then Airflow changes, then the servers refuse the
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from runbook.declare.facts import Facts
 from runbook.declare.step import Steps
@@ -18,13 +19,15 @@ from ..airflow.all_servers import start_in_batches
 from ..airflow.common import same_version
 from ..airflow.configure import settings
 from ..airflow.services import service_hosts
-from ..airflow.transport import WAYS, Ways
+from ..airflow.transport import AIRFLOW_TLS, WAYS, Ways
+from ..haproxy import proxy
+from ..haproxy.common import HAPROXY_TLS, proxies
+from ..haproxy.web import DOORS
 from ..postgres import patroni
 from ..postgres.members import MEMBER, leader, replicas
 from ..postgres.rotate import follow, in_place
 from ..postgres.settings import Postgres
 from ..postgres.transport import TRANSPORT, patroni_speaks, sessions_speak
-from ..rabbitmq import transport as rabbitmq
 from ..rabbitmq.cluster import all_run, settle
 from ..rabbitmq.common import RABBITMQ_TLS
 from ..rabbitmq.common import members as queue_members
@@ -36,15 +39,16 @@ from ..shared import tls
 from ..shared.airflow import hosts as airflow_hosts
 from ..shared.firewall import let_in
 from ..shared.transport import Speaks
+from .common import PARTS
 
 CLEAR, BOTH, TLS = Speaks
 
-NEEDS = (*airflow.NEEDS, NODE, RABBITMQ_TLS.held)
+NEEDS = (*airflow.NEEDS, NODE, RABBITMQ_TLS.held, HAPROXY_TLS.held, AIRFLOW_TLS.held)
 
 
 def question(cluster: Cluster, target: Speaks) -> str:
     """What is about to change, in words."""
-    what = "etcd, Patroni, PostgreSQL, RabbitMQ and Airflow change to "
+    what = "etcd, Patroni, PostgreSQL, RabbitMQ, HAProxy and Airflow change to "
     what += f"{'TLS' if target else 'connections in clear'}, one server after the other."
     others = cluster[Postgres].clients
     if target and others:
@@ -55,7 +59,7 @@ def question(cluster: Cluster, target: Speaks) -> str:
 def refuse_unless_all_answer(cluster: Cluster, facts: Facts) -> None:
     """Refuse while a server of Airflow is away: it would not find the others any more."""
     away = [one.name for one in airflow_hosts(cluster) if one.name not in facts.known(WAYS)]
-    if away:
+    if away and set_up(cluster, facts):
         raise RunbookError(
             f"{', '.join(away)} does not answer; Airflow there would keep its way to the others, "
             "which is closed at the end. Bring it back first, or take it out of "
@@ -77,34 +81,57 @@ def to_tls(cluster: Cluster, facts: Facts) -> Procedure:
     yield from prepared(cluster, facts)
     yield from sessions_as(BOTH, TLS, cluster, facts)
     yield from queue_as(BOTH, TLS, cluster, facts)
+    yield from web_as(BOTH, TLS, cluster, facts)
     yield from airflow_uses(TLS, cluster, facts)
+    yield from web_as(TLS, TLS, cluster, facts)
     yield from sessions_as(TLS, TLS, cluster, facts)
     yield from queue_as(TLS, TLS, cluster, facts)
 
 
 def to_clear(cluster: Cluster, facts: Facts) -> Procedure:
     """The same, backwards."""
+    yield from web_as(BOTH, CLEAR, cluster, facts)
     yield from queue_as(BOTH, CLEAR, cluster, facts)
     yield from sessions_as(BOTH, CLEAR, cluster, facts)
     yield from airflow_uses(CLEAR, cluster, facts)
+    yield from web_as(CLEAR, CLEAR, cluster, facts)
     yield from queue_as(CLEAR, CLEAR, cluster, facts)
     yield from sessions_as(CLEAR, CLEAR, cluster, facts)
-    yield asked_again(TRANSPORT)
+    yield asked_again(TRANSPORT, DOORS)
 
 
 def prepared(cluster: Cluster, facts: Facts) -> Procedure:
-    """Keys, certificates and open ports of the message queue; those of the database are there."""
-    those = nodes(cluster, facts)
-    if not those:
-        return
-    yield stage("keys for RabbitMQ", those, lambda host: tls.keys(RABBITMQ_TLS))
-    yield asked_again(RABBITMQ_TLS.held)
-    yield stage(
-        "certificates for RabbitMQ",
-        those,
-        lambda host: rabbitmq.certified(host, cluster, facts),
-        lambda host: let_in(host, cluster),
-    )
+    """Keys, certificates and open ports; those of the database are there."""
+    present = there(cluster, facts)
+    for part in PARTS[1:]:
+        those = [host for host in part.hosts(cluster) if host in present]
+        if not those:
+            continue
+        [service] = part.services
+        yield stage(f"keys for {service.name}", those, partial(keys, service))
+        yield asked_again(service.held)
+        yield stage(
+            f"certificates for {service.name}",
+            those,
+            partial(part.certified, cluster=cluster, facts=facts),
+            lambda host: let_in(host, cluster),
+        )
+
+
+def keys(service: tls.Service, host: Host) -> Steps:
+    """A service has a private key on a server."""
+    yield from tls.keys(service)
+
+
+def there(cluster: Cluster, facts: Facts) -> list[Host]:
+    """The servers on which something of what changes is set up."""
+    return [
+        host
+        for host in cluster.hosts.values()
+        if host in nodes(cluster, facts)
+        or facts.known(DOORS).get(host.name) is not None
+        or host in set_up(cluster, facts)
+    ]
 
 
 def beyond(now: Speaks, state: Speaks, target: Speaks) -> bool:
@@ -147,20 +174,41 @@ def queue_as(state: Speaks, target: Speaks, cluster: Cluster, facts: Facts) -> I
             )
 
 
+def web_as(state: Speaks, target: Speaks, cluster: Cluster, facts: Facts) -> Iterator[Stage]:
+    """HAProxy speaks TLS to browsers unless all is in clear, and this way to the webservers."""
+    known = facts.known(DOORS)
+    present = [one for one in proxies(cluster) if known.get(one.name) is not None]
+    those = [one for one in present if not beyond(known[one.name] or CLEAR, state, target)]
+    if those:
+        yield stage(
+            f"HAProxy speaks {state.spoken} to webservers",
+            those,
+            lambda host: proxy.configuration(cluster, proxy.asks(host, cluster, facts), state),
+        )
+
+
 def airflow_uses(state: Speaks, cluster: Cluster, facts: Facts) -> Procedure:
     """Airflow reaches the others in this way; its services restart where that is new to them."""
-    present = [
-        one for one in airflow_hosts(cluster) if facts.known(WAYS)[one.name].database is not None
-    ]
+    present = set_up(cluster, facts)
     if not present:
         return
 
-    def set_up(host: Host) -> Steps:
+    def anew(host: Host) -> Steps:
         yield same_version(cluster)
-        yield from settings(cluster, Ways(state, state))
+        yield from settings(cluster, Ways(state, state, state))
 
-    yield stage(f"Airflow is to reach the others {how(state)}", present, set_up)
+    yield stage(f"Airflow is to reach the others {how(state)}", present, anew)
     yield from start_in_batches([one for one in service_hosts(cluster) if one in present], cluster)
+
+
+def set_up(cluster: Cluster, facts: Facts) -> list[Host]:
+    """The servers that have settings of Airflow."""
+    known = facts.known(WAYS)
+    return [
+        one
+        for one in airflow_hosts(cluster)
+        if one.name in known and known[one.name].database is not None
+    ]
 
 
 def how(state: Speaks) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Callable
 from runbook.declare.facts import Fact, Facts
 
 from ..airflow.transport import WAYS
+from ..haproxy.web import DOORS
 from ..postgres.transport import TRANSPORT
 from ..rabbitmq.transport import LISTENS
 from ..shared.transport import Speaks, Spoken
@@ -45,11 +46,12 @@ def _postgresql(facts: Facts) -> Voices:
 
 
 def _airflow(facts: Facts) -> Voices:
+    known = facts.known(WAYS)
     return _present(
         {
-            f"{name} to the {what}": getattr(one, what)
-            for name, one in facts.known(WAYS).items()
-            for what in ("database", "broker")
+            f"{name} ({what})": getattr(one, what)
+            for name, one in known.items()
+            for what in ("database", "broker", "web")
         }
     )
 
@@ -58,6 +60,7 @@ GROUPS = (
     Group("etcd and Patroni speak TLS", (TRANSPORT,), _etcd_and_patroni),
     Group("PostgreSQL speaks TLS", (TRANSPORT,), _postgresql),
     Group("RabbitMQ speaks TLS", (LISTENS,), lambda facts: _present(facts.known(LISTENS))),
+    Group("HAProxy speaks TLS", (DOORS,), lambda facts: _present(facts.known(DOORS))),
     Group("Airflow uses TLS", (WAYS,), _airflow),
 )
 

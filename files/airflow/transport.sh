@@ -8,3 +8,4 @@ says() { # KEY PATTERN: whether the setting looks so
 }
 says sql_alchemy_conn sslmode=verify-full
 says broker_url ' amqps:'
+says base_url ' https:'

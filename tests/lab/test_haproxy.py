@@ -24,6 +24,9 @@ from support.entry_points import (
     told_until,
 )
 from support.limits import BY_ITSELF, HANDED_OVER
+from support.trusting import WEB, trusting
+
+from fabfile.shared.tls import TRUSTED
 
 STATE = "database"
 HOSTS = (*DATABASE, *PROXIES, "mq1")
@@ -143,10 +146,12 @@ def test_the_statistics_page_wants_its_password(proxies, lab):
     def code(*options: str) -> str:
         """What the controller gets, which is an operator's machine in the lab."""
         ask = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-m", "5", *options]
+        ask += trusting(lab)
         return lab.exec(ask, capture_output=True, text=True).stdout
 
-    assert code(f"http://{VIP}:7000/") == "401"
-    assert code("-u", f"admin:{password}", f"http://{VIP}:7000/") == "200"
+    assert code(f"https://{VIP}:7000/") == "401"
+    assert code("-u", f"admin:{password}", f"https://{VIP}:7000/") == "200"
+    assert code(f"http://{VIP}:7000/") == "000"
     # A page of its own, for this server only, has none.
     assert code(f"http://{VIP}:8405/stats") == "000"
 
@@ -466,10 +471,10 @@ def test_webservers_are_found_and_missed(proxies, on):
         on(host, serve)
     try:
         told_until(proxies, "webservers answer: 2 of them", "ok")
-        assert on("mq1", f"curl -sf -m 5 http://{VIP}:8081/health") == "{}"
+        assert on("mq1", f"curl -sf -m 5 --cacert {TRUSTED} {WEB}/health") == "{}"
         on("haproxy2", "systemctl stop web")
         told_until(proxies, "webservers answer: haproxy2 does not answer airflow")
-        assert on("mq1", f"curl -sf -m 5 http://{VIP}:8081/health") == "{}"
+        assert on("mq1", f"curl -sf -m 5 --cacert {TRUSTED} {WEB}/health") == "{}"
     finally:
         for host in PROXIES:
             on(host, "systemctl stop web || :")

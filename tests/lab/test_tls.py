@@ -51,7 +51,7 @@ def test_a_new_cluster_speaks_tls_and_is_well(fabric):
     assert ("cluster", "etcd and Patroni speak TLS") in answer.steps("ok")
     assert ("cluster", "certificate of etcd on sql1: valid for 397 days") in answer.steps("ok")
     listed = fabric.text("tls.status").text
-    assert listed.count("airflow-runbook CA") == 2 * len(SQL)
+    assert listed.count("airflow-runbook CA") == 3 * len(SQL) + len(PROXIES)
     assert "192.168.83.148" in listed
 
 
@@ -66,6 +66,7 @@ def test_private_keys_stay_where_they_are_and_can_be_read_by_their_service_only(
         assert listed == [
             f"{PKI}/etcd.key 640 root etcd",
             f"{PKI}/patroni.key 640 root postgres",
+            f"{PKI}/postgresql.key 640 root postgres",
         ]
 
 

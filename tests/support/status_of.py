@@ -13,10 +13,12 @@ from fabfile import CONTENTS
 from fabfile.airflow.check import FOLDER, Folder
 from fabfile.airflow.services import JOBS
 from fabfile.airflow.state import CONSUMERS, DATABASE, Consumer, State
+from fabfile.airflow.transport import WAYS, Ways
 from fabfile.haproxy import view
 from fabfile.haproxy.common import NETWORK as PROXY_NETWORK
 from fabfile.haproxy.proxy import ASKS
 from fabfile.haproxy.view import REPLIES, VIEW, Reply, View
+from fabfile.haproxy.web import DOORS
 from fabfile.nfs.common import NETWORK as SHARE_NETWORK
 from fabfile.nfs.state import SERVER, Server
 from fabfile.operator.status.look import drawn, with_status
@@ -30,6 +32,7 @@ from fabfile.postgres.repository import BACKUPS, Backup, Repository
 from fabfile.postgres.transport import TRANSPORT, Transport
 from fabfile.rabbitmq import nodes
 from fabfile.rabbitmq.transport import LISTENS
+from fabfile.shared.airflow import hosts as airflow_hosts
 from fabfile.shared.keepalived import Place
 from fabfile.shared.transport import Speaks
 from fabfile.shared.versions import Versions
@@ -91,6 +94,8 @@ def well(cluster: Cluster) -> Values:
         TRANSPORT: dict.fromkeys(SQL, Transport(Speaks.TLS, Speaks.TLS, Speaks.TLS)),
         ASKS: dict.fromkeys(("airflow", "haproxy2"), Speaks.TLS),
         **certificate_facts(cluster),
+        DOORS: dict.fromkeys(("airflow", "haproxy2"), Speaks.TLS),
+        WAYS: {one.name: Ways(*[Speaks.TLS] * 3) for one in airflow_hosts(cluster)},
         LISTENS: dict.fromkeys(MQ, Speaks.TLS),
         nodes.NODE: dict.fromkeys(MQ, nodes.Node(True, frozenset(everybody))),
         nodes.STATE: dict.fromkeys(MQ, state),

@@ -170,7 +170,7 @@ def test_only_the_web_ui_and_sshd_are_open_to_everybody_as_shipped(cluster):
         for one in accesses(host, cluster)
         if one.public
     }
-    assert public == {"8081/tcp", "22/tcp"}
+    assert public == {"443/tcp", "8081/tcp", "22/tcp"}
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import getpass
 import subprocess
 
 import pytest
@@ -13,8 +14,12 @@ from support.postgres_facts import SQL
 from fabfile import CONTENTS
 from fabfile.airflow import configure
 from fabfile.airflow import transport as airflow
-from fabfile.airflow.transport import WAYS, Ways, ways
+from fabfile.airflow.transport import AIRFLOW_TLS, WAYS, Ways, ways
+from fabfile.airflow.web import web_keys
+from fabfile.haproxy import proxy, web
+from fabfile.haproxy.common import CONFIG, HAPROXY_TLS, PEM
 from fabfile.haproxy.view import REPLIES
+from fabfile.haproxy.web import DOORS
 from fabfile.postgres import patroni, transport
 from fabfile.postgres.common import SESSIONS_TLS
 from fabfile.postgres.transport import TRANSPORT, Transport
@@ -201,6 +206,117 @@ def bash(command: str) -> str:
     return subprocess.run(["bash", "-c", command], capture_output=True, text=True).stdout
 
 
+# HAProxy
+
+
+def haproxy(cluster, web: Speaks) -> str:
+    return next(
+        step.text
+        for step in proxy.configuration(cluster, CLEAR, web)
+        if step.title == "file /etc/haproxy/haproxy.cfg"
+    )
+
+
+def frontend(text: str, name: str) -> list[str]:
+    block = text.partition(f"\n{name}\n")[2].partition("\n\n")[0]
+    return [line.strip() for line in block.splitlines()]
+
+
+def test_the_web_ui_in_clear_is_as_it_was(cluster):
+    text = haproxy(cluster, CLEAR)
+    assert frontend(text, "frontend web")[0] == "bind *:8081"
+    assert frontend(text, "listen stats")[0] == "bind *:7000"
+    assert "ssl" not in text
+
+
+def test_over_tls_browsers_are_served_at_443_and_sent_there(cluster):
+    text = haproxy(cluster, TLS)
+    bound = f"ssl crt {PEM} ssl-min-ver TLSv1.2"
+    assert frontend(text, "frontend web")[0] == f"bind *:443 {bound}"
+    assert frontend(text, "listen stats")[0] == f"bind *:7000 {bound}"
+    before = frontend(text, "frontend web-in-clear")
+    assert before[0] == "bind *:8081"
+    # A permanent one would be kept by browsers after the way back.
+    assert "redirect code 307 location https://%[req.hdr(host),field(1,:)]%[url]" in before[-1]
+    assert not [line for line in before if "backend" in line]
+
+
+def test_strict_transport_security_is_a_setting(hosts_yaml, cluster):
+    assert "Strict-Transport-Security" not in haproxy(cluster, TLS)
+    strict = CONTENTS.load(hosts_yaml("max_connections: 4000", "max_connections: 4000\n  hsts: 30"))
+    sent = "http-response set-header Strict-Transport-Security max-age=2592000"
+    assert sent in frontend(haproxy(strict, TLS), "frontend web")
+    assert "Strict-Transport-Security" not in haproxy(strict, CLEAR)
+
+
+def test_haproxy_verifies_the_webservers(cluster):
+    def servers(web: Speaks) -> list[str]:
+        lines = frontend(haproxy(cluster, web), "backend webservers")
+        return [line for line in lines if line.startswith("server ")]
+
+    verified = f"ssl verify required ca-file {tls.TRUSTED} ssl-min-ver TLSv1.2 verifyhost"
+    assert servers(CLEAR)[0] == "server airflow 192.168.83.129:8080"
+    assert servers(TLS)[0] == f"server airflow 192.168.83.129:8080 {verified} airflow"
+    assert len(servers(TLS)) == 2
+    assert [line.split()[1] for line in servers(BOTH)] == [
+        "airflow",
+        "airflow:tls",
+        "haproxy2",
+        "haproxy2:tls",
+    ]
+
+
+@pytest.mark.parametrize("speaks", Speaks)
+def test_how_a_proxy_speaks_is_read_from_its_settings(cluster, tmp_path, speaks):
+    file = tmp_path / "haproxy.cfg"
+    command = DOORS.command(cluster, cluster.hosts["airflow"]).replace(CONFIG, str(file))
+    file.write_text("frontend main\n    bind *:5000\n")  # the package's own
+    assert DOORS.parse(bash(command)) is None
+    file.write_text(haproxy(cluster, speaks))
+    assert DOORS.parse(bash(command)) == speaks
+
+
+def test_a_proxy_that_exists_goes_on_as_it_speaks(cluster):
+    known = Facts({DOORS: {"airflow": None, "haproxy2": CLEAR}})
+    assert web.door(cluster.hosts["airflow"], cluster, known) == CLEAR
+    assert not list(web.keys(cluster.hosts["airflow"], cluster, known))
+    new = Facts({DOORS: {"airflow": None, "haproxy2": None}})
+    assert web.door(cluster.hosts["airflow"], cluster, new) == TLS
+
+
+def test_the_web_ui_has_the_names_of_its_vip(with_ca):
+    for name in ("airflow", "haproxy2"):
+        names = names_of(HAPROXY_TLS, name, with_ca)
+        assert {name, VIP} < names
+        assert "192.168.83.220" not in names
+
+
+def test_key_and_certificate_are_one_file_for_root_alone(tmp_path):
+    step = web.in_one_file()
+    paths = {tls.FOLDER: str(tmp_path), "600 root": f"600 {getpass.getuser()}"}
+
+    def here(command: str) -> str:
+        for old, new in paths.items():
+            command = command.replace(old, new)
+        return command
+
+    def so() -> bool:
+        return subprocess.run(["bash", "-c", here(step.test)], check=False).returncode == 0
+
+    (tmp_path / "haproxy.crt").write_text("certificate\n")
+    (tmp_path / "haproxy.key").write_text("key\n")
+    assert not so()
+    bash(here(step.apply))
+    assert so()
+    assert (tmp_path / "haproxy.pem").read_text() == "certificate\nkey\n"
+    assert oct((tmp_path / "haproxy.pem").stat().st_mode)[-3:] == "600"
+    (tmp_path / "haproxy.crt").write_text("another\n")
+    assert not so()
+    (tmp_path / "haproxy.pem").chmod(0o644)
+    bash(here(step.apply))
+    assert so()
+
+
 # Airflow
 
 
@@ -252,7 +368,7 @@ def celery(cluster, known: Facts) -> str:
 def in_clear(cluster) -> Facts:
     """An Airflow that reaches all others in clear."""
     names = [one.name for one in hosts(cluster)]
-    return Facts({WAYS: dict.fromkeys(names, Ways(CLEAR, CLEAR))})
+    return Facts({WAYS: dict.fromkeys(names, Ways(CLEAR, CLEAR, CLEAR))})
 
 
 def test_airflow_in_clear_is_as_it_was(cluster):
@@ -269,15 +385,60 @@ def test_a_new_airflow_uses_what_the_database_understands(cluster, offered, way)
     assert ways(cluster.hosts["worker1"], cluster, known).database == way
 
 
-@pytest.mark.parametrize("offered", Speaks)
-def test_an_airflow_that_exists_changes_its_way_only_when_it_is_switched(cluster, offered):
-    known = Facts({WAYS: {"worker1": Ways(CLEAR)}, **database(offered)})
+@pytest.mark.parametrize("way", [CLEAR, TLS])
+def test_an_airflow_that_exists_stays_as_it_is_where_it_has_a_choice(cluster, way):
+    known = Facts({WAYS: {"worker1": Ways(way, way)}, **database(BOTH), **queue(BOTH)})
     for name in ("worker1", "airflow"):
-        assert ways(cluster.hosts[name], cluster, known).database == CLEAR
+        assert ways(cluster.hosts[name], cluster, known).database == way
+        assert ways(cluster.hosts[name], cluster, known).broker == way
+
+
+@pytest.mark.parametrize("offered", [CLEAR, TLS])
+def test_where_it_has_none_it_follows_the_servers(cluster, offered):
+    """Such as a server of Airflow that was away while the others were switched."""
+    other = TLS if offered == CLEAR else CLEAR
+    spoken = {**database(offered), **queue(offered), DOORS: {"airflow": offered}}
+    known = Facts({WAYS: {"worker1": Ways(other, other, other)}, **spoken})
+    assert ways(cluster.hosts["worker1"], cluster, known) == Ways(offered, offered, offered)
+
+
+def test_of_servers_that_differ_airflow_uses_what_all_understand(cluster):
+    mixed = {"mq1": TLS, "mq2": BOTH, "mq3": BOTH}
+    known = Facts({WAYS: {"worker1": Ways(CLEAR, CLEAR)}, LISTENS: mixed})
+    assert ways(cluster.hosts["worker1"], cluster, known).broker == CLEAR
+    known = Facts({WAYS: {"worker1": Ways(TLS, TLS)}, LISTENS: {**mixed, "mq3": CLEAR}})
+    assert ways(cluster.hosts["worker1"], cluster, known).broker == CLEAR
+
+
+def queue(speaks: Speaks) -> dict:
+    return {LISTENS: dict.fromkeys(("mq1", "mq2", "mq3"), speaks)}
+
+
+def test_the_web_ui_is_known_by_the_address_at_which_it_is_reached(cluster):
+    own = config(cluster)["webserver"]
+    assert (own["base_url"], own["cookie_secure"]) == (f"https://{VIP}", "True")
+    assert own["web_server_ssl_key"] == AIRFLOW_TLS.key
+    own = config(cluster, in_clear(cluster))["webserver"]
+    assert own["base_url"] == f"http://{VIP}:8081"
+    assert "cookie_secure" not in own
+    assert "web_server_ssl_key" not in own
+
+
+def test_flower_speaks_as_the_web_ui(cluster):
+    def environment(how: Ways) -> str:
+        steps = configure.settings(cluster, how)
+        return next(step.text for step in steps if step.title.endswith("airflow.env"))
+
+    assert f"FLOWER_KEYFILE={AIRFLOW_TLS.key}" in environment(Ways(CLEAR, CLEAR, TLS))
+    assert "FLOWER" not in environment(Ways(TLS, TLS, CLEAR))
+    host = cluster.hosts["airflow"]
+    assert list(web_keys(host, cluster, NOTHING_KNOWN))
+    assert not list(web_keys(host, cluster, in_clear(cluster)))
+    assert AIRFLOW_TLS.group == "airflow"
 
 
 def test_without_servers_the_setting_decides(hosts_yaml):
-    cluster = CONTENTS.load(hosts_yaml("\nfirewall:", "\ntls: {enabled: false}\nfirewall:"))
+    cluster = CONTENTS.load(hosts_yaml("  enabled: true ", "  enabled: false "))
     assert ways(cluster.hosts["worker1"], cluster, NOTHING_KNOWN).database == CLEAR
 
 
@@ -285,10 +446,10 @@ def test_without_servers_the_setting_decides(hosts_yaml):
 def test_what_airflow_is_told_is_read_again(with_ca, tmp_path, way):
     text = next(
         step.text
-        for step in configure.settings(with_ca, Ways(way, way))
+        for step in configure.settings(with_ca, Ways(way, way, way))
         if "airflow.cfg" in step.title
     )
-    assert said(tmp_path, text) == Ways(way, way)
+    assert said(tmp_path, text) == Ways(way, way, way)
     assert said(tmp_path, "") == Ways()
 
 

@@ -14,6 +14,7 @@ from support.rabbitmq_facts import MQ, nodes
 from fabfile.airflow import transport as airflow
 from fabfile.airflow.transport import WAYS, Ways
 from fabfile.haproxy import proxy
+from fabfile.haproxy.web import DOORS
 from fabfile.postgres import transport
 from fabfile.postgres.etcd import ETCD, Etcd
 from fabfile.postgres.members import MEMBER
@@ -50,8 +51,9 @@ class Servers:
         self.patroni = dict.fromkeys(SQL, speaks)
         self.proxy = dict.fromkeys(PROXIES, speaks)
         self.sessions = dict.fromkeys(SQL, speaks)
+        self.doors = dict.fromkeys(PROXIES, speaks)
         self.queue = dict.fromkeys(MQ, speaks)
-        self.airflow = {host.name: Ways(speaks, speaks) for host in airflow_hosts(cluster)}
+        self.airflow = {host.name: Ways(speaks, speaks, speaks) for host in airflow_hosts(cluster)}
 
     def values(self) -> dict[Fact, dict]:
         states = {name: Etcd(True, one.listed, True) for name, one in self._etcd_facts().items()}
@@ -61,6 +63,7 @@ class Servers:
             proxy.ASKS: dict(self.proxy),
             WAYS: dict(self.airflow),
             LISTENS: dict(self.queue),
+            DOORS: dict(self.doors),
             NODE: nodes(),
             ETCD: states,
             MEMBER: {name: member(name) for name in SQL},
@@ -83,6 +86,7 @@ class Servers:
                     self.patroni[host.name], self.sessions[host.name] = read.patroni, read.sessions
                 elif step.title == "file /etc/haproxy/haproxy.cfg":
                     self.proxy[host.name] = self._asks(step.text)
+                    self.doors[host.name] = self._door(step.text)
                 elif step.title == "file /etc/rabbitmq/rabbitmq.conf":
                     self.queue[host.name] = self._listens(step.text)
                 elif step.title == "file /etc/airflow/airflow.cfg":
@@ -115,6 +119,11 @@ class Servers:
             return TLS
         return BOTH if "listeners.ssl.default" in text else CLEAR
 
+    def _door(self, text: str) -> Speaks:
+        if "bind *:7000 ssl" not in text:
+            return CLEAR
+        return BOTH if ":tls 192.168.83.129:8080" in text else TLS
+
     def _asks(self, text: str) -> Speaks:
         if ":tls " in text:
             return BOTH
@@ -122,7 +131,7 @@ class Servers:
 
     def spoken(self) -> list[dict[str, Speaks]]:
         """How each service speaks on each server, and Airflow to the others."""
-        services = (self.etcd, self.patroni, self.proxy, self.sessions, self.queue)
+        services = (self.etcd, self.patroni, self.proxy, self.sessions, self.queue, self.doors)
         ways = {name: astuple(one) for name, one in self.airflow.items()}
         to_each = [{name: each[n] for name, each in ways.items()} for n in range(WAYS_ARE)]
         return [*(dict(one) for one in services), *to_each]
@@ -148,7 +157,9 @@ class Servers:
         ways = self.airflow.values()
         database = _served({one.database for one in ways}, sessions)
         queue = _served({one.broker for one in ways}, {*self.queue.values()})
-        return replicas and database and queue
+        doors = {*self.doors.values()}
+        web = _served({one.web for one in ways}, doors)
+        return replicas and database and queue and web
 
 
 def _served(used: set[Speaks], offered: set[Speaks]) -> bool:
@@ -225,11 +236,13 @@ def test_one_server_after_the_other_and_the_leader_last(own, tmp_path):
     assert titles.index("HAProxy asks Patroni TLS") < titles.index(
         "PostgreSQL on sql2 speaks in clear and TLS"
     )
-    services = ("PostgreSQL on", "RabbitMQ on", "Airflow")
+    services = ("PostgreSQL on", "RabbitMQ on", "Airflow", "HAProxy speaks")
     assert [title for title in titles if title.startswith(services)] == [
         *(f"PostgreSQL on {name} speaks in clear and TLS" for name in ("sql2", "sql3", "sql1")),
         *(f"RabbitMQ on {name} speaks in clear and TLS" for name in MQ),
+        "HAProxy speaks in clear and TLS to webservers",
         "Airflow is to reach the others over TLS",
+        "HAProxy speaks TLS to webservers",
         *(f"PostgreSQL on {name} speaks TLS" for name in ("sql2", "sql3", "sql1")),
         *(f"RabbitMQ on {name} speaks TLS" for name in MQ),
     ]
