@@ -26,9 +26,8 @@ from runbook.inventory.cluster import Cluster, Host
 
 from ..shared import roles
 from ..shared.airflow import AS_USER, DAGS, hosts
-from ..shared.tls import TRUSTED
 from ..shared.versions import Versions
-from .common import SCHEMA, SCRIPTS, SQL, WEB_UI, WEBSERVER_HERE, first_scheduler, section
+from .common import SCHEMA, SCRIPTS, SQL, WEBSERVER_HERE, first_scheduler, section, web_ui
 from .heartbeats import WORKER, heartbeats, one_dag_processor, redundancy, workers
 from .install import VENV
 from .state import CONSUMERS, DATABASE, WAITING, State, present
@@ -112,7 +111,7 @@ def check(host: Host, cluster: Cluster) -> Probes:
     if host in first_scheduler(cluster):
         yield probe(
             "the web UI answers on the VIP",
-            f'curl -sS -m 10 --cacert {TRUSTED} "{WEB_UI}/health"',
+            f"curl -sS -m 10 {web_ui(cluster)}/health",
             healthy,
             fix="fab haproxy.check",
             cause=ENTRY,

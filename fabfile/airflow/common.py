@@ -10,8 +10,10 @@ from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster, Host
 from runbook.secrets.vault import Rule
 
+from ..haproxy.common import HTTPS
 from ..shared import roles
 from ..shared.airflow import USER, hosts
+from ..shared.site import WEB_TRUSTED, site
 from ..shared.tls import TRUSTED
 from ..shared.versions import Versions
 from .settings import Airflow
@@ -22,8 +24,6 @@ SQL = f"{SCRIPTS}/airflow-sql"
 CLI = "/usr/local/bin/airflow"
 
 CFG = f"{SETTINGS}/airflow.cfg"
-WEB_UI = f"$(sed -n 's/^base_url = //p' {CFG})"
-"""A word in commands on servers of Airflow: the URL of the web UI on the VIP."""
 
 WEBSERVER_HERE = (
     f"--cacert {TRUSTED} $(grep -qs '^web_server_ssl_cert = ' {CFG} && echo https || echo http)"
@@ -143,6 +143,15 @@ def same_version(cluster: Cluster) -> Step:
 echo "It is set up for Airflow $found, but hosts.yaml says {version}. Nothing was changed."
 echo 'To change the version: fab airflow.install airflow.ship airflow.receive airflow.upgrade'""",
     )
+
+
+def web_ui(cluster: Cluster) -> str:
+    """Words for curl on servers of Airflow: what verifies the web UI on the VIP, and its URL."""
+    options, own = f"--cacert {TRUSTED}", site(cluster)
+    if own:
+        named = f" --resolve {own.name}:{HTTPS}:{main_vip(cluster)}" if own.name else ""
+        options = f"--cacert {WEB_TRUSTED}{named}"
+    return f"{options} $(sed -n 's/^base_url = //p' {CFG})"
 
 
 def database_answers(cluster: Cluster) -> Step:

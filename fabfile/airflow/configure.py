@@ -18,6 +18,7 @@ from ..rabbitmq.common import AMQP, AMQPS, ANY_NODE, VHOST
 from ..shared import tls
 from ..shared.airflow import AIRFLOW_HOME, DAGS, LOGS, PLUGINS, USER
 from ..shared.roles import POSTGRES, RABBITMQ
+from ..shared.site import WEB_TRUSTED, site
 from ..shared.transport import Speaks
 from ..shared.versions import Versions
 from .common import (
@@ -60,6 +61,9 @@ def settings(cluster: Cluster, how: Ways) -> Steps:
     """The configuration of the version in hosts.yaml, whatever is there now."""
     if any(astuple(how)):
         yield from tls.trust(cluster)
+    own = site(cluster)
+    if own and how.web:
+        yield steps.file(WEB_TRUSTED, own.root)
     yield steps.directory(SETTINGS, "0750", group=USER)
     yield steps.directory(f"{SETTINGS}/python")
     context = {
@@ -127,9 +131,12 @@ def broker(cluster: Cluster, how: Ways) -> str:
 
 
 def door(cluster: Cluster, over_tls: bool) -> str:
-    """The address of the web UI: the VIP, and the port at which HAProxy speaks so."""
+    """The address of the web UI: the VIP, or the name in a certificate of the site's own."""
     vip = main_vip(cluster)
-    return f"https://{vip}" if over_tls else f"http://{vip}:{WEB}"
+    if not over_tls:
+        return f"http://{vip}:{WEB}"
+    own = site(cluster)
+    return f"https://{own.name if own and own.name else vip}"
 
 
 def fernet(cluster: Cluster) -> str:

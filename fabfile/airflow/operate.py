@@ -11,8 +11,7 @@ from runbook.declare.work import Procedure, stage
 from runbook.inventory.cluster import Cluster, Host
 
 from ..shared.curl import login
-from ..shared.tls import TRUSTED
-from .common import ADMIN, CFG, CLI, SQL, first_scheduler, row, section
+from .common import ADMIN, CLI, SQL, first_scheduler, row, section, web_ui
 from .settings import Airflow
 
 
@@ -21,6 +20,7 @@ def smoke(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
     """Run the DAG `smoke`: it tests queue, worker, SSH to a target, and web UI logs."""
     [first] = first_scheduler(cluster)
     admin = login(cluster[Airflow].admin, cluster.secret(ADMIN))
+    asks = f'ask_web_ui() {{ curl -sS -m 20 "${{@:2}}" {web_ui(cluster)}"$1"; }}\n'
     yield stage(
         "the DAG smoke runs",
         first,
@@ -31,7 +31,7 @@ def smoke(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
         ),
         action(
             "the DAG smoke succeeds, and its log can be read on the VIP",
-            script("airflow/smoke.sh", cli=CLI, sql=SQL, cfg=CFG, ca=TRUSTED, login=admin),
+            asks + script("airflow/smoke.sh", cli=CLI, sql=SQL, login=admin),
             timeout=300,
         ).with_output(),
     )

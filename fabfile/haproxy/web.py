@@ -12,6 +12,7 @@ from runbook.inventory.cluster import Cluster, Host
 
 from ..shared import tls
 from ..shared.roles import HAPROXY
+from ..shared.site import site
 from ..shared.transport import Speaks, speaks, spoken_by, wanted
 from .common import CONFIG, HAPROXY_TLS, PEM, UNIT, section
 
@@ -50,11 +51,14 @@ def certificates(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 def certified(host: Host, cluster: Cluster, facts: Facts, anew: bool = False) -> Steps:
     """HAProxy has a certificate, and reads a new one at once."""
     yield from tls.certified(HAPROXY_TLS, host, cluster, facts, anew)
-    yield in_one_file().then(steps.reloaded(UNIT))
+    yield in_one_file(cluster).then(steps.reloaded(UNIT))
 
 
-def in_one_file() -> Step:
-    """Certificate and key in one file, which only root can read."""
+def in_one_file(cluster: Cluster) -> Step:
+    """Certificate and key in one file, which only root can read; the site's own, if it has one."""
+    own = site(cluster)
+    if own:
+        return steps.file(PEM, own.pem, mode="0600", secret=True)
     both = f"cat {HAPROXY_TLS.certificate} {HAPROXY_TLS.key}"
     return steps.command(
         "HAProxy's certificate and key are in one file",

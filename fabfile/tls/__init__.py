@@ -12,6 +12,7 @@ section.order(
     renew.renew,
     rotate.rotate_ca,
     trust.use_ca,
+    trust.use_web,
 )
 
 __all__ = ["check", "section"]

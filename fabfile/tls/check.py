@@ -10,6 +10,7 @@ from runbook.inventory.cluster import Cluster, Host
 
 from ..shared import authority, tls
 from ..shared.authority import DAY
+from ..shared.site import site
 from ..shared.tls import Held, Service, Tls
 from ..shared.transport import Speaks
 from . import voices
@@ -36,6 +37,7 @@ def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
             yield certificate(service, host, cluster, own)
             yield private(service, host, own)
     yield from without_certificate(cluster, facts)
+    yield from of_the_site(cluster, max(_moments(facts), default=0.0))
     yield from authorities(cluster, facts)
 
 
@@ -118,6 +120,20 @@ def authorities(cluster: Cluster, facts: Facts) -> Findings:
     others = [name for name, trusts in known.items() if trusts != wanted]
     level, sentence = (ERROR, f"not on {', '.join(others)}") if others else (OK, "")
     yield Finding("the CA is trusted", Verdict(level, sentence), "fab tls", WRONG, tuple(others))
+
+
+def of_the_site(cluster: Cluster, now: float) -> Findings:
+    """A certificate of the site's own for the web UI does not expire soon."""
+    own = site(cluster)
+    if not own or not now:
+        return
+    title, fix = "certificate of the site's own for the web UI", "fab tls.use-web"
+    days = (own.ends - now) / DAY
+    if days <= 0:
+        yield Finding(title, Verdict(ERROR, "it has expired"), fix, EXPIRED)
+        return
+    level = WARN if days < cluster[Tls].renew_before else OK
+    yield Finding(title, Verdict(level, f"valid for {days:.0f} days"), fix, EXPIRES)
 
 
 def _moments(facts: Facts) -> Sequence[float]:

@@ -24,6 +24,7 @@ from ..rabbitmq.cluster import all_run
 from ..rabbitmq.common import RABBITMQ_TLS
 from ..rabbitmq.common import members as queue_members
 from ..shared import tls
+from ..shared.site import WEB
 from ..shared.tls import Held, Service, Tls
 
 section = Section(
@@ -35,7 +36,7 @@ section = Section(
     after=("ssh",),
 )
 
-for secret in (tls.CA, tls.NEXT_CA, tls.FORMER_CA):
+for secret in (tls.CA, tls.NEXT_CA, tls.FORMER_CA, WEB):
     section.keeps(secret)
 
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from runbook.declare.facts import Facts
 from runbook.declare.step import Steps
-from runbook.errors import SettingsError
+from runbook.errors import SettingsError, UsageError
 from runbook.inventory.cluster import Cluster, Host
 
 from ..shared import authority, tls
+from ..shared.site import WEB, site_in
 from .common import TRUSTS, section
 
 if TYPE_CHECKING:
@@ -58,6 +59,46 @@ def use_ca(run: Run, hosts: Sequence[Host], *, certificate: str, key: str) -> No
     cluster.vault.put(secret, authority.text_of(own))
     cluster.vault.keep()
     run.report.say(f"  {secret.name} in {cluster.vault.file.name} is {own.name}; {then}")
+
+
+@section.on_controller(
+    help={
+        "certificate": "a file with it and the certificates above it, the root last (PEM)",
+        "key": "a file with its private key (PEM, not encrypted)",
+        "remove": "use one of the cluster's CA again",
+    },
+    alone=True,
+)
+def use_web(
+    run: Run,
+    hosts: Sequence[Host],
+    *,
+    certificate: str = "",
+    key: str = "",
+    remove: bool = False,
+) -> None:
+    """Use a certificate of your own for the web UI, which browsers know.
+
+    Key and certificates are kept in secrets.yaml. Before it expires, give the next one in the same
+    way. HAProxy shows it for the web UI and for its statistics.
+    """
+    cluster = run.cluster
+    if remove == bool(certificate and key):
+        raise UsageError("Give --certificate and --key, or --remove.")
+    own = None if remove else site_in(_read(cluster, key), _read(cluster, certificate))
+    said = f"for {own.name or 'addresses only'}" if own else "of the cluster's CA"
+    if run.options.plan:
+        run.report.say(f"  the certificate of the web UI would be one {said}")
+        return
+    if own:
+        cluster.vault.put(WEB, own.text)
+    else:
+        cluster.vault.forget(WEB)
+    cluster.vault.keep()
+    run.report.say(
+        f"  the certificate of the web UI is to be one {said}; "
+        "fab haproxy.certificates airflow.configure systemd.restart give it to the servers"
+    )
 
 
 def _read(cluster: Cluster, file: str) -> bytes:

@@ -8,12 +8,15 @@ import subprocess
 
 import pytest
 import yaml
-from support.certificates import certificate_facts, held, new_authority
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from support.certificates import NOW, certificate_facts, held, new_authority
+from support.certificates import key as private
 from support.postgres_facts import SQL
 
 from fabfile import CONTENTS
 from fabfile.airflow import configure
 from fabfile.airflow import transport as airflow
+from fabfile.airflow.common import web_ui
 from fabfile.airflow.transport import AIRFLOW_TLS, WAYS, Ways, ways
 from fabfile.airflow.web import web_keys
 from fabfile.haproxy import proxy, web
@@ -26,13 +29,15 @@ from fabfile.postgres.transport import TRANSPORT, Transport
 from fabfile.rabbitmq.common import ANY_NODE, CONF, RABBITMQ_TLS
 from fabfile.rabbitmq.configure import configuration as rabbitmq_conf
 from fabfile.rabbitmq.transport import LISTENS, keys, listens
-from fabfile.shared import authority, tls
+from fabfile.shared import authority, site, tls
 from fabfile.shared.airflow import hosts
+from fabfile.shared.authority import DAY, Subject
 from fabfile.shared.tls import CA
 from fabfile.shared.transport import Speaks
 from fabfile.tls import check
 from runbook.declare.facts import NOTHING_KNOWN, Facts
 from runbook.declare.templates import script
+from runbook.errors import SettingsError
 from runbook.secrets.mask import Mask
 from runbook.secrets.vault import Vault
 
@@ -291,8 +296,8 @@ def test_the_web_ui_has_the_names_of_its_vip(with_ca):
         assert "192.168.83.220" not in names
 
 
-def test_key_and_certificate_are_one_file_for_root_alone(tmp_path):
-    step = web.in_one_file()
+def test_key_and_certificate_are_one_file_for_root_alone(cluster, tmp_path):
+    step = web.in_one_file(cluster)
     paths = {tls.FOLDER: str(tmp_path), "600 root": f"600 {getpass.getuser()}"}
 
     def here(command: str) -> str:
@@ -463,3 +468,68 @@ def said(folder, text: str) -> Ways:
 def test_whoever_writes_settings_has_asked_for_the_ways_before():
     for name in ("airflow.configure", "airflow.secrets-rotate", "airflow.upgrade"):
         assert set(airflow.NEEDS) <= set(CONTENTS.find(name).needs)
+
+
+# A certificate of the site's own
+
+
+def pems(own: authority.Authority, name: str = "airflow.example.com", key_of: str = "web"):
+    """Key and certificates of a site's web server, as a site has them in files."""
+    key = private(key_of)
+    subject = Subject(name, frozenset({name}), frozenset())
+    text = own.sign(key.public_key(), subject, 90, NOW) + "".join(own.trusted)
+    options = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return key.private_bytes(*options), text.encode()
+
+
+@pytest.fixture
+def site_ca():
+    return authority.authority_of(new_authority("site CA"), "")
+
+
+@pytest.fixture
+def with_site(with_ca, site_ca):
+    with_ca.vault.put(site.WEB, site.site_in(*pems(site_ca)).text)
+    return with_ca
+
+
+def test_haproxy_shows_the_sites_own_certificate_without_its_root(with_site, site_ca):
+    step = web.in_one_file(with_site)
+    assert step.text.count("BEGIN CERTIFICATE") == 1
+    assert step.text.count("BEGIN PRIVATE KEY") == 1
+    assert "chmod 0600" in step.apply
+    assert "PRIVATE KEY" not in step.shown
+    assert site_ca.trusted[0] not in step.text
+
+
+def test_servers_of_airflow_know_the_web_ui_by_its_name_and_root(with_site, site_ca):
+    assert config(with_site)["webserver"]["base_url"] == "https://airflow.example.com"
+    known = configure.settings(with_site, Ways(TLS, TLS, TLS))
+    [trusted] = [one.text for one in known if one.title == f"file {site.WEB_TRUSTED}"]
+    assert trusted == site_ca.trusted[0]
+    words = web_ui(with_site)
+    assert f"--cacert {site.WEB_TRUSTED} --resolve airflow.example.com:443:{VIP}" in words
+    # Nothing else of the cluster trusts the site's CA.
+    assert trusted not in tls.trusted(with_site)
+
+
+def test_what_does_not_belong_together_is_refused(site_ca):
+    key, certificates = pems(site_ca)
+    other, _ = pems(site_ca, key_of="another")
+    with pytest.raises(SettingsError, match="not that of the key"):
+        site.site_in(other, certificates)
+    with pytest.raises(SettingsError, match="both in PEM"):
+        site.site_in(b"", certificates)
+    stranger = authority.authority_of(new_authority("stranger"), "").trusted[0].encode()
+    leaf = certificates.partition(b"-----END CERTIFICATE-----\n")
+    with pytest.raises(SettingsError, match="do not lead up to a root"):
+        site.site_in(key, leaf[0] + leaf[1] + stranger)
+    with pytest.raises(SettingsError, match="do not lead up to a root"):
+        site.site_in(key, leaf[0] + leaf[1])
+
+
+@pytest.mark.parametrize(("days", "level"), [(0, "ok"), (70, "warn"), (91, "error")])
+def test_its_end_is_told_in_time(with_site, days, level):
+    [finding] = check.of_the_site(with_site, NOW + days * DAY)
+    assert finding.verdict.level == level
+    assert finding.fix == "fab tls.use-web"
