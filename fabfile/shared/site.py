@@ -18,8 +18,16 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
     from cryptography.hazmat.primitives.serialization import Encoding
 
+
+def _yours() -> str:
+    raise SettingsError(f"Only you can give {WEB.name}: fab tls.use-web")
+
+
 WEB = Secret(
-    "tls_web", "your own certificate for the web UI: its private key and certificates", passing=True
+    "tls_web",
+    "your own certificate for the web UI: its private key and certificates",
+    passing=True,
+    make=_yours,
 )
 WEB_TRUSTED = f"{FOLDER}/web-ca.crt"
 """The root of that certificate, by which servers of Airflow know the web UI."""

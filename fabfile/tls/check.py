@@ -97,7 +97,7 @@ def without_certificate(cluster: Cluster, facts: Facts) -> Findings:
     """Servers that speak TLS have keys."""
     for part in PARTS:
         for host in part.hosts(cluster):
-            if not part.encrypted(host, facts):
+            if not part.speaks(host, facts):
                 continue
             for service in set(part.services) - set(held(host, facts)):
                 title = f"certificate of {service.name} on {host.name}"

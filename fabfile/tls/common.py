@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Callable
 
 from runbook.declare.facts import Fact, Facts, hosts_on
@@ -26,6 +26,7 @@ from ..rabbitmq.common import members as queue_members
 from ..shared import tls
 from ..shared.site import WEB
 from ..shared.tls import Held, Service, Tls
+from ..shared.transport import Spoken
 
 section = Section(
     "tls",
@@ -44,13 +45,13 @@ for secret in (tls.CA, tls.NEXT_CA, tls.FORMER_CA, WEB):
 class Part:
     """Services of one server whose certificates are renewed together.
 
-    `encrypted` (host, facts): whether they speak TLS there. `certified` (host, cluster, facts,
-    anew) yields the steps that sign them, `settled` (host, cluster) those that wait until all is
-    well again.
+    `speaks` (host, facts): how they speak there; None if they are not set up. `certified` (host,
+    cluster, facts, anew) yields the steps that sign their certificates, `settled` (host, cluster)
+    those that wait until all is well again.
     """
 
     services: Sequence[Service]
-    encrypted: Callable[[Host, Facts], bool]
+    speaks: Callable[[Host, Facts], Spoken]
     certified: Callable[..., Steps]
     settled: Callable[..., Steps]
 
@@ -59,38 +60,10 @@ class Part:
         return hosts_on(self.services[0].on, cluster)
 
 
-def _queue_encrypted(host: Host, facts: Facts) -> bool:
-    return bool(facts.known(rabbitmq.LISTENS).get(host.name))
-
-
-def _queue_settled(host: Host, cluster: Cluster) -> Steps:
-    """Its node runs, and so do the others."""
-    yield all_run(queue_members(cluster), cluster)
-
-
-def _proxy_encrypted(host: Host, facts: Facts) -> bool:
-    return bool(facts.known(web.DOORS).get(host.name))
-
-
-def _proxy_settled(host: Host, cluster: Cluster) -> Steps:
-    """HAProxy answers."""
-    yield wait_for("HAProxy answers", f"curl -sf -o /dev/null -m 2 {HEALTH}/up")
-
-
-def _airflow_encrypted(host: Host, facts: Facts) -> bool:
-    known = facts.known(WAYS).get(host.name)
-    return bool(known and known.web)
-
-
-def _airflow_settled(host: Host, cluster: Cluster) -> Steps:
-    """Flower runs, if it is not stopped."""
-    test = "systemctl show -p ActiveState --value airflow-flower.service"
-    yield wait_for("Flower runs, if it did", f"[[ $({test}) != activating ]]")
-
-
-def _database_encrypted(host: Host, facts: Facts) -> bool:
+def _database(host: Host, facts: Facts) -> Spoken:
     known = facts.known(transport.TRANSPORT).get(host.name)
-    return bool(known and (known.etcd or known.patroni or known.sessions))
+    spoken = [one for one in astuple(known) if one is not None] if known else []
+    return max(spoken, default=None)
 
 
 def _database_settled(host: Host, cluster: Cluster) -> Steps:
@@ -99,12 +72,44 @@ def _database_settled(host: Host, cluster: Cluster) -> Steps:
     yield in_its_place(host, cluster)
 
 
-PARTS = (
-    Part(transport.SERVICES, _database_encrypted, transport.certified, _database_settled),
-    Part((RABBITMQ_TLS,), _queue_encrypted, rabbitmq.certified, _queue_settled),
-    Part((HAPROXY_TLS,), _proxy_encrypted, web.certified, _proxy_settled),
-    Part((AIRFLOW_TLS,), _airflow_encrypted, airflow_web.certified, _airflow_settled),
+def _queue_settled(host: Host, cluster: Cluster) -> Steps:
+    """Its node runs, and so do the others."""
+    yield all_run(queue_members(cluster), cluster)
+
+
+def _proxy_settled(host: Host, cluster: Cluster) -> Steps:
+    """HAProxy answers."""
+    yield wait_for("HAProxy answers", f"curl -sf -o /dev/null -m 2 {HEALTH}/up")
+
+
+def _web(host: Host, facts: Facts) -> Spoken:
+    known = facts.known(WAYS).get(host.name)
+    return known.web if known else None
+
+
+def _airflow_settled(host: Host, cluster: Cluster) -> Steps:
+    """Flower runs, if it is not stopped."""
+    test = "systemctl show -p ActiveState --value airflow-flower.service"
+    yield wait_for("Flower runs, if it did", f"[[ $({test}) != activating ]]")
+
+
+DATABASE = Part(transport.SERVICES, _database, transport.certified, _database_settled)
+OTHERS = (
+    Part(
+        (RABBITMQ_TLS,),
+        lambda host, facts: facts.known(rabbitmq.LISTENS).get(host.name),
+        rabbitmq.certified,
+        _queue_settled,
+    ),
+    Part(
+        (HAPROXY_TLS,),
+        lambda host, facts: facts.known(web.DOORS).get(host.name),
+        web.certified,
+        _proxy_settled,
+    ),
+    Part((AIRFLOW_TLS,), _web, airflow_web.certified, _airflow_settled),
 )
+PARTS = (DATABASE, *OTHERS)
 
 SERVICES = tuple(service for part in PARTS for service in part.services)
 HELD = tuple(service.held for service in SERVICES)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
-from runbook.declare.facts import Facts
+from runbook.declare.facts import Fact, Facts
 from runbook.declare.step import Steps
 from runbook.declare.work import Procedure, Stage, asked_again, stage
 from runbook.errors import RunbookError
@@ -19,9 +20,9 @@ from ..airflow.all_servers import start_in_batches
 from ..airflow.common import same_version
 from ..airflow.configure import settings
 from ..airflow.services import service_hosts
-from ..airflow.transport import AIRFLOW_TLS, WAYS, Ways
+from ..airflow.transport import WAYS, Ways
 from ..haproxy import proxy
-from ..haproxy.common import HAPROXY_TLS, proxies
+from ..haproxy.common import proxies
 from ..haproxy.web import DOORS
 from ..postgres import patroni
 from ..postgres.members import MEMBER, leader, replicas
@@ -29,7 +30,6 @@ from ..postgres.rotate import follow, in_place
 from ..postgres.settings import Postgres
 from ..postgres.transport import TRANSPORT, patroni_speaks, sessions_speak
 from ..rabbitmq.cluster import all_run, settle
-from ..rabbitmq.common import RABBITMQ_TLS
 from ..rabbitmq.common import members as queue_members
 from ..rabbitmq.configure import configuration
 from ..rabbitmq.nodes import NODE
@@ -39,11 +39,15 @@ from ..shared import tls
 from ..shared.airflow import hosts as airflow_hosts
 from ..shared.firewall import let_in
 from ..shared.transport import Speaks
-from .common import PARTS
+from .common import OTHERS
 
 CLEAR, BOTH, TLS = Speaks
 
-NEEDS = (*airflow.NEEDS, NODE, RABBITMQ_TLS.held, HAPROXY_TLS.held, AIRFLOW_TLS.held)
+NEEDS: tuple[Fact[Any], ...] = (
+    *airflow.NEEDS,
+    NODE,
+    *(one.held for part in OTHERS for one in part.services),
+)
 
 
 def question(cluster: Cluster, target: Speaks) -> str:
@@ -102,9 +106,8 @@ def to_clear(cluster: Cluster, facts: Facts) -> Procedure:
 
 def prepared(cluster: Cluster, facts: Facts) -> Procedure:
     """Keys, certificates and open ports; those of the database are there."""
-    present = there(cluster, facts)
-    for part in PARTS[1:]:
-        those = [host for host in part.hosts(cluster) if host in present]
+    for part in OTHERS:
+        those = [one for one in part.hosts(cluster) if part.speaks(one, facts) is not None]
         if not those:
             continue
         [service] = part.services
@@ -121,17 +124,6 @@ def prepared(cluster: Cluster, facts: Facts) -> Procedure:
 def keys(service: tls.Service, host: Host) -> Steps:
     """A service has a private key on a server."""
     yield from tls.keys(service)
-
-
-def there(cluster: Cluster, facts: Facts) -> list[Host]:
-    """The servers on which something of what changes is set up."""
-    return [
-        host
-        for host in cluster.hosts.values()
-        if host in nodes(cluster, facts)
-        or facts.known(DOORS).get(host.name) is not None
-        or host in set_up(cluster, facts)
-    ]
 
 
 def beyond(now: Speaks, state: Speaks, target: Speaks) -> bool:
