@@ -23,9 +23,7 @@ from runbook.errors import MissingFact, RunbookError, UsageError
 SYSTEM = 7301234567890
 
 
-def position(
-    wal: int, timeline: int = 3, system: int = SYSTEM, leads: bool = False
-) -> Position:
+def position(wal: int, timeline: int = 3, system: int = SYSTEM, leads: bool = False) -> Position:
     return Position(system, timeline, wal, leads)
 
 
