@@ -62,4 +62,5 @@ def install(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     yield from installed_alike(host, packages(cluster), facts)
     yield steps.service_off(f"postgresql-{major}.service")
     yield steps.drop_in("etcd.service", "postgres/etcd-airflow.conf.j2").then(etcd.RESTART)
+    yield from patroni.own_etcd_first()
     yield steps.drop_in("patroni.service", "postgres/patroni-airflow.conf.j2").then(patroni.RESTART)

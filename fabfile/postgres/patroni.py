@@ -87,6 +87,12 @@ def running(host: Host, cluster: Cluster) -> Steps:
     yield from apart()
 
 
+def own_etcd_first() -> Steps:
+    """The program that tells Patroni, before it starts, in which order to ask etcd's members."""
+    yield steps.directory(SCRIPTS)
+    yield steps.template(f"{SCRIPTS}/etcd-order", "postgres/etcd-order", {}, mode="0755")
+
+
 def apart() -> Steps:
     """Keep etcd's leader away from the server that leads the database.
 

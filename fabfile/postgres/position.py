@@ -19,29 +19,32 @@ from .common import binaries, data, members
 class Position:
     """The cluster that a server's data belong to, and how far they go: timeline and bytes of WAL.
 
-    `running`: whether PostgreSQL said so itself.
+    `leads`: it accepts writes, so it has all that others have of its timeline, although they may
+    have been asked later.
     """
 
     system: int
     timeline: int
     wal: int
-    running: bool
+    leads: bool = False
 
     @property
-    def order(self) -> tuple[int, int]:
+    def order(self) -> tuple[int, bool, int]:
         """The greater, the newer."""
-        return self.timeline, self.wal
+        return self.timeline, self.leads, self.wal
 
     def __str__(self) -> str:
         return f"timeline {self.timeline}, {self.wal >> 32:X}/{self.wal & 0xFFFFFFFF:X}"
 
 
 def parse(text: str) -> Position:
-    """Parse the answer of POSITION: `7301234567890 3 0/5000060 running`."""
+    """Parse the answer of POSITION: `7301234567890 3 0/5000060 follows`."""
     system, timeline, position, state = text.split()
-    high, low = re.fullmatch(r"([0-9A-F]{1,8})/([0-9A-F]{1,8})", position).groups()  # type: ignore[union-attr]
-    wal = (int(high, 16) << 32) + int(low, 16)
-    return Position(int(system), int(timeline), wal, state == "running")
+    found = re.fullmatch(r"([0-9A-F]{1,8})/([0-9A-F]{1,8})", position)
+    if not found:
+        raise ValueError(position)
+    wal = (int(found[1], 16) << 32) + int(found[2], 16)
+    return Position(int(system), int(timeline), wal, state == "leads")
 
 
 POSITION = Fact(
@@ -79,5 +82,5 @@ def compared(hosts: Sequence[Host], facts: Facts) -> str:
         if own.timeline != best.timeline:
             said.append(f"{host.name} is on {own}")
         else:
-            said.append(f"{host.name} is {best.wal - own.wal} bytes behind")
+            said.append(f"{host.name} is {max(0, best.wal - own.wal)} bytes behind")
     return "; ".join(said)

@@ -75,8 +75,7 @@ def etcd_recover(
         f"{told}: it leads afterwards. etcd begins again on {survivor.name}, "
         f"{'with the data that it has there' if keeps else 'empty'}."
     )
-    first_member = facts.known(MEMBER).get(first.name)
-    stopping = others if first_member and first_member.primary else [*others, first]
+    stopping = others if facts.known(POSITION)[first.name].leads else [*others, first]
     if stopping:
         yield stage("stop Patroni where the database does not lead", stopping, held())
     rest = [one for one in reached if one != survivor]

@@ -137,7 +137,7 @@ def backup_repository(host: Host, cluster: Cluster) -> Steps:
     """Prepare the repository, prove that WAL reaches it, and back up on a schedule."""
     backup = cluster[Postgres].backup
     stanza = f"{PGBACKREST} --stanza={cluster.name}"
-    yield steps.directory(backup.path, "0750", "postgres", "postgres")
+    yield folder(cluster)
     yield command(
         f"the repository knows the cluster {cluster.name}",
         f"{stanza} stanza-create",
@@ -163,6 +163,11 @@ def backup_repository(host: Host, cluster: Cluster) -> Steps:
         unless=f"{BY_POSTGRES} ls -d {backup.path}/backup/{cluster.name}/*F",
         timeout=6 * 3600,
     )
+
+
+def folder(cluster: Cluster) -> Step:
+    """The repository's folder is postgres'."""
+    return steps.directory(cluster[Postgres].backup.path, "0750", "postgres", "postgres")
 
 
 @section.procedure(needs=[BACKUPS], on=repository_hosts, help={"type": "full, diff or incr"})

@@ -14,11 +14,12 @@ from runbook.inventory.cluster import Cluster, Host
 
 from .backup import participants, repository_hosts
 from .common import MAJOR, members, refuse_another_major, rest, section
-from .etcd import ETCD, healthy
+from .etcd import ETCD, healthy, settings_folder
 from .figures import runs_installed
 from .members import MEMBER, in_its_place, leader, replicas
 from .operate import handover
 from .patroni import present
+from .repository import folder
 from .settings import Postgres
 from .transport import TRANSPORT
 from .versions import BACKUP, newest, packages
@@ -48,6 +49,7 @@ def upgrade(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
             "pgBackRest, on all servers at the same time",
             participants(cluster),
             *newest(BACKUP),
+            lambda host: again_ours(host, cluster),
             runs_anew(),
         )
     for host in order:
@@ -88,14 +90,21 @@ def no_backup_runs() -> Step:
     )
 
 
+def again_ours(host: Host, cluster: Cluster) -> Steps:
+    """An update gives the repository's folder back the mode of the package."""
+    if host in repository_hosts(cluster):
+        yield folder(cluster)
+
+
 def runs_anew() -> Step:
-    """pgBackRest's server is the program that is installed."""
+    """pgBackRest's server is the program that is installed, a moment after its start."""
     program = "$(systemctl show -p MainPID --value pgbackrest)"
+    installed = f"[[ $(readlink /proc/{program}/exe) == /usr/bin/pgbackrest ]]"
     return command(
         "pgBackRest's server runs the installed version",
-        "systemctl restart pgbackrest",
-        unless=f"unit_is pgbackrest.service active && "
-        f"[[ $(readlink /proc/{program}/exe) == /usr/bin/pgbackrest ]]",
+        f"systemctl restart pgbackrest\nuntil {installed}; do sleep 0.2; done",
+        unless=f"unit_is pgbackrest.service active && {installed}",
+        timeout=60,
     )
 
 
@@ -120,6 +129,7 @@ def brought_up(host: Host, cluster: Cluster, synchronous: bool) -> Steps:
         other = f"! curl -sf -o /dev/null {api}/sync"
         yield wait_for(f"another server than {host.name} is the synchronous standby", other)
     yield from newest(packages(cluster))
+    yield settings_folder()
     yield command(
         "etcd runs the installed version",
         "systemctl restart etcd",

@@ -130,6 +130,7 @@ def prepared(cluster: Cluster, facts: Facts) -> Procedure:
         "certificates",
         members(cluster),
         lambda host: transport.certified(host, cluster, facts),
+        lambda host: patroni.own_etcd_first(),
         lambda host: patroni.apart(),
         lambda host: snapshots.etcd_snapshots(host, cluster),
     )

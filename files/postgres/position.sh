@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 : "${data:?}" "${programs:?}"
-# One line: identifier, timeline and position of this server's PostgreSQL, and running or stopped.
+# One line: identifier, timeline and position of this server's PostgreSQL, and whether it leads,
+# follows or is stopped.
 # Nothing if it has no database.
 export LC_ALL=C
 [[ -e $data/PG_VERSION ]] || exit 0
@@ -11,7 +12,7 @@ value() { # NAME
 }
 
 system=$(value 'Database system identifier')
-if read -r timeline position < <(timeout 5 runuser -u postgres -- psql -XqAt -F ' ' 2>/dev/null <<'SQL'
+if read -r timeline position state < <(timeout 5 runuser -u postgres -- psql -XqAt -F ' ' 2>/dev/null <<'SQL'
 select case when pg_is_in_recovery() then
   (select greatest(c.timeline_id, r.min_recovery_end_timeline, w.received_tli)
    from pg_control_checkpoint() c, pg_control_recovery() r
@@ -19,10 +20,11 @@ select case when pg_is_in_recovery() then
   else ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int end,
   case when pg_is_in_recovery() then
   greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
-  else pg_current_wal_flush_lsn() end
+  else pg_current_wal_flush_lsn() end,
+  case when pg_is_in_recovery() then 'follows' else 'leads' end
 SQL
-) && [[ $position ]]; then
-  echo "$system $timeline $position running"
+) && [[ $state ]]; then
+  echo "$system $timeline $position $state"
   exit 0
 fi
 

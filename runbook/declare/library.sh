@@ -46,7 +46,9 @@ look_at_units() {
     if [[ ! $line ]]; then
       index=$((index + 1))
     else
-      seen_unit[${units[index]}]+=" ${line/NeedDaemonReload=no/Files=read}"
+      line=${line/NeedDaemonReload=no/Files=read}
+      # systemd reads the files of a masked unit when it is unmasked.
+      seen_unit[${units[index]}]+=" ${line/UnitFileState=masked/UnitFileState=masked Files=read}"
     fi
   done < <(systemctl show -p ActiveState -p UnitFileState -p NeedDaemonReload -- "${units[@]}")
 }

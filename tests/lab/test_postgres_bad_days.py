@@ -95,7 +95,8 @@ def test_an_old_transaction_that_keeps_rows_from_being_frozen(database, postgres
     on(
         leader,
         "runuser -u postgres -- psql -X -q <<'SQL'\nset synchronous_commit = off;\n"
-        "do $$ begin for n in 1..210000 loop perform txid_current(); commit; end loop; end $$;\nSQL",
+        "do $$ begin for n in 1..210000 loop perform txid_current(); commit; end loop; end $$;\n"
+        "SQL",
     )
     try:
         told(postgres.given(**early), "warn", "vacuum should act at 100000")

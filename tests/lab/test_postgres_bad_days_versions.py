@@ -30,7 +30,9 @@ def older(database, postgres, lab, on, tmp_path_factory):
             database.wait_until_healthy(180)
         answer = postgres("postgres")
         assert answer.code == 0, answer.text
-        assert all("held by dnf" in title for _, title in answer.steps("changed")), answer.text
+        titles = {title.partition(":")[0] for _, title in answer.steps("changed")}
+        packaged = {"directory /etc/etcd", "directory /var/lib/pgbackrest"}
+        assert titles <= {"held by dnf", *packaged}, titles
         yield version
     assert postgres("postgres").code == 0
 
@@ -44,8 +46,8 @@ def patroni(on, host: str) -> str:
 
 
 def test_an_update_of_all_packages_leaves_the_database_alone(older, postgres, database, on):
-    answer = postgres("base.update")
-    assert answer.code in (0, 1), answer.text
+    answer = postgres("-H", ",".join(SQL), "base.update")
+    assert answer.code == 0, answer.text
     assert [patroni(on, host) for host in SQL] == [older_packages.PATRONI.version] * 3
     assert [runs(database, host) for host in SQL] == [older] * 3
 

@@ -179,6 +179,25 @@ def test_power_loss_of_the_leader(database, postgres, healed, lab, report):
     postgres.settled("postgres")
 
 
+@pytest.mark.long
+def test_power_loss_of_the_synchronous_standby(database, healed, lab, report, postgres):
+    """It leads etcd as well, as it may: etcd's leader is never where the database's is."""
+    database.wait_until_healthy()
+    standby = next(m["name"] for m in database.cluster() if m["role"] == "sync_standby")
+    database.lead_etcd(standby)
+    leader = database.leader()
+    with database.writing() as outcome:
+        healed(standby, "power-loss")
+        time.sleep(30)
+        assert database.leader() == leader
+        lab.heal(standby)
+        database.wait_until_healthy()
+    report(f"power loss of the synchronous standby, which leads etcd: {outcome}")
+    assert outcome.pause <= HANDED_OVER
+    assert outcome.lost == 0
+    postgres.settled("postgres")
+
+
 def test_a_leader_that_froze_does_not_lead_when_it_thaws(database, healed, lab, report, postgres):
     database.wait_until_apart()
     leader = database.leader()

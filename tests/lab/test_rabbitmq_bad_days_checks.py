@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.messages import ADDRESSES, MQ, declared, filled, told
+from support.messages import ADDRESSES, MQ, declared, filled, told, waits
 from support.strangers import in_the_place_of
 
 STATE = "queue"
@@ -43,22 +43,6 @@ time.sleep(60)
 
 
 @pytest.fixture
-def waits(fab):
-    """waits("words", "error") until the check says so; the nodes' figures may be old."""
-
-    def until(words: str, level: str = "error", **environment: str) -> None:
-        deadline = time.monotonic() + 60
-        while True:
-            answer = fab("rabbitmq.check", **environment)
-            if any(words in title for _, title in answer.steps(level)):
-                return
-            assert time.monotonic() < deadline, answer.text
-            time.sleep(2)
-
-    return until
-
-
-@pytest.fixture
 def connected(lab):
     """As long as this lasts, a client holds so many connections to a node."""
     state = Path(lab.environment()["RUNBOOK_STATE"])
@@ -81,69 +65,69 @@ def connected(lab):
 
 
 @pytest.fixture
-def mirrored(on, settings):
-    """The policy of a cluster for Airflow 2.7.3, and a queue on mq2; the environment for it."""
+def mirrored(fab, on, settings):
+    """The policy of a cluster for Airflow 2.7.3, and a queue on mq2; fab for it."""
     definition = '{"ha-mode":"exactly","ha-params":2,"ha-sync-mode":"automatic"}'
     policy = f"rabbitmqctl -q set_policy -p airflow --apply-to queues mirrored '.*' '{definition}'"
     on("mq2", f"{CLASSIC}; {policy}")
-    yield settings("versions", airflow="2.7.3")
+    yield fab.given(**settings("versions", airflow="2.7.3"))
     on("mq1", "rabbitmqctl -q clear_policy -p airflow mirrored || :")
     on("mq1", "rabbitmqctl -q delete_queue -p airflow tasks || :")
 
 
-def test_a_mirror_that_lacks_messages_is_told(mirrored, fab, on, waits):
-    waits("classic queues are whole: 1 of them, 1 mirrored", "ok", **mirrored)
+def test_a_mirror_that_lacks_messages_is_told(mirrored, fab, on):
+    waits(mirrored, "classic queues are whole: 1 of them, 1 mirrored", "ok")
     manual = '{"ha-mode":"all","ha-sync-mode":"manual"}'
     on("mq1", "rabbitmqctl -q clear_policy -p airflow mirrored")
     on("mq2", filled("tasks", 1))
     on("mq1", f"rabbitmqctl -q set_policy -p airflow --apply-to queues mirrored '.*' '{manual}'")
-    waits("1 (tasks) without a synchronised mirror", "warn", **mirrored)
-    assert told(fab.given(**mirrored), "redundancy: none until mirrors have all messages", "warn")
+    waits(mirrored, "1 (tasks) without a synchronised mirror", "warn")
+    assert told(mirrored, "redundancy: none until mirrors have all messages", "warn")
     on("mq1", "rabbitmqctl -q sync_queue -p airflow tasks")
-    waits("classic queues are whole: 1 of them, 1 mirrored", "ok", **mirrored)
+    waits(mirrored, "classic queues are whole: 1 of them, 1 mirrored", "ok")
 
 
-def test_a_queue_whose_node_is_down_is_told(mirrored, fab, on, waits):
+def test_a_queue_whose_node_is_down_is_told(mirrored, fab, on):
     on("mq1", "rabbitmqctl -q clear_policy -p airflow mirrored")
     time.sleep(2)
     on("mq2", "systemctl stop rabbitmq-server")
-    waits("1 (tasks) down, because their node is: mq2", **mirrored)
-    waits("classic queues are whole: 1 (tasks) down")
+    waits(mirrored, "1 (tasks) down, because their node is: mq2")
+    waits(fab, "classic queues are whole: 1 (tasks) down")
     assert fab("rabbitmq.cluster").code == 0
 
 
-def test_a_queue_without_a_majority_is_told(fab, on, waits):
+def test_a_queue_without_a_majority_is_told(fab, on):
     on("mq1", declared("lonely"))
     for name in ("mq1", "mq2"):
         on("mq1", f"rabbitmq-queues -q delete_member -p airflow lonely rabbit@{name}")
     on("mq3", "systemctl stop rabbitmq-server")
     try:
-        waits("quorum queues are whole: 1 (lonely) without a majority of members: stopped")
-        waits("redundancy: none until mq3 is back", "warn")
+        waits(fab, "quorum queues are whole: 1 (lonely) without a majority of members: stopped")
+        waits(fab, "redundancy: none until mq3 is back", "warn")
     finally:
         assert fab("rabbitmq.cluster").code == 0
         on("mq1", "rabbitmqctl -q delete_queue -p airflow lonely")
     fab.settled("rabbitmq")
 
 
-def test_a_feature_flag_that_is_off_is_told_and_enabled(fab, on, waits):
+def test_a_feature_flag_that_is_off_is_told_and_enabled(fab, on):
     """As on nodes that were upgraded by hand: their disks say which flags are enabled."""
     for name in MQ:
         on(name, "systemctl stop rabbitmq-server")
         on(name, f"sed -i 's/{FLAG},//' /var/lib/rabbitmq/mnesia/rabbit@{name}-feature_flags")
     assert fab("rabbitmq.cluster").code == 0
-    waits(f"{FLAG} is disabled", "warn")
+    waits(fab, f"{FLAG} is disabled", "warn")
     on("mq1", "rabbitmqctl enable_feature_flag all")
-    waits("feature flags are enabled", "ok")
+    waits(fab, "feature flags are enabled", "ok")
 
 
-def test_sockets_that_run_out_are_told(connected, fab, on, waits):
+def test_sockets_that_run_out_are_told(connected, fab, on):
     folder = "/run/systemd/system/rabbitmq-server.service.d"
     limit = f"mkdir -p {folder}; printf '[Service]\\nLimitNOFILE=160\\n' >{folder}/zz-few.conf"
     on("mq3", f"{limit}; systemctl daemon-reload; systemctl restart rabbitmq-server")
     try:
         with connected("mq3", 48):
-            waits("sockets of mq3", "warn")
+            waits(fab, "sockets of mq3", "warn")
     finally:
         on("mq3", f"rm {folder}/zz-few.conf; systemctl daemon-reload")
         on("mq3", "systemctl restart rabbitmq-server")
@@ -173,14 +157,14 @@ def test_an_export_brings_back_what_was_deleted(on):
     on("mq1", "rabbitmqctl -q delete_vhost precious")
 
 
-def test_an_export_that_failed_or_is_gone_is_told(fab, on, waits):
+def test_an_export_that_failed_or_is_gone_is_told(fab, on):
     on("mq2", "systemctl stop rabbitmq-server; systemctl start rabbitmq-definitions || :")
-    waits("the last one failed on mq2, the newest is", "warn")
+    waits(fab, "the last one failed on mq2, the newest is", "warn")
     on("mq2", "systemctl start rabbitmq-server; systemctl start rabbitmq-definitions")
     on("mq3", "rm /var/lib/rabbitmq-definitions/*.json")
-    waits("mq3 has none", "warn")
+    waits(fab, "mq3 has none", "warn")
     on("mq1", "systemctl stop rabbitmq-definitions.timer")
-    waits("mq1 has no schedule, the newest is", "warn")
+    waits(fab, "mq1 has no schedule, the newest is", "warn")
     answer = fab("rabbitmq.definitions")
     assert {host for host, _ in answer.steps("changed")} == {"mq1", "mq3"}
     fab.settled("rabbitmq")

@@ -10,7 +10,7 @@ from support import later_rabbitmq
 from support.bad_days import figure
 from support.controller import PROJECT
 from support.later_rabbitmq import ERLANG, RABBITMQ, SKIPPED
-from support.messages import MQ, starts, told
+from support.messages import MQ, starts, told, waits
 from support.replaced import lost, replaced
 
 STATE = "queue"
@@ -66,12 +66,13 @@ def test_an_alarm_stops_an_upgrade_before_it_begins(later, on, queue):
     before = starts(queue)
     on("mq2", "rabbitmqctl -q set_disk_free_limit 100000GB")
     try:
+        waits(later, "no alarm on mq2: its disk is too full")
         answer = later("--yes", "rabbitmq.upgrade")
         assert answer.code == 1
+        assert "mq2 has an alarm, disk or memory: fab rabbitmq.check. Nothing was" in answer.text
         assert starts(queue) == before
     finally:
         on("mq2", "rabbitmqctl -q set_disk_free_limit 1GB")
-    later("rabbitmq.check")
 
 
 def test_packages_that_were_replaced_without_a_restart_are_told(later, fab, on):
@@ -80,7 +81,7 @@ def test_packages_that_were_replaced_without_a_restart_are_told(later, fab, on):
     assert told(later, f"mq3 runs RabbitMQ 3.10.8, installed is {RABBITMQ}")
     back = "erlang-25.2.3 rabbitmq-server-3.10.8"
     on("mq3", f"dnf -q -y downgrade --disableplugin=versionlock {back}")
-    fab.settled("rabbitmq")
+    waits(fab, "nodes run the installed versions", "ok")
 
 
 def test_an_upgrade_loses_no_message(later, queue, on, report):

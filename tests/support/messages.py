@@ -168,3 +168,14 @@ def starts(queue: Queue) -> list[str]:
 def told(fab: Any, words: str, level: str = "error") -> bool:
     """Whether the check says so."""
     return any(words in title for _, title in fab("rabbitmq.check").steps(level))
+
+
+def waits(fab: Any, words: str, level: str = "error") -> None:
+    """Wait until the check says so; the nodes' figures may be some seconds old."""
+    deadline = time.monotonic() + 60
+    while True:
+        answer = fab("rabbitmq.check")
+        if any(words in title for _, title in answer.steps(level)):
+            return
+        assert time.monotonic() < deadline, answer.text
+        time.sleep(2)

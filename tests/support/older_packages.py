@@ -55,6 +55,7 @@ def older_postgresql() -> str:
 def build(lab: Lab, folder: Path) -> str:
     """Build all packages in their older version into the mirror; PostgreSQL's version."""
     served = lab.state / "mirror"
+    shutil.rmtree(served / NAME, ignore_errors=True)
     debian = older_postgresql()
     debs = folder / "debs"
     debs.mkdir()
@@ -71,7 +72,7 @@ def build(lab: Lab, folder: Path) -> str:
     for name in PACKAGES:
         [rpm] = served.glob(f"*/*/{name}-[0-9]*.rpm")
         pack(rpm, name, versions.get(name, ask(rpm, "%{VERSION}")), folder, changes.get(name))
-    shutil.copytree(folder / "repository", served / NAME, dirs_exist_ok=True)
+    shutil.copytree(folder / "repository", served / NAME)
     run("createrepo_c", "--quiet", served / NAME)
     return version
 

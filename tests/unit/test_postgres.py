@@ -189,7 +189,8 @@ def test_patroni_yml_is_yaml_whatever_the_password(cluster, monkeypatch):
     document = yaml.safe_load(step.text)
     assert document["postgresql"]["authentication"]["replication"]["password"] == secret
     assert document["bootstrap"]["dcs"] == yaml.safe_load(patroni.shared(cluster))
-    assert document["etcd3"]["hosts"] == [f"{cluster.hosts[name].address}:2379" for name in SQL]
+    own_first = [f"{cluster.hosts[name].address}:2379" for name in ("sql2", "sql1", "sql3")]
+    assert document["etcd3"]["hosts"] == own_first
     assert document["postgresql"]["parameters"]["shared_buffers"] == "1024MB"
 
 

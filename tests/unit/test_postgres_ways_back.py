@@ -14,7 +14,6 @@ from fabfile.postgres.backup import KEEPS
 from fabfile.postgres.common import HAS_DATABASE
 from fabfile.postgres.etcd import ETCD, Etcd
 from fabfile.postgres.hold import HELD
-from fabfile.postgres.members import MEMBER
 from fabfile.postgres.position import POSITION, Position, compared, most_advanced, parse
 from fabfile.postgres.repository import BACKUPS, Backup, Repository
 from runbook.declare.facts import Facts
@@ -24,8 +23,8 @@ from runbook.errors import MissingFact, RunbookError, UsageError
 SYSTEM = 7301234567890
 
 
-def position(wal: int, timeline: int = 3, system: int = SYSTEM) -> Position:
-    return Position(system, timeline, wal, True)
+def position(wal: int, timeline: int = 3, system: int = SYSTEM, leads: bool = False) -> Position:
+    return Position(system, timeline, wal, leads)
 
 
 def known(cluster, **changes) -> Facts:
@@ -71,12 +70,13 @@ def commands(procedure) -> str:
 
 
 def test_a_position_is_read():
-    read = parse("7301234567890 3 2/A0000060 running\n")
-    assert read == Position(SYSTEM, 3, (2 << 32) + 0xA0000060, True)
+    read = parse("7301234567890 3 2/A0000060 leads\n")
+    assert read == Position(SYSTEM, 3, (2 << 32) + 0xA0000060, leads=True)
     assert str(read) == "timeline 3, 2/A0000060"
-    assert not parse("1 3 0/1 stopped").running
-    for text in ("1 3 0/zz running", "1 x 0/1 running", "1 3 0/1"):
-        with pytest.raises((ValueError, AttributeError)):
+    assert not parse("1 3 0/1 follows").leads
+    assert not parse("1 3 0/1 stopped").leads
+    for text in ("1 3 0/zz leads", "1 x 0/1 leads", "1 3 0/1"):
+        with pytest.raises(ValueError, match=r".+"):
             parse(text)
 
 
@@ -87,6 +87,14 @@ def test_the_newest_data_is_that_of_the_highest_timeline_then_the_most_wal(clust
     told = compared(order, answers)
     assert told.startswith("sql3 has the newest data (timeline 3, 0/96)")
     assert "sql1 is 50 bytes behind; sql2 is on timeline 2" in told
+
+
+def test_the_leader_has_the_newest_data_although_a_replica_was_asked_later(cluster):
+    asked = {"sql1": position(160), "sql2": position(150, leads=True)}
+    answers = known(cluster, facts={POSITION: asked})
+    order = most_advanced(cluster, answers)
+    assert [host.name for host in order] == ["sql2", "sql1"]
+    assert "sql1 is 0 bytes behind" in compared(order, answers)
 
 
 def test_databases_of_different_clusters_are_told_apart(cluster):
@@ -119,8 +127,8 @@ def test_etcd_begins_again_and_the_newest_database_leads(cluster):
 
 def test_a_database_that_still_leads_is_not_stopped(cluster):
     """Failsafe mode: the leader goes on without etcd."""
-    leads = {name: member(name, leads="sql3", primary=name == "sql3") for name in SQL}
-    stages, _ = parts(recovered(cluster, known(cluster, facts={MEMBER: leads})))
+    positions = {"sql1": position(100), "sql2": position(90), "sql3": position(90, leads=True)}
+    stages, _ = parts(recovered(cluster, known(cluster, facts={POSITION: positions})))
     assert stages[0][1] == ["sql1", "sql2"]
 
 

@@ -142,12 +142,12 @@ class Servers:
     def reach_each_other(self) -> bool:
         """Whether no client is in the dark: a member of etcd, Patroni, or HAProxy."""
         peers = TLS not in self.etcd.values() or min(self.etcd.values()) >= BOTH
-        asking = CLEAR not in self.patroni.values() or max(self.etcd.values()) <= BOTH
-        speaking = CLEAR in self.etcd.values() and BOTH in self.patroni.values()
+        clear = CLEAR not in self.patroni.values() or max(self.etcd.values()) <= BOTH
+        over = max(self.patroni.values()) == CLEAR or min(self.etcd.values()) >= BOTH
         talking = TLS not in self.patroni.values() or min(self.patroni.values()) >= BOTH
         over_tls = {one == TLS for one in self.patroni.values()}
         led = all(one == BOTH or over_tls == {one == TLS} for one in self.proxy.values())
-        between = peers and asking and not speaking and talking and led
+        between = peers and clear and over and talking and led
         return between and self.airflow_reaches_all()
 
     def airflow_reaches_all(self) -> bool:
