@@ -91,6 +91,8 @@ def test_a_scheduler_and_a_worker_by_hand_run_a_dag(person):
     done(person.fab, *tasks, "airflow.receive")
     for host in ("scheduler2", "worker1"):
         person.types(host, "airflow.receive", "--ask")
+    keyed = "airflow.web-keys", "airflow.web-certificates"
+    done(person.fab, "-H", "airflow,haproxy2", *keyed)
     done(person.fab, *tasks, "airflow.configure")
     for host in ("scheduler2", "worker1"):
         person.types(host, "airflow.configure", "--ask")
