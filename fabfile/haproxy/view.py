@@ -13,7 +13,7 @@ from runbook.inventory.entry import Address
 from runbook.inventory.entry import Port as PortNumber
 
 from ..postgres.common import AIRFLOW
-from ..postgres.patroni import OVER_TLS, verify
+from ..postgres.transport import SESSIONS_OVER_TLS, verify
 from ..shared.keepalived import vips
 from ..shared.roles import HAPROXY, POSTGRES
 from ..shared.tls import TRUSTED
@@ -110,7 +110,7 @@ knock() {{
   echo "$1 $2 ${{answer:-no answer}}"
 }}
 export PGPASSWORD={quote(cluster.secret(AIRFLOW))}
-if {OVER_TLS}; then export PGSSLMODE={verify(cluster)} PGSSLROOTCERT={TRUSTED}; fi
+if {SESSIONS_OVER_TLS}; then export PGSSLMODE={verify(cluster)} PGSSLROOTCERT={TRUSTED}; fi
 for address in {" ".join(doors(cluster))}; do
   knock "$address" {WRITE} &
   knock "$address" {READ} &

@@ -17,7 +17,6 @@ from ..shared.airflow import connections
 from ..shared.firewall import let_in
 from ..shared.tls import TRUSTED
 from ..shared.transport import Speaks
-from ..shared.versions import Versions
 from .archive import archive_command, restore_command
 from .archive import script as archive_script
 from .backup import KEEPS, refuse_to_begin_empty
@@ -49,7 +48,7 @@ from .common import (
 from .hold import not_held, released
 from .members import MEMBER, in_its_place, leader, leading
 from .settings import Postgres
-from .transport import TRANSPORT, patroni_speaks, sessions_speak
+from .transport import TRANSPORT, patroni_speaks, sessions_speak, verify
 
 RESTART = Handler("restart-patroni", "Patroni has to restart, one server after the other")
 
@@ -138,18 +137,6 @@ def configuration(
         hide=hidden(cluster),
         validate=JUDGED_BY_PATRONI,
     ).then(PATRONI_READS)
-
-
-OVER_TLS = f"grep -qs '^    - hostssl ' {PATRONI}"
-"""A test: PostgreSQL on this server refuses sessions in clear."""
-
-
-def verify(cluster: Cluster) -> str:
-    """How replicas verify the leader, whose address they know (libpq 15, "sslmode").
-
-    Earlier releases do not compare addresses with those of the certificate.
-    """
-    return "verify-full" if int(cluster[Versions].postgresql) >= 15 else "verify-ca"
 
 
 def hidden(cluster: Cluster) -> str:

@@ -18,6 +18,7 @@ from runbook.inventory.cluster import Cluster, Host
 from ..shared import tls
 from ..shared.roles import POSTGRES
 from ..shared.transport import WORDS, Speaks, wanted
+from ..shared.versions import Versions
 from .common import (
     ETCD_CONF,
     ETCD_TLS,
@@ -126,3 +127,15 @@ def certified(host: Host, cluster: Cluster, facts: Facts, anew: bool = False) ->
     yield from tls.certified(ETCD_TLS, host, cluster, facts, anew)
     for one in (PATRONI_TLS, SESSIONS_TLS):
         yield tls.certificate(one, host, cluster, facts, anew).then(PATRONI_READS)
+
+
+SESSIONS_OVER_TLS = f"grep -qs '^    - hostssl ' {PATRONI}"
+"""A test: PostgreSQL on this server refuses sessions in clear."""
+
+
+def verify(cluster: Cluster) -> str:
+    """How replicas verify the leader, whose address they know (libpq 15, "sslmode").
+
+    Earlier releases do not compare addresses with those of the certificate.
+    """
+    return "verify-full" if int(cluster[Versions].postgresql) >= 15 else "verify-ca"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from runbook.errors import SettingsError
 from runbook.inventory.cluster import Cluster
@@ -115,12 +115,8 @@ def site_in(key: bytes, certificates: bytes) -> Site:
 def _fit(own: Site, where: str) -> Site:
     """Refuse a key of another certificate, and certificates that do not lead up to a root."""
     from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    def public(key: object) -> bytes:
-        return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined,no-any-return]
-
-    if public(own.key.public_key()) != public(own.chain[0].public_key()):
+    if _public(own.key.public_key()) != _public(own.chain[0].public_key()):
         raise SettingsError(f"The first certificate in {where} is not that of the key.")
     try:
         for one, above in zip(own.chain, (*own.chain[1:], own.chain[-1])):
@@ -131,6 +127,12 @@ def _fit(own: Site, where: str) -> Site:
             "first, then each that has signed the one before, the root last."
         ) from None
     return own
+
+
+def _public(key: Any) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    return bytes(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
 def _names(certificate: x509.Certificate) -> list[str]:
