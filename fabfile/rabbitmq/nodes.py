@@ -158,8 +158,8 @@ class _Queue(msgspec.Struct):
     exclusive: bool = False
     state: Line = ""
     policy: Optional[Line] = None
-    node: Union[NodeName, msgspec.UnsetType] = msgspec.UNSET
-    leader: Union[NodeName, msgspec.UnsetType] = msgspec.UNSET
+    node: Optional[NodeName] = None
+    leader: Optional[NodeName] = None  # none while it has no majority
     members: list[NodeName] = []
     online: list[NodeName] = []
     slave_nodes: list[NodeName] = []

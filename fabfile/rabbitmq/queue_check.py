@@ -79,7 +79,7 @@ def classic_queues(cluster: Cluster, state: State) -> Finding:
     title = "classic queues are whole"
     down = [queue for queue in state.classic_queues if queue.get("state") == "down"]
     if down:
-        away = tuple({str(queue.get("node", "")).partition("@")[2] for queue in down})
+        away = tuple({str(queue.get("node") or "").partition("@")[2] for queue in down})
         verdict = Verdict(ERROR, f"{named(down)} down, because their node is: {', '.join(away)}")
         return Finding(title, verdict, fix="fab rabbitmq.cluster", cause=DOWN, about=away)
     bare = unsynchronised(state)

@@ -51,6 +51,7 @@ def marks(cluster: Cluster, facts: Facts) -> Marks:
     badges: dict[str, list[str]] = {}
     states = list(facts.known(STATE).values())
     for queue in states[0].quorum_queues if states else ():
-        leader = str(queue.get("leader", "")).partition("@")[2]
-        badges.setdefault(leader, []).append(f"leads {queue['name']}")
+        leader = str(queue.get("leader") or "").partition("@")[2]
+        if leader:
+            badges.setdefault(leader, []).append(f"leads {queue['name']}")
     return Marks(badges)

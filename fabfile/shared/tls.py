@@ -196,7 +196,9 @@ def service(
         on=on,
         command=lambda cluster, host: (
             f"cd {FOLDER} && stat -c '%a %U %G' {name}.key &&\n"
-            f"  openssl req -new -sha256 -key {name}.key -subj '/CN={name}' || exit 1\n"
+            "  printf '[req]\\ndistinguished_name = req\\n' |\n"
+            f"  openssl req -new -sha256 -config /dev/stdin -key {name}.key -subj '/CN={name}' "
+            "|| exit 1\n"
             f"cat {name}.crt\necho; echo '# trusts'\ncat ca.crt || :"
         ),
         parse=parse,

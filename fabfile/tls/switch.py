@@ -7,6 +7,7 @@ same command continues, and the opposite one goes back.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from runbook.declare import steps
 from runbook.declare.facts import Facts
@@ -21,7 +22,7 @@ from ..haproxy.common import HEALTH, proxies
 from ..haproxy.web import door
 from ..postgres import patroni, snapshots, transport
 from ..postgres.common import etcdctl, members, rest
-from ..postgres.etcd import ETCD, RESTART, configuration, healthy, listed, others, peer, peer_at
+from ..postgres.etcd import ETCD, RESTART, configuration, healthy, listed, peer, peer_at
 from ..postgres.members import MEMBER, in_its_place, leader, replicas, serves
 from ..postgres.operate import handover
 from ..postgres.rotate import in_place
@@ -152,13 +153,21 @@ def spoken(state: Speaks) -> str:
     return {CLEAR: "in clear", BOTH: "in clear and TLS", TLS: "TLS"}[state]
 
 
+def at_once(step: Step, then: str) -> Step:
+    """A file, and the command by which its service uses it: what asks the service reads the file.
+
+    A run that is interrupted in between would leave a service that nobody finds.
+    """
+    return replace(step, apply=f"{step.apply}\n{then}", notify=(), timeout=300)
+
+
 def restarted(host: Host, cluster: Cluster, facts: Facts, speaks: Speaks) -> Steps:
     """etcd runs with other settings; the others know before how its peers' listener speaks.
 
-    Until it has restarted, they do not reach it; it reaches them.
+    Until it has restarted, they do not reach it; it reaches them. It is asked itself: whether the
+    others speak TLS still, its own settings do not say.
     """
-    there, ctl = peer(host, speaks), etcdctl(others(host, cluster) or [host])
-    yield configuration(host, cluster, speaks).then(RESTART)
+    there, ctl = peer(host, speaks), etcdctl()
     for own in listed(facts):
         if own.at == peer_at(host):
             yield command(
@@ -167,7 +176,7 @@ def restarted(host: Host, cluster: Cluster, facts: Facts, speaks: Speaks) -> Ste
                 unless=f"{ctl} member list | grep ', {there},' >/dev/null",
                 timeout=60,
             )
-    yield steps.restarted_if_noted("etcd.service", RESTART, "systemctl restart etcd")
+    yield at_once(configuration(host, cluster, speaks), "systemctl restart etcd").clearing(RESTART)
     yield healthy(host)
 
 
@@ -179,13 +188,14 @@ def patroni_restarts_as(state: Speaks, target: Speaks, cluster: Cluster, facts: 
     for host in (*order, first):
         if beyond(_patroni(host, facts), state, target):
             continue
+        sessions = transport.sessions_speak(host, cluster, facts)
         title = f"Patroni on {host.name} uses etcd {'in clear' if state == CLEAR else 'over TLS'}"
         if _patroni(host, facts) == state:
-            yield stage(title, host, lambda one: patroni_restarted(one, cluster))
+            settings = patroni.configuration(host, cluster, state, sessions)
+            yield stage(title, host, settings, lambda one: patroni_restarted(one, cluster))
             continue
         if host == first and len(members(cluster)) > 1:
             yield stage(f"hand over from {host.name}", host, handover(host, cluster))
-        sessions = transport.sessions_speak(host, cluster, facts)
         yield from out_of_the_way(host, cluster, state, sessions, title)
 
 
@@ -230,7 +240,8 @@ def patroni_reads(state: Speaks, target: Speaks, cluster: Cluster, facts: Facts)
         how = "TLS" if state == TLS else "in clear"
         title = f"Patroni's REST API on {host.name} speaks {how}"
         sessions = transport.sessions_speak(host, cluster, facts)
-        yield stage(title, host, patroni.configuration(host, cluster, state, sessions))
+        settings = patroni.configuration(host, cluster, state, sessions)
+        yield stage(title, host, at_once(settings, "systemctl reload patroni"))
         if _patroni(host, facts) != state:
             yield stage(f"{host.name} answers, and all know where", host, in_place(host, cluster))
 

@@ -222,6 +222,7 @@ def test_a_running_copy_survives_reruns(database, postgres, on, report):
     """The copy takes longer than the run that began it."""
     replica = next(m["name"] for m in database.cluster() if m["role"] == "replica")
     database.psql(
+        "drop table if exists bulk; "
         "create table bulk as select repeat(md5(n::text), 40) t from generate_series(1, 20000) n"
     )
     slow = "s/^    checkpoint: fast$/&\\n    max-rate: 2M/"

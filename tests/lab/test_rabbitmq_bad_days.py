@@ -54,6 +54,7 @@ def test_a_dead_broker_is_replaced_under_its_name(queue, fab, lab, on, report):
     assert fab("rabbitmq").steps("changed", "failed") == set()
 
 
+@pytest.mark.long
 def test_no_node_is_forgotten_while_the_others_are_no_majority(fab, lab, on):
     lost(lab, "mq3")
     replaced(lab, "mq3")

@@ -87,6 +87,7 @@ def test_a_mirror_that_lacks_messages_is_told(mirrored, fab, on):
     waits(mirrored, "classic queues are whole: 1 of them, 1 mirrored", "ok")
 
 
+@pytest.mark.long
 def test_a_queue_whose_node_is_down_is_told(mirrored, fab, on):
     on("mq1", "rabbitmqctl -q clear_policy -p airflow mirrored")
     time.sleep(2)
@@ -97,9 +98,9 @@ def test_a_queue_whose_node_is_down_is_told(mirrored, fab, on):
 
 
 def test_a_queue_without_a_majority_is_told(fab, on):
-    on("mq1", declared("lonely"))
+    on("mq3", declared("lonely"))
     for name in ("mq1", "mq2"):
-        on("mq1", f"rabbitmq-queues -q delete_member -p airflow lonely rabbit@{name}")
+        on("mq3", f"rabbitmq-queues -q delete_member -p airflow lonely rabbit@{name}")
     on("mq3", "systemctl stop rabbitmq-server")
     try:
         waits(fab, "quorum queues are whole: 1 (lonely) without a majority of members: stopped")
@@ -110,6 +111,7 @@ def test_a_queue_without_a_majority_is_told(fab, on):
     fab.settled("rabbitmq")
 
 
+@pytest.mark.long
 def test_a_feature_flag_that_is_off_is_told_and_enabled(fab, on):
     """As on nodes that were upgraded by hand: their disks say which flags are enabled."""
     for name in MQ:
@@ -121,6 +123,7 @@ def test_a_feature_flag_that_is_off_is_told_and_enabled(fab, on):
     waits(fab, "feature flags are enabled", "ok")
 
 
+@pytest.mark.long
 def test_sockets_that_run_out_are_told(connected, fab, on):
     folder = "/run/systemd/system/rabbitmq-server.service.d"
     limit = f"mkdir -p {folder}; printf '[Service]\\nLimitNOFILE=160\\n' >{folder}/zz-few.conf"
@@ -157,6 +160,7 @@ def test_an_export_brings_back_what_was_deleted(on):
     on("mq1", "rabbitmqctl -q delete_vhost precious")
 
 
+@pytest.mark.long
 def test_an_export_that_failed_or_is_gone_is_told(fab, on):
     on("mq2", "systemctl stop rabbitmq-server; systemctl start rabbitmq-definitions || :")
     waits(fab, "the last one failed on mq2, the newest is", "warn")

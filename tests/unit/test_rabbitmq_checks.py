@@ -6,7 +6,7 @@ import pytest
 from support.rabbitmq_facts import ALL, MIRRORED, MQ, classic, facts, queue, replaced, state
 
 from fabfile import CONTENTS
-from fabfile.rabbitmq import check, definitions, status, version_check
+from fabfile.rabbitmq import check, definitions, nodes, status, version_check
 from fabfile.rabbitmq.definitions import Export
 from runbook.declare.probes import OK
 
@@ -75,6 +75,14 @@ def test_a_quorum_queue_without_a_majority_is_told_apart_from_one_that_lacks_a_m
     assert stopped.cause.code == "MQ_NO_MAJORITY"
     short = found(cluster, queues=[queue(online=MQ[:2])])["quorum queues are whole"]
     assert said(short)[1] == "1 lack a member: q"
+
+
+def test_a_stopped_queue_has_no_leader_and_the_node_that_lists_it_is_still_heard():
+    listed = '[{"name":"q","vhost":"v","type":"quorum","leader":null,"members":["rabbit@mq3"]}]'
+    about = '{"rabbitmq_version":"3.12.10","erlang_version":"26.1.2"}'
+    heard = nodes.seen("\n".join([about, "[]", listed, "[]", "[]", "[]", "200"]))
+    assert [one["leader"] for one in heard.quorum_queues] == [None]
+    assert status.marks(None, facts(mq1=heard)).badges == {}
 
 
 # Nodes

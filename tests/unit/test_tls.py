@@ -205,17 +205,31 @@ def test_what_a_server_says_of_its_certificate_is_input():
             tls.parse(wrong, NOW, NOW)
 
 
-def test_the_fact_reads_what_the_step_makes(tmp_path):
-    """The key is made as on a server; openssl's request for it is what is understood."""
-    path = tmp_path / "etcd.key"
-    made = [
-        *("openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"),
-        *("-pkeyopt", "ec_param_enc:named_curve", "-out", str(path)),
-    ]
-    subprocess.run(made, check=True, capture_output=True)
-    asked = ["openssl", "req", "-new", "-sha256", "-key", str(path), "-subj", "/CN=etcd"]
-    text = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
-    assert tls.parse(f"640 root etcd\n{text}\n# trusts\n", NOW, NOW).request == text
+def test_the_fact_reads_what_the_step_makes(cluster, tmp_path):
+    """In a folder of the test instead of root's, with a real openssl."""
+
+    def carried_out(command: str) -> str:
+        here = command.replace(tls.FOLDER, str(tmp_path)).replace("chown", ": chown")
+        done = subprocess.run(["bash", "-c", f"set -euo pipefail\n{here}"], **CAPTURED)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    [make] = [step for step in tls.keys(ETCD_TLS) if "private key" in step.title]
+    carried_out(make.apply)
+    private = (tmp_path / "etcd.key").read_text()
+    assert oct((tmp_path / "etcd.key").stat().st_mode)[-4:] == "0640"
+    carried_out(make.apply)
+    assert (tmp_path / "etcd.key").read_text() == private
+    host, asked = cluster.hosts["sql1"], ETCD_TLS.held.command
+    (tmp_path / "etcd.crt").write_text("")
+    (tmp_path / "ca.crt").write_text("")
+    own = tls.parse(carried_out(asked(cluster, host)), NOW, NOW)
+    assert own.certificate == own.trusts == ""
+    assert authority.requested_key(own.request)
+    assert "640" in own.key
+
+
+CAPTURED = {"capture_output": True, "text": True}
 
 
 def test_a_new_ca_is_refused_where_servers_trust_one(cluster, tmp_path, with_ca):

@@ -257,11 +257,23 @@ def test_etcds_members_know_how_to_reach_one_before_it_changes(own, tmp_path):
     # the members are listed as peers over TLS here; in clear, each is updated before it restarts
     titles = [step.title for step in part.of(part.hosts[0])]
     assert titles == [
-        "file /etc/etcd/etcd.conf",
         "etcd's members reach sql2 at https://192.168.83.147:2380",
-        "etcd.service runs with its present settings",
+        "file /etc/etcd/etcd.conf",
         "etcd on sql2 is healthy",
     ]
+    assert "--endpoints=https://127.0.0.1:2379" in part.of(part.hosts[0])[0].apply
+
+
+def test_no_interruption_leaves_a_service_that_differs_from_its_file(own, tmp_path):
+    """What asks etcd and Patroni reads in the file how; they use it in the same step."""
+    uses = {"/etc/etcd/etcd.conf": "restart etcd", "/etc/patroni/patroni.yml": "reload patroni"}
+    for begin, to in ((CLEAR, "tls"), (TLS, "clear")):
+        for part in stages(Servers(own, begin, tmp_path), to):
+            if "etcd on" in part.title or "REST API" in part.title:
+                found = [step for host in part.hosts for step in part.of(host)]
+                [step] = [step for step in found if step.title[5:] in uses]
+                assert step.apply.endswith(f"systemctl {uses[step.title[5:]]}")
+                assert step.notify == ()
 
 
 def test_what_is_not_well_is_not_switched(own, tmp_path):
