@@ -17,7 +17,7 @@ from .common import HELD, PARTS, Part, held, section
 def renew(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
     """Sign all certificates anew, one server after the other; -H HOST for some only.
 
-    Nothing restarts, and connections stay. Each run of a section renews certificates that are
+    Only Flower restarts, and connections stay. Each run of a section renews certificates that are
     about to expire, so this is for what cannot wait: a key that others have seen is replaced if
     you remove it on the server before (`fab postgres.keys postgres.certificates`).
     """
