@@ -199,10 +199,10 @@ def test_without_a_key_the_certificate_is_unknown(with_ca):
 def test_what_a_server_says_of_its_certificate_is_input():
     text = request("x")
     answer = f"640 root etcd\n{text}garbage $(reboot)\n\n# trusts\n"
-    assert tls.parse(answer, NOW, NOW + 1) == tls.Held(text, "640 root etcd", "", "", NOW + 1)
+    assert tls.parse(answer, NOW) == tls.Held(text, "640 root etcd", "", "", NOW)
     for wrong in ("", "640 root etcd\n", f"0 root;x\n{text}", text):
         with pytest.raises(ValueError, match="certificate request"):
-            tls.parse(wrong, NOW, NOW)
+            tls.parse(wrong, NOW)
 
 
 def test_the_fact_reads_what_the_step_makes(cluster, tmp_path):
@@ -223,7 +223,7 @@ def test_the_fact_reads_what_the_step_makes(cluster, tmp_path):
     host, asked = cluster.hosts["sql1"], ETCD_TLS.held.command
     (tmp_path / "etcd.crt").write_text("")
     (tmp_path / "ca.crt").write_text("")
-    own = tls.parse(carried_out(asked(cluster, host)), NOW, NOW)
+    own = tls.parse(carried_out(asked(cluster, host)), NOW)
     assert own.certificate == own.trusts == ""
     assert authority.requested_key(own.request)
     assert "640" in own.key
