@@ -8,11 +8,12 @@ from urllib.parse import quote as url_quote
 
 from runbook.declare import steps
 from runbook.declare.facts import Facts
-from runbook.declare.step import Handler, Steps
+from runbook.declare.step import Handler, Step, Steps
 from runbook.inventory.cluster import Cluster, Host
 
 from ..haproxy.common import WEB, WRITE
 from ..postgres.common import AIRFLOW as DATABASE_PASSWORD
+from ..postgres.pools import pooled
 from ..rabbitmq.common import AIRFLOW as BROKER_PASSWORD
 from ..rabbitmq.common import AMQP, AMQPS, ANY_NODE, VHOST
 from ..shared import tls
@@ -96,6 +97,7 @@ def settings(cluster: Cluster, how: Ways) -> Steps:
         options = {**secret, "hide": hide}
         file = steps.template(f"{SETTINGS}/{name}", f"airflow/{name}.j2", context, **options)
         yield file.then(CHANGED)
+    yield past_the_pooler(cluster, how)
     module = f"{SETTINGS}/python/airflow_celery.py"
     yield steps.template(module, "airflow/airflow_celery.py.j2", context).then(CHANGED)
     yield steps.directory(SCRIPTS)
@@ -106,14 +108,29 @@ def settings(cluster: Cluster, how: Ways) -> Steps:
         yield steps.template(path, source, context, mode="0755")
 
 
-def database(cluster: Cluster, how: Ways) -> str:
+def past_the_pooler(cluster: Cluster, how: Ways) -> Step:
+    """How `airflow db` reaches PostgreSQL itself, if Airflow's other connections are pooled."""
+    path = f"{SETTINGS}/direct.env"
+    if not pooled(cluster):
+        return steps.command(f"{path} is not there", f"rm -f {path}", unless=f"[[ ! -e {path} ]]")
+    return steps.template(
+        path,
+        "airflow/direct.env.j2",
+        {"direct": database(cluster, how, direct=True)},
+        mode="0640",
+        group=USER,
+        hide="SQL_ALCHEMY_CONN=",
+    )
+
+
+def database(cluster: Cluster, how: Ways, direct: bool = False) -> str:
     """How SQLAlchemy reaches the leader: through HAProxy, or by asking every server.
 
     A connection to a server that has lost power is given up after 25 seconds.
     """
     login = f"airflow:{url_quote(cluster.secret(DATABASE_PASSWORD), safe='')}"
     patience = "connect_timeout=3&keepalives_idle=10&keepalives_interval=5&keepalives_count=3"
-    if cluster[Airflow].database == "vip":
+    if cluster[Airflow].database == "vip" and not direct:
         place = f"{main_vip(cluster)}:{WRITE}/airflow?"
     else:
         servers = "".join(f"host={host.address}:5432&" for host in cluster.group(POSTGRES))

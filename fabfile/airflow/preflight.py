@@ -9,6 +9,7 @@ from runbook.inventory.cluster import Cluster, Host
 from runbook.inventory.schema import SSH
 
 from .. import python_build
+from ..postgres.pools import pooled
 from ..preflight import trouble
 from ..preflight.foreign import none
 from ..preflight.system import SYSTEM
@@ -22,8 +23,9 @@ from .settings import Airflow
 
 
 def directly(cluster: Cluster) -> list[Host]:
-    """The database servers, if Airflow connects to them directly."""
-    return cluster.group(POSTGRES) if cluster[Airflow].database == "hosts" else []
+    """The database servers, if Airflow connects to them directly; with a pooler, for migrations."""
+    direct = cluster[Airflow].database == "hosts" or pooled(cluster)
+    return cluster.group(POSTGRES) if direct else []
 
 
 section.fetches(PYPI, python_build.only_builder)

@@ -10,6 +10,7 @@ import msgspec
 from runbook.inventory.entry import AbsolutePath, LocalPath, Parameter, ParameterName, named
 from runbook.inventory.schema import Objection, Understood
 
+from ..postgres.settings import Postgres
 from ..shared import roles
 from ..shared.airflow import Load
 from ..shared.versions import PYTHON_FOR_AIRFLOW, Versions, within
@@ -60,6 +61,10 @@ class Airflow(Load, frozen=True):
                     yield Objection(sentence, ("airflow", "settings", part, key))
         if inventory.whole:
             yield from missing(inventory)
+        postgres = inventory.get(Postgres)
+        if postgres and postgres.pooler and self.database == "hosts":
+            sentence = "PgBouncer (postgres.pooler) is reached through HAProxy only: set it to vip"
+            yield Objection(sentence, ("airflow", "database"))
         versions = inventory.get(Versions)
         if not versions:
             return

@@ -5,8 +5,11 @@ from __future__ import annotations
 from runbook.declare import steps
 from runbook.declare.facts import Facts
 from runbook.declare.step import Step, Steps, quote
+from runbook.declare.templates import script
 from runbook.inventory.cluster import Cluster, Host
 
+from ..postgres.pools import PORT as POOLER
+from ..postgres.pools import pooled
 from ..postgres.transport import TRANSPORT, rest_speaks
 from ..shared import tls
 from ..shared.firewall import let_in
@@ -67,6 +70,8 @@ def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         yield may_connect()
         yield from place_for_the_log()
     yield steps.drop_in(UNIT, "haproxy/haproxy-airflow.conf.j2")
+    if pooled(cluster):
+        yield poolers_answer(cluster)
     yield from let_in(host, cluster)
     yield from asks_after_silent_clients()
     yield from present(host, cluster, facts)
@@ -92,6 +97,7 @@ def configuration(cluster: Cluster, speaks: Speaks, web: Speaks) -> Steps:
         {
             "settings": cluster[Haproxy],
             "databases": databases(cluster),
+            "database_port": database_port(cluster),
             "webservers": webservers(cluster),
             "login": quote(f"admin:{cluster.secret(STATS)}"),
             "asks": speaks.word,
@@ -103,6 +109,22 @@ def configuration(cluster: Cluster, speaks: Speaks, web: Speaks) -> Steps:
         hide="stats auth ",
         validate=f"bash -c {quote(valid('$1'))} -",
     ).then(steps.reloaded(UNIT))
+
+
+def database_port(cluster: Cluster) -> int:
+    """Where the database servers take clients: PgBouncer or PostgreSQL itself."""
+    return POOLER if pooled(cluster) else 5432
+
+
+def poolers_answer(cluster: Cluster) -> Step:
+    """Refuse to lead clients from PostgreSQL to a PgBouncer that is not there yet."""
+    names = " ".join(host.name for host in pooled(cluster))
+    found = script("haproxy/without-pooler.sh", servers=names, pooler=POOLER)
+    return steps.precondition(
+        "PgBouncer answers before clients of PostgreSQL are led to it",
+        f"! grep -qsE ' [0-9.]+:5432( |$)' {CONFIG} || [[ ! $( {found} ) ]]",
+        f"{found}\necho 'PgBouncer does not answer there. To start it: fab postgres.pooler'",
+    )
 
 
 def asks_after_silent_clients() -> Steps:

@@ -161,10 +161,8 @@ def backup_keys(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 def backup_network(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Set up pgBackRest and its TLS server, for this cluster's servers only."""
     refuse_another_major(cluster, facts)
-    repository = host in repository_hosts(cluster)
-    encrypted = cluster[Postgres].backup.encrypted
     restart = steps.restarted("pgbackrest.service")
-    if repository:
+    if host in repository_hosts(cluster):
         yield same_encryption(cluster)
     yield from let_in(host, cluster)
     facts.of(CERTIFICATE, host)
@@ -174,6 +172,15 @@ def backup_network(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         owner="postgres",
         group="postgres",
     ).then(restart)
+    yield configuration(host, cluster)
+    yield steps.unit("pgbackrest.service", "postgres/pgbackrest.service.j2", {}).then(restart)
+    yield steps.service("pgbackrest.service")
+
+
+def configuration(host: Host, cluster: Cluster) -> Step:
+    """pgBackRest's settings; they name the data directory of the wanted major version."""
+    repository = host in repository_hosts(cluster)
+    encrypted = cluster[Postgres].backup.encrypted
     context = {
         "cluster": cluster,
         "backup": cluster[Postgres].backup,
@@ -186,9 +193,7 @@ def backup_network(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     source = "pgbackrest-repository.conf.j2" if repository else "pgbackrest.conf.j2"
     private = {"mode": "0640", "group": "postgres", "hide": "cipher-pass="} if encrypted else {}
     conf = steps.template("/etc/pgbackrest.conf", f"postgres/{source}", context, **private)
-    yield conf.then(restart)
-    yield steps.unit("pgbackrest.service", "postgres/pgbackrest.service.j2", {}).then(restart)
-    yield steps.service("pgbackrest.service")
+    return conf.then(steps.restarted("pgbackrest.service"))
 
 
 def same_encryption(cluster: Cluster) -> Step:

@@ -25,7 +25,9 @@ from .check_servers import about_servers
 from .common import PATRONICTL, data, etcd_url, members, section
 from .etcd import ETCD, lists, peer_at
 from .figures import FIGURES
+from .major_record import RECORDED
 from .members import MEMBER, Member, leading, seen_leading
+from .pools import POOLER, poolers
 from .repository import BACKUPS
 from .settings import Postgres
 
@@ -44,6 +46,9 @@ BEHIND = section.cause("PG_REPLICA_BEHIND", "the replica should not take over no
 PAUSED = section.cause("PG_PAUSED", "no replica takes over if the leader fails")
 RESTART = section.cause("PG_RESTART_DUE", "changed settings are not active yet")
 DISK = section.cause("PG_DISK_FULL", "PostgreSQL stops when its disk is full")
+UNFINISHED = section.cause(
+    "PG_UPGRADE_UNFINISHED", "the database is down or has fewer copies until it is completed"
+)
 ETCD_DOWN = section.cause("PG_ETCD_DOWN", "no leader can be elected; the next failure stops writes")
 ETCD_MEMBER = section.cause(
     "PG_ETCD_MEMBER_DOWN", "if another member fails, no leader can be elected"
@@ -104,17 +109,19 @@ def etcd_answers(answer: Answer) -> Verdict:
     return Verdict(ERROR, f"etcd says: {reason[1]}")
 
 
-@section.cluster_check(needs=[MEMBER, ETCD, BACKUPS, FIGURES])
+@section.cluster_check(needs=[MEMBER, ETCD, BACKUPS, FIGURES, POOLER, RECORDED])
 def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
     """Checks that need the answers of several servers."""
     yield from etcd_is_one(cluster, facts)
     yield one_leader(cluster, facts)
     yield from followers(cluster, facts)
     yield from due(cluster, facts)
+    yield from unfinished(facts)
     yield from about_servers(cluster, facts)
     yield from backed_up(cluster, facts)
     yield from verified(facts)
     yield from snapshots(facts)
+    yield from poolers(cluster, facts)
     yield redundancy(cluster, facts)
 
 
@@ -234,6 +241,21 @@ def due(cluster: Cluster, facts: Facts) -> Findings:
             fix="fab postgres.restart",
             cause=RESTART,
         )
+
+
+def unfinished(facts: Facts) -> Findings:
+    """An upgrade to another major version, or the way back, that was interrupted."""
+    records = [one for one in facts.known(RECORDED).values() if one]
+    for one in records:
+        if not one.finished or one.back:
+            yield Finding(
+                "no major upgrade is unfinished",
+                Verdict(ERROR, f"PostgreSQL {one.old} to {one.new} was interrupted"),
+                fix=f'with versions.postgresql: "{one.new}": fab postgres.upgrade --major; to go '
+                f'back, with "{one.old}": fab postgres.upgrade --major --back',
+                cause=UNFINISHED,
+            )
+            return
 
 
 def redundancy(cluster: Cluster, facts: Facts) -> Finding:

@@ -40,8 +40,8 @@ section = Section(
     roles=(POSTGRES,),
     settings=Postgres,
     after=("python-build.start", "tls"),
-    restarts=("patroni.service", "etcd.service"),
-    accounts=("postgres", "etcd", "pgbackrest"),
+    restarts=("patroni.service", "etcd.service", "pgbouncer.service"),
+    accounts=("postgres", "etcd", "pgbackrest", "pgbouncer"),
     conflict=backup_and_member,
     goes_on=True,
 )
@@ -173,10 +173,13 @@ def refuse_another_major(cluster: Cluster, facts: Facts) -> None:
     wanted = cluster[Versions].postgresql
     for name, major in facts.known(MAJOR).items():
         if major and major != wanted:
+            way = "To upgrade" if int(major) < int(wanted) else "To go back after an upgrade"
+            back = "" if int(major) < int(wanted) else " --back"
             raise RunbookError(
                 f"The database cluster runs PostgreSQL {major} (on {name}), but "
-                f"{cluster.file.name} asks for {wanted}, which cannot use its data. Set "
-                f'versions.postgresql to "{major}"; no task upgrades to another major version.'
+                f"{cluster.file.name} asks for {wanted}, which cannot use its data. {way}: fab "
+                f"postgres.upgrade --major{back}. Otherwise set versions.postgresql to "
+                f'"{major}".'
             )
 
 
@@ -189,14 +192,14 @@ def refuse_new_passwords(cluster: Cluster, facts: Facts) -> None:
         )
 
 
-def binaries(cluster: Cluster) -> str:
-    """Where PGDG puts PostgreSQL's programs."""
-    return f"/usr/pgsql-{cluster[Versions].postgresql}/bin"
+def binaries(cluster: Cluster, major: str = "") -> str:
+    """Where PGDG puts PostgreSQL's programs; those of another major version if one is named."""
+    return f"/usr/pgsql-{major or cluster[Versions].postgresql}/bin"
 
 
-def data(cluster: Cluster) -> str:
-    """PostgreSQL's data directory."""
-    return f"/var/lib/pgsql/{cluster[Versions].postgresql}/data"
+def data(cluster: Cluster, major: str = "") -> str:
+    """PostgreSQL's data directory; that of another major version if one is named."""
+    return f"/var/lib/pgsql/{major or cluster[Versions].postgresql}/data"
 
 
 def members(cluster: Cluster) -> list[Host]:

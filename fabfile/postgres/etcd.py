@@ -164,20 +164,29 @@ def lists(facts: Facts) -> dict[str, tuple[EtcdMember, ...]]:
 def listed(facts: Facts) -> tuple[EtcdMember, ...]:
     """The members as the cluster that runs lists them; none if it does not run.
 
-    Refused unless a majority of the servers with data, and of those members, agree on the list: it
-    decides which data is moved aside, and no server's word is enough for that.
+    Refused unless a majority agrees on the list: it decides which data is moved aside.
+    """
+    said, listing = lists(facts), agreed(facts)
+    if listing or not said:
+        return listing
+    holders = [name for name, known in facts.known(ETCD).items() if known.has_data]
+    raise RunbookError(
+        f"{_told(said)}: a majority has to agree on etcd's members, of the servers that hold data "
+        f"({', '.join(holders)}) and of the members. Nothing was changed. See fab postgres.check."
+    )
+
+
+def agreed(facts: Facts) -> tuple[EtcdMember, ...]:
+    """The members that a majority lists, of the servers with data and of those members.
+
+    Empty if there is no such majority: the word of one server is not enough.
     """
     said = lists(facts)
     if not said:
         return ()
     listing, servers = _most_frequent(said)
     holders = [name for name, known in facts.known(ETCD).items() if known.has_data]
-    if 2 * len(servers) > max(len(holders), len(listing)):
-        return listing
-    raise RunbookError(
-        f"{_told(said)}: a majority has to agree on etcd's members, of the servers that hold data "
-        f"({', '.join(holders)}) and of the members. Nothing was changed. See fab postgres.check."
-    )
+    return listing if 2 * len(servers) > max(len(holders), len(listing)) else ()
 
 
 def _most_frequent(
@@ -187,8 +196,8 @@ def _most_frequent(
     servers: dict[frozenset[EtcdMember], list[str]] = {}
     for name, listing in said.items():
         servers.setdefault(frozenset(listing), []).append(name)
-    agreed = max(servers.values(), key=len)
-    return said[agreed[0]], agreed
+    alike = max(servers.values(), key=len)
+    return said[alike[0]], alike
 
 
 def _told(said: Mapping[str, tuple[EtcdMember, ...]]) -> str:
@@ -210,7 +219,7 @@ def etcd(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         founders = ",".join(f"{one.name}={peer(one, speaks)}" for one in members(cluster))
         shared = {"cluster": cluster, "founders": founders}
         yield steps.template("/etc/etcd/join.conf", "postgres/etcd-join.conf.j2", shared)
-    elif not facts.of(ETCD, host).has_data or under_old_address(host, cluster, facts):
+    elif not facts.of(ETCD, host).has_data or under_old_address(host, cluster, agreed(facts)):
         return
     yield steps.service("etcd.service").clearing(RESTART)
     yield healthy(host)
@@ -242,7 +251,7 @@ def etcd_members(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         raise MissingFact(f"no etcd member answers; start one of {names} first.")
     speaks = etcd_speaks(host, cluster, facts)
     own = [member for member in cluster_lists if member.at == peer_at(host)]
-    former = under_old_address(host, cluster, facts)
+    former = under_old_address(host, cluster, cluster_lists)
     if here.has_data and former:
         yield from moved(host, former, cluster, speaks)
         yield healthy(host)
@@ -258,9 +267,10 @@ def etcd_members(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     yield healthy(host)
 
 
-def under_old_address(host: Host, cluster: Cluster, facts: Facts) -> Optional[EtcdMember]:
+def under_old_address(
+    host: Host, cluster: Cluster, everybody: Sequence[EtcdMember]
+) -> Optional[EtcdMember]:
     """The member of this name, if it is listed with an address that hosts.yaml does not have."""
-    everybody = listed(facts)
     addresses = {peer_at(member) for member in members(cluster)}
     if any(member.at == peer_at(host) for member in everybody):
         return None

@@ -37,6 +37,16 @@ if systemctl is-active -q {ALONE}; then systemctl stop {ALONE}; fi""",
     )
 
 
+def detached() -> Step:
+    """Patroni does not run, not even after a reboot; PostgreSQL goes on, as Patroni is paused."""
+    return command(
+        "Patroni is stopped, and masked until its turn comes; PostgreSQL goes on",
+        "systemctl stop patroni\nsystemctl mask patroni",
+        unless=f"{MASKED} && unit_is patroni.service inactive",
+        timeout=120,
+    )
+
+
 def released() -> Step:
     """Patroni may start again."""
     return command("Patroni is no longer masked", "systemctl unmask patroni", f"! {MASKED}")
@@ -45,8 +55,9 @@ def released() -> Step:
 def not_held() -> Step:
     """No interrupted procedure has left Patroni masked while no server leads."""
     return precondition(
-        "Patroni is not masked by a restore that was interrupted",
+        "Patroni is not masked by a procedure that was interrupted",
         f"! {MASKED}",
-        "echo 'A restore or recovery of the database was interrupted: rerun it. To go on with'\n"
+        "echo 'A restore, a recovery or a major upgrade of the database was interrupted: rerun'\n"
+        "echo 'it. To go on after an interrupted restore with'\n"
         "echo 'the data as it is on this server: systemctl unmask patroni'",
     )

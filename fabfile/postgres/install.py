@@ -23,6 +23,11 @@ def repo(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     and pgBackRest's libraries are in EPEL.
     """
     refuse_another_major(cluster, facts)
+    yield from pgdg(cluster)
+
+
+def pgdg(cluster: Cluster) -> Steps:
+    """The repositories that the database's packages come from."""
     yield from epel(cluster)
     yield steps.repository("pgdg-redhat-all", repositories(cluster))
     yield steps.module_disabled("postgresql")

@@ -13,7 +13,6 @@ from runbook.declare.steps import precondition, with_stdin
 from runbook.declare.templates import render
 from runbook.inventory.cluster import Cluster, Host
 
-from ..shared.airflow import connections
 from ..shared.firewall import let_in
 from ..shared.tls import TRUSTED
 from ..shared.transport import Speaks
@@ -47,6 +46,7 @@ from .common import (
 )
 from .hold import not_held, released
 from .members import MEMBER, in_its_place, leader, leading
+from .pools import opened
 from .settings import Postgres
 from .transport import TRANSPORT, patroni_speaks, sessions_speak, verify
 
@@ -248,7 +248,7 @@ def sized(host: Host, cluster: Cluster) -> Parameters:
 
 def max_connections(cluster: Cluster) -> int:
     """What Airflow opens at most, and 40 for Patroni, backups and people; at least 200."""
-    return max(200, -(-(connections(cluster) + 40) // 50) * 50)
+    return max(200, -(-(opened(cluster) + 40) // 50) * 50)
 
 
 SHARED: Parameters = {
@@ -314,15 +314,20 @@ else
   echo 'Patroni does not reach etcd. To start etcd: fab postgres.etcd'
 fi""",
     )
+    yield in_etcd(cluster).then(seen_by_all(cluster))
+
+
+def in_etcd(cluster: Cluster) -> Step:
+    """The settings that all members share are those of hosts.yaml; a pause is no part of them."""
     edit = f"{PATRONICTL} edit-config {quote(cluster.name)} --replace -"
     offered = f"printf '%s' \"$text\" | {edit}"
-    yield with_stdin(
+    return with_stdin(
         "the settings in etcd are those of hosts.yaml",
         f"{edit} --force",
         shared(cluster),
         unless=f"{offered} | grep -qx 'Not changed'",
         diff=f"difference=$({offered}); {NAMED_RESTARTS}",
-    ).then(seen_by_all(cluster))
+    )
 
 
 def seen_by_all(cluster: Cluster) -> Handler:

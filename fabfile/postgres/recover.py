@@ -19,6 +19,7 @@ from runbook.inventory.cluster import Cluster, Host, host_named
 from ..shared.transport import Speaks
 from .common import (
     MAJOR,
+    PSQL,
     etcd_url,
     etcdctl,
     key,
@@ -212,11 +213,12 @@ def forgotten(cluster: Cluster) -> Step:
 
 
 def leads(host: Host) -> Step:
-    """Patroni runs here, as leader."""
+    """Patroni runs here, as leader, and PostgreSQL accepts writes, some moments later."""
     return action(
         f"{host.name} leads",
         "systemctl enable --now patroni\n"
-        f"until curl -sf -o /dev/null {rest(host)}/primary; do sleep 0.5; done",
+        f"until curl -sf -o /dev/null {rest(host)}/primary; do sleep 0.5; done\n"
+        f"until [[ $({PSQL} -c 'select pg_is_in_recovery()') == f ]]; do sleep 0.5; done",
     )
 
 

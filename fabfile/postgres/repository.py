@@ -29,7 +29,7 @@ TYPES = ("full", "diff", "incr")
 class Backup:
     """One backup in the repository; times are seconds since 1970, sizes bytes.
 
-    `database`: the size of the files that a restore writes.
+    `database`: the size of the files that a restore writes. `major`: PostgreSQL's major version.
     """
 
     label: str
@@ -39,6 +39,7 @@ class Backup:
     size: int
     failed: bool
     database: int = 0
+    major: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,12 @@ class _About(msgspec.Struct):
     size: Count = 0
 
 
+class _Key(msgspec.Struct):
+    """Which of the stanza's databases a backup is of."""
+
+    id: Count = 0
+
+
 class _Listed(msgspec.Struct):
     """A backup as `pgbackrest info` prints it."""
 
@@ -89,10 +96,13 @@ class _Listed(msgspec.Struct):
     timestamp: _Span
     info: _About
     error: Union[bool, None] = False
+    database: _Key = msgspec.field(default_factory=_Key)
 
 
 class _Database(msgspec.Struct):
     system: Count = msgspec.field(name="system-id")
+    id: Count = 0
+    version: Annotated[str, named("major version", "[0-9.]{0,5}")] = ""
 
 
 class _Stanza(msgspec.Struct):
@@ -113,6 +123,7 @@ def parse(text: str) -> Repository:
             size=listed.info.repository.delta,
             failed=bool(listed.error),
             database=listed.info.size,
+            major=next((own.version for own in stanza.db if own.id == listed.database.id), ""),
         )
         for stanza in stanzas
         for listed in stanza.backup

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from time import strftime
 
 from runbook.declare.facts import Facts
@@ -15,6 +16,8 @@ from runbook.declare.work import Procedure, Question, Stage, asked_again, stage
 from runbook.errors import MissingFact, RunbookError, UsageError
 from runbook.inventory.cluster import Cluster, Host
 
+from ..shared.versions import Versions
+from . import pooler
 from .archive import recovery_command
 from .backup import CERTIFICATE, PGBACKREST, TRUSTED, backup_keys, backup_network, participants
 from .common import (
@@ -36,6 +39,7 @@ from .hold import ALONE, HELD, held, released
 from .install import install
 from .members import MEMBER, in_its_place, leader
 from .patroni import configured, running
+from .pools import pooled
 from .recover import forgotten, knows_the_cluster, leads
 from .repository import BACKUPS, take, the_repository
 from .transport import SERVICES, TRANSPORT, certificates, keys
@@ -167,6 +171,9 @@ def onto_new(cluster: Cluster, facts: Facts, to: str) -> Procedure:
         lambda host: running(host, cluster),
     )
     yield stage(f"complete {first.name}", first, lambda host: running(host, cluster))
+    if pooled(cluster):
+        run = pooler.running
+        yield stage("PgBouncer", pooled(cluster), lambda host: run(host, cluster, facts))
     yield full_backup(cluster)
 
 
@@ -191,12 +198,13 @@ def full_backup(cluster: Cluster) -> Stage:
 def refuse_restore(cluster: Cluster, facts: Facts, to: str, i_know: bool) -> None:
     """Refuse without a point in time, a backup, all members, and consent to lose later writes."""
     refuse_another_major(cluster, facts)
-    if to != "latest" and not MOMENT.fullmatch(to):
+    if not is_moment(to):
         raise UsageError(
             f"{to!r} is not a point in time; write 'YYYY-MM-DD HH:MM:SS+00', with the time zone."
         )
     if facts.of(BACKUPS, the_repository(cluster)).age is None:
         raise RunbookError("There is no backup to restore from.")
+    refuse_without_backup_before(cluster, facts, to)
     away = [host.name for host in members(cluster) if host.name not in facts.known(ETCD)]
     if away:
         raise RunbookError(
@@ -207,6 +215,38 @@ def refuse_restore(cluster: Cluster, facts: Facts, to: str, i_know: bool) -> Non
         raise UsageError(
             f"What was written after {to} will be lost. If that is intended, add --i-know."
         )
+
+
+def refuse_without_backup_before(cluster: Cluster, facts: Facts, to: str) -> None:
+    """Refuse a moment before the first backup, or one whose backup is of another major version."""
+    wanted = cluster[Versions].postgresql
+    good = [one for one in facts.of(BACKUPS, the_repository(cluster)).backups if not one.failed]
+    before = [one for one in good if to == "latest" or one.stop < seconds(to)]
+    if not before:
+        raise RunbookError("No backup is older than that moment. See fab postgres.backups")
+    if before[-1].major not in ("", wanted):
+        raise RunbookError(
+            f"The last backup before that moment is of PostgreSQL {before[-1].major}, and "
+            f"{wanted} cannot use it. Name a later moment, or go back to PostgreSQL "
+            f"{before[-1].major} first: fab postgres.upgrade --major --back"
+        )
+
+
+def is_moment(to: str) -> bool:
+    """Whether this is `latest`, or a point in time that exists."""
+    try:
+        return to == "latest" or bool(MOMENT.fullmatch(to) and seconds(to))
+    except ValueError:
+        return False
+
+
+def seconds(moment: str) -> float:
+    """A point in time in seconds since 1970; ValueError if there is none like it."""
+    day, clock, zone = re.split(r" |(?=[+-]\d{2}:?(?:\d{2})?$)", moment)
+    clock = clock.partition(".")[0]
+    form = "%Y-%m-%d %H:%M:%S%z" if clock.count(":") == 2 else "%Y-%m-%d %H:%M%z"
+    whole = f"{day} {clock}{zone.replace(':', '').ljust(5, '0')}"
+    return datetime.strptime(whole, form).timestamp()
 
 
 def refuse_servers_with_data(cluster: Cluster, facts: Facts) -> None:

@@ -91,6 +91,18 @@ class Postgres(Settings, frozen=True):
     """Settings of postgresql.conf on all servers; by default, memory settings depend on the RAM."""
     clients: list[Network] = msgspec.field(default_factory=list)
     """Networks that may log in to the database `airflow`, besides the cluster's own hosts."""
+    kernel: dict[ParameterName, Optional[Annotated[int, between(0, 2**62)]]] = msgspec.field(
+        default_factory=dict
+    )
+    """Kernel parameters (sysctl) of the database servers, besides `vm.swappiness: 10`. null: not
+    set, so that a file of your own in /etc/sysctl.d decides.
+    """
+    pooler: bool = False
+    """PgBouncer on every database server: HAProxy's ports lead to it, and Airflow's connections
+    share few connections to PostgreSQL.
+    """
+    pool_size: Optional[Annotated[int, between(5, 10_000)]] = None
+    """Connections of PgBouncer to PostgreSQL; null: depends on how much of Airflow runs at once."""
     backup: Backup = msgspec.field(default_factory=Backup)
     """Backups and the archive of WAL."""
 
@@ -107,6 +119,8 @@ class Postgres(Settings, frozen=True):
             yield Objection(
                 "is for synchronous_mode: true only", ("postgres", "synchronous_mode_strict")
             )
+        if self.pool_size and not self.pooler:
+            yield Objection("is for pooler: true only", ("postgres", "pool_size"))
         for name in self.parameters:
             if name in PATRONI_PARAMETERS:
                 yield Objection(

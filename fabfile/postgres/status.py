@@ -15,11 +15,12 @@ from ..shared.roles import HAPROXY
 from .common import PATRONI, PATRONICTL, etcdctl, members, section
 from .etcd import ETCD
 from .members import MEMBER, Member, leading, seen_leading
+from .pools import POOLER
 from .repository import BACKUPS
 
 section.collect(
-    units=("etcd", "etcd-*", "patroni", "pgbackrest", "pgbackrest-*"),
-    files=(PATRONI, "/etc/etcd/*.conf", "/etc/pgbackrest.conf"),
+    units=("etcd", "etcd-*", "patroni", "pgbackrest", "pgbackrest-*", "pgbouncer"),
+    files=(PATRONI, "/etc/etcd/*.conf", "/etc/pgbackrest.conf", "/etc/pgbouncer/*"),
     logs=("/var/lib/pgsql/*/data/log/*", "/var/log/pgbackrest/*"),
     commands=(
         f"timeout 20 {PATRONICTL} list",
@@ -69,6 +70,9 @@ def line(cluster: Cluster, facts: Facts, findings: Sequence[Finding]) -> str:
             said.append(_follower(host.name, known, view))
     up = sum(bool(etcd.listed) for etcd in facts.known(ETCD).values())
     said.append(f"etcd {up} of {len(members(cluster))}")
+    pool = facts.known(POOLER).get(leader)
+    if pool and pool.pool:
+        said.append(f"PgBouncer {pool.pool}")
     ages = [repository.age for repository in facts.known(BACKUPS).values()]
     if ages and ages[0] is not None:
         said.append(f"backup {duration(ages[0])} old")

@@ -1,4 +1,7 @@
-"""Minor updates of PostgreSQL, Patroni, etcd and pgBackRest, one database server at a time."""
+"""Updates of PostgreSQL, Patroni, etcd and pgBackRest, one database server at a time.
+
+Another major version of PostgreSQL is a procedure of its own (major.py, major_back.py).
+"""
 
 from __future__ import annotations
 
@@ -7,32 +10,66 @@ from collections.abc import Sequence
 from runbook.declare import steps
 from runbook.declare.facts import Facts
 from runbook.declare.step import Step, Steps
-from runbook.declare.steps import command, precondition, wait_for
+from runbook.declare.steps import command, wait_for
 from runbook.declare.work import Procedure, Question, stage
-from runbook.errors import RunbookError
+from runbook.errors import UsageError
 from runbook.inventory.cluster import Cluster, Host
 
+from . import pooler
 from .backup import participants, repository_hosts
+from .before_upgrade import no_backup_runs, refuse_unless_whole
 from .common import MAJOR, members, refuse_another_major, rest, section
 from .etcd import ETCD, healthy, settings_folder
 from .figures import runs_installed
+from .hold import HELD
+from .major import to_another_major
+from .major_back import to_the_former_major
+from .major_record import DIRECTORIES, RECORDED
 from .members import MEMBER, in_its_place, leader, replicas
 from .operate import handover
 from .patroni import present
-from .repository import folder
+from .pools import pooled
+from .repository import BACKUPS, folder
 from .settings import Postgres
 from .transport import TRANSPORT
-from .versions import BACKUP, newest, packages
+from .versions import BACKUP, INSTALLED, newest, packages
 
 
-@section.procedure(needs=[MEMBER, ETCD, MAJOR, TRANSPORT])
-def upgrade(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
-    """Update PostgreSQL (its minor version), Patroni, etcd and pgBackRest. Asks first.
+@section.procedure(
+    needs=[MEMBER, ETCD, MAJOR, BACKUPS, INSTALLED, HELD, RECORDED, DIRECTORIES, TRANSPORT],
+    help={
+        "major": "change to another major version of PostgreSQL: versions.postgresql of hosts.yaml",
+        "back": "with --major: use the data from before the upgrade again",
+        "i_know": "with --major: Airflow is not tested with that version, or there is no backup "
+        "server; with --back: what was written since is lost",
+    },
+)
+def upgrade(
+    hosts: Sequence[Host],
+    cluster: Cluster,
+    facts: Facts,
+    *,
+    major: bool = False,
+    back: bool = False,
+    i_know: bool = False,
+) -> Procedure:
+    """Update PostgreSQL, Patroni, etcd and pgBackRest. Asks first.
 
     To the newest versions of the repositories. Replicas are first; then the leader hands over and
     is last: about two seconds without writes. Restarts also what runs in an older version than the
-    installed one. Another major version is refused.
+    installed one. PostgreSQL keeps its major version.
+
+    With --major, PostgreSQL alone changes to the major version in hosts.yaml, by pg_upgrade. Stop
+    Airflow first. All servers stop; one is upgraded in place, and the others copy it. Their old
+    data stays: with --back they use it again, and what was written since is lost. If it is
+    interrupted, rerun the command to complete it.
     """
+    if back and not major:
+        raise UsageError("--back undoes an upgrade to another major version: --major --back")
+    if major:
+        change = to_the_former_major if back else to_another_major
+        yield from change(cluster, facts, i_know)
+        return
     refuse_another_major(cluster, facts)
     refuse_unless_whole(cluster, facts)
     first = leader(cluster, facts)
@@ -49,7 +86,7 @@ def upgrade(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
             "pgBackRest, on all servers at the same time",
             participants(cluster),
             *newest(BACKUP),
-            lambda host: again_ours(host, cluster),
+            lambda host: repository_folder(host, cluster),
             runs_anew(),
         )
     for host in order:
@@ -59,39 +96,8 @@ def upgrade(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
     yield from updated(first, cluster, facts)
 
 
-def refuse_unless_whole(cluster: Cluster, facts: Facts) -> None:
-    """Refuse unless every member runs, the replicas stream, and etcd has all its members."""
-    first = leader(cluster, facts)
-    known, states = facts.known(MEMBER), facts.known(ETCD)
-    wrong = [
-        host.name
-        for host in members(cluster)
-        if host.name not in known
-        or not known[host.name].healthy
-        or host.name not in states
-        or not states[host.name].quorum
-        or (host != first and not known[first.name].streams(host.name))
-    ]
-    if wrong:
-        raise RunbookError(
-            f"{', '.join(wrong)} is not healthy; an update now could stop the database. "
-            "See fab postgres.check."
-        )
-    if known[first.name].paused:
-        raise RunbookError("Patroni is paused; end that first: see fab postgres.check.")
-
-
-def no_backup_runs() -> Step:
-    """A backup would fail halfway, because both ends need the same version of pgBackRest."""
-    return precondition(
-        "no backup is running",
-        "! systemctl is-active -q 'pgbackrest-backup@*'",
-        "echo 'A backup is running; wait for its end: systemctl list-units pgbackrest-backup@*'",
-    )
-
-
-def again_ours(host: Host, cluster: Cluster) -> Steps:
-    """An update gives the repository's folder back the mode of the package."""
+def repository_folder(host: Host, cluster: Cluster) -> Steps:
+    """The repository's folder is postgres' again, after an update has reset its mode and owner."""
     if host in repository_hosts(cluster):
         yield folder(cluster)
 
@@ -145,6 +151,8 @@ def brought_up(host: Host, cluster: Cluster, synchronous: bool) -> Steps:
     )
     yield in_its_place(host, cluster)
     yield steps.service("patroni.service")
+    if pooled(cluster):
+        yield pooler.runs_anew()
 
 
 def handed_over(first: Host, cluster: Cluster) -> Step:

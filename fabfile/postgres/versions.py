@@ -13,16 +13,25 @@ from runbook.inventory.cluster import Cluster, Host
 
 from ..shared.versions import Versions
 from .common import with_repository
+from .settings import Postgres
 
 BACKUP = ("pgbackrest",)
 """What the backup server has as well; pgBackRest talks to its own version only."""
 
+POOLER = ("pgbouncer",)
+"""What a database server has as well, if `postgres.pooler` asks for it."""
+
+
+def server_packages(cluster: Cluster) -> tuple[str, ...]:
+    """The packages of PostgreSQL itself."""
+    name = f"postgresql{cluster[Versions].postgresql}"
+    return (name, f"{name}-libs", f"{name}-server", f"{name}-contrib")
+
 
 def packages(cluster: Cluster) -> tuple[str, ...]:
     """The packages of a database server whose versions matter."""
-    name = f"postgresql{cluster[Versions].postgresql}"
-    server = (name, f"{name}-libs", f"{name}-server", f"{name}-contrib")
-    return (*server, "etcd", "patroni", "patroni-etcd")
+    pooler = POOLER if cluster[Postgres].pooler else ()
+    return (*server_packages(cluster), "etcd", "patroni", "patroni-etcd", *pooler)
 
 
 def parse(text: str) -> dict[str, str]:

@@ -78,6 +78,18 @@ def connections(cluster: Cluster) -> int:
     return fixed + tasks + len(hosts(cluster))
 
 
+def transactions(cluster: Cluster) -> int:
+    """The most transactions that all of Airflow has open at the same time.
+
+    One for each process that works with the database, as `connections` counts them, and one more
+    for each service: a process that waits for a second one never waits for ever. Of a task's
+    processes, one works; the others write a heartbeat now and then.
+    """
+    each = {WEBSERVER: cluster[Load].workers + 1, SCHEDULER: 4, TRIGGERER: 3, DAG_PROCESSOR: 4}
+    fixed = sum(number * len(cluster.group(role)) for role, number in each.items())
+    return fixed + sum(tasks_at_once(host, cluster) + 2 for host in cluster.group(WORKER))
+
+
 def hosts(cluster: Cluster) -> list[Host]:
     """The servers that run a part of Airflow, and those that keep its files."""
     wanted = {*COMPONENTS, NFS}

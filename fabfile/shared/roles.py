@@ -56,7 +56,7 @@ POSTGRES = Role(
         Port("2379/tcp", "etcd: Patroni reads and writes who leads", ("postgres",)),
         Port("2380/tcp", "etcd: between its members", ("postgres",)),
     ),
-    units=("patroni.service", "etcd.service"),
+    units=("patroni.service", "etcd.service", "pgbouncer.service"),
     tier=DATABASE,
 )
 RABBITMQ = Role(

@@ -15,6 +15,9 @@ PYTHON_FOR_AIRFLOW = {"2.9.0": ("3.8", "3.12"), "2.7.3": ("3.8", "3.11")}
 (its PyPI classifiers).
 """
 
+POSTGRESQL_FOR_AIRFLOW = {"2.9.0": (12, 16), "2.7.3": (11, 15)}
+"""The lowest and the highest PostgreSQL that each is tested with ("Prerequisites")."""
+
 
 class Versions(Settings, frozen=True):
     """The versions that are installed."""
@@ -25,7 +28,7 @@ class Versions(Settings, frozen=True):
     """Built from source on VM1, for Airflow only; the system's Python is not changed."""
     postgresql: Annotated[str, named('major version: `"15"`', "[1-9][0-9]")] = "15"
     """The major version; the minor version is the newest of the repository. A cluster that exists
-    keeps its own.
+    keeps its own until fab postgres.upgrade --major.
     """
     rabbitmq: Version = "3.12.10"
     """Installed in exactly this version, and held at it."""

@@ -13,10 +13,10 @@ from runbook.inventory.cluster import Cluster, Host
 
 from ..haproxy.common import UNIT as HAPROXY
 from ..haproxy.common import proxies
+from ..postgres.before_upgrade import refuse_unless_whole
 from ..postgres.common import members
 from ..postgres.etcd import ETCD, healthy
 from ..postgres.members import MEMBER
-from ..postgres.upgrade import refuse_unless_whole
 from ..shared import tls
 from ..shared.tls import CA, FORMER_CA, NEXT_CA
 from .common import HELD, TRUSTS, held, section

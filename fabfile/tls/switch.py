@@ -21,6 +21,7 @@ from ..haproxy import proxy
 from ..haproxy.common import HEALTH, proxies
 from ..haproxy.web import door
 from ..postgres import patroni, snapshots, transport
+from ..postgres.before_upgrade import refuse_unless_whole
 from ..postgres.common import etcdctl, members, rest
 from ..postgres.etcd import ETCD, RESTART, configuration, healthy, listed, peer, peer_at
 from ..postgres.members import MEMBER, in_its_place, leader, replicas, serves
@@ -28,7 +29,6 @@ from ..postgres.operate import handover
 from ..postgres.rotate import in_place
 from ..postgres.settings import Postgres
 from ..postgres.transport import SERVICES, TRANSPORT
-from ..postgres.upgrade import refuse_unless_whole
 from ..shared import tls
 from ..shared.transport import Speaks
 from . import switch_services as services

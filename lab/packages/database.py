@@ -155,6 +155,18 @@ PACKAGES: dict[str, Package] = {
         },
         users=(POSTGRES,),
     ),
+    "pgbouncer": Package(
+        debs=("pgbouncer",),
+        repository=PGDG_COMMON,
+        release=RELEASE,
+        remove=("/usr/lib/systemd/system/pgbouncer.socket", "/usr/share/pgbouncer"),
+        move={"/usr/sbin/pgbouncer": "/usr/bin/pgbouncer"},
+        files={
+            "/usr/lib/tmpfiles.d/pgbouncer.conf": ("d /run/pgbouncer 0700 pgbouncer pgbouncer -\n"),
+        },
+        users=(User("pgbouncer", home="/home/pgbouncer", shell="/bin/bash"),),
+        post="systemd-tmpfiles --create pgbouncer.conf >/dev/null 2>&1 || :\n",
+    ),
     # The stream that AppStream has on unless one disables the module; decoys without files.
     "postgresql-stream": Package(
         name="postgresql", version="10.23", release=STREAM_RELEASE, module=STREAM

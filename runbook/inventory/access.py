@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
+from typing import Callable, Union
 
 from runbook.inventory.cluster import Cluster, Host
 from runbook.inventory.schema import ALL, EVERYBODY, SSH, Caller, Listed, Opening
@@ -82,8 +83,8 @@ def calling(caller: Caller, host: Host, cluster: Cluster) -> list[Host]:
     return [other for other in found if other != host]
 
 
-def in_words(caller: Caller) -> str:
-    """A caller in a table."""
+def in_words(caller: Union[Caller, Callable[[Cluster], Sequence[Host]]]) -> str:
+    """A caller, or hosts that a function chooses, in a table."""
     if isinstance(caller, Listed):
         return f"{caller.key}.{caller.name}"
     if caller == EVERYBODY:

@@ -5,6 +5,7 @@ sql2 and nfs2 are in the hands of somebody else: programs of theirs answer what 
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import stat
@@ -22,21 +23,24 @@ STATE = "database"
 HOSTS = DATABASE
 
 CANARY = "/tmp/canary"
+LISTED = ("/usr/bin/curl", "/v3/cluster/member/list")
+"""The program that asks etcd for its members, and what tells that it does."""
 HONEST = ("sql1", "sql3")
 ODD = "\x1b[31mred\x1b]0;title\x07 \x9b2J \x7f\u202egnp"
 SHOWN = r"\x1b[31mred\x1b]0;title\x07 \x9b2J \x7f\u202egnp"
 
 
 def listing(*members: tuple[str, str, str]) -> str:
-    """What etcdctl prints for members of an id, a name and an address."""
-    return "".join(
-        f"{id}, started, {name}, http://{address}:2380, http://{address}:2379, false\n"
+    """What etcd answers for members of an id, a name and an address."""
+    listed = [
+        {"ID": id, "name": name, "peerURLs": [f"https://{address}:2380"]}
         for id, name, address in members
-    )
+    ]
+    return json.dumps({"members": listed})
 
 
-ALL = {name: (f"{number:x}abc", name, ADDRESSES[name]) for number, name in enumerate(SQL, 1)}
-STRANGERS = [(f"{n}fff", f"x{n}", f"192.168.83.{n}") for n in range(1, 9)]
+ALL = {name: (f"{number}000", name, ADDRESSES[name]) for number, name in enumerate(SQL, 1)}
+STRANGERS = [(f"{n}999", f"x{n}", f"192.168.83.{n}") for n in range(1, 9)]
 INJECTED = {**ALL, "sql3": (f"x; touch {CANARY}", "sql3", ADDRESSES["sql3"])}
 
 
@@ -61,10 +65,10 @@ exec {program}.real "$@"
 
 @contextmanager
 def etcd_lies(lab, text: str) -> Iterator[None]:
-    """etcdctl of sql2 lists these members."""
+    """etcd of sql2 lists these members."""
     data = text.encode("utf-8", "surrogateescape")
     escaped = "".join(f"\\x{byte:02x}" for byte in data)
-    with lying(lab, "sql2", "/usr/bin/etcdctl", "member list", f"printf '{escaped}'"):
+    with lying(lab, "sql2", *LISTED, f"printf '{escaped}'"):
         yield
 
 
@@ -91,9 +95,9 @@ def unharmed(on):
     "text",
     [
         listing(*INJECTED.values()),
-        listing(*ALL.values()).replace("sql1,", f"$(touch {CANARY}),"),
+        listing(*ALL.values()).replace('"sql1"', f'"$(touch {CANARY})"'),
         listing(*ALL.values()) + "\x1b[2J\x1b]0;owned\x07\n",
-        listing(*ALL.values()).replace("sql1,", "sql\udcff\udcfe1,"),
+        listing(*ALL.values()).replace('"sql1"', '"sql\udcff\udcfe1"'),
         "not a list\n",
     ],
     ids=["id", "name", "control characters", "not UTF-8", "no list"],
@@ -115,21 +119,21 @@ def test_an_answer_that_cannot_be_one_is_one_sentence(fab, lab, unharmed, text):
 
 def test_an_answer_of_ten_megabytes_is_too_long(fab, lab, unharmed):
     say = "head -c 10000000 /dev/zero | tr '\\0' x"
-    with lying(lab, "sql2", "/usr/bin/etcdctl", "member list", say):
+    with lying(lab, "sql2", *LISTED, say):
         answer = fab("postgres.etcd-members")
     assert answer.code == 1
     assert "which is not shorter than 1024 KiB" in answer.text
 
 
 def test_an_answer_without_end_ends_the_connection(fab, lab, unharmed):
-    with lying(lab, "sql2", "/usr/bin/etcdctl", "member list", "yes xxxxxxxxxxxxxxxxxxxx"):
+    with lying(lab, "sql2", *LISTED, "yes xxxxxxxxxxxxxxxxxxxx"):
         answer = fab("postgres.etcd-members")
     assert answer.code in (1, 3)
     assert "sql2 answered without end" in answer.text
 
 
 def test_nul_bytes_are_no_list(fab, lab, unharmed):
-    with lying(lab, "sql2", "/usr/bin/etcdctl", "member list", "head -c 1000 /dev/zero"):
+    with lying(lab, "sql2", *LISTED, "head -c 1000 /dev/zero"):
         answer = fab("postgres.etcd-members")
     assert answer.code == 1
     assert "sql2 answered" in answer.text
@@ -155,7 +159,7 @@ def test_a_longer_list_of_one_server_moves_no_data_aside(fab, lab, unharmed):
 def test_one_server_alone_is_not_a_majority(fab, lab, on, unharmed):
     """sql3 does not answer to questions about etcd, so that it is one word against another."""
     with (
-        lying(lab, "sql3", "/usr/bin/etcdctl", "member list", "exit 1"),
+        lying(lab, "sql3", *LISTED, "exit 1"),
         etcd_lies(lab, listing(ALL["sql2"], *STRANGERS)),
     ):
         answer = fab("postgres.etcd-members")

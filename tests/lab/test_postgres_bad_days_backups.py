@@ -91,7 +91,9 @@ def test_the_backup_server_is_replaced_by_a_blank_one(database, postgres, on, re
         told(postgres, "error", "the database is backed up: the repository does not answer")
         answer = postgres("postgres")
         assert answer.code == 0, answer.text
-    report(figure("the backup server is lost, and a blank one replaces it", "`postgres`", outcome))
+    report(
+        figure("the backup server is lost, and a blank one replaces it", "`fab postgres`", outcome)
+    )
     report(f"the backup server replaced: {time.monotonic() - began:.0f} s")
     assert outcome.errors == []
     backups = postgres("postgres.backups").data["tables"]["postgres.backups"]

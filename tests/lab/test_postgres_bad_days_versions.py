@@ -76,7 +76,7 @@ def test_an_update_under_load(older, database, postgres, on, report):
     with database.writing() as outcome:
         answer = postgres("--yes", "postgres.upgrade")
     assert answer.code == 0, answer.text
-    report(figure("a minor update of PostgreSQL, Patroni, etcd", "`postgres.upgrade`", outcome))
+    report(figure("a minor update of PostgreSQL, Patroni, etcd", "`fab postgres.upgrade`", outcome))
     report(f"postgres.upgrade took {time.monotonic() - began:.0f} s in all")
     assert database.leader() != leader
     assert outcome.lost == 0

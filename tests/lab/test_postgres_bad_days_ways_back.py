@@ -36,7 +36,7 @@ def test_new_passwords_while_a_client_writes(database, postgres, lab, on, report
     with database.writing() as outcome:
         answer = postgres("--yes", "postgres.rotate")
     assert answer.code == 0, answer.text
-    report(figure("new passwords of the database's own roles", "`postgres.rotate`", outcome))
+    report(figure("new passwords of the database's own roles", "`fab postgres.rotate`", outcome))
     assert outcome.pause <= HANDED_OVER
     assert outcome.lost == 0
     assert database.leader() == leader
@@ -91,7 +91,7 @@ def test_two_of_three_etcd_members_lost(database, postgres, on, report):
         answer = postgres("--yes", "postgres.etcd-recover", survivor, "--i-know")
         assert answer.code == 0, answer.text
         seconds = time.monotonic() - began
-    report(figure("2 of 3 etcd members lost for good", "`postgres.etcd-recover HOST`", outcome))
+    report(figure("2 of 3 etcd members lost for good", "`fab postgres.etcd-recover HOST`", outcome))
     report(f"2 of 3 etcd members lost: the command took {seconds:.0f} s")
     assert outcome.lost == 0
     assert identifier(on, database.leader()) == system
@@ -112,7 +112,7 @@ def test_all_etcd_members_lost(database, postgres, on, report):
         answer = postgres("--yes", "postgres.etcd-recover", "sql2", "--i-know")
         assert answer.code == 0, answer.text
         seconds = time.monotonic() - began
-    report(figure("all etcd members lost for good", "`postgres.etcd-recover HOST`", outcome))
+    report(figure("all etcd members lost for good", "`fab postgres.etcd-recover HOST`", outcome))
     report(f"all etcd members lost: the command took {seconds:.0f} s")
     assert outcome.lost == 0
     assert database.leader() == leader, "the newest data leads"
@@ -144,7 +144,7 @@ def test_two_of_three_servers_lost_for_good_and_replaced(
         replaced = postgres("postgres")
         assert replaced.code == 0, replaced.text
         database.wait_until_healthy(180)
-    commands = "`postgres.etcd-recover HOST`, new servers, `fab postgres`"
+    commands = "`fab postgres.etcd-recover HOST`, new servers, `fab postgres`"
     report(figure("2 of 3 servers lost for good", commands, outcome))
     assert outcome.pause <= 3 * BY_ITSELF
     assert outcome.lost == 0

@@ -72,8 +72,8 @@ def test_rabbitmq_by_hand_leaves_nothing_to_do(prepared_by_hand):
     person.types("mq1", "rabbitmq.cluster", "--ask")
     said, _ = sister.communicate(timeout=300)
     assert sister.returncode == 0, said
-    for chapter in ("rabbitmq.users", "rabbitmq.policies", "rabbitmq.queues"):
-        person.types("mq1", chapter, "--ask")
+    for chapter in ("users", "policies", "queues", "definitions"):
+        person.types("mq1", f"rabbitmq.{chapter}", "--ask")
     person.nothing_left("mq1", "mq2", "rabbitmq")
 
 

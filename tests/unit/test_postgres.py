@@ -169,6 +169,16 @@ def test_a_replaced_server_with_a_new_address_is_forgotten_at_the_old_one(cluste
     assert steps[1] == "etcd knows sql2 as a member"
 
 
+def test_members_that_stopped_are_started_although_only_one_lists_them(cluster):
+    states = etcd_facts(cluster)
+    states = {name: Etcd(True, states[name].listed if name == "sql1" else ()) for name in SQL}
+    for name in SQL:
+        steps = titles(etcd.etcd(cluster.hosts[name], cluster, Facts({ETCD: states})))
+        assert "etcd.service runs and is enabled" in steps
+    with pytest.raises(RunbookError, match="a majority has to agree"):
+        list(etcd.etcd_members(cluster.hosts["sql2"], cluster, Facts({ETCD: states})))
+
+
 # Patroni
 
 
@@ -489,7 +499,7 @@ def test_another_major_version_than_the_clusters_is_refused(cluster, task):
     versions = structs.replace(cluster[Versions], postgresql="16")
     later = structs.replace(cluster, settings={**cluster.settings, "versions": versions})
     known = Facts({MAJOR: {"sql1": "", "sql2": "15"}})
-    with pytest.raises(RunbookError, match=r'Set versions\.postgresql to "15"'):
+    with pytest.raises(RunbookError, match=r"fab postgres\.upgrade --major\. Otherwise set"):
         list(task(later.hosts["sql1"], later, known))
 
 

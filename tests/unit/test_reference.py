@@ -142,7 +142,12 @@ def test_every_port_that_a_section_declares_is_in_the_table(cluster):
 
 
 def test_the_table_says_who_may_reach_a_port(cluster):
-    rows = {row[1]: row for row in ports.opened(cluster)}
+    by_default, by_setting = {}, {}
+    for row in ports.opened(cluster):
+        (by_setting if row[1] in by_default else by_default)[row[1]] = row
+    rows = by_default
+    assert by_setting["`5432/tcp`"][2] == "servers of Airflow"
+    assert rows["`6432/tcp`"][0] == "the database servers, if they run PgBouncer"
     assert rows["`5432/tcp`"][0] == "`@postgres`"
     assert rows["`5432/tcp`"][2] == "`@postgres`, `@haproxy`, networks in `postgres.clients`"
     assert rows["`2380/tcp`"][2] == "`@postgres`"

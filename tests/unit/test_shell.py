@@ -39,7 +39,17 @@ def steps(section: Section, cluster, facts: Facts) -> Iterator[Step]:
 
 @pytest.mark.parametrize("section", CONTENTS.sections, ids=lambda section: section.name)
 def test_shellcheck_finds_nothing(section, everything):
-    cluster, facts = everything
+    judge(section, *everything)
+
+
+@pytest.mark.parametrize("name", ["postgres", "haproxy", "airflow"])
+def test_shellcheck_finds_nothing_with_a_pooler(name, hosts_yaml):
+    cluster = CONTENTS.load(hosts_yaml("pooler: false", "pooler: true"))
+    judge(CONTENTS.section(name), *answered(cluster))
+
+
+def judge(section: Section, cluster, facts: Facts) -> None:
+    """shellcheck finds nothing in what this section has any host run."""
     texts: dict[str, str] = {}
     for step in steps(section, cluster, facts):
         texts.setdefault(step.apply, step.title)

@@ -21,7 +21,10 @@ def matrix(contents: Contents) -> str:
 
 
 def opened(cluster: Cluster) -> Iterator[tuple[str, str, str, str]]:
-    """A row for each port: on which servers, who may reach it, and its purpose."""
+    """A row for each port: on which servers, who may reach it, and its purpose.
+
+    Ports that only other settings open come last.
+    """
     found: dict[tuple[str, str, str], list[Opening]] = {}
     for opening in sorted(cluster.openings, key=_number):
         if opened_on(opening, cluster):
@@ -32,6 +35,10 @@ def opened(cluster: Cluster) -> Iterator[tuple[str, str, str, str]]:
         names = {host.name for opening in alike for host in opened_on(opening, cluster)}
         preferred = [opening.on for opening in alike if isinstance(opening.on, str)]
         yield _group(names, cluster, preferred), port, callers, purpose
+    for opening in cluster.openings:
+        if not isinstance(opening.on, str) and not opened_on(opening, cluster):
+            callers = ", ".join(_named(caller) for caller in opening.port.callers)
+            yield in_words(opening.on), code(opening.port.number), callers, opening.port.purpose
 
 
 def _callers(opening: Opening, cluster: Cluster) -> Iterator[str]:
