@@ -50,7 +50,7 @@ from .major_record import (
 from .members import claiming, in_its_place, leader
 from .patroni import in_etcd, no_half_copy, present
 from .recover import forgotten, leads
-from .restore import archived, full_backup
+from .restored import archived, full_backup
 
 
 def to_another_major(cluster: Cluster, facts: Facts, i_know: bool) -> Procedure:

@@ -34,7 +34,7 @@ from .major_record import (
 from .members import MEMBER, claiming, in_its_place
 from .patroni import in_etcd, present
 from .recover import forgotten, leads
-from .restore import full_backup
+from .restored import full_backup
 
 
 def to_the_former_major(cluster: Cluster, facts: Facts, i_know: bool) -> Procedure:
