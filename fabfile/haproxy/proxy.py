@@ -70,8 +70,6 @@ def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         yield may_connect()
         yield from place_for_the_log()
     yield steps.drop_in(UNIT, "haproxy/haproxy-airflow.conf.j2")
-    if pooled(cluster):
-        yield poolers_answer(cluster)
     yield from let_in(host, cluster)
     yield from asks_after_silent_clients()
     yield from present(host, cluster, facts)
@@ -89,6 +87,8 @@ def configuration(cluster: Cluster, speaks: Speaks, web: Speaks) -> Steps:
 
     `speaks`: how it asks Patroni; `web`: how it serves browsers.
     """
+    if pooled(cluster):
+        yield poolers_answer(cluster)
     if web or (speaks and databases(cluster)):
         yield from tls.trust(cluster)
     yield steps.template(
@@ -123,7 +123,7 @@ def poolers_answer(cluster: Cluster) -> Step:
     return steps.precondition(
         "PgBouncer answers before clients of PostgreSQL are led to it",
         f"! grep -qsE ' [0-9.]+:5432( |$)' {CONFIG} || [[ ! $( {found} ) ]]",
-        f"{found}\necho 'PgBouncer does not answer there. To start it: fab postgres.pooler'",
+        f"{found}\necho 'PgBouncer does not answer there. To set it up: fab postgres'",
     )
 
 

@@ -37,7 +37,7 @@ from .pools import pooled
 from .recover import forgotten, knows_the_cluster, leads
 from .repository import BACKUPS, the_repository
 from .restored import archived, full_backup, moved_aside, restored, room
-from .transport import SERVICES, TRANSPORT, certificates, keys
+from .transport import ALL_HELD, TRANSPORT, certificates, keys
 from .versions import INSTALLED
 
 MOMENT = re.compile(r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}(:\d{2}(\.\d+)?)?[+-]\d{2}(:?\d{2})?")
@@ -47,7 +47,7 @@ MOMENT = re.compile(r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}(:\d{2}(\.\d+)?)?[+-]\d{2}(:?
     needs=[
         *(MEMBER, ETCD, BACKUPS, MAJOR, CONFIGURED, HAS_DATABASE, HELD),
         *(CERTIFICATE, TRUSTED, INSTALLED, TRANSPORT),
-        *(one.held for one in SERVICES),
+        *ALL_HELD,
     ],
     help={
         "to": "the point in time, such as '2026-11-22 09:30:00+00', or latest",
@@ -135,7 +135,7 @@ def onto_new(cluster: Cluster, facts: Facts, to: str) -> Procedure:
         lambda host: backup_network(host, cluster, facts),
     )
     yield stage("keys for the database", members(cluster), lambda host: keys(host, cluster, facts))
-    yield asked_again(*(one.held for one in SERVICES))
+    yield asked_again(*ALL_HELD)
     yield stage(
         "certificates for the database",
         members(cluster),

@@ -1,4 +1,4 @@
-"""How etcd, Patroni and PostgreSQL speak: in clear, over TLS, or both during `fab tls.switch`.
+"""How the services of the database speak: in clear, over TLS, or both during `fab tls.switch`.
 
 What is on the servers decides; `tls.enabled` of hosts.yaml decides only for what does not exist.
 """
@@ -12,6 +12,7 @@ from typing import Optional
 from runbook.declare.answers import lines_of
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.step import Steps
+from runbook.declare.steps import reloaded
 from runbook.declare.templates import script
 from runbook.inventory.cluster import Cluster, Host
 
@@ -29,6 +30,7 @@ from .common import (
     members,
     section,
 )
+from .pools import INI, POOLER_TLS, UNIT, pooled
 
 
 @dataclass(frozen=True)
@@ -37,23 +39,31 @@ class Transport:
 
     BOTH, etcd: it listens both ways, and its peers speak in clear. BOTH, Patroni: it uses etcd over
     TLS and trusts the others' certificates, while its own REST API is still in clear. `sessions`:
-    those of PostgreSQL's clients; with TLS, also its replicas verify the leader.
+    those of PostgreSQL's clients; with TLS, also its replicas verify the leader. `pooler`: those of
+    PgBouncer's, if hosts.yaml asks for it.
     """
 
     etcd: Optional[Speaks] = None
     patroni: Optional[Speaks] = None
     sessions: Optional[Speaks] = None
+    pooler: Optional[Speaks] = None
 
 
 def parse(text: str) -> Transport:
-    """Parse the answer of TRANSPORT: three words."""
-    return Transport(*(WORDS[word] for word in lines_of(text, 3, 3)))
+    """Parse the answer of TRANSPORT: four words."""
+    return Transport(*(WORDS[word] for word in lines_of(text, 4, 4)))
+
+
+def words(etcd: object, patroni: object, pooler: object = "/dev/null") -> str:
+    """The command that reads these words in files of a server."""
+    files = {"etcd": etcd, "patroni": patroni, "pooler": pooler}
+    return script("postgres/transport.sh", **files, unit=UNIT)
 
 
 TRANSPORT = Fact(
     "how the servers of the database speak",
     on=POSTGRES,
-    command=lambda cluster, host: script("postgres/transport.sh", etcd=ETCD_CONF, patroni=PATRONI),
+    command=lambda cluster, host: words(ETCD_CONF, PATRONI, *([INI] if pooled(cluster) else [])),
     parse=parse,
     absent="it does not answer",
 )
@@ -101,25 +111,35 @@ def encrypted(host: Host, cluster: Cluster, facts: Facts) -> bool:
 
 
 SERVICES: Sequence[tls.Service] = (ETCD_TLS, PATRONI_TLS, SESSIONS_TLS)
+"""Those that every server of the database has; PgBouncer has one where it runs."""
+ALL_HELD = tuple(one.held for one in (*SERVICES, POOLER_TLS))
 
 
 @section.task(needs=[TRANSPORT])
 def keys(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Make the private keys of the database, unless it speaks in clear."""
     if encrypted(host, cluster, facts):
-        for one in SERVICES:
+        for one in tls.all_on((*SERVICES, POOLER_TLS), host, cluster):
             yield from tls.keys(one)
 
 
-@section.task(needs=[TRANSPORT, *(one.held for one in SERVICES)])
+@section.task(needs=[TRANSPORT, *ALL_HELD])
 def certificates(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Sign the certificates of the database, unless it speaks in clear.
 
-    They are those of etcd, Patroni and PostgreSQL. etcd reads its certificate for each connection;
-    the others read theirs again when told to.
+    They are those of etcd, Patroni and PostgreSQL, and of PgBouncer if `postgres.pooler` asks for
+    it. etcd reads its certificate for each connection; the others read theirs again when told to.
     """
     if encrypted(host, cluster, facts):
         yield from certified(host, cluster, facts)
+        if host in pooled(cluster):
+            yield from pooler_certified(host, cluster, facts)
+
+
+def pooler_certified(host: Host, cluster: Cluster, facts: Facts, anew: bool = False) -> Steps:
+    """PgBouncer has a certificate, and reads a new one at once; its clients stay connected."""
+    yield from tls.trust(cluster)
+    yield tls.certificate(POOLER_TLS, host, cluster, facts, anew).then(reloaded(UNIT))
 
 
 def certified(host: Host, cluster: Cluster, facts: Facts, anew: bool = False) -> Steps:

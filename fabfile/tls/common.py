@@ -16,7 +16,7 @@ from ..airflow import web as airflow_web
 from ..airflow.transport import AIRFLOW_TLS, WAYS
 from ..haproxy import web
 from ..haproxy.common import HAPROXY_TLS, HEALTH
-from ..postgres import transport
+from ..postgres import pools, transport
 from ..postgres.etcd import healthy
 from ..postgres.members import in_its_place
 from ..rabbitmq import transport as rabbitmq
@@ -72,6 +72,17 @@ def _database_settled(host: Host, cluster: Cluster) -> Steps:
     yield in_its_place(host, cluster)
 
 
+def _pooler(host: Host, facts: Facts) -> Spoken:
+    known = facts.known(transport.TRANSPORT).get(host.name)
+    return known.pooler if known else None
+
+
+def _pooler_settled(host: Host, cluster: Cluster) -> Steps:
+    """PgBouncer answers, if it runs."""
+    test = f"! systemctl is-active -q {pools.UNIT} || {pools.CONSOLE} 'show version'"
+    yield wait_for("PgBouncer answers, if it runs", test)
+
+
 def _queue_settled(host: Host, cluster: Cluster) -> Steps:
     """Its node runs, and so do the others."""
     yield all_run(queue_members(cluster), cluster)
@@ -95,6 +106,7 @@ def _airflow_settled(host: Host, cluster: Cluster) -> Steps:
 
 DATABASE = Part(transport.SERVICES, _database, transport.certified, _database_settled)
 OTHERS = (
+    Part((pools.POOLER_TLS,), _pooler, transport.pooler_certified, _pooler_settled),
     Part(
         (RABBITMQ_TLS,),
         lambda host, facts: facts.known(rabbitmq.LISTENS).get(host.name),

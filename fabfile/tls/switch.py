@@ -26,6 +26,7 @@ from ..postgres.common import etcdctl, members, rest
 from ..postgres.etcd import ETCD, RESTART, configuration, healthy, listed, peer, peer_at
 from ..postgres.members import MEMBER, in_its_place, leader, replicas, serves
 from ..postgres.operate import handover
+from ..postgres.pools import pooled
 from ..postgres.rotate import in_place
 from ..postgres.settings import Postgres
 from ..postgres.transport import SERVICES, TRANSPORT
@@ -98,6 +99,12 @@ def refuse_unless_ready(cluster: Cluster, facts: Facts) -> None:
     if not any(one.etcd is not None or one.patroni is not None for one in known.values()):
         raise RunbookError("There is no database yet. It begins as tls.enabled in hosts.yaml says.")
     refuse_unless_whole(cluster, facts)
+    without = [host.name for host in pooled(cluster) if facts.of(TRANSPORT, host).pooler is None]
+    if without:
+        raise RunbookError(
+            f"{', '.join(without)} has no PgBouncer, which {cluster.file.name} asks for. To set it "
+            "up: fab postgres"
+        )
     away = [host.name for host in proxies(cluster) if host.name not in facts.known(proxy.ASKS)]
     if away:
         raise RunbookError(

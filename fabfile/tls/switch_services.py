@@ -24,8 +24,9 @@ from ..airflow.transport import WAYS, Ways
 from ..haproxy import proxy
 from ..haproxy.common import proxies
 from ..haproxy.web import DOORS
-from ..postgres import patroni
+from ..postgres import patroni, pooler
 from ..postgres.members import MEMBER, leader, replicas
+from ..postgres.pools import pooled
 from ..postgres.rotate import follow, in_place
 from ..postgres.settings import Postgres
 from ..postgres.transport import TRANSPORT, patroni_speaks, sessions_speak
@@ -134,7 +135,8 @@ def beyond(now: Speaks, state: Speaks, target: Speaks) -> bool:
 def sessions_as(state: Speaks, target: Speaks, cluster: Cluster, facts: Facts) -> Iterator[Stage]:
     """PostgreSQL on each server, the leader last, speaks in this way; sessions stay.
 
-    A replica that verifies the leader finds TLS there: the leader has understood it before.
+    So does PgBouncer beside it. A replica that verifies the leader finds TLS there: the leader has
+    understood it before.
     """
     first = leader(cluster, facts)
     for host in [*replicas(cluster, facts), first]:
@@ -143,7 +145,8 @@ def sessions_as(state: Speaks, target: Speaks, cluster: Cluster, facts: Facts) -
             continue
         speaks = patroni_speaks(host, cluster, facts)
         step = patroni.configuration(host, cluster, speaks, state)
-        yield stage(f"PostgreSQL on {host.name} speaks {state.spoken}", host, step)
+        own = partial(pooler_as, state, cluster=cluster)
+        yield stage(f"PostgreSQL on {host.name} speaks {state.spoken}", host, step, own)
         if now != state:
             yield stage(
                 f"{host.name} is in its place",
@@ -151,6 +154,12 @@ def sessions_as(state: Speaks, target: Speaks, cluster: Cluster, facts: Facts) -
                 in_place(host, cluster),
                 follow(first, cluster),
             )
+
+
+def pooler_as(state: Speaks, host: Host, cluster: Cluster) -> Steps:
+    """PgBouncer beside PostgreSQL speaks in this way; its clients stay connected."""
+    if host in pooled(cluster):
+        yield from pooler.configuration(cluster, state)
 
 
 def queue_as(state: Speaks, target: Speaks, cluster: Cluster, facts: Facts) -> Iterator[Stage]:

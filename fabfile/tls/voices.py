@@ -45,6 +45,10 @@ def _postgresql(facts: Facts) -> Voices:
     return _present({name: one.sessions for name, one in facts.known(TRANSPORT).items()})
 
 
+def _pgbouncer(facts: Facts) -> Voices:
+    return _present({name: one.pooler for name, one in facts.known(TRANSPORT).items()})
+
+
 def _airflow(facts: Facts) -> Voices:
     known = facts.known(WAYS)
     return _present(
@@ -59,6 +63,7 @@ def _airflow(facts: Facts) -> Voices:
 GROUPS = (
     Group("etcd and Patroni speak TLS", (TRANSPORT,), _etcd_and_patroni),
     Group("PostgreSQL speaks TLS", (TRANSPORT,), _postgresql),
+    Group("PgBouncer speaks TLS", (TRANSPORT,), _pgbouncer),
     Group("RabbitMQ speaks TLS", (LISTENS,), lambda facts: _present(facts.known(LISTENS))),
     Group("HAProxy speaks TLS", (DOORS,), lambda facts: _present(facts.known(DOORS))),
     Group("Airflow uses TLS", (WAYS,), _airflow),

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-: "${etcd:?}" "${patroni:?}"
-# How etcd, Patroni and PostgreSQL are set up to speak, a line each: none, clear, both or tls.
+: "${etcd:?}" "${patroni:?}" "${pooler:?}" "${unit:?}"
+# How etcd, Patroni, PostgreSQL and PgBouncer are set up to speak, a line each: none, clear, both or
+# tls. A PgBouncer that is turned off may have left its settings behind.
 urls=$(grep -hs '^ETCD_LISTEN_CLIENT_URLS=http' "$etcd")
 case $urls in
   *http://*https://* | *https://*http://*) echo both ;;
@@ -22,6 +23,15 @@ if [[ ! -s $patroni ]]; then
 elif grep -q '^    - hostssl ' "$patroni"; then
   echo tls
 elif grep -q '^    ssl_key_file: ' "$patroni"; then
+  echo both
+else
+  echo clear
+fi
+if [[ ! -s $pooler ]] || ! systemctl is-enabled -q "$unit"; then
+  echo none
+elif grep -qx 'client_tls_sslmode = require' "$pooler"; then
+  echo tls
+elif grep -qx 'client_tls_sslmode = allow' "$pooler"; then
   echo both
 else
   echo clear

@@ -115,7 +115,7 @@ def test_only_the_proxies_reach_pgbouncer(pooled, cluster):
     console, *lines = [one for one in hba.text.splitlines() if not one.startswith("#")]
     assert console == "local pgbouncer postgres peer"
     assert lines == [
-        f"host airflow airflow {every.hosts[name].address}/32 scram-sha-256"
+        f"hostssl airflow airflow {every.hosts[name].address}/32 scram-sha-256"
         for name in ("airflow", "haproxy2")
     ]
 

@@ -318,11 +318,7 @@ def test_what_is_written_is_read_again(cluster, tmp_path, speaks):
 def _said(folder, conf: str, yml: str) -> Transport:
     (folder / "etcd.conf").write_text(conf)
     (folder / "patroni.yml").write_text(yml)
-    from runbook.declare.templates import script
-
-    command = script(
-        "postgres/transport.sh", etcd=folder / "etcd.conf", patroni=folder / "patroni.yml"
-    )
+    command = transport.words(folder / "etcd.conf", folder / "patroni.yml")
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return transport.parse(done.stdout)

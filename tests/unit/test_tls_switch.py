@@ -11,6 +11,7 @@ from support.certificates import certificate_facts
 from support.postgres_facts import SQL, etcd_facts, member
 from support.rabbitmq_facts import MQ, nodes
 
+from fabfile import CONTENTS
 from fabfile.airflow import transport as airflow
 from fabfile.airflow.transport import WAYS, Ways
 from fabfile.haproxy import proxy
@@ -18,6 +19,7 @@ from fabfile.haproxy.web import DOORS
 from fabfile.postgres import transport
 from fabfile.postgres.etcd import ETCD, Etcd
 from fabfile.postgres.members import MEMBER
+from fabfile.postgres.pools import pooled
 from fabfile.postgres.transport import TRANSPORT, Transport
 from fabfile.rabbitmq.nodes import NODE
 from fabfile.rabbitmq.transport import LISTENS
@@ -37,29 +39,31 @@ CLEAR, BOTH, TLS = Speaks
 PROXIES = ("airflow", "haproxy2")
 WAYS_ARE = len(fields(Ways))
 WAYS_READ: dict[str, Ways] = {}
-READ: dict[tuple[str, str], Transport] = {}
+READ: dict[tuple[str, ...], Transport] = {}
 """What the script has read in which files."""
 
 
 class Servers:
     """How all services are set up to speak; stages of a procedure change it."""
 
-    def __init__(self, cluster, speaks: Speaks, folder) -> None:
+    def __init__(self, cluster, speaks: Speaks, folder, certificates=None) -> None:
         self.cluster = cluster
         self.folder = folder
+        self.certificates = certificates or certificate_facts(cluster)
         self.etcd = dict.fromkeys(SQL, speaks)
         self.patroni = dict.fromkeys(SQL, speaks)
         self.proxy = dict.fromkeys(PROXIES, speaks)
         self.sessions = dict.fromkeys(SQL, speaks)
+        self.pooler = {host.name: speaks for host in pooled(cluster)}
         self.doors = dict.fromkeys(PROXIES, speaks)
         self.queue = dict.fromkeys(MQ, speaks)
         self.airflow = {host.name: Ways(speaks, speaks, speaks) for host in airflow_hosts(cluster)}
 
     def values(self) -> dict[Fact, dict]:
         states = {name: Etcd(True, one.listed, True) for name, one in self._etcd_facts().items()}
-        spoken = zip(SQL, *(one.values() for one in (self.etcd, self.patroni, self.sessions)))
+        spoken = (self.etcd, self.patroni, self.sessions, self.pooler)
         return {
-            TRANSPORT: {name: Transport(*each) for name, *each in spoken},
+            TRANSPORT: {name: Transport(*(one.get(name) for one in spoken)) for name in SQL},
             proxy.ASKS: dict(self.proxy),
             WAYS: dict(self.airflow),
             LISTENS: dict(self.queue),
@@ -67,7 +71,7 @@ class Servers:
             NODE: nodes(),
             ETCD: states,
             MEMBER: {name: member(name) for name in SQL},
-            **certificate_facts(self.cluster),
+            **self.certificates,
         }
 
     def facts(self) -> Facts:
@@ -84,6 +88,8 @@ class Servers:
                 elif step.title == "file /etc/patroni/patroni.yml":
                     read = self._read("", step.text)
                     self.patroni[host.name], self.sessions[host.name] = read.patroni, read.sessions
+                elif step.title == "file /etc/pgbouncer/pgbouncer.ini":
+                    self.pooler[host.name] = self._read("", "", step.text).pooler
                 elif step.title == "file /etc/haproxy/haproxy.cfg":
                     self.proxy[host.name] = self._asks(step.text)
                     self.doors[host.name] = self._door(step.text)
@@ -92,17 +98,17 @@ class Servers:
                 elif step.title == "file /etc/airflow/airflow.cfg":
                     self.airflow[host.name] = self._ways(step.text)
 
-    def _read(self, conf: str, yml: str) -> Transport:
-        if (conf, yml) not in READ:
-            READ[conf, yml] = self._read_by_script(conf, yml)
-        return READ[conf, yml]
+    def _read(self, *texts: str) -> Transport:
+        if texts not in READ:
+            READ[texts] = self._read_by_script(*texts)
+        return READ[texts]
 
-    def _read_by_script(self, conf: str, yml: str) -> Transport:
-        (self.folder / "conf").write_text(conf)
-        (self.folder / "yml").write_text(yml)
-        command = script(
-            "postgres/transport.sh", etcd=self.folder / "conf", patroni=self.folder / "yml"
-        )
+    def _read_by_script(self, conf: str, yml: str, ini: str = "") -> Transport:
+        files = {"conf": conf, "yml": yml, "ini": ini}
+        for name, text in files.items():
+            (self.folder / name).write_text(text)
+        command = transport.words(*(self.folder / name for name in files))
+        command = f"systemctl() {{ [[ $* == 'is-enabled -q pgbouncer.service' ]]; }}\n{command}"
         done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
         return transport.parse(done.stdout)
 
@@ -131,7 +137,8 @@ class Servers:
 
     def spoken(self) -> list[dict[str, Speaks]]:
         """How each service speaks on each server, and Airflow to the others."""
-        services = (self.etcd, self.patroni, self.proxy, self.sessions, self.queue, self.doors)
+        database = (self.etcd, self.patroni, self.sessions, self.pooler)
+        services = (*database, self.proxy, self.queue, self.doors)
         ways = {name: astuple(one) for name, one in self.airflow.items()}
         to_each = [{name: each[n] for name, each in ways.items()} for n in range(WAYS_ARE)]
         return [*(dict(one) for one in services), *to_each]
@@ -155,7 +162,8 @@ class Servers:
         sessions = {*self.sessions.values()}
         replicas = TLS not in sessions or CLEAR not in sessions
         ways = self.airflow.values()
-        database = _served({one.database for one in ways}, sessions)
+        used = {one.database for one in ways}
+        database = _served(used, sessions) and _served(used, {*self.pooler.values()})
         queue = _served({one.broker for one in ways}, {*self.queue.values()})
         doors = {*self.doors.values()}
         web = _served({one.web for one in ways}, doors)
@@ -172,6 +180,19 @@ def own(cluster, tmp_path):
     return cluster.with_vault(Vault(tmp_path / "secrets.yaml", Mask()))
 
 
+@pytest.fixture
+def with_pooler(hosts_yaml, tmp_path):
+    """The same with PgBouncer."""
+    cluster = CONTENTS.load(hosts_yaml("pooler: false ", "pooler: true "))
+    return cluster.with_vault(Vault(tmp_path / "secrets.yaml", Mask()))
+
+
+@pytest.fixture(params=["own", "with_pooler"])
+def either(request):
+    """The cluster without PgBouncer, and with it."""
+    return request.getfixturevalue(request.param)
+
+
 def stages(servers: Servers, to: str) -> Iterator[Stage]:
     values = servers.values()
     parts = switch.switch([], servers.cluster, Facts(values), to=to)
@@ -185,8 +206,8 @@ def stages(servers: Servers, to: str) -> Iterator[Stage]:
 
 
 @pytest.mark.parametrize(("begin", "to", "end"), [(CLEAR, "tls", TLS), (TLS, "clear", CLEAR)])
-def test_nobody_is_out_of_reach_on_the_way(own, tmp_path, begin, to, end):
-    servers = Servers(own, begin, tmp_path)
+def test_nobody_is_out_of_reach_on_the_way(either, tmp_path, begin, to, end):
+    servers = Servers(either, begin, tmp_path)
     assert servers.reach_each_other()
     for part in stages(servers, to):
         servers.carry_out(part)
@@ -195,13 +216,13 @@ def test_nobody_is_out_of_reach_on_the_way(own, tmp_path, begin, to, end):
 
 
 @pytest.mark.parametrize("begin", [CLEAR, TLS])
-def test_wherever_it_is_interrupted_both_ways_lead_on(own, tmp_path, begin):
+def test_wherever_it_is_interrupted_both_ways_lead_on(with_pooler, tmp_path, begin):
     to, back = ("tls", "clear") if begin == CLEAR else ("clear", "tls")
-    whole = Servers(own, begin, tmp_path)
+    whole = Servers(with_pooler, begin, tmp_path)
     count = sum(1 for part in stages(whole, to) if not whole.carry_out(part))
     for stop in range(count):
         for then in (to, back):
-            servers = Servers(own, begin, tmp_path)
+            servers = Servers(with_pooler, begin, tmp_path, whole.certificates)
             for number, part in enumerate(stages(servers, to)):
                 if number == stop:
                     break
@@ -213,8 +234,8 @@ def test_wherever_it_is_interrupted_both_ways_lead_on(own, tmp_path, begin):
 
 
 @pytest.mark.parametrize(("speaks", "to"), [(TLS, "tls"), (CLEAR, "clear")])
-def test_a_second_time_it_sets_what_is_set(own, tmp_path, speaks, to):
-    servers = Servers(own, speaks, tmp_path)
+def test_a_second_time_it_sets_what_is_set(either, tmp_path, speaks, to):
+    servers = Servers(either, speaks, tmp_path)
     for part in stages(servers, to):
         assert "hand over" not in part.title
         assert "in clear and TLS" not in part.title
@@ -291,6 +312,29 @@ def test_what_is_not_well_is_not_switched(own, tmp_path):
         list(switch.switch([], own, Facts({**known, **nothing})))
 
 
+def test_haproxy_is_not_led_to_a_pgbouncer_that_is_not_set_up(with_pooler, tmp_path):
+    servers = Servers(with_pooler, CLEAR, tmp_path)
+    servers.pooler.pop("sql2")
+    with pytest.raises(RunbookError, match=r"sql2 has no PgBouncer, .*: fab postgres"):
+        list(switch.switch([], with_pooler, servers.facts()))
+
+
+def test_pgbouncer_changes_with_postgresql_beside_it(with_pooler, tmp_path):
+    parts = list(stages(Servers(with_pooler, CLEAR, tmp_path), "tls"))
+    titles = [part.title for part in parts]
+    assert titles.index("certificates for pgbouncer") < titles.index(
+        "PostgreSQL on sql2 speaks in clear and TLS"
+    )
+    for part in parts:
+        if part.title.startswith("PostgreSQL on"):
+            found = [step.title for step in part.of(part.hosts[0])]
+            assert found == [
+                "file /etc/patroni/patroni.yml",
+                "file /etc/pgbouncer/pg_hba.conf",
+                "file /etc/pgbouncer/pgbouncer.ini",
+            ]
+
+
 # New certificates, another CA
 
 
@@ -317,6 +361,14 @@ def test_renewing_signs_anew_one_server_after_the_other(own, tmp_path):
     assert not old & set(new)
     with pytest.raises(RunbookError, match="None of these servers"):
         list(renew.renew([own.hosts["card1"]], own, known))
+
+
+def test_pgbouncer_reads_a_new_certificate_at_once(with_pooler, tmp_path):
+    known = Servers(with_pooler, TLS, tmp_path).facts()
+    parts = list(renew.renew([with_pooler.hosts["sql2"]], with_pooler, known))
+    [part] = [one for one in parts if one.title == "certificates of pgbouncer on sql2"]
+    [step] = [one for one in part.of(part.hosts[0]) if one.title.endswith("pgbouncer.crt")]
+    assert [one.name for one in step.notify] == ["reload-pgbouncer.service"]
 
 
 def test_both_authorities_are_trusted_until_all_certificates_are_of_the_new_one(own, tmp_path):
