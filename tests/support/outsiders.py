@@ -45,7 +45,7 @@ def write(lab: Lab, host: str, path: str, text: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def serial(lab: Lab, host: str, port: int) -> str:
+def serial(lab: Lab, host: str, port: int, options: str = "") -> str:
     """The serial number of the certificate that a port shows."""
-    shown = f"openssl s_client -connect {ADDRESSES[host]}:{port} </dev/null 2>/dev/null"
+    shown = f"openssl s_client -connect {ADDRESSES[host]}:{port} {options} </dev/null 2>/dev/null"
     return lab.root_shell(host, f"{shown} | openssl x509 -noout -serial").stdout.strip()
