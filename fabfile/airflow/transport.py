@@ -92,5 +92,8 @@ def _least(spoken: Iterable[Spoken]) -> Spoken:
 
 
 def database_offers(facts: Facts) -> Spoken:
-    """What all servers of the database understand; None if none is known."""
+    """What all servers of the database understand; None if none is known.
+
+    PgBouncer, if Airflow uses it, speaks as PostgreSQL beside it does.
+    """
     return _least(one.sessions for one in facts.known(TRANSPORT).values())
