@@ -10,6 +10,7 @@ from support.database import DATABASE, SQL
 
 STATE = "database"
 HOSTS = DATABASE
+pytestmark = pytest.mark.long
 WAITS = True
 
 
@@ -102,7 +103,6 @@ def test_the_backup_server_is_replaced_by_a_blank_one(database, postgres, on, re
     assert postgres("postgres").steps("changed") == set()
 
 
-@pytest.mark.long
 def test_an_encrypted_repository(database, postgres, lab, on, setting):
     """Its password is on the backup server only, and restores work."""
     encrypted = setting("backup: {encrypted: true}")

@@ -14,6 +14,7 @@ from fabfile.shared.tls import for_clients
 
 STATE = "database"
 HOSTS = DATABASE
+pytestmark = pytest.mark.long
 WAITS = True
 
 
@@ -121,7 +122,6 @@ def test_all_etcd_members_lost(database, postgres, on, report):
     assert postgres("postgres").steps("changed") == set()
 
 
-@pytest.mark.long
 def test_two_of_three_servers_lost_for_good_and_replaced(
     database, postgres, on, healed, lab, report
 ):

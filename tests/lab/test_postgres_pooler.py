@@ -21,6 +21,7 @@ from tools.exposure import LOW, rated
 
 STATE = "database"
 HOSTS = (*DATABASE, *PROXIES, "mq1")
+pytestmark = pytest.mark.long
 WAITS = True
 
 READ = f"{VIP}:5001"
@@ -344,7 +345,6 @@ def test_a_former_process_of_haproxy_keeps_no_client_at_a_former_leader(
     assert pooled("haproxy.configure").code == 0
 
 
-@pytest.mark.long
 def test_power_loss_of_the_leader(pooled, database, healed, lab, report):
     leader = database.leader()
     with database.writing(through=WRITE) as outcome:

@@ -237,7 +237,10 @@ def owned(mode: str, user: str, group: str, path: str) -> str:
     """A line of %files, as in the package that is there."""
     if mode.startswith("12"):
         return f'"{path}"'
-    kind = "%dir " if mode.startswith("4") else ""
+    if mode.startswith("4"):
+        kind = "%dir "
+    else:
+        kind = "%config(noreplace) " if path.startswith("/etc/") else ""
     return f'{kind}%attr({mode[-4:]},{user},{group}) "{path}"'
 
 
