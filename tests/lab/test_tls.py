@@ -6,7 +6,7 @@ import time
 
 import pytest
 from support.controller import Controller
-from support.database import ADDRESSES, DATABASE, ETCDCTL, SQL
+from support.database import ADDRESSES, ETCDCTL, SQL
 from support.entry_points import PROXIES, WRITE, calm, told, told_until
 from support.limits import HANDED_OVER
 from support.outsiders import KINDS, PKI, own_authority, serial, signed, write
@@ -14,7 +14,6 @@ from support.outsiders import KINDS, PKI, own_authority, serial, signed, write
 from fabfile.shared import authority
 
 STATE = "database"
-HOSTS = (*DATABASE, *PROXIES)
 WAITS = True
 
 PORTS = (2379, 2380, 8008)
@@ -24,7 +23,7 @@ AS_PATRONI = f"--cert {PKI}/patroni.crt --key {PKI}/patroni.key"
 @pytest.fixture(scope="module")
 def fabric(database, postgres) -> Controller:
     """The database, and HAProxy before it, have been carried out."""
-    answer = postgres("haproxy")
+    answer = postgres("tls", "haproxy")
     assert answer.code == 0, answer.text
     calm(postgres)
     return postgres
@@ -80,9 +79,9 @@ def test_nobody_is_let_in_in_clear(fabric, on, lab, port):
 
 
 def answers(lab, options: str, port: int, path: str) -> bool:
-    """Whether a port of sql1 answers a client of sql2 that shows this."""
+    """Whether a port of sql1 answers a client of sql2 that shows this. Peers speak HTTP 1."""
     url = f"https://{ADDRESSES['sql1']}:{port}/{path}"
-    asked = f"curl -sf -m 5 -o /dev/null --cacert {PKI}/ca.crt {options} {url}"
+    asked = f"curl --http1.1 -sf -m 5 -o /dev/null --cacert {PKI}/ca.crt {options} {url}"
     return lab.root_shell("sql2", asked).returncode == 0
 
 
