@@ -238,10 +238,15 @@ def archives_again(first: Host) -> Stage:
 
 
 def stanza_upgraded(cluster: Cluster) -> Step:
-    """The repository accepts WAL and backups of this version; until now, WAL has waited."""
+    """The repository accepts WAL and backups of this version; until now, WAL has waited.
+
+    An attempt to archive WAL holds the lock for a moment: error 50 (pgBackRest's error.yaml).
+    """
+    upgraded = f"{PGBACKREST} --stanza={cluster.name} stanza-upgrade"
     return action(
         "pgBackRest expects the version that runs",
-        f"{PGBACKREST} --stanza={cluster.name} stanza-upgrade",
+        f"until code=0; {upgraded} || code=$?; ((code != 50)); do sleep 1; done; ((code == 0))",
+        timeout=120,
     )
 
 

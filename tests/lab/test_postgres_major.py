@@ -151,7 +151,7 @@ def test_a_pgbackrest_that_does_not_know_it_is_told(seventeen, fifteen, rows, on
     answer = seventeen(*MAJOR)
     assert answer.code == 1
     assert "This pgBackRest does not know the new version" in answer.text
-    answer = fifteen("--yes", "postgres.upgrade")
+    answer = fifteen("--yes", "postgres", "postgres.upgrade")
     assert answer.code == 0, answer.text
     assert on("nfs2", "rpm -q --qf '%{VERSION}' pgbackrest").startswith("2.5")
     whole(fifteen, rows, "15")
