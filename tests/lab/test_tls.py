@@ -120,7 +120,8 @@ def test_a_server_with_a_wrong_certificate_is_refused(fabric, database, lab, on,
     there = f"--endpoints=https://{ADDRESSES[server]}:2379 --command-timeout=3s"
     files = f"--cacert={PKI}/ca.crt --cert={PKI}/etcd.crt --key={PKI}/etcd.key"
     assert lab.root_shell(client, f"etcdctl {files} {there} endpoint health").returncode != 0
-    told_until(fabric, "knows the replicas", seconds=60)
+    [other] = {*SQL} - {server, client}
+    told_until(fabric, f"airflow knows the replicas: {other}\n", "ok", 60)
     asked = f"curl -s -m 5 --cacert {PKI}/ca.crt https://{ADDRESSES[server]}:8008/patroni"
     assert lab.root_shell("airflow", asked).returncode == 60
     reason = {
