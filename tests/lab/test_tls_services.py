@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 from support.controller import Controller
-from support.database import ADDRESSES, DATABASE, SQL
-from support.entry_points import PROXIES, VIP, WRITE, calm, told
+from support.database import ADDRESSES, SQL
+from support.entry_points import VIP, WRITE, calm, told
 from support.limits import HANDED_OVER
 from support.messages import ADDRESSES as NODES
-from support.messages import MQ
 from support.outsiders import AGO, KINDS, PKI, own_authority, write
 from support.trusting import trusting
 
@@ -20,7 +19,6 @@ from fabfile.shared import authority
 from fabfile.shared.authority import Subject
 
 STATE = "queue"
-HOSTS = (*DATABASE, *MQ, *PROXIES)
 WAITS = True
 
 pytestmark = pytest.mark.long
@@ -31,7 +29,7 @@ SECTIONS = ("tls", "postgres", "rabbitmq", "haproxy")
 @pytest.fixture(scope="module")
 def fabric(database, postgres) -> Controller:
     """Database and queue, and HAProxy before them, have been carried out."""
-    answer = postgres("rabbitmq", "haproxy")
+    answer = postgres("tls", "rabbitmq", "haproxy")
     assert answer.code == 0, answer.text
     calm(postgres)
     return postgres

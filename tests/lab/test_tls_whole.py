@@ -89,6 +89,19 @@ def test_the_switch_with_tasks_in_flight(airflow, fab, report, to):
     assert fab("--yes", "tls.switch", "--to", to).steps("changed") == set()
     for section in SECTIONS:
         assert fab(section).steps("changed") == set()
+    report(f"what {to} costs: {cost(airflow, fab, to)}")
+
+
+def cost(airflow: Airflow, fab, to: str) -> str:
+    """How long a run without changes and twenty tasks take."""
+    began = time.monotonic()
+    assert fab(*SECTIONS).steps("changed") == set()
+    quiet = time.monotonic() - began
+    run = f"cost-{to}-{int(time.time())}"
+    began = airflow.start(run) if to == "tls" else in_clear(airflow, run)
+    outcome = airflow.outcome(run, began, 900)
+    assert outcome.states == ALL
+    return f"{quiet:.1f} s for a run without changes; {outcome}"
 
 
 def in_clear(airflow: Airflow, run: str) -> float:
