@@ -272,11 +272,11 @@ def objection(service: Service, host: Host, cluster: Cluster, held: Held) -> str
         return "it is not for the key that the server has"
     if not signer(cluster).issued(held.certificate):
         return f"it was signed by {found.issuer}, which is not the CA of {cluster.vault.file.name}"
-    if found.subject != service.subject(host, cluster):
-        return "its names are not those of hosts.yaml"
     left = (found.ends - held.at) / DAY
     if left <= 0:
         return "it has expired"
+    if found.subject != service.subject(host, cluster):
+        return "its names are not those of hosts.yaml"
     if left < cluster[Tls].renew_before and not _ends_with_authority(found.ends, cluster):
         return f"it expires in {left:.0f} days"
     return ""
