@@ -38,7 +38,9 @@ class Transport:
     """How a server of the database is set up to speak; None for what is not set up.
 
     BOTH, etcd: it listens both ways, and its peers speak in clear. BOTH, Patroni: it uses etcd over
-    TLS and trusts the others' certificates, while its own REST API is still in clear. `sessions`:
+    TLS and trusts the others' certificates, while its own REST API is still in clear; with a
+    certificate of its own it could not ask those that are (request.py of Patroni 3 and 4: it hands
+    assert_hostname to connections in clear). `sessions`:
     those of PostgreSQL's clients; with TLS, also its replicas verify the leader. `pooler`: those of
     PgBouncer's, if hosts.yaml asks for it.
     """

@@ -403,7 +403,8 @@ def test_patroni_needs_a_certificate_for_what_changes_something(cluster):
     assert own["etcd3"]["protocol"] == "https"
     between = settings(cluster, BOTH)
     assert "certfile" not in between["restapi"]
-    assert between["ctl"] == own["ctl"]
+    assert own["ctl"]["certfile"] == PATRONI_TLS.certificate
+    assert between["ctl"] == {"cacert": tls.TRUSTED}, "with a certificate, it cannot ask in clear"
     assert between["etcd3"] == own["etcd3"]
     clear = settings(cluster, CLEAR)
     assert set(clear["etcd3"]) == {"hosts"}
