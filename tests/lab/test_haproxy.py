@@ -26,6 +26,7 @@ from support.entry_points import (
 from support.limits import BY_ITSELF, HANDED_OVER
 from support.trusting import WEB, trusting
 
+from fabfile.shared.tls import FOLDER as PKI
 from fabfile.shared.tls import TRUSTED
 
 STATE = "database"
@@ -462,10 +463,21 @@ def test_a_database_that_cannot_be_asked_is_told(database, proxies, on, healed):
     assert "the ports lead to the database: none of its servers answers" in said
 
 
+WEBSERVER = f"""
+import http.server, ssl
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("{PKI}/haproxy.crt", "{PKI}/haproxy.key")
+server = http.server.ThreadingHTTPServer(("", 8080), http.server.SimpleHTTPRequestHandler)
+server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+server.serve_forever()
+"""
+
+
 def test_webservers_are_found_and_missed(proxies, on):
     serve = (
-        "install -d /run/web; echo '{}' >/run/web/health; "
-        "systemd-run -q --unit=web python3 -m http.server --directory /run/web 8080"
+        "install -d /run/web; echo '{}' >/run/web/health\n"
+        f"cat >/run/web.py <<'END'{WEBSERVER}END\n"
+        "systemd-run -q --unit=web -p WorkingDirectory=/run/web python3 /run/web.py"
     )
     for host in PROXIES:
         on(host, serve)
