@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Callable, TypeVar
 
 from runbook.declare.facts import Fact, Facts
 
@@ -13,6 +13,8 @@ from ..haproxy.web import DOORS
 from ..postgres.transport import TRANSPORT
 from ..rabbitmq.transport import LISTENS
 from ..shared.transport import Speaks, Spoken
+
+Answer = TypeVar("Answer")
 
 Voices = Mapping[str, Speaks]
 """Who speaks how; `etcd on sql1`: clear."""
@@ -27,6 +29,12 @@ class Group:
     voices: Callable[[Facts], Voices]
 
 
+def _known(fact: Fact[Answer], facts: Facts) -> dict[str, Answer]:
+    """What is known of the servers, in one order, however fast they answered."""
+    known = facts.known(fact)
+    return {name: known[name] for name in sorted(known)}
+
+
 def _present(spoken: Mapping[str, Spoken]) -> Voices:
     return {who: speaks for who, speaks in spoken.items() if speaks is not None}
 
@@ -35,26 +43,25 @@ def _etcd_and_patroni(facts: Facts) -> Voices:
     return _present(
         {
             f"{service} on {name}": speaks
-            for name, one in facts.known(TRANSPORT).items()
+            for name, one in _known(TRANSPORT, facts).items()
             for service, speaks in (("etcd", one.etcd), ("Patroni", one.patroni))
         }
     )
 
 
 def _postgresql(facts: Facts) -> Voices:
-    return _present({name: one.sessions for name, one in facts.known(TRANSPORT).items()})
+    return _present({name: one.sessions for name, one in _known(TRANSPORT, facts).items()})
 
 
 def _pgbouncer(facts: Facts) -> Voices:
-    return _present({name: one.pooler for name, one in facts.known(TRANSPORT).items()})
+    return _present({name: one.pooler for name, one in _known(TRANSPORT, facts).items()})
 
 
 def _airflow(facts: Facts) -> Voices:
-    known = facts.known(WAYS)
     return _present(
         {
             f"{name} ({what})": getattr(one, what)
-            for name, one in known.items()
+            for name, one in _known(WAYS, facts).items()
             for what in ("database", "broker", "web")
         }
     )
@@ -64,8 +71,8 @@ GROUPS = (
     Group("etcd and Patroni speak TLS", (TRANSPORT,), _etcd_and_patroni),
     Group("PostgreSQL speaks TLS", (TRANSPORT,), _postgresql),
     Group("PgBouncer speaks TLS", (TRANSPORT,), _pgbouncer),
-    Group("RabbitMQ speaks TLS", (LISTENS,), lambda facts: _present(facts.known(LISTENS))),
-    Group("HAProxy speaks TLS", (DOORS,), lambda facts: _present(facts.known(DOORS))),
+    Group("RabbitMQ speaks TLS", (LISTENS,), lambda facts: _present(_known(LISTENS, facts))),
+    Group("HAProxy speaks TLS", (DOORS,), lambda facts: _present(_known(DOORS, facts))),
     Group("Airflow uses TLS", (WAYS,), _airflow),
 )
 
