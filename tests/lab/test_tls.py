@@ -108,7 +108,9 @@ def test_a_member_at_another_address_than_its_certificates_is_no_peer(fabric, la
     assert not answers(lab, f"--cert /root/wrong.crt --key {PKI}/etcd.key", 2380, "version")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [KINDS[0], *(pytest.param(kind, marks=pytest.mark.long) for kind in KINDS[1:])]
+)
 def test_a_server_with_a_wrong_certificate_is_refused(fabric, database, lab, on, kind):
     """By etcdctl, by whoever asks Patroni, and by HAProxy; the next run replaces it."""
     database.wait_until_healthy()
@@ -166,6 +168,7 @@ def test_a_key_that_was_seen_is_replaced(fabric, on):
     fabric.settled("postgres")
 
 
+@pytest.mark.long
 def test_to_clear_while_a_client_writes(fabric, database, lab, report):
     with database.writing(through=WRITE) as outcome:
         answer = fabric("--yes", "tls.switch", "--to", "clear")
@@ -180,6 +183,7 @@ def test_to_clear_while_a_client_writes(fabric, database, lab, report):
         assert lab.root_shell("sql2", asked).returncode == 0, port
 
 
+@pytest.mark.long
 def test_a_cluster_in_clear_stays_so(fabric):
     """As after an update of this project: hosts.yaml says TLS, and nothing changes by itself."""
     assert fabric("--yes", "tls.switch", "--to", "clear").steps("changed") == set()
@@ -191,6 +195,7 @@ def test_a_cluster_in_clear_stays_so(fabric):
     assert "etcd and Patroni speak TLS: in clear: etcd on sql1, Patroni on sql1" in said
 
 
+@pytest.mark.long
 def test_to_tls_while_a_client_writes(fabric, database, lab, report):
     with database.writing(through=WRITE) as outcome:
         answer = fabric("--yes", "tls.switch")
