@@ -10,6 +10,8 @@ from support.controller import PROJECT
 from support.drill import DAGS, Airflow
 from support.trusting import WEB, trusting
 
+from fabfile.shared.tls import TRUSTED
+
 STATE = "whole"
 
 SERVERS = ("airflow", "scheduler2", "haproxy2", "ftp", "nfs2", "worker1")
@@ -110,8 +112,9 @@ def test_no_password_is_left_where_others_can_read_it(airflow, fab, on):
 
 
 def test_both_webservers_answer_the_proxies_and_the_vip_everybody(airflow, on):
+    ask = f"curl -sf -m 20 --cacert {TRUSTED}"
     for proxy, address in (("haproxy2", "192.168.83.129"), ("airflow", "192.168.83.154")):
-        assert "healthy" in on(proxy, f"curl -sf -m 20 http://{address}:8080/health")
+        assert "healthy" in on(proxy, f"{ask} https://{address}:8080/health")
     told = airflow.api("dags?limit=5", base=WEB)
     assert "smoke" in [dag["dag_id"] for dag in told["dags"]]
 
