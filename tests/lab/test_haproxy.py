@@ -483,10 +483,10 @@ def test_webservers_are_found_and_missed(proxies, on):
         on(host, serve)
     try:
         told_until(proxies, "webservers answer: 2 of them", "ok")
-        assert on("mq1", f"curl -sf -m 5 --cacert {TRUSTED} {WEB}/health") == "{}"
+        assert on("sql1", f"curl -sf -m 5 --cacert {TRUSTED} {WEB}/health") == "{}"
         on("haproxy2", "systemctl stop web")
         told_until(proxies, "webservers answer: haproxy2 does not answer airflow")
-        assert on("mq1", f"curl -sf -m 5 --cacert {TRUSTED} {WEB}/health") == "{}"
+        assert on("sql1", f"curl -sf -m 5 --cacert {TRUSTED} {WEB}/health") == "{}"
     finally:
         for host in PROXIES:
             on(host, "systemctl stop web || :")
