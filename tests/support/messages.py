@@ -67,7 +67,7 @@ class Queue:
             "AMQP_USER": "airflow",
             "AMQP_PASSWORD": secrets["rabbitmq_airflow"],
             "AMQP_HOSTS": ",".join(ADDRESSES[name] for name in order),
-            "AMQP_CA": self._authority(),
+            "AMQP_CA": self.authority(),
         }
         program = str(Path(__file__).with_name("messenger.py"))
         self.shell("mq1", "rabbitmqctl -q purge_queue -p airflow lab 2>/dev/null || :")
@@ -103,7 +103,7 @@ class Queue:
             assert time.monotonic() < deadline, log.read_text()[-500:]
             time.sleep(0.3)
 
-    def _authority(self) -> str:
+    def authority(self) -> str:
         """A file with the cluster's CA; empty if there is none."""
         known = self.shell("mq1", "cat /etc/pki/airflow-runbook/ca.crt 2>/dev/null || :")
         file = self.folder / "ca.crt"
