@@ -54,7 +54,7 @@ def test_section_one_by_hand_leaves_nothing_to_do(prepared_by_hand, host):
 def test_haproxy_by_hand_leaves_nothing_to_do(prepared_by_hand):
     answer = prepared_by_hand.fab("-H", "airflow", "haproxy")
     assert answer.code == 0, answer.text
-    for chapter in ("install", "keys", "certificates", "configure", "vip"):
+    for chapter in ("install", "keys", "certificates", "configure"):
         prepared_by_hand.types("haproxy2", f"haproxy.{chapter}", "--ask")
     prepared_by_hand.nothing_left("haproxy2", "airflow", "haproxy")
 
