@@ -147,16 +147,16 @@ def test_a_wrong_certificate_of_the_queue_is_refused(fabric, lab, kind):
         f"openssl s_client -connect {NODES['mq2']}:5671 -CAfile {PKI}/ca.crt -verify_return_error "
         "-verify_hostname rabbitmq </dev/null"
     )
-    assert code(lab, "mq1", asked) == 0
+    assert code(lab, "worker1", asked) == 0
     write(lab, "mq2", f"{PKI}/rabbitmq.crt", wrong(lab, kind, "mq2", "rabbitmq"))
     lab.root_shell("mq2", "rabbitmqctl -q eval 'ssl:clear_pem_cache().'")
     try:
-        assert code(lab, "mq1", asked) != 0
+        assert code(lab, "worker1", asked) != 0
         assert "certificate of rabbitmq on mq2" in told(fabric("tls.check"), "error")
     finally:
         answer = fabric("rabbitmq.certificates")
     assert ("mq2", f"file {PKI}/rabbitmq.crt") in answer.steps("changed")
-    assert code(lab, "mq1", asked) == 0
+    assert code(lab, "worker1", asked) == 0
 
 
 def test_browsers_are_sent_from_the_port_in_clear_to_the_other(fabric, lab):
@@ -171,8 +171,8 @@ def test_nobody_speaks_less_than_tls_1_2(fabric, lab):
     places = {"sql1": "5432 -starttls postgres", "mq1": "5671", "airflow": "443"}
     for host, place in places.items():
         asked = f"openssl s_client -connect {lab.host(host).address}:{place} {{}} </dev/null"
-        assert code(lab, "sql2", asked.format("-tls1_2")) == 0, host
-        assert code(lab, "sql2", asked.format("-tls1_1 -cipher ALL:@SECLEVEL=0")) != 0, host
+        assert code(lab, "worker1", asked.format("-tls1_2")) == 0, host
+        assert code(lab, "worker1", asked.format("-tls1_1 -cipher ALL:@SECLEVEL=0")) != 0, host
 
 
 @pytest.mark.parametrize("to", ["clear", "tls"])
