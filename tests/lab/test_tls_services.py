@@ -168,11 +168,15 @@ def test_browsers_are_sent_from_the_port_in_clear_to_the_other(fabric, lab):
 
 
 def test_nobody_speaks_less_than_tls_1_2(fabric, lab):
-    places = {"sql1": "5432 -starttls postgres", "mq1": "5671", "airflow": "443"}
-    for host, place in places.items():
+    places = {
+        "sql1": ("sql2", "5432 -starttls postgres"),
+        "mq1": ("worker1", "5671"),
+        "airflow": ("worker1", "443"),
+    }
+    for host, (client, place) in places.items():
         asked = f"openssl s_client -connect {lab.host(host).address}:{place} {{}} </dev/null"
-        assert code(lab, "worker1", asked.format("-tls1_2")) == 0, host
-        assert code(lab, "worker1", asked.format("-tls1_1 -cipher ALL:@SECLEVEL=0")) != 0, host
+        assert code(lab, client, asked.format("-tls1_2")) == 0, host
+        assert code(lab, client, asked.format("-tls1_1 -cipher ALL:@SECLEVEL=0")) != 0, host
 
 
 @pytest.mark.parametrize("to", ["clear", "tls"])
