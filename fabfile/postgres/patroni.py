@@ -186,7 +186,7 @@ def no_foreign_cluster(host: Host, cluster: Cluster) -> Step:
         "the data directory is empty or this cluster's",
         f"[[ ! -e {data(cluster)}/global/pg_control || {here} == {known} ]]",
         f"""known={known} || {{ echo "etcd does not answer: fab postgres.etcd"; exit; }}
-[[ $known != "{here}" ]] || {{ echo "etcd did not answer at first: fab postgres.check"; exit; }}
+[[ $known != "{here}" ]] || {{ echo "etcd answers only at times: fab postgres.check"; exit; }}
 echo "{data(cluster)} on {host.name} holds the PostgreSQL cluster {here},"
 echo "but etcd knows ${{known:-none}}. Nothing was changed. To put that data away:"
 echo "mv {data(cluster)} {data(cluster)}.old\"""",

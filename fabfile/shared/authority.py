@@ -66,7 +66,7 @@ class Authority:
     @property
     def trusted(self) -> list[str]:
         """The certificates that a client has to know, each in PEM."""
-        return [_pem(one) for one in (self.certificate, *self.above)]
+        return [pem(one) for one in (self.certificate, *self.above)]
 
     @property
     def complete(self) -> bool:
@@ -78,7 +78,7 @@ class Authority:
     def chain(self) -> str:
         """What a server sends after its own certificate, in PEM: everything below a root."""
         chain = (self.certificate, *self.above)
-        return "".join(_pem(one) for one in chain if one.issuer != one.subject)
+        return "".join(pem(one) for one in chain if one.issuer != one.subject)
 
     @property
     def name(self) -> str:
@@ -134,7 +134,7 @@ class Authority:
             .add_extension(own_id, critical=False)
             .sign(self.key, hashes.SHA256())
         )
-        return _pem(certificate) + self.chain
+        return pem(certificate) + self.chain
 
 
 def new(name: str, now: float) -> str:
@@ -203,7 +203,7 @@ def _refuse_unfit(private: object, certificate: x509.Certificate, secret: str) -
         basic = None
     if not basic or not basic.ca:
         raise SettingsError(f"The certificate in {secret} is not that of an authority.")
-    if _spki(private.public_key()) != _spki(certificate.public_key()):  # type: ignore[attr-defined]
+    if spki(private.public_key()) != spki(certificate.public_key()):  # type: ignore[attr-defined]
         raise SettingsError(f"The certificate in {secret} is not that of its key.")
 
 
@@ -266,16 +266,12 @@ def described(certificate: str) -> Described:
         read.not_valid_after_utc.timestamp(),
         read.issuer.rfc4514_string(),
         f"{read.serial_number:x}",
-        _spki(read.public_key()),
+        spki(read.public_key()),
     )
 
 
-def spki(key: EllipticCurvePublicKey) -> bytes:
+def spki(key: Union[EllipticCurvePublicKey, CertificatePublicKeyTypes]) -> bytes:
     """A public key as certificates have it, to compare two of them."""
-    return _spki(key)
-
-
-def _spki(key: Union[EllipticCurvePublicKey, CertificatePublicKeyTypes]) -> bytes:
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -291,7 +287,8 @@ def _public(certificate: x509.Certificate) -> EllipticCurvePublicKey:
     return certificate.public_key()  # type: ignore[return-value]
 
 
-def _pem(certificate: x509.Certificate) -> str:
+def pem(certificate: x509.Certificate) -> str:
+    """A certificate as files have it."""
     from cryptography.hazmat.primitives.serialization import Encoding
 
     return certificate.public_bytes(Encoding.PEM).decode()

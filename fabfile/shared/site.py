@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Optional
 
 from runbook.errors import SettingsError
 from runbook.inventory.cluster import Cluster
 from runbook.secrets.vault import Secret
 
+from .authority import pem, spki
 from .tls import FOLDER
 
 if TYPE_CHECKING:
@@ -46,12 +47,12 @@ class Site:
         from cryptography.hazmat.primitives.serialization import Encoding
 
         sent = self.chain[:-1] or self.chain
-        return "".join(map(_pem, sent)) + self._private(Encoding.PEM).decode()
+        return "".join(map(pem, sent)) + self._private(Encoding.PEM).decode()
 
     @property
     def root(self) -> str:
         """What its clients trust."""
-        return _pem(self.chain[-1])
+        return pem(self.chain[-1])
 
     @property
     def name(self) -> str:
@@ -116,7 +117,7 @@ def _fit(own: Site, where: str) -> Site:
     """Refuse a key of another certificate, and certificates that do not lead up to a root."""
     from cryptography.exceptions import InvalidSignature
 
-    if _public(own.key.public_key()) != _public(own.chain[0].public_key()):
+    if spki(own.key.public_key()) != spki(own.chain[0].public_key()):  # type: ignore[arg-type]
         raise SettingsError(f"The first certificate in {where} is not that of the key.")
     try:
         for one, above in zip(own.chain, (*own.chain[1:], own.chain[-1])):
@@ -129,12 +130,6 @@ def _fit(own: Site, where: str) -> Site:
     return own
 
 
-def _public(key: Any) -> bytes:
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    return bytes(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
-
-
 def _names(certificate: x509.Certificate) -> list[str]:
     from cryptography import x509
 
@@ -143,9 +138,3 @@ def _names(certificate: x509.Certificate) -> list[str]:
     except x509.ExtensionNotFound:
         return []
     return found.value.get_values_for_type(x509.DNSName)
-
-
-def _pem(certificate: x509.Certificate) -> str:
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    return certificate.public_bytes(Encoding.PEM).decode()

@@ -41,6 +41,11 @@ Spoken = Optional[Speaks]
 """None: the service is not set up."""
 
 
+def beyond(now: Speaks, state: Speaks, target: Speaks) -> bool:
+    """Whether a service has passed a state already on its way to TLS, or back to clear."""
+    return now > state if target == Speaks.TLS else now < state
+
+
 def wanted(cluster: Cluster) -> Speaks:
     """How what is new is to speak."""
     return Speaks.TLS if cluster[Tls].enabled else Speaks.CLEAR
@@ -62,9 +67,3 @@ def speaks(host: Host, fact: Fact[Spoken], facts: Facts, new: Speaks) -> Speaks:
     own = known.get(host.name)
     others = [one for one in known.values() if one is not None]
     return own if own is not None else min(others, default=new)
-
-
-def all_of(fact: Fact[Spoken], facts: Facts) -> Spoken:
-    """How all servers speak that have the service; BOTH if they differ, None if none has it."""
-    found = {one for one in facts.known(fact).values() if one is not None}
-    return found.pop() if len(found) == 1 else Speaks.BOTH if found else None

@@ -31,7 +31,7 @@ from ..postgres.rotate import in_place
 from ..postgres.settings import Postgres
 from ..postgres.transport import SERVICES, TRANSPORT
 from ..shared import tls
-from ..shared.transport import Speaks
+from ..shared.transport import Speaks, beyond
 from . import switch_services as services
 from .common import section
 
@@ -121,11 +121,6 @@ def _patroni(host: Host, facts: Facts) -> Speaks:
     return facts.of(TRANSPORT, host).patroni or CLEAR
 
 
-def beyond(now: Speaks, state: Speaks, target: Speaks) -> bool:
-    """Whether a service has passed a state on its way to the target already."""
-    return now > state if target == TLS else now < state
-
-
 def prepared(cluster: Cluster, facts: Facts) -> Procedure:
     """Keys, certificates, and programs that use them where they are needed."""
     yield stage(
@@ -149,15 +144,10 @@ def etcd_as(state: Speaks, target: Speaks, cluster: Cluster, facts: Facts) -> It
     for host in members(cluster):
         if not beyond(_etcd(host, facts), state, target):
             yield stage(
-                f"etcd on {host.name} speaks {spoken(state)}",
+                f"etcd on {host.name} speaks {state.spoken}",
                 host,
                 lambda one: restarted(one, cluster, facts, state),
             )
-
-
-def spoken(state: Speaks) -> str:
-    """A state in words."""
-    return {CLEAR: "in clear", BOTH: "in clear and TLS", TLS: "TLS"}[state]
 
 
 def at_once(step: Step, then: str) -> Step:
@@ -195,7 +185,11 @@ def answers_in_clear(host: Host) -> Step:
     Measured with 3.4.23: at about half of its starts; 3.5.16 at all.
     """
     asked = f"etcdctl --endpoints=http://{host.address}:2379 endpoint health"
-    again = f"until {asked}; do systemctl restart etcd; done"
+    again = f"""for _ in {{1..10}}; do
+  if {asked}; then break; fi
+  systemctl restart etcd
+done
+{asked}"""
     return command(f"etcd on {host.name} answers in clear, too", again, unless=asked, timeout=180)
 
 
@@ -270,7 +264,7 @@ def proxies_as(speaks: Speaks, cluster: Cluster, facts: Facts) -> Iterator[Stage
     found = f"curl -sf -m 2 '{HEALTH}/stats;csv' | grep -qE '^primary,[^,]*,.*,UP,'"
     if proxies(cluster):
         yield stage(
-            f"HAProxy asks Patroni {spoken(speaks)}",
+            f"HAProxy asks Patroni {speaks.spoken}",
             proxies(cluster),
             lambda host: proxy.configuration(cluster, speaks, door(host, cluster, facts)),
         )

@@ -39,7 +39,7 @@ from ..rabbitmq.transport import LISTENS
 from ..shared import tls
 from ..shared.airflow import hosts as airflow_hosts
 from ..shared.firewall import let_in
-from ..shared.transport import Speaks
+from ..shared.transport import Speaks, beyond
 from .common import OTHERS
 
 CLEAR, BOTH, TLS = Speaks
@@ -125,11 +125,6 @@ def prepared(cluster: Cluster, facts: Facts) -> Procedure:
 def keys(service: tls.Service, host: Host) -> Steps:
     """A service has a private key on a server."""
     yield from tls.keys(service)
-
-
-def beyond(now: Speaks, state: Speaks, target: Speaks) -> bool:
-    """Whether a service has passed a state on its way to the target already."""
-    return now > state if target == TLS else now < state
 
 
 def sessions_as(state: Speaks, target: Speaks, cluster: Cluster, facts: Facts) -> Iterator[Stage]:
