@@ -16,6 +16,7 @@ from . import (
     rabbitmq,
     ssh,
     systemd,
+    tls,
 )
 from .shared.firewall import KEY, Firewall
 from .shared.sources import Sources
@@ -27,6 +28,7 @@ CONTENTS = Contents(
         hostnames.section,
         hosts.section,
         ssh.section,
+        tls.section,
         python_build.section,
         postgres.section,
         rabbitmq.section,

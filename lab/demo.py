@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 from fabfile import CONTENTS
-from fabfile.airflow.common import main_vip
+from fabfile.airflow.configure import door
 from fabfile.airflow.settings import Airflow
-from fabfile.haproxy.common import WEB
 from fabfile.shared.roles import FLOWER
+from fabfile.shared.tls import Tls
 from lab.machine import Lab
 
 STATE = "demo"
@@ -19,12 +19,15 @@ def farewell(lab: Lab) -> str:
     """Addresses, where the passwords are, and commands."""
     environment = lab.environment()
     cluster = CONTENTS.load(Path(environment["RUNBOOK_INVENTORY"]))
+    over_tls = cluster[Tls].enabled
+    scheme = "https" if over_tls else "http"
     flowers = [
-        f"\n  Flower   http://{host.address}:5555   user admin" for host in cluster.group(FLOWER)
+        f"\n  Flower   {scheme}://{host.address}:5555   user admin"
+        for host in cluster.group(FLOWER)
     ]
     return f"""
 The hosts stay up, in a network of their own:
-  web UI   http://{main_vip(cluster)}:{WEB}   user {cluster[Airflow].admin}{"".join(flowers)}
+  web UI   {door(cluster, over_tls)}   user {cluster[Airflow].admin}{"".join(flowers)}
   passwords: airflow_admin and airflow_flower in {environment["RUNBOOK_STATE"]}/secrets.yaml
 
 Try:

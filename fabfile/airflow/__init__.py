@@ -16,6 +16,7 @@ from . import (
     upgrade,
     user,
     users,
+    web,
 )
 from .common import section
 
@@ -26,6 +27,8 @@ section.order(
     install.install,
     install.ship,
     install.receive,
+    web.web_keys,
+    web.web_certificates,
     configure.configure,
     database.database,
     connections.keys,

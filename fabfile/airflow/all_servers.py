@@ -17,6 +17,7 @@ from . import services
 from .common import ADMIN, FERNET, FLOWER, SECRET_KEY
 from .configure import settings
 from .install import VENV
+from .transport import ways
 
 PASSWORDS = (FERNET, SECRET_KEY, ADMIN, FLOWER, DATABASE_PASSWORD, BROKER_PASSWORD)
 """Passwords that must exist before servers get new settings: new ones would lock Airflow out."""
@@ -43,11 +44,11 @@ def refuse_a_part(task: str, chosen: Sequence[Host], cluster: Cluster, facts: Fa
         )
 
 
-def set_up(title: str, cluster: Cluster) -> Stage:
+def set_up(title: str, cluster: Cluster, facts: Facts) -> Stage:
     """Write the settings and units to every server, as hosts.yaml and secrets.yaml define them."""
 
     def anew(host: Host) -> Steps:
-        yield from settings(host, cluster)
+        yield from settings(cluster, ways(host, cluster, facts))
         if services.components(host):
             yield from services.installed(host, cluster)
 

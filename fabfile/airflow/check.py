@@ -24,11 +24,10 @@ from runbook.declare.step import quote
 from runbook.declare.templates import script
 from runbook.inventory.cluster import Cluster, Host
 
-from ..haproxy.common import WEB as WEB_PORT
 from ..shared import roles
 from ..shared.airflow import AS_USER, DAGS, hosts
 from ..shared.versions import Versions
-from .common import SCHEMA, SCRIPTS, SQL, first_scheduler, main_vip, section
+from .common import SCHEMA, SCRIPTS, SQL, WEBSERVER_HERE, first_scheduler, section, web_ui
 from .heartbeats import WORKER, heartbeats, one_dag_processor, redundancy, workers
 from .install import VENV
 from .state import CONSUMERS, DATABASE, WAITING, State, present
@@ -95,7 +94,7 @@ def check(host: Host, cluster: Cluster) -> Probes:
     if roles.WEBSERVER in host.roles:
         yield probe(
             "its webserver answers",
-            "curl -sS -m 10 http://127.0.0.1:8080/health",
+            f"curl -sS -m 10 {WEBSERVER_HERE}/health",
             healthy,
             fix=f"fab -H {host.name} systemd.start; if it hangs: systemd.restart",
             cause=WEB,
@@ -112,7 +111,7 @@ def check(host: Host, cluster: Cluster) -> Probes:
     if host in first_scheduler(cluster):
         yield probe(
             "the web UI answers on the VIP",
-            f"curl -sS -m 10 http://{main_vip(cluster)}:{WEB_PORT}/health",
+            f"curl -sS -m 10 {web_ui(cluster)}/health",
             healthy,
             fix="fab haproxy.check",
             cause=ENTRY,

@@ -10,8 +10,11 @@ from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster, Host
 from runbook.secrets.vault import Rule
 
+from ..haproxy.common import HTTPS
 from ..shared import roles
 from ..shared.airflow import USER, hosts
+from ..shared.site import WEB_TRUSTED, site
+from ..shared.tls import TRUSTED
 from ..shared.versions import Versions
 from .settings import Airflow
 
@@ -19,6 +22,14 @@ SETTINGS = "/etc/airflow"
 SCRIPTS = "/usr/libexec/airflow-runbook"
 SQL = f"{SCRIPTS}/airflow-sql"
 CLI = "/usr/local/bin/airflow"
+
+CFG = f"{SETTINGS}/airflow.cfg"
+
+WEBSERVER_HERE = (
+    f"--cacert {TRUSTED} $(grep -qs '^web_server_ssl_cert = ' {CFG} && echo https || echo http)"
+    "://127.0.0.1:8080"
+)
+"""Words for curl on a server with a webserver: what verifies it, and its URL."""
 
 SCHEMA = {"2.9.0": "1949afb29106", "2.7.3": "405de8318b3a"}
 """Alembic's revision of the schema of each Airflow (airflow/utils/db.py)."""
@@ -132,6 +143,15 @@ def same_version(cluster: Cluster) -> Step:
 echo "It is set up for Airflow $found, but hosts.yaml says {version}. Nothing was changed."
 echo 'To change the version: fab airflow.install airflow.ship airflow.receive airflow.upgrade'""",
     )
+
+
+def web_ui(cluster: Cluster) -> str:
+    """Words for curl on servers of Airflow: what verifies the web UI on the VIP, and its URL."""
+    options, own = f"--cacert {TRUSTED}", site(cluster)
+    if own:
+        named = f" --resolve {own.name}:{HTTPS}:{main_vip(cluster)}" if own.name else ""
+        options = f"--cacert {WEB_TRUSTED}{named}"
+    return f"{options} $(sed -n 's/^base_url = //p' {CFG})"
 
 
 def database_answers(cluster: Cluster) -> Step:

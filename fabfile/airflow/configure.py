@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import astuple
 from urllib.parse import quote as url_quote
 
 from runbook.declare import steps
+from runbook.declare.facts import Facts
 from runbook.declare.step import Handler, Step, Steps
 from runbook.inventory.cluster import Cluster, Host
 
@@ -13,9 +15,12 @@ from ..haproxy.common import WEB, WRITE
 from ..postgres.common import AIRFLOW as DATABASE_PASSWORD
 from ..postgres.pools import pooled
 from ..rabbitmq.common import AIRFLOW as BROKER_PASSWORD
-from ..rabbitmq.common import VHOST
+from ..rabbitmq.common import AMQP, AMQPS, ANY_NODE, VHOST
+from ..shared import tls
 from ..shared.airflow import AIRFLOW_HOME, DAGS, LOGS, PLUGINS, USER
 from ..shared.roles import POSTGRES, RABBITMQ
+from ..shared.site import WEB_TRUSTED, site
+from ..shared.transport import Speaks
 from ..shared.versions import Versions
 from .common import (
     CLI,
@@ -34,6 +39,7 @@ from .common import (
     venv,
 )
 from .settings import Airflow
+from .transport import AIRFLOW_TLS, NEEDS, Ways, ways
 
 CHANGED = Handler("airflow", "Airflow has to restart on this server: fab systemd.restart")
 
@@ -41,19 +47,24 @@ SECRETS = "(fernet_key|secret_key|sql_alchemy_conn|broker_url|result_backend|flo
 """Lines of airflow.cfg whose values are hidden in diffs."""
 
 
-@section.task
-def configure(host: Host, cluster: Cluster) -> Steps:
+@section.task(needs=NEEDS)
+def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Write airflow.cfg, the same everywhere, and install the command `airflow`.
 
     A change takes effect when the services restart: fab systemd.restart restarts them in order. A
     server with another version of Airflow is not changed: fab airflow.upgrade changes all servers.
     """
     yield same_version(cluster)
-    yield from settings(host, cluster)
+    yield from settings(cluster, ways(host, cluster, facts))
 
 
-def settings(host: Host, cluster: Cluster) -> Steps:
+def settings(cluster: Cluster, how: Ways) -> Steps:
     """The configuration of the version in hosts.yaml, whatever is there now."""
+    if any(astuple(how)):
+        yield from tls.trust(cluster)
+    own = site(cluster)
+    if own and how.web:
+        yield steps.file(WEB_TRUSTED, own.root)
     yield steps.directory(SETTINGS, "0750", group=USER)
     yield steps.directory(f"{SETTINGS}/python")
     context = {
@@ -65,12 +76,15 @@ def settings(host: Host, cluster: Cluster) -> Steps:
         "etc": SETTINGS,
         "venv": venv(cluster),
         "python": python(cluster),
-        "database": escaped(database(cluster)),
-        "broker": escaped(broker(cluster)),
+        "database": escaped(database(cluster, how)),
+        "broker": escaped(broker(cluster, how)),
         "fernet": fernet(cluster),
         "secret_key": escaped(cluster.secret(SECRET_KEY)),
         "flower": escaped(f"admin:{cluster.secret(FLOWER)}"),
-        "base_url": f"http://{main_vip(cluster)}:{WEB}",
+        "base_url": door(cluster, how.web == Speaks.TLS),
+        "web": AIRFLOW_TLS if how.web == Speaks.TLS else None,
+        "verified_broker": ANY_NODE if how.broker else "",
+        "ca": tls.TRUSTED,
         "quorum": cluster[Versions].quorum_queues,
         "overrides": list(overrides(cluster)),
     }
@@ -83,7 +97,7 @@ def settings(host: Host, cluster: Cluster) -> Steps:
         options = {**secret, "hide": hide}
         file = steps.template(f"{SETTINGS}/{name}", f"airflow/{name}.j2", context, **options)
         yield file.then(CHANGED)
-    yield past_the_pooler(cluster)
+    yield past_the_pooler(cluster, how)
     module = f"{SETTINGS}/python/airflow_celery.py"
     yield steps.template(module, "airflow/airflow_celery.py.j2", context).then(CHANGED)
     yield steps.directory(SCRIPTS)
@@ -94,7 +108,7 @@ def settings(host: Host, cluster: Cluster) -> Steps:
         yield steps.template(path, source, context, mode="0755")
 
 
-def past_the_pooler(cluster: Cluster) -> Step:
+def past_the_pooler(cluster: Cluster, how: Ways) -> Step:
     """How `airflow db` reaches PostgreSQL itself, if Airflow's other connections are pooled."""
     path = f"{SETTINGS}/direct.env"
     if not pooled(cluster):
@@ -102,14 +116,14 @@ def past_the_pooler(cluster: Cluster) -> Step:
     return steps.template(
         path,
         "airflow/direct.env.j2",
-        {"direct": database(cluster, direct=True)},
+        {"direct": database(cluster, how, direct=True)},
         mode="0640",
         group=USER,
         hide="SQL_ALCHEMY_CONN=",
     )
 
 
-def database(cluster: Cluster, direct: bool = False) -> str:
+def database(cluster: Cluster, how: Ways, direct: bool = False) -> str:
     """How SQLAlchemy reaches the leader: through HAProxy, or by asking every server.
 
     A connection to a server that has lost power is given up after 25 seconds.
@@ -121,14 +135,25 @@ def database(cluster: Cluster, direct: bool = False) -> str:
     else:
         servers = "".join(f"host={host.address}:5432&" for host in cluster.group(POSTGRES))
         place = f"/airflow?{servers}target_session_attrs=read-write&"
-    return f"postgresql+psycopg2://{login}@{place}{patience}"
+    verified = f"&sslmode=verify-full&sslrootcert={tls.TRUSTED}" if how.database else ""
+    return f"postgresql+psycopg2://{login}@{place}{patience}{verified}"
 
 
-def broker(cluster: Cluster) -> str:
+def broker(cluster: Cluster, how: Ways) -> str:
     """All nodes of the message queue; Celery uses the next one if one fails."""
     login = f"airflow:{url_quote(cluster.secret(BROKER_PASSWORD), safe='')}"
     nodes = cluster.group(RABBITMQ)
-    return ";".join(f"amqp://{login}@{host.name}:5672/{VHOST}" for host in nodes)
+    scheme, port = ("amqps", AMQPS) if how.broker else ("amqp", AMQP)
+    return ";".join(f"{scheme}://{login}@{host.name}:{port}/{VHOST}" for host in nodes)
+
+
+def door(cluster: Cluster, over_tls: bool) -> str:
+    """The address of the web UI: the VIP, or the name in a certificate of the site's own."""
+    vip = main_vip(cluster)
+    if not over_tls:
+        return f"http://{vip}:{WEB}"
+    own = site(cluster)
+    return f"https://{own.name if own and own.name else vip}"
 
 
 def fernet(cluster: Cluster) -> str:

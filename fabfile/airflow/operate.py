@@ -10,9 +10,8 @@ from runbook.declare.templates import script
 from runbook.declare.work import Procedure, stage
 from runbook.inventory.cluster import Cluster, Host
 
-from ..haproxy.common import WEB
 from ..shared.curl import login
-from .common import ADMIN, CLI, SQL, first_scheduler, main_vip, row, section
+from .common import ADMIN, CLI, SQL, first_scheduler, row, section, web_ui
 from .settings import Airflow
 
 
@@ -21,7 +20,7 @@ def smoke(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
     """Run the DAG `smoke`: it tests queue, worker, SSH to a target, and web UI logs."""
     [first] = first_scheduler(cluster)
     admin = login(cluster[Airflow].admin, cluster.secret(ADMIN))
-    logs = f"http://{main_vip(cluster)}:{WEB}/api/v1/dags/smoke/dagRuns"
+    asks = f'ask_web_ui() {{ curl -sS -m 20 "${{@:2}}" {web_ui(cluster)}"$1"; }}\n'
     yield stage(
         "the DAG smoke runs",
         first,
@@ -32,7 +31,7 @@ def smoke(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
         ),
         action(
             "the DAG smoke succeeds, and its log can be read on the VIP",
-            script("airflow/smoke.sh", cli=CLI, sql=SQL, logs=logs, login=admin),
+            asks + script("airflow/smoke.sh", cli=CLI, sql=SQL, login=admin),
             timeout=300,
         ).with_output(),
     )

@@ -19,7 +19,7 @@ from ..rabbitmq.common import AIRFLOW as BROKER_PASSWORD
 from ..rabbitmq.nodes import NODE, first_running
 from ..rabbitmq.users import account
 from ..shared.airflow import hosts
-from . import services
+from . import services, transport
 from .all_servers import refuse_a_part, set_up, start_in_batches
 from .common import (
     CLI,
@@ -35,7 +35,7 @@ from .common import (
 from .install import VENV
 
 WHAT = {"database": DATABASE_PASSWORD, "broker": BROKER_PASSWORD, "fernet": FERNET}
-NEEDS: tuple[Fact[Any], ...] = (VENV, MEMBER, NODE)
+NEEDS: tuple[Fact[Any], ...] = (VENV, MEMBER, NODE, *transport.NEEDS)
 
 
 @section.procedure(needs=NEEDS, help={"what": "database, broker or fernet (default: all three)"})
@@ -92,7 +92,7 @@ def standing_still(names: Sequence[str], cluster: Cluster, facts: Facts) -> Proc
             else account("airflow", WHAT[name], cluster)
         )
         yield stage(f"a new password for the {name}", server, change)
-    yield set_up("every server gets it", cluster)
+    yield set_up("every server gets it", cluster, facts)
     yield stage("it opens the database", first_scheduler(cluster), database_answers(cluster))
     yield from start_in_batches(services.service_hosts(cluster), cluster)
 
@@ -128,5 +128,5 @@ def going_on(cluster: Cluster, facts: Facts) -> Procedure:
 
 def taken_up(title: str, cluster: Cluster, facts: Facts) -> Procedure:
     """Write new settings everywhere, and restart one server after the other with them."""
-    yield set_up(title, cluster)
+    yield set_up(title, cluster, facts)
     yield from services.restart_all(services.service_hosts(cluster), cluster)

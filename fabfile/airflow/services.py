@@ -16,7 +16,7 @@ from ..nfs import common as nfs
 from ..rabbitmq.settings import Rabbitmq
 from ..shared.airflow import AIRFLOW_HOME, HOME, LOGS, QUEUE, tasks_at_once
 from ..shared.roles import NFS
-from .common import SQL, venv
+from .common import SQL, WEBSERVER_HERE, venv
 from .configure import CHANGED
 from .settings import Airflow
 
@@ -199,7 +199,7 @@ def at_work(component: Component, host: Host) -> Iterator[Step]:
     if component.role == "webserver":
         yield steps.wait_for(
             "the webserver answers",
-            "curl -sf -m 5 -o /dev/null http://127.0.0.1:8080/health",
+            f"curl -sf -m 5 -o /dev/null {WEBSERVER_HERE}/health",
             timeout=180,
         )
     if component.role in JOBS:

@@ -23,7 +23,7 @@ from ..rabbitmq.nodes import NODE, first_running
 from ..rabbitmq.users import policies
 from ..shared.airflow import hosts
 from ..shared.versions import Versions
-from . import drain, schema, services
+from . import drain, schema, services, transport
 from .all_servers import refuse_a_part, set_up, start_in_batches, starting
 from .common import (
     CLI,
@@ -41,7 +41,7 @@ from .state import DATABASE, State
 ASSIGNING = ("scheduler", "dag-processor")
 """What stops first, so that no new task starts."""
 
-NEEDS = (VENV, DATABASE, MEMBER, NODE, NETWORK, SERVER)
+NEEDS = (VENV, DATABASE, MEMBER, NODE, NETWORK, SERVER, *transport.NEEDS)
 
 
 @section.procedure(
@@ -118,7 +118,7 @@ def migrated(state: State, wait: int, cluster: Cluster, facts: Facts) -> Procedu
 def completed(cluster: Cluster, facts: Facts) -> Procedure:
     """Set up and start Airflow on the wanted schema."""
     wanted, before = cluster[Versions].airflow, schema.other_version(cluster)
-    yield set_up(f"every server gets settings and units of {wanted}", cluster)
+    yield set_up(f"every server gets settings and units of {wanted}", cluster, facts)
     node = first_running(cluster, facts)
     yield stage(
         "queues of the type that it can use",

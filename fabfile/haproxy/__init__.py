@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from . import check, operate, power, preflight, proxy, status, vip
+from . import check, operate, power, preflight, proxy, status, vip, web
 from .common import section
 
 section.order(
     proxy.install,
+    web.keys,
+    web.certificates,
     proxy.configure,
     vip.vip,
     check.status,

@@ -206,7 +206,7 @@ def web(cluster: Cluster, facts: Facts) -> Finding:
         if wanted - seen:
             silent = sorted(wanted - seen)
             sentence = f"{', '.join(silent)} does not answer {name}"
-            way_out = f"fab -H {','.join(silent)} systemd.start; curl {silent[0]}:8080/health"
+            way_out = f"fab -H {','.join(silent)} systemd.start; fab airflow.check"
             return Finding(title, Verdict(ERROR, sentence), way_out, WEB_DOWN, tuple(silent))
     return Finding(title, Verdict(OK, f"{len(wanted)} of them"))
 

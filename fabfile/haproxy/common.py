@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from runbook.declare.section import Section
 from runbook.inventory.cluster import Cluster, Host
 
-from ..shared import keepalived
+from ..shared import keepalived, tls
 from ..shared.keepalived import Service, places
 from ..shared.roles import HAPROXY, POSTGRES, WEBSERVER
 from .settings import Haproxy
@@ -17,7 +19,7 @@ section = Section(
     about="One address for the database and the web UI, whichever server answers.",
     roles=(HAPROXY,),
     settings=Haproxy,
-    after=("python-build.start",),
+    after=("python-build.start", "tls"),
     restarts=("haproxy.service",),
     accounts=("haproxy",),
 )
@@ -26,7 +28,9 @@ STATS = section.secret("haproxy_stats", "the user admin of HAProxy's statistics 
 
 CONFIG = "/etc/haproxy/haproxy.cfg"
 UNIT = "haproxy.service"
-WRITE, READ, WEB = 5000, 5001, 8081
+WRITE, READ, WEB, HTTPS = 5000, 5001, 8081, 443
+PEM = f"{tls.FOLDER}/haproxy.pem"
+"""Certificate and key in one file, as HAProxy 1.8 needs them."""
 HEALTH = "http://127.0.0.1:8405"
 """HAProxy's address on its own server only: /up for keepalived, /stats for `check`."""
 
@@ -48,6 +52,15 @@ SERVICE = Service(
 section.may_find(*keepalived.CAUSES)
 
 NETWORK = places("haproxy")
+
+
+def _vips(host: Host, cluster: Cluster) -> Iterable[str]:
+    return tls.places(vip for vip in cluster.vips.values() if host.name in vip.members)
+
+
+HAPROXY_TLS = tls.service(
+    "haproxy", HAPROXY, "root", "haproxy.keys haproxy.certificates", also=_vips
+)
 
 
 def proxies(cluster: Cluster) -> list[Host]:

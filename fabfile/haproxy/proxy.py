@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from runbook.declare import steps
+from runbook.declare.facts import Facts
 from runbook.declare.step import Step, Steps, quote
 from runbook.declare.templates import script
 from runbook.inventory.cluster import Cluster, Host
 
 from ..postgres.pools import PORT as POOLER
 from ..postgres.pools import pooled
+from ..postgres.transport import TRANSPORT, rest_speaks
+from ..shared import tls
 from ..shared.firewall import let_in
-from .common import CONFIG, STATS, UNIT, databases, section, webservers
+from ..shared.roles import HAPROXY
+from ..shared.transport import Speaks, spoken_by
+from .common import CONFIG, PEM, STATS, UNIT, databases, section, webservers
 from .settings import Haproxy
+from .web import DOORS, door
 
 HOME = "/var/lib/haproxy"
 """The directory that HAProxy's workers are locked into."""
@@ -32,8 +38,28 @@ def install(host: Host, cluster: Cluster) -> Steps:
     yield steps.packages("haproxy")
 
 
-@section.task
-def configure(host: Host, cluster: Cluster) -> Steps:
+ASKS = spoken_by(
+    "how HAProxy asks Patroni",
+    HAPROXY,
+    lambda cluster, host: (
+        f"""if grep -qs ':tls .* check-ssl ' {CONFIG}; then echo both
+elif grep -qs '^ *default-server .* check-ssl ' {CONFIG}; then echo tls
+elif grep -qs 'check port 8008' {CONFIG}; then echo clear
+else echo none
+fi"""
+    ),
+)
+
+
+def asks(host: Host, cluster: Cluster, facts: Facts) -> Speaks:
+    """How a proxy has to ask Patroni; as it does now, if no server of the database can tell."""
+    told = [one for one in facts.known(TRANSPORT).values() if one.patroni is not None]
+    now = facts.known(ASKS).get(host.name)
+    return rest_speaks(cluster, facts) if told or now is None else now
+
+
+@section.task(needs=[TRANSPORT, ASKS, DOORS])
+def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Configure and start HAProxy: database, web UI and the statistics page.
 
     A change takes effect without a restart, after HAProxy itself has accepted it.
@@ -44,10 +70,27 @@ def configure(host: Host, cluster: Cluster) -> Steps:
         yield may_connect()
         yield from place_for_the_log()
     yield steps.drop_in(UNIT, "haproxy/haproxy-airflow.conf.j2")
-    if pooled(cluster):
-        yield poolers_answer(cluster)
     yield from let_in(host, cluster)
     yield from asks_after_silent_clients()
+    yield from present(host, cluster, facts)
+    yield steps.service(UNIT)
+
+
+def present(host: Host, cluster: Cluster, facts: Facts) -> Steps:
+    """HAProxy's file, for a proxy that goes on to speak as it does."""
+    asked = asks(host, cluster, facts)
+    yield from configuration(cluster, asked, door(host, cluster, facts))
+
+
+def configuration(cluster: Cluster, speaks: Speaks, web: Speaks) -> Steps:
+    """HAProxy's file, which takes effect at once, and the CA by which it knows Patroni.
+
+    `speaks`: how it asks Patroni; `web`: how it serves browsers.
+    """
+    if pooled(cluster):
+        yield poolers_answer(cluster)
+    if web or (speaks and databases(cluster)):
+        yield from tls.trust(cluster)
     yield steps.template(
         CONFIG,
         "haproxy/haproxy.cfg.j2",
@@ -57,12 +100,15 @@ def configure(host: Host, cluster: Cluster) -> Steps:
             "database_port": database_port(cluster),
             "webservers": webservers(cluster),
             "login": quote(f"admin:{cluster.secret(STATS)}"),
+            "asks": speaks.word,
+            "ca": tls.TRUSTED,
+            "pem": PEM if web else "",
+            "web": web.word,
         },
         mode="0600",
         hide="stats auth ",
         validate=f"bash -c {quote(valid('$1'))} -",
     ).then(steps.reloaded(UNIT))
-    yield steps.service(UNIT)
 
 
 def database_port(cluster: Cluster) -> int:
@@ -77,7 +123,7 @@ def poolers_answer(cluster: Cluster) -> Step:
     return steps.precondition(
         "PgBouncer answers before clients of PostgreSQL are led to it",
         f"! grep -qsE ' [0-9.]+:5432( |$)' {CONFIG} || [[ ! $( {found} ) ]]",
-        f"{found}\necho 'PgBouncer does not answer there. To start it: fab postgres.pooler'",
+        f"{found}\necho 'PgBouncer does not answer there. To set it up: fab postgres'",
     )
 
 

@@ -22,6 +22,11 @@ class Haproxy(Settings, frozen=True):
     """How long a pooled database connection may be idle: 30s to 24d."""
     max_connections: Annotated[int, between(300, 1_000_000)] = 4000
     """Clients of one server at the same time; a third of them on each port."""
+    hsts: Annotated[int, between(0, 730)] = 0
+    """For how many days a browser uses only https after a visit to the web UI over TLS (HSTS); 0:
+    it is not told to. Such a browser does not open http://NAME:8081 any more, nor the web UI in
+    clear after `fab tls.switch --to clear`.
+    """
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
         """An idle time that HAProxy refuses, or that would cut pooled connections."""

@@ -13,8 +13,10 @@ from runbook.inventory.entry import Address
 from runbook.inventory.entry import Port as PortNumber
 
 from ..postgres.common import AIRFLOW
+from ..postgres.transport import SESSIONS_OVER_TLS, verify
 from ..shared.keepalived import vips
 from ..shared.roles import HAPROXY, POSTGRES
+from ..shared.tls import TRUSTED
 from .common import AWAY, HEALTH, READ, WRITE, proxies
 
 
@@ -48,7 +50,7 @@ def parse(text: str) -> View:
         ),
         up={
             backend: frozenset(
-                one(row["svname"], Word)
+                one(row["svname"], Word).partition(":")[0]
                 for row in servers
                 if row["pxname"] == backend and row["status"].startswith("UP")
             )
@@ -108,6 +110,7 @@ knock() {{
   echo "$1 $2 ${{answer:-no answer}}"
 }}
 export PGPASSWORD={quote(cluster.secret(AIRFLOW))}
+if {SESSIONS_OVER_TLS}; then export PGSSLMODE={verify(cluster)} PGSSLROOTCERT={TRUSTED}; fi
 for address in {" ".join(doors(cluster))}; do
   knock "$address" {WRITE} &
   knock "$address" {READ} &

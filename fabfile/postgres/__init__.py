@@ -20,6 +20,7 @@ from . import (
     rotate,
     snapshots,
     status,
+    transport,
     upgrade,
     verify,
 )
@@ -29,6 +30,8 @@ section.order(
     install.repo,
     install.install,
     kernel.kernel,
+    transport.keys,
+    transport.certificates,
     etcd.etcd,
     etcd.etcd_members,
     snapshots.etcd_snapshots,

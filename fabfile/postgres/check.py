@@ -22,8 +22,8 @@ from runbook.inventory.cluster import Cluster, Host
 
 from .check_backups import backed_up, snapshots, verified
 from .check_servers import about_servers
-from .common import PATRONICTL, data, members, section
-from .etcd import ETCD, lists, peer
+from .common import PATRONICTL, data, etcd_url, members, section
+from .etcd import ETCD, lists, peer_at
 from .figures import FIGURES
 from .major_record import RECORDED
 from .members import MEMBER, Member, leading, seen_leading
@@ -73,7 +73,7 @@ def check(host: Host, cluster: Cluster) -> Probes:
         "etcd's disk and network keep up",
         "systemctl is-active -q etcd || exec echo inactive\n"
         f"for how in '' '?serializable=true'; do\n"
-        f'  curl -s -m 3 "http://{host.address}:2379/health$how"; echo\ndone',
+        f'  curl -s -m 3 {etcd_url(host.address)}"/health$how"; echo\ndone',
         etcd_answers,
         fix=f"fab -H {host.name} postgres.etcd",
         cause=ETCD_MEMBER,
@@ -144,12 +144,12 @@ def etcd_is_one(cluster: Cluster, facts: Facts) -> Findings:
 def etcd_differs(cluster: Cluster, facts: Facts) -> Findings:
     """Members that hosts.yaml does not have, and servers that are not members."""
     title = "etcd's members are those of hosts.yaml"
-    wanted = {peer(member): member.name for member in members(cluster)}
+    wanted = {peer_at(member): member.name for member in members(cluster)}
     listing = next(iter(lists(facts).values()))
-    found = {member.peer: member.name or member.peer for member in listing}
-    for address in (address for address in found if address not in wanted):
-        name = found[address]
-        known = f"{name} is a member at {address}, which is not its address in hosts.yaml"
+    found = {member.at: member for member in listing}
+    for one in (member for at, member in found.items() if at not in wanted):
+        name = one.name or one.peer
+        known = f"{name} is a member at {one.peer}, which is not its address in hosts.yaml"
         unknown = f"{name} is a member, but not in hosts.yaml"
         verdict = Verdict(ERROR, known if name in cluster.hosts else unknown)
         yield Finding(title, verdict, fix=f"fab postgres.remove {name}", cause=ETCD_MEMBERS)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 
 from runbook.declare.answers import YesNo, one
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.section import Section
+from runbook.declare.steps import reloaded
 from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster, Host
 
-from ..shared.roles import POSTGRES
+from ..shared import tls
+from ..shared.roles import HAPROXY, POSTGRES
 from ..shared.versions import Versions
 from .settings import Postgres
 
@@ -36,7 +39,7 @@ section = Section(
     about="PostgreSQL on three servers: Patroni fails over, etcd decides who leads.",
     roles=(POSTGRES,),
     settings=Postgres,
-    after=("python-build.start",),
+    after=("python-build.start", "tls"),
     restarts=("patroni.service", "etcd.service", "pgbouncer.service"),
     accounts=("postgres", "etcd", "pgbackrest", "pgbouncer"),
     conflict=backup_and_member,
@@ -64,6 +67,22 @@ ROLES = {
 }
 """Roles of the database and their passwords."""
 
+ETCD_CONF = "/etc/etcd/etcd.conf"
+
+
+def proxies(host: Host, cluster: Cluster) -> Iterable[str]:
+    """Where clients reach the database through HAProxy, which hands on what it cannot read."""
+    vips = [vip for vip in cluster.vips.values() if vip.role == HAPROXY]
+    return tls.places([*cluster.group(HAPROXY), *vips])
+
+
+MAKE = "postgres.keys postgres.certificates"
+ETCD_TLS = tls.service("etcd", POSTGRES, "etcd", MAKE, client=True)
+PATRONI_TLS = tls.service("patroni", POSTGRES, "postgres", MAKE, client=True)
+SESSIONS_TLS = tls.service("postgresql", POSTGRES, "postgres", MAKE, also=proxies)
+PATRONI_READS = reloaded("patroni.service")
+"""Patroni reads its settings and its certificate again."""
+
 PATRONI = "/etc/patroni/patroni.yml"
 PATRONICTL = f"patronictl -c {PATRONI}"
 SCRIPTS = "/usr/libexec/postgres-ha"
@@ -71,6 +90,43 @@ APART = "etcd-apart.service"
 BY_POSTGRES = "runuser -u postgres --"
 """How root works in folders of the user postgres: with only the rights that postgres has there."""
 PSQL = f"{BY_POSTGRES} psql -X -q -A -t -v ON_ERROR_STOP=1"
+
+
+def rest(host: Host) -> str:
+    """Words for curl on the servers of the database: the URL of Patroni's REST API on one of them.
+
+    Patroni's settings say whether it speaks TLS, so the words are right while that changes, too.
+    """
+    return (
+        _words(f'grep -qs "^  verify_client: " {PATRONI}', f"{tls.for_clients()} https", "http")
+        + f"://{host.address}:8008"
+    )
+
+
+OVER_TLS = f'grep -qs "^ETCD_LISTEN_CLIENT_URLS=.*https:" {ETCD_CONF}'
+"""A test: etcd on this server listens with TLS."""
+
+
+def etcd_url(address: str) -> str:
+    """Words for curl, as root on the servers of the database: the URL of etcd on one of them."""
+    over_tls = f"{tls.for_clients(ETCD_TLS)} https"
+    return f"{_words(OVER_TLS, over_tls, 'http')}://{address}:2379"
+
+
+def etcdctl(servers: Sequence[Host] = ()) -> str:
+    """The command etcdctl, as root on the servers of the database, for some of them or this one."""
+    addresses = [host.address for host in servers] or ["127.0.0.1"]
+
+    def options(scheme: str) -> str:
+        return "--endpoints=" + ",".join(f"{scheme}://{one}:2379" for one in addresses)
+
+    files = f"--cacert={tls.TRUSTED} --cert={ETCD_TLS.certificate} --key={ETCD_TLS.key}"
+    return "etcdctl " + _words(OVER_TLS, f"{files} {options('https')}", options("http"))
+
+
+def _words(test: str, so: str, otherwise: str) -> str:
+    """Words of a command that depend on a test."""
+    return f"$({test} && echo {so} || echo {otherwise})"
 
 
 CONFIGURED = Fact(
@@ -104,8 +160,7 @@ MAJOR = Fact(
     "the major version of PostgreSQL",
     on=POSTGRES,
     command=lambda cluster, host: (
-        f"curl -s -m 3 http://{host.address}:8008/patroni; echo\n"
-        f"grep '^ *bin_dir: ' {PATRONI} 2>/dev/null || :"
+        f"curl -s -m 3 {rest(host)}/patroni; echo\ngrep '^ *bin_dir: ' {PATRONI} 2>/dev/null || :"
     ),
     parse=_major,
     absent="it does not answer",
@@ -150,11 +205,6 @@ def data(cluster: Cluster, major: str = "") -> str:
 def members(cluster: Cluster) -> list[Host]:
     """The servers of the database cluster."""
     return cluster.group(POSTGRES)
-
-
-def endpoints(cluster: Cluster) -> str:
-    """The addresses at which clients reach etcd."""
-    return ",".join(f"http://{member.address}:2379" for member in members(cluster))
 
 
 def key(cluster: Cluster, name: str) -> str:

@@ -17,9 +17,12 @@ from runbook.errors import MissingFact, RunbookError
 from runbook.inventory.cluster import Cluster, Host
 from runbook.inventory.entry import IPV4, named
 
+from ..shared import tls
 from ..shared.firewall import let_in
 from ..shared.roles import POSTGRES
-from .common import CONFIGURED, endpoints, members, section
+from ..shared.transport import Speaks
+from .common import CONFIGURED, ETCD_CONF, ETCD_TLS, etcd_url, etcdctl, members, section
+from .transport import TRANSPORT, etcd_speaks
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,11 @@ class EtcdMember:
     id: str
     name: str
     peer: str
+
+    @property
+    def at(self) -> str:
+        """The address and port of its peers' listener, however it speaks."""
+        return self.peer.partition("://")[2]
 
 
 @dataclass(frozen=True)
@@ -51,9 +59,34 @@ def data(cluster: Cluster) -> str:
     return f"/var/lib/etcd/{cluster.name}.etcd"
 
 
-def peer(host: Host) -> str:
-    """The address at which the other members reach this one."""
-    return f"http://{host.address}:2380"
+def peer_at(host: Host) -> str:
+    """The address and port at which the other members reach this one."""
+    return f"{host.address}:2380"
+
+
+def peer(host: Host, speaks: Speaks) -> str:
+    """The URL at which the other members reach this one."""
+    scheme = "https" if speaks == Speaks.TLS else "http"
+    return f"{scheme}://{peer_at(host)}"
+
+
+def configuration(host: Host, cluster: Cluster, speaks: Speaks) -> Step:
+    """etcd's settings, which take effect when it restarts."""
+    schemes = {Speaks.CLEAR: ["http"], Speaks.BOTH: ["http", "https"], Speaks.TLS: ["https"]}
+    context = {
+        "host": host,
+        "data": data(cluster),
+        "peer": peer(host, speaks),
+        "listens": [
+            f"{scheme}://{address}:2379"
+            for scheme in schemes[speaks]
+            for address in (host.address, "127.0.0.1")
+        ],
+        "advertised": f"{schemes[speaks][0]}://{host.address}:2379",
+        "ca": tls.TRUSTED,
+        "tls": ETCD_TLS if speaks else None,
+    }
+    return steps.template(ETCD_CONF, "postgres/etcd.conf.j2", context)
 
 
 Presence = Annotated[str, named("`data`, `empty`", "data|empty")]
@@ -93,8 +126,8 @@ ETCD = Fact(
     on=POSTGRES,
     command=lambda cluster, host: (
         f"[[ -d {data(cluster)}/member ]] && echo data || {{ echo empty; exit; }}\n"
-        f"curl -s -m 3 -d '{{}}' http://{host.address}:2379/v3/cluster/member/list; echo\n"
-        f"curl -s -m 3 http://{host.address}:2379/health || :"
+        f"curl -s -m 3 -d '{{}}' {etcd_url(host.address)}/v3/cluster/member/list; echo\n"
+        f"curl -s -m 3 {etcd_url(host.address)}/health || :"
     ),
     parse=parse,
     absent="a new etcd cluster is created only when every member can be asked whether it already "
@@ -175,15 +208,15 @@ def _told(said: Mapping[str, tuple[EtcdMember, ...]]) -> str:
     )
 
 
-@section.task(needs=[ETCD, CONFIGURED])
+@section.task(needs=[ETCD, CONFIGURED, TRANSPORT])
 def etcd(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Create the etcd cluster, all members at once; start those that have data."""
     yield from let_in(host, cluster)
-    own = {"host": host, "data": data(cluster)}
+    speaks = etcd_speaks(host, cluster, facts)
     yield settings_folder()
-    yield steps.template("/etc/etcd/etcd.conf", "postgres/etcd.conf.j2", own).then(RESTART)
+    yield configuration(host, cluster, speaks).then(RESTART)
     if founding(cluster, facts):
-        founders = ",".join(f"{member.name}={peer(member)}" for member in members(cluster))
+        founders = ",".join(f"{one.name}={peer(one, speaks)}" for one in members(cluster))
         shared = {"cluster": cluster, "founders": founders}
         yield steps.template("/etc/etcd/join.conf", "postgres/etcd-join.conf.j2", shared)
     elif not facts.of(ETCD, host).has_data or under_old_address(host, cluster, agreed(facts)):
@@ -201,12 +234,12 @@ def healthy(host: Host) -> Step:
     """The member answers, and so does its quorum."""
     return steps.wait_for(
         f"etcd on {host.name} is healthy",
-        f"etcdctl --endpoints=http://{host.address}:2379 endpoint health",
+        f"{etcdctl([host])} endpoint health",
         timeout=60,
     )
 
 
-@section.task(needs=[ETCD, CONFIGURED], batches=one_by_one)
+@section.task(needs=[ETCD, CONFIGURED, TRANSPORT], batches=one_by_one)
 def etcd_members(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Let new etcd members join, and restart those with new settings, one by one."""
     here = facts.of(ETCD, host)
@@ -214,11 +247,13 @@ def etcd_members(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     if founding(cluster, facts):
         raise MissingFact("the etcd cluster does not exist yet; fab postgres.etcd creates it.")
     if not cluster_lists:
-        raise MissingFact(f"no etcd member answers; start one of {endpoints(cluster)} first.")
-    own = [member for member in cluster_lists if member.peer == peer(host)]
+        names = ", ".join(member.name for member in members(cluster))
+        raise MissingFact(f"no etcd member answers; start one of {names} first.")
+    speaks = etcd_speaks(host, cluster, facts)
+    own = [member for member in cluster_lists if member.at == peer_at(host)]
     former = under_old_address(host, cluster, cluster_lists)
     if here.has_data and former:
-        yield from moved(host, former, cluster)
+        yield from moved(host, former, cluster, speaks)
         yield healthy(host)
         return
     own = own or ([former] if former else [])
@@ -228,7 +263,7 @@ def etcd_members(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         return
     if here.has_data:
         yield aside(cluster)
-    yield from joined(host, cluster, own)
+    yield from joined(host, cluster, own, speaks)
     yield healthy(host)
 
 
@@ -236,34 +271,33 @@ def under_old_address(
     host: Host, cluster: Cluster, everybody: Sequence[EtcdMember]
 ) -> Optional[EtcdMember]:
     """The member of this name, if it is listed with an address that hosts.yaml does not have."""
-    addresses = {peer(member) for member in members(cluster)}
-    if any(member.peer == peer(host) for member in everybody):
+    addresses = {peer_at(member) for member in members(cluster)}
+    if any(member.at == peer_at(host) for member in everybody):
         return None
-    named = [one for one in everybody if one.name == host.name and one.peer not in addresses]
+    named = [one for one in everybody if one.name == host.name and one.at not in addresses]
     return named[0] if len(named) == 1 else None
 
 
-def moved(host: Host, former: EtcdMember, cluster: Cluster) -> Steps:
+def moved(host: Host, former: EtcdMember, cluster: Cluster, speaks: Speaks) -> Steps:
     """Tell the others the new address of a member, which keeps its data; then start it there."""
-    ctl = f"etcdctl --endpoints={clients_of_others(host, cluster)}"
+    ctl, there = etcdctl(others(host, cluster)), peer(host, speaks)
     yield steps.command(
         f"etcd knows {host.name} at its new address",
-        f"{ctl} member update {former.id} --peer-urls={peer(host)}",
-        unless=f"{ctl} member list | grep ', {peer(host)},' >/dev/null",
+        f"{ctl} member update {former.id} --peer-urls={there}",
+        unless=f"{ctl} member list | grep ', {there},' >/dev/null",
         timeout=60,
     )
     yield steps.command(
         f"etcd on {host.name} runs at its new address",
         "systemctl enable etcd\nsystemctl restart etcd",
         unless=f"unit_is etcd.service active enabled && curl -sf -m 3 -o /dev/null "
-        f"http://{host.address}:2379/version",
+        f"{etcd_url(host.address)}/version",
     ).clearing(RESTART)
 
 
-def clients_of_others(host: Host, cluster: Cluster) -> str:
-    """The addresses at which clients reach the other members."""
-    others = (f"http://{member.address}:2379" for member in members(cluster) if member != host)
-    return ",".join(others)
+def others(host: Host, cluster: Cluster) -> list[Host]:
+    """The other servers of the database cluster."""
+    return [member for member in members(cluster) if member != host]
 
 
 def aside(cluster: Cluster) -> Step:
@@ -276,12 +310,12 @@ def aside(cluster: Cluster) -> Step:
     )
 
 
-def joined(host: Host, cluster: Cluster, own: Sequence[EtcdMember]) -> Steps:
+def joined(host: Host, cluster: Cluster, own: Sequence[EtcdMember], speaks: Speaks) -> Steps:
     """Add the new member to the cluster, then start it with the list of the other members.
 
     `member add` is refused for some seconds after another one, so it is repeated.
     """
-    ctl = f"etcdctl --endpoints={clients_of_others(host, cluster)}"
+    ctl, there = etcdctl(others(host, cluster)), peer(host, speaks)
     for lost in own:
         if lost.name:
             yield steps.command(
@@ -290,17 +324,17 @@ def joined(host: Host, cluster: Cluster, own: Sequence[EtcdMember]) -> Steps:
                 unless=f"! {ctl} member list | grep -q '^{lost.id},'",
                 timeout=60,
             )
-    known = f"{ctl} member list | grep ', {peer(host)},' >/dev/null"
+    known = f"{ctl} member list | grep ', {there},' >/dev/null"
     yield steps.command(
         f"etcd knows {host.name} as a member",
-        f"until {known} || {ctl} member add {host.name} --peer-urls={peer(host)}; do sleep 1; done",
+        f"until {known} || {ctl} member add {host.name} --peer-urls={there}; do sleep 1; done",
         unless=known,
         timeout=60,
     )
     yield settings_folder()
     yield steps.command(
         f"etcd on {host.name} has joined the others",
-        f"""initial=$({ctl} member list | awk -F', ' -v name={host.name} -v peer={peer(host)} \\
+        f"""initial=$({ctl} member list | awk -F', ' -v name={host.name} -v peer={there} \\
   '{{ printf "%s%s=%s", comma, ($4 == peer ? name : $3), $4; comma = "," }}')
 rm -f /etc/etcd/join.conf
 printf 'ETCD_INITIAL_CLUSTER=%s\\nETCD_INITIAL_CLUSTER_STATE=existing\\n' "$initial" \\

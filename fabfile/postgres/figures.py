@@ -12,7 +12,7 @@ from runbook.inventory.cluster import Cluster, Host
 
 from ..shared.roles import POSTGRES
 from .archive import DROPPED
-from .common import binaries, data
+from .common import binaries, data, etcd_url, rest
 
 VERIFIED = "/var/lib/airflow-runbook/postgres-verified"
 """The result of the last test restore on a server."""
@@ -106,7 +106,9 @@ def _version(text: str) -> str:
 
 def versions(host: Host, cluster: Cluster) -> str:
     """Commands that print which versions run, and which are installed."""
-    return script("postgres/versions.sh", programs=binaries(cluster), address=host.address)
+    return f"""ask_patroni() {{ curl -s -m 3 {rest(host)}/patroni; }}
+ask_etcd() {{ curl -s -m 3 {etcd_url(host.address)}/version; }}
+{script("postgres/versions.sh", programs=binaries(cluster))}"""
 
 
 def runs_installed(host: Host, cluster: Cluster, program: str) -> str:

@@ -11,7 +11,7 @@ from ..base import epel
 from ..shared.sources import Sources
 from ..shared.versions import Versions
 from . import etcd, patroni
-from .common import MAJOR, SCRIPTS, refuse_another_major, section, with_repository
+from .common import MAJOR, refuse_another_major, section, with_repository
 from .versions import INSTALLED, installed_alike, packages
 
 
@@ -67,6 +67,5 @@ def install(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     yield from installed_alike(host, packages(cluster), facts)
     yield steps.service_off(f"postgresql-{major}.service")
     yield steps.drop_in("etcd.service", "postgres/etcd-airflow.conf.j2").then(etcd.RESTART)
-    yield steps.directory(SCRIPTS)
-    yield steps.template(f"{SCRIPTS}/etcd-order", "postgres/etcd-order", {}, mode="0755")
+    yield from patroni.own_etcd_first()
     yield steps.drop_in("patroni.service", "postgres/patroni-airflow.conf.j2").then(patroni.RESTART)

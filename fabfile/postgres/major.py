@@ -22,7 +22,7 @@ from ..shared.versions import Versions
 from .backup import PGBACKREST, participants, repository_hosts
 from .backup import configuration as backup_configuration
 from .before_upgrade import refuse_unless_whole
-from .common import BY_POSTGRES, PATRONICTL, binaries, data, key, members
+from .common import BY_POSTGRES, PATRONICTL, binaries, data, etcdctl, key, members
 from .hold import MASKED, detached, released
 from .major_before import (
     announced,
@@ -48,9 +48,9 @@ from .major_record import (
     upgraded_in_place,
 )
 from .members import claiming, in_its_place, leader
-from .patroni import configuration, in_etcd, no_half_copy
+from .patroni import in_etcd, no_half_copy, present
 from .recover import forgotten, leads
-from .restore import archived, full_backup
+from .restored import archived, full_backup
 
 
 def to_another_major(cluster: Cluster, facts: Facts, i_know: bool) -> Procedure:
@@ -86,8 +86,8 @@ def carried_on(record: Record, cluster: Cluster, facts: Facts) -> Procedure:
     if not record.position:
         yield from stopped(record, cluster, facts)
     if not leading:
-        yield from upgraded(record, cluster, first)
-    yield from completed(record, cluster, first, others)
+        yield from upgraded(record, cluster, facts, first)
+    yield from completed(record, cluster, facts, first, others)
 
 
 def stopped(record: Record, cluster: Cluster, facts: Facts) -> Procedure:
@@ -148,7 +148,7 @@ def common_position(record: Record, cluster: Cluster, facts: Facts) -> str:
     return first.checkpoint
 
 
-def upgraded(record: Record, cluster: Cluster, first: Host) -> Iterator[Stage]:
+def upgraded(record: Record, cluster: Cluster, facts: Facts, first: Host) -> Iterator[Stage]:
     """One server has the new version, and leads with it."""
     yield stage(
         f"pg_upgrade on {first.name}", first, detached(), linked(record, cluster), reached(UPGRADED)
@@ -161,7 +161,7 @@ def upgraded(record: Record, cluster: Cluster, first: Host) -> Iterator[Stage]:
     yield stage(
         "etcd knows the new database",
         first,
-        lambda host: configuration(host, cluster),
+        lambda host: present(host, cluster, facts),
         identified(cluster),
         in_etcd(cluster),
         forgotten(cluster),
@@ -204,12 +204,14 @@ def identified(cluster: Cluster) -> Step:
     place = key(cluster, "initialize")
     return command(
         "etcd has the identifier of this database",
-        f"etcdctl put {place} {own}",
-        unless=f"[[ $(etcdctl get --print-value-only {place}) == {own} ]]",
+        f"{etcdctl()} put {place} {own}",
+        unless=f"[[ $({etcdctl()} get --print-value-only {place}) == {own} ]]",
     )
 
 
-def completed(record: Record, cluster: Cluster, first: Host, others: list[Host]) -> Procedure:
+def completed(
+    record: Record, cluster: Cluster, facts: Facts, first: Host, others: list[Host]
+) -> Procedure:
     """Statistics, backups and replicas; then nothing is left to do."""
     for keeper in repository_hosts(cluster):
         yield stage("the repository knows the new version", keeper, stanza_upgraded(cluster))
@@ -219,7 +221,7 @@ def completed(record: Record, cluster: Cluster, first: Host, others: list[Host])
             "copy to the replicas",
             others,
             no_half_copy(cluster),
-            lambda host: configuration(host, cluster),
+            lambda host: present(host, cluster, facts),
             released(),
             service("patroni.service"),
             lambda host: in_its_place(host, cluster, "it follows the new leader"),

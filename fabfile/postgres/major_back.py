@@ -32,9 +32,9 @@ from .major_record import (
     upgraded_in_place,
 )
 from .members import MEMBER, claiming, in_its_place
-from .patroni import configuration, in_etcd
+from .patroni import in_etcd, present
 from .recover import forgotten, leads
-from .restore import full_backup
+from .restored import full_backup
 
 
 def to_the_former_major(cluster: Cluster, facts: Facts, i_know: bool) -> Procedure:
@@ -77,7 +77,7 @@ def as_if_nothing_happened(record: Record, cluster: Cluster, facts: Facts) -> Pr
     noted = reached(BACK, f"{first.name} {record.when}")
     yield stage("note what is being done", members(cluster), noted)
     yield stage(f"{first.name}'s old data is usable again", first, undone(record, cluster))
-    yield from settings(cluster)
+    yield from settings(cluster, facts)
     known = [identified(cluster), in_etcd(cluster)]
     if any(facts.known(HELD).values()):
         known.append(forgotten(cluster))
@@ -154,7 +154,7 @@ def led_by(chosen: Host, record: Record, cluster: Cluster, facts: Facts) -> Proc
         put_away(cluster, record.new, when),
         lambda host: used_in_place(host, former, cluster, record),
     )
-    yield from settings(cluster)
+    yield from settings(cluster, facts)
     yield stage(
         "etcd knows the old database",
         chosen,
@@ -202,10 +202,10 @@ def used_in_place(host: Host, former: Host, cluster: Cluster, record: Record) ->
         yield put_away(cluster, record.old, record.back[1])
 
 
-def settings(cluster: Cluster) -> Iterator[Stage]:
+def settings(cluster: Cluster, facts: Facts) -> Iterator[Stage]:
     """Repositories, Patroni and pgBackRest are those of the old version again."""
     yield stage("repositories", with_repository(cluster), lambda host: pgdg(cluster))
-    yield stage("settings of Patroni", members(cluster), lambda host: configuration(host, cluster))
+    yield stage("settings of Patroni", members(cluster), lambda host: present(host, cluster, facts))
     yield stage(
         "settings of pgBackRest",
         participants(cluster) or members(cluster),

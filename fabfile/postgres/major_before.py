@@ -24,7 +24,7 @@ from .install import pgdg
 from .major_record import Record, upgraded_in_place
 from .patroni import shared, sized
 from .repository import BACKUPS, take
-from .restore import archived
+from .restored import archived
 from .versions import installed_alike, server_packages
 
 FRESH = 24 * 3600

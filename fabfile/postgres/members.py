@@ -16,7 +16,8 @@ from runbook.inventory.cluster import Cluster, Host
 from runbook.inventory.entry import between, named
 
 from ..shared.roles import POSTGRES
-from .common import data, members
+from ..shared.tls import TRUSTED
+from .common import PATRONI, data, members, rest
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def parse(text: str) -> Member:
 
 
 def _questions(cluster: Cluster, host: Host) -> str:
-    api = f"http://{host.address}:8008"
+    api = rest(host)
     code = "curl -s -m 3 -o /dev/null -w '%{http_code}' -X OPTIONS"
     return f"""echo $({code} {api}/primary) $({code} {api}/replica)
 curl -s -m 3 {api}/patroni && echo || exit
@@ -151,10 +152,10 @@ MEMBER = Fact(
 
 def serves(host: Host) -> str:
     """A test: this server leads, or streams from the leader."""
-    api = f"http://{host.address}:8008"
+    api = rest(host)
     return (
         f"curl -sf -o /dev/null {api}/primary || "
-        f"curl -sf -o /dev/null '{api}/replica?replication_state=streaming'"
+        f"curl -sf -o /dev/null {api}'/replica?replication_state=streaming'"
     )
 
 
@@ -163,7 +164,14 @@ def in_its_place(host: Host, cluster: Cluster, title: str = "") -> Step:
 
     A copy of a large database takes hours.
     """
-    wait = script("postgres/follows.sh", address=host.address, data=data(cluster), patience=600)
+    wait = script(
+        "postgres/follows.sh",
+        address=host.address,
+        settings=PATRONI,
+        trusted=TRUSTED,
+        data=data(cluster),
+        patience=600,
+    )
     title = title or f"{host.name} leads or follows"
     return Step(title, serves(host), wait, timeout=7 * 24 * 3600, waits=True)
 

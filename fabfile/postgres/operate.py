@@ -15,8 +15,8 @@ from runbook.errors import RunbookError, UsageError
 from runbook.inventory.cluster import Cluster, Host, host_named
 from runbook.inventory.entry import no_such
 
-from .common import APART, PATRONICTL, data, members, section
-from .etcd import ETCD, EtcdMember, aside, listed, peer
+from .common import APART, PATRONICTL, data, etcdctl, members, rest, section
+from .etcd import ETCD, EtcdMember, aside, listed, peer_at
 from .members import MEMBER, Member, in_its_place, leader, replicas, serves
 from .patroni import RESTART
 from .settings import Postgres
@@ -62,7 +62,7 @@ def handover(first: Host, cluster: Cluster, to: str = "") -> Step:
     have restarted, so the request is repeated.
     """
     candidate = f" --candidate {to}" if to else ""
-    follows = f"! curl -sf -o /dev/null http://{first.address}:8008/primary"
+    follows = f"! curl -sf -o /dev/null {rest(first)}/primary"
     return command(
         f"{to or 'another server'} leads instead of {first.name}",
         f"""for _ in {{1..20}}; do
@@ -105,7 +105,7 @@ def restart(
 
 def restarted(host: Host, cluster: Cluster, facts: Facts, force: bool) -> Step:
     """The server's PostgreSQL runs with its settings, and leads or follows again."""
-    api = f"http://{host.address}:8008"
+    api = rest(host)
     since = facts.of(MEMBER, host).started
     done = f"state=$(curl -s {api}/patroni) && [[ $state != *pending_restart*"
     done += f" && $state != *{quote(since)}* ]]" if force else " ]]"
@@ -130,7 +130,7 @@ def patroni_members(host: Host, cluster: Cluster) -> Steps:
     """
     again = f"systemctl restart patroni\nuntil {serves(host)}; do sleep 0.5; done"
     if len(members(cluster)) > 1:
-        leads = f"curl -sf -o /dev/null http://{host.address}:8008/primary"
+        leads = f"curl -sf -o /dev/null {rest(host)}/primary"
         again = f"""if {leads}; then
 {indent(handover(host, cluster).apply, "  ")}
   if {leads}; then
@@ -183,8 +183,8 @@ def remove(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str) 
     """
     gone = cluster.hosts.get(host)
     listing = listed(facts)
-    own = [one for one in listing if one.name == host or (gone and one.peer == peer(gone))]
-    former = [one for one in own if gone and one.peer != peer(gone)]
+    own = [one for one in listing if one.name == host or (gone and one.at == peer_at(gone))]
+    former = [one for one in own if gone and one.at != peer_at(gone)]
     if former and len(former) < len(own):
         yield from without_former(host, former, cluster, facts)
         return
@@ -231,8 +231,8 @@ def not_in_etcd(name: str, member: EtcdMember) -> Step:
     """etcd no longer counts this member."""
     return command(
         f"etcd has no member {name}",
-        f"until etcdctl member remove {member.id}; do sleep 1; done",
-        unless=f"! etcdctl member list | grep -q '^{member.id},'",
+        f"until {etcdctl()} member remove {member.id}; do sleep 1; done",
+        unless=f"! {etcdctl()} member list | grep -q '^{member.id},'",
         timeout=60,
     )
 

@@ -14,6 +14,8 @@ from runbook.declare.templates import render
 from runbook.inventory.cluster import Cluster, Host
 
 from ..shared.firewall import let_in
+from ..shared.tls import TRUSTED
+from ..shared.transport import Speaks
 from .archive import archive_command, restore_command
 from .archive import script as archive_script
 from .backup import KEEPS, refuse_to_begin_empty
@@ -23,16 +25,19 @@ from .common import (
     HAS_DATABASE,
     MAJOR,
     PATRONI,
+    PATRONI_READS,
+    PATRONI_TLS,
     PATRONICTL,
     PSQL,
     REPLICATION,
     REST_API,
     REWIND,
     SCRIPTS,
+    SESSIONS_TLS,
     SUPERUSER,
     binaries,
     data,
-    endpoints,
+    etcdctl,
     key,
     members,
     refuse_another_major,
@@ -43,13 +48,14 @@ from .hold import not_held, released
 from .members import MEMBER, in_its_place, leader, leading
 from .pools import opened
 from .settings import Postgres
+from .transport import TRANSPORT, patroni_speaks, sessions_speak, verify
 
 RESTART = Handler("restart-patroni", "Patroni has to restart, one server after the other")
 
 Parameters = dict[str, Union[str, int, float, bool]]
 
 
-@section.task(needs=[CONFIGURED, MAJOR, MEMBER, HAS_DATABASE, KEEPS])
+@section.task(needs=[CONFIGURED, MAJOR, MEMBER, HAS_DATABASE, KEEPS, TRANSPORT])
 def patroni(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Start Patroni: the first member creates the cluster, the others copy it.
 
@@ -61,16 +67,16 @@ def patroni(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     yield released() if leading(cluster, facts) else not_held()
     yield no_half_copy(cluster)
     yield no_foreign_cluster(host, cluster)
-    yield from configured(host, cluster)
+    yield from configured(host, cluster, facts)
     yield from running(host, cluster)
 
 
-def configured(host: Host, cluster: Cluster) -> Steps:
+def configured(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Patroni's settings and ports, and the program that archives WAL."""
     yield steps.directory("/etc/patroni", "0750", group="postgres")
     yield from archive_script(host, cluster)
     yield from let_in(host, cluster)
-    yield configuration(host, cluster)
+    yield present(host, cluster, facts)
 
 
 def running(host: Host, cluster: Cluster) -> Steps:
@@ -78,6 +84,12 @@ def running(host: Host, cluster: Cluster) -> Steps:
     yield steps.service("patroni.service").clearing(RESTART)
     yield in_its_place(host, cluster)
     yield from apart()
+
+
+def own_etcd_first() -> Steps:
+    """The program that tells Patroni, before it starts, in which order to ask etcd's members."""
+    yield steps.directory(SCRIPTS)
+    yield steps.template(f"{SCRIPTS}/etcd-order", "postgres/etcd-order", {}, mode="0755")
 
 
 def apart() -> Steps:
@@ -94,20 +106,37 @@ def apart() -> Steps:
     yield steps.service(APART).clearing(again)
 
 
-def configuration(host: Host, cluster: Cluster, aside: bool = False) -> Step:
+def present(host: Host, cluster: Cluster, facts: Facts, aside: bool = False) -> Step:
+    """patroni.yml for a server that goes on to speak as it does; see `configuration`."""
+    speaks, sessions = patroni_speaks(host, cluster, facts), sessions_speak(host, cluster, facts)
+    return configuration(host, cluster, speaks, sessions, aside)
+
+
+def configuration(
+    host: Host, cluster: Cluster, speaks: Speaks, sessions: Speaks, aside: bool = False
+) -> Step:
     """patroni.yml, which Patroni validates before it replaces the old one.
 
-    `aside`: for a while, the server is not to be the synchronous standby.
+    `speaks`: Patroni; `sessions`: PostgreSQL. `aside`: for a while, the server is not to be the
+    synchronous standby.
     """
     return steps.template(
         PATRONI,
         "postgres/patroni.yml.j2",
-        {**context(host, cluster), "aside": aside},
+        {
+            **context(host, cluster),
+            "aside": aside,
+            "tls": PATRONI_TLS if speaks else None,
+            "rest_over_tls": speaks == Speaks.TLS,
+            "sessions": SESSIONS_TLS if sessions else None,
+            "host_entry": "hostssl" if sessions == Speaks.TLS else "host",
+            "verify": verify(cluster) if sessions == Speaks.TLS else "",
+        },
         mode="0640",
         group="postgres",
         hide=hidden(cluster),
         validate=JUDGED_BY_PATRONI,
-    ).then(steps.reloaded("patroni.service"))
+    ).then(PATRONI_READS)
 
 
 def hidden(cluster: Cluster) -> str:
@@ -150,13 +179,14 @@ def no_foreign_cluster(host: Host, cluster: Cluster) -> Step:
         "| sed -n 's/^Database system identifier: *//p')"
     )
     known = (
-        f"$(etcdctl --endpoints={endpoints(cluster)} --command-timeout=5s "
+        f"$({etcdctl(members(cluster))} --command-timeout=5s "
         f"get --print-value-only {key(cluster, 'initialize')})"
     )
     return precondition(
         "the data directory is empty or this cluster's",
         f"[[ ! -e {data(cluster)}/global/pg_control || {here} == {known} ]]",
         f"""known={known} || {{ echo "etcd does not answer: fab postgres.etcd"; exit; }}
+[[ $known != "{here}" ]] || {{ echo "etcd answers only at times: fab postgres.check"; exit; }}
 echo "{data(cluster)} on {host.name} holds the PostgreSQL cluster {here},"
 echo "but etcd knows ${{known:-none}}. Nothing was changed. To put that data away:"
 echo "mv {data(cluster)} {data(cluster)}.old\"""",
@@ -170,6 +200,12 @@ def context(host: Host, cluster: Cluster) -> dict[str, object]:
         "cluster": cluster,
         "settings": cluster[Postgres],
         "aside": False,
+        "sessions": None,
+        "host_entry": "host",
+        "verify": "",
+        "ca": TRUSTED,
+        "tls": None,
+        "rest_over_tls": False,
         "members": members(cluster),
         "clients": clients(cluster),
         "binaries": binaries(cluster),
@@ -253,7 +289,7 @@ def shared(cluster: Cluster) -> str:
     )
 
 
-@section.task(needs=[MEMBER, CONFIGURED, MAJOR])
+@section.task(needs=[MEMBER, CONFIGURED, MAJOR, TRANSPORT])
 def settings(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Update the settings that Patroni keeps in etcd to those of hosts.yaml.
 
@@ -266,7 +302,7 @@ def settings(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     refuse_new_passwords(cluster, facts)
     yield from archive_script(host, cluster)
     yield from let_in(host, cluster)
-    yield configuration(host, cluster)
+    yield present(host, cluster, facts)
     if host != leader(cluster, facts):
         return
     asked = f"shown=$(timeout 20 {PATRONICTL} show-config 2>/dev/null)"

@@ -14,26 +14,28 @@ from runbook.inventory.cluster import Cluster, Host
 from ..shared.airflow import connections
 from ..shared.firewall import let_in
 from ..shared.roles import HAPROXY
-from .common import PSQL, SCRIPTS, section
+from ..shared.tls import FOLDER
+from ..shared.transport import Speaks
+from .common import MAKE, PSQL, SCRIPTS, section
 from .database import answers
 from .members import MEMBER, leader
-from .pools import CONSOLE, LOGINS, PORT, UNIT, USER, pooled, size
+from .pools import CONSOLE, LOGINS, POOLER_TLS, PORT, SETTINGS, UNIT, USER, pooled, size
 from .settings import Postgres
+from .transport import TRANSPORT, sessions_speak
 from .versions import INSTALLED, POOLER, installed_alike
-
-SETTINGS = "/etc/pgbouncer"
 
 section.port(
     f"{PORT}/tcp", "PgBouncer: scram-sha-256, from HAProxy's servers only", HAPROXY, on=pooled
 )
 
 
-@section.task(needs=[MEMBER, INSTALLED])
+@section.task(needs=[MEMBER, INSTALLED, TRANSPORT])
 def pooler(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Run PgBouncer beside PostgreSQL, if `postgres.pooler` asks for it.
 
-    If it does not, PgBouncer is stopped as soon as it has no clients. A change of its settings
-    takes effect while clients are connected.
+    It serves its clients over TLS if PostgreSQL beside it does. If hosts.yaml does not ask for it,
+    it is stopped as soon as it has no clients. A change of its settings takes effect while clients
+    are connected.
     """
     if not cluster[Postgres].pooler:
         yield off()
@@ -44,17 +46,12 @@ def pooler(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 
 
 def running(host: Host, cluster: Cluster, facts: Facts) -> Steps:
-    """PgBouncer runs with its settings."""
+    """PgBouncer runs with its settings, and speaks as PostgreSQL beside it does."""
     restart, reload = steps.restarted(UNIT), steps.reloaded(UNIT)
-    context = {
-        "proxies": cluster.group(HAPROXY),
-        "port": PORT,
-        "user": USER,
-        "size": size(cluster),
-        "logins": LOGINS,
-        "clients": max(1000, 2 * connections(cluster)),
-    }
+    speaks = sessions_speak(host, cluster, facts)
     yield from installed_alike(host, POOLER, facts)
+    if speaks:
+        yield has_certificate()
     yield from let_in(host, cluster)
     yield steps.drop_in(UNIT, "postgres/pgbouncer-airflow.conf.j2").then(restart)
     yield steps.directory(SCRIPTS)
@@ -63,10 +60,39 @@ def running(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     # A name without a password: whose it is, the account says.
     users = steps.file(f"{SETTINGS}/userlist.txt", '"postgres" ""', mode="0640", group=USER)
     yield users.then(reload)
+    yield from configuration(cluster, speaks)
+    yield steps.service(UNIT).clearing(restart, reload)
+
+
+def configuration(cluster: Cluster, speaks: Speaks) -> Steps:
+    """PgBouncer's settings, with which it serves its clients in this way."""
+    context = {
+        "proxies": cluster.group(HAPROXY),
+        "port": PORT,
+        "user": USER,
+        "size": size(cluster),
+        "logins": LOGINS,
+        "clients": max(1000, 2 * connections(cluster)),
+        "tls": POOLER_TLS if speaks else None,
+        "host_entry": "hostssl" if speaks == Speaks.TLS else "host",
+        "mode": "require" if speaks == Speaks.TLS else "allow",
+    }
     for name in ("pg_hba.conf", "pgbouncer.ini"):
         path, source = f"{SETTINGS}/{name}", f"postgres/pgbouncer/{name}.j2"
-        yield steps.template(path, source, context, mode="0640", group=USER).then(reload)
-    yield steps.service(UNIT).clearing(restart, reload)
+        file = steps.template(path, source, context, mode="0640", group=USER)
+        yield file.then(steps.reloaded(UNIT))
+
+
+def has_certificate() -> Step:
+    """Go no further without a certificate: PgBouncer would not start, or go on in clear.
+
+    This is no precondition, which would end the plan of a run that makes them.
+    """
+    return command(
+        "PgBouncer has a key and a certificate",
+        f"echo 'There are none in {FOLDER}. To make them: fab {MAKE}'\nexit 1",
+        unless=f"[[ -s {POOLER_TLS.key} && -s {POOLER_TLS.certificate} ]]",
+    )
 
 
 def off() -> Step:

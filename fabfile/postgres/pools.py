@@ -11,15 +11,18 @@ from runbook.declare.probes import ERROR, OK, WARN, Finding, Findings, Verdict
 from runbook.inventory.cluster import Cluster, Host
 from runbook.output.quantities import duration
 
+from ..shared import tls
 from ..shared.airflow import connections, transactions
 from ..shared.roles import POSTGRES
-from .common import members, section
+from .common import MAKE, members, proxies, section
 from .settings import Postgres
 
 UNIT = "pgbouncer.service"
 USER = "pgbouncer"
 """PgBouncer's account, and its role in the database."""
 PORT = 6432
+SETTINGS = "/etc/pgbouncer"
+INI = f"{SETTINGS}/pgbouncer.ini"
 CONSOLE = f"timeout 5 runuser -u {USER} -- psql -X -q --csv -h /run/pgbouncer -p {PORT} {USER} -c"
 """How root asks PgBouncer: it lets its own account in, on its socket."""
 
@@ -39,6 +42,9 @@ UNWANTED = section.cause("PG_POOLER_UNWANTED", "a service runs that hosts.yaml d
 def pooled(cluster: Cluster) -> list[Host]:
     """The database servers, if they run PgBouncer."""
     return members(cluster) if cluster[Postgres].pooler else []
+
+
+POOLER_TLS = tls.service("pgbouncer", pooled, USER, MAKE, also=proxies)
 
 
 def size(cluster: Cluster) -> int:

@@ -14,7 +14,7 @@ from runbook.inventory.cluster import Cluster, Host, among
 from runbook.inventory.entry import named
 
 from ..shared.roles import POSTGRES
-from .common import PATRONICTL, binaries, data, members, section
+from .common import PATRONICTL, binaries, data, members, rest, section
 from .etcd import healthy
 from .members import MEMBER, in_its_place
 from .operate import handover
@@ -51,7 +51,7 @@ def start(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
     led = [host for host in everybody if facts.known(LED).get(host.name) == "shut down"]
     first = led if len(led) == 1 and not _leads(facts) else []
     for host in first:
-        api = f"curl -sf -o /dev/null http://{host.address}:8008/primary"
+        api = f"curl -sf -o /dev/null {rest(host)}/primary"
         title = f"the database starts on {host.name}, which led last"
         leading = wait_for(f"{host.name} leads", api, timeout=300)
         yield stage(title, host, service(PATRONI), leading)

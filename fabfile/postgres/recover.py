@@ -16,19 +16,31 @@ from runbook.declare.work import Procedure, Question, stage
 from runbook.errors import RunbookError, UsageError
 from runbook.inventory.cluster import Cluster, Host, host_named
 
-from .common import MAJOR, PSQL, key, members, refuse_another_major, section
-from .etcd import ETCD, data, healthy, peer, settings_folder
+from ..shared.transport import Speaks
+from .common import (
+    MAJOR,
+    PSQL,
+    etcd_url,
+    etcdctl,
+    key,
+    members,
+    refuse_another_major,
+    rest,
+    section,
+)
+from .etcd import ETCD, configuration, data, healthy, peer, settings_folder
 from .hold import HELD, held, released
 from .members import MEMBER, in_its_place
 from .patroni import shared
 from .position import POSITION, compared, most_advanced
+from .transport import TRANSPORT, etcd_speaks
 
 FORGOTTEN = ("leader", "status", "sync", "failover", "failsafe", "history")
 """What Patroni keeps in etcd about the leader and positions; settings and identifier stay."""
 
 
 @section.procedure(
-    needs=[MEMBER, ETCD, POSITION, HELD, MAJOR],
+    needs=[MEMBER, ETCD, POSITION, HELD, MAJOR, TRANSPORT],
     help={
         "host": "the server whose etcd survives; if none does, the server on which etcd begins",
         "i_know": "servers that cannot be reached now will not return with their present data",
@@ -59,6 +71,7 @@ def etcd_recover(
         raise UsageError(lost(told, away))
     first, others = order[0], [one for one in reached if one != order[0]]
     keeps = facts.known(ETCD)[survivor.name].has_data
+    speaks = etcd_speaks(survivor, cluster, facts)
     yield Question(
         f"{told}: it leads afterwards. etcd begins again on {survivor.name}, "
         f"{'with the data that it has there' if keeps else 'empty'}."
@@ -73,7 +86,7 @@ def etcd_recover(
     yield stage(
         f"etcd begins again on {survivor.name}",
         survivor,
-        lambda one: founded_again(one, cluster, keeps),
+        lambda one: founded_again(one, cluster, keeps, speaks),
         knows_the_cluster(cluster, system),
         forgotten(cluster),
     )
@@ -81,7 +94,7 @@ def etcd_recover(
     founders = [survivor]
     for one in rest:
         founders = [*founders, one]
-        yield stage(f"etcd on {one.name} joins", one, joins(founders, cluster))
+        yield stage(f"etcd on {one.name} joins", one, joins(founders, cluster, speaks))
     if others:
         yield stage(
             "the others follow",
@@ -139,16 +152,16 @@ def put_away(cluster: Cluster) -> Step:
     )
 
 
-HAS_QUORUM = """[[ $(curl -s -m 3 http://127.0.0.1:2379/health) == *'"true"'* ]]"""
+HAS_QUORUM = f"[[ $(curl -s -m 3 {etcd_url('127.0.0.1')}/health) == *'\"true\"'* ]]"
 
 
-def founded_again(host: Host, cluster: Cluster, keeps: bool) -> Steps:
+def founded_again(host: Host, cluster: Cluster, keeps: bool, speaks: Speaks) -> Steps:
     """etcd is a cluster of this one member: of the data that it has, or empty.
 
     With --force-new-cluster, etcd forgets the other members and keeps what it holds (etcd,
     "Disaster recovery"). The option is in effect only once, and the data is copied before.
     """
-    path, alone = data(cluster), f"ETCD_INITIAL_CLUSTER={host.name}={peer(host)}"
+    path, alone = data(cluster), f"ETCD_INITIAL_CLUSTER={host.name}={peer(host, speaks)}"
     token = f"ETCD_INITIAL_CLUSTER_TOKEN={cluster.name}-$(date +%s)"
     begin = f'printf "%s\\n" {alone} ETCD_INITIAL_CLUSTER_STATE=new "{token}"'
     force = " ETCD_FORCE_NEW_CLUSTER=true" if keeps else ""
@@ -156,9 +169,7 @@ def founded_again(host: Host, cluster: Cluster, keeps: bool) -> Steps:
         f'runuser -u etcd -- cp -a {path} "{path}.before-$(date +%Y%m%d-%H%M%S)"\n' if keeps else ""
     )
     yield settings_folder()
-    yield steps.template(
-        "/etc/etcd/etcd.conf", "postgres/etcd.conf.j2", {"host": host, "data": path}
-    )
+    yield configuration(host, cluster, speaks)
     yield command(
         f"etcd is a cluster of {host.name} alone",
         f"""systemctl stop etcd
@@ -179,7 +190,7 @@ def knows_the_cluster(cluster: Cluster, system: int) -> Step:
     """
     identifier, config = key(cluster, "initialize"), key(cluster, "config")
     settings = quote(json.dumps(yaml.safe_load(shared(cluster))))
-    value = "etcdctl get --print-value-only"
+    value = f"{etcdctl()} get --print-value-only"
     return command(
         f"etcd knows the database {system}",
         f"""found=$({value} {identifier})
@@ -187,8 +198,8 @@ if [[ $found && $found != {system} ]]; then
   echo "etcd knows the database $found, but the servers hold {system}"
   exit 1
 fi
-etcdctl put {identifier} {system}
-if [[ ! $({value} {config}) ]]; then etcdctl put {config} {settings}; fi""",
+{etcdctl()} put {identifier} {system}
+if [[ ! $({value} {config}) ]]; then {etcdctl()} put {config} {settings}; fi""",
         unless=f"[[ $({value} {identifier}) == {system} && $({value} {config}) ]]",
     )
 
@@ -197,37 +208,36 @@ def forgotten(cluster: Cluster) -> Step:
     """Delete the leader and positions from etcd; settings and identifier stay."""
     return action(
         "etcd has no previous leader",
-        "\n".join(f"etcdctl del {key(cluster, name)}" for name in FORGOTTEN),
+        "\n".join(f"{etcdctl()} del {key(cluster, name)}" for name in FORGOTTEN),
     )
 
 
 def leads(host: Host) -> Step:
     """Patroni runs here, as leader, and PostgreSQL accepts writes, some moments later."""
-    api = f"http://{host.address}:8008"
     return action(
         f"{host.name} leads",
         "systemctl enable --now patroni\n"
-        f"until curl -sf -o /dev/null {api}/primary; do sleep 0.5; done\n"
+        f"until curl -sf -o /dev/null {rest(host)}/primary; do sleep 0.5; done\n"
         f"until [[ $({PSQL} -c 'select pg_is_in_recovery()') == f ]]; do sleep 0.5; done",
     )
 
 
-def joins(founders: Sequence[Host], cluster: Cluster) -> Callable[[Host], Steps]:
+def joins(founders: Sequence[Host], cluster: Cluster, speaks: Speaks) -> Callable[[Host], Steps]:
     """The last one of these joins the others as a member of etcd, with their data.
 
     While it has not started, two members may have no quorum: they are asked for their list by a
     way that needs none.
     """
     survivor, newest = founders[0], founders[-1]
-    initial = ",".join(f"{one.name}={peer(one)}" for one in founders)
-    url = f"http://{survivor.address}:2379"
-    known = f"curl -s -m 3 -d '{{}}' {url}/v3/cluster/member/list | grep -qF '\"{peer(newest)}\"'"
-    add = f"etcdctl --endpoints={url} member add {newest.name} --peer-urls={peer(newest)}"
+    initial = ",".join(f"{one.name}={peer(one, speaks)}" for one in founders)
+    listing = f"curl -s -m 3 -d '{{}}' {etcd_url(survivor.address)}/v3/cluster/member/list"
+    there = peer(newest, speaks)
+    known = f"{listing} | grep -qF '\"{there}\"'"
+    add = f"{etcdctl([survivor])} member add {newest.name} --peer-urls={there}"
 
     def of(host: Host) -> Steps:
-        conf = {"host": host, "data": data(cluster)}
         yield settings_folder()
-        yield steps.template("/etc/etcd/etcd.conf", "postgres/etcd.conf.j2", conf)
+        yield configuration(host, cluster, speaks)
         yield command(
             f"etcd knows {host.name} as a member",
             f"until {known} || {add}; do sleep 1; done",

@@ -8,26 +8,20 @@ from datetime import datetime
 from time import strftime
 
 from runbook.declare.facts import Facts
-from runbook.declare.step import Step, quote
-from runbook.declare.steps import action, command, precondition, service
 from runbook.declare.steps import moved_aside as moved_away
-from runbook.declare.templates import script
-from runbook.declare.work import Procedure, Question, Stage, asked_again, stage
+from runbook.declare.steps import service
+from runbook.declare.work import Procedure, Question, asked_again, stage
 from runbook.errors import MissingFact, RunbookError, UsageError
 from runbook.inventory.cluster import Cluster, Host
 
 from ..shared.versions import Versions
 from . import pooler
-from .archive import recovery_command
-from .backup import CERTIFICATE, PGBACKREST, TRUSTED, backup_keys, backup_network, participants
+from .backup import CERTIFICATE, TRUSTED, backup_keys, backup_network, participants
 from .common import (
-    BY_POSTGRES,
     CONFIGURED,
     HAS_DATABASE,
     MAJOR,
-    PSQL,
     ROLES,
-    binaries,
     data,
     members,
     refuse_another_major,
@@ -35,13 +29,15 @@ from .common import (
 )
 from .database import password
 from .etcd import ETCD, etcd
-from .hold import ALONE, HELD, held, released
+from .hold import HELD, held, released
 from .install import install
 from .members import MEMBER, in_its_place, leader
 from .patroni import configured, running
 from .pools import pooled
 from .recover import forgotten, knows_the_cluster, leads
-from .repository import BACKUPS, take, the_repository
+from .repository import BACKUPS, the_repository
+from .restored import archived, full_backup, moved_aside, restored, room
+from .transport import ALL_HELD, TRANSPORT, certificates, keys
 from .versions import INSTALLED
 
 MOMENT = re.compile(r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}(:\d{2}(\.\d+)?)?[+-]\d{2}(:?\d{2})?")
@@ -50,7 +46,8 @@ MOMENT = re.compile(r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}(:\d{2}(\.\d+)?)?[+-]\d{2}(:?
 @section.procedure(
     needs=[
         *(MEMBER, ETCD, BACKUPS, MAJOR, CONFIGURED, HAS_DATABASE, HELD),
-        *(CERTIFICATE, TRUSTED, INSTALLED),
+        *(CERTIFICATE, TRUSTED, INSTALLED, TRANSPORT),
+        *ALL_HELD,
     ],
     help={
         "to": "the point in time, such as '2026-11-22 09:30:00+00', or latest",
@@ -137,8 +134,19 @@ def onto_new(cluster: Cluster, facts: Facts, to: str) -> Procedure:
         participants(cluster),
         lambda host: backup_network(host, cluster, facts),
     )
+    yield stage("keys for the database", members(cluster), lambda host: keys(host, cluster, facts))
+    yield asked_again(*ALL_HELD)
+    yield stage(
+        "certificates for the database",
+        members(cluster),
+        lambda host: certificates(host, cluster, facts),
+    )
     yield stage("etcd begins", members(cluster), lambda host: etcd(host, cluster, facts))
-    yield stage("Patroni's settings", members(cluster), lambda host: configured(host, cluster))
+    yield stage(
+        "Patroni's settings",
+        members(cluster),
+        lambda host: configured(host, cluster, facts),
+    )
     now = strftime("%Y%m%d-%H%M%S")
     yield stage(
         f"restore on {first.name}",
@@ -162,24 +170,6 @@ def onto_new(cluster: Cluster, facts: Facts, to: str) -> Procedure:
         run = pooler.running
         yield stage("PgBouncer", pooled(cluster), lambda host: run(host, cluster, facts))
     yield full_backup(cluster)
-
-
-def restored(cluster: Cluster, to: str, now: str) -> tuple[Step, ...]:
-    """The files of the backup and the WAL up to that time; then the database has opened once."""
-    return (
-        moved_aside(cluster, now),
-        fetched(cluster, to),
-        recovered(cluster),
-        verified(),
-        no_recovery_left(cluster),
-    )
-
-
-def full_backup(cluster: Cluster) -> Stage:
-    """WAL of the new timeline arrives, and later restores begin from here."""
-    return stage(
-        "a new full backup", the_repository(cluster), wal_arrives(cluster), take(cluster, "full")
-    )
 
 
 def refuse_restore(cluster: Cluster, facts: Facts, to: str, i_know: bool) -> None:
@@ -252,94 +242,3 @@ def restored_on(cluster: Cluster, facts: Facts) -> Host:
         return leader(cluster, facts)
     except MissingFact:
         return members(cluster)[0]
-
-
-def archived() -> Step:
-    """Everything written so far is in the repository."""
-    return action(
-        "the last WAL segment is in the repository",
-        f"""last=$({PSQL} -c 'select pg_walfile_name(pg_switch_wal())')
-until [[ $({PSQL} -c "select last_archived_wal >= '$last' from pg_stat_archiver") == t ]]
-do sleep 1; done""",
-        timeout=600,
-    )
-
-
-def room(cluster: Cluster, facts: Facts) -> Step:
-    """There is room for another copy: the present data stays on the server."""
-    backups = facts.of(BACKUPS, the_repository(cluster)).backups
-    size = max((one.database for one in backups if not one.failed), default=0)
-    need = size * 11 // 10 // 1_000_000 + 1024
-    folder = data(cluster).rpartition("/")[0].rpartition("/")[0]
-    free = f"$(df --output=avail -B1000000 {folder} | tail -1)"
-    return precondition(
-        f"{folder} has room for the restored database, {need} MB",
-        f"(({free} >= {need}))",
-        f"""echo "A restore needs {need} MB in {folder}, beside the present data, and only"
-echo "{free} MB are free. Make room, or move older copies to another disk:"
-ls -d {folder}/*/data.* 2>/dev/null || :""",
-    )
-
-
-def moved_aside(cluster: Cluster, when: str) -> Step:
-    """The data directory is out of the way, whole."""
-    kept = f"{data(cluster)}.before-{when}"
-    return command(
-        f"the present data are in {kept}",
-        f"""if [[ -e {data(cluster)} ]]; then {BY_POSTGRES} mv -T {data(cluster)} {kept}; fi
-{BY_POSTGRES} mkdir -p -m 0700 {data(cluster)}""",
-        unless=f"[[ -d {data(cluster)} && ! -e {data(cluster)}/PG_VERSION ]]",
-    )
-
-
-def fetched(cluster: Cluster, to: str) -> Step:
-    """The files of the backup before that moment."""
-    target = "" if to == "latest" else f" --type=time --target={quote(to)} --target-action=promote"
-    fetch = f"--recovery-option={quote(f'restore_command={recovery_command(cluster)}')}"
-    return command(
-        "the files are restored",
-        f"{PGBACKREST} --stanza={cluster.name}{target} {fetch} restore",
-        unless=f"[[ -e {data(cluster)}/PG_VERSION ]]",
-        timeout=6 * 3600,
-    )
-
-
-def recovered(cluster: Cluster) -> Step:
-    """WAL is replayed up to that time, by a PostgreSQL to which no client can connect.
-
-    Not as a hot standby, which would stop for ever if max_connections was higher then than now.
-    """
-    return action(
-        "WAL is replayed",
-        script(
-            "postgres/replay.sh",
-            unit=ALONE,
-            programs=binaries(cluster),
-            data=data(cluster),
-        ),
-        timeout=6 * 3600,
-    )
-
-
-def verified() -> Step:
-    """The database opens; then it stops again, for Patroni to start it."""
-    return action(
-        "the database airflow opens",
-        f"{PSQL} -d airflow -c 'select count(*) from pg_class'\nsystemctl stop {ALONE}",
-        timeout=900,
-    )
-
-
-def no_recovery_left(cluster: Cluster) -> Step:
-    """The next start must not try to recover again."""
-    path = f"{data(cluster)}/postgresql.auto.conf"
-    return command(
-        "no recovery settings are left",
-        f"{BY_POSTGRES} sed -i -E '/^(restore_command|recovery_target)/d' {path}",
-        unless=f"! {BY_POSTGRES} grep -qE '^(restore_command|recovery_target)' {path}",
-    )
-
-
-def wal_arrives(cluster: Cluster) -> Step:
-    """pgBackRest's own check: WAL of the new timeline arrives."""
-    return action("WAL reaches the repository", f"{PGBACKREST} --stanza={cluster.name} check")

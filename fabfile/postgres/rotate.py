@@ -12,11 +12,12 @@ from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster, Host
 from runbook.inventory.entry import no_such
 
-from .common import MAJOR, REPLICATION, REST_API, REWIND, SUPERUSER, members, section
+from .common import MAJOR, REPLICATION, REST_API, REWIND, SUPERUSER, members, rest, section
 from .database import password
 from .members import MEMBER, leader, replicas, serves
-from .patroni import configuration
+from .patroni import present
 from .settings import Postgres
+from .transport import TRANSPORT
 
 WHAT = {
     "superuser": SUPERUSER,
@@ -29,7 +30,7 @@ ROLE = {"superuser": "postgres", "replication": "replicator", "rewind": "rewinde
 
 
 @section.procedure(
-    needs=[MEMBER, MAJOR],
+    needs=[MEMBER, MAJOR, TRANSPORT],
     help={"what": "superuser, replication, rewind or restapi (default: all four)"},
 )
 def rotate(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, what: str = "") -> Procedure:
@@ -53,7 +54,8 @@ def rotate(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, what: str =
     if roles:
         yield stage("new passwords in the database", first, *roles)
     for host in [*replicas(cluster, facts), first]:
-        yield stage(f"Patroni on {host.name} uses them", host, configuration(host, cluster))
+        settings = present(host, cluster, facts)
+        yield stage(f"Patroni on {host.name} uses them", host, settings)
         yield stage(
             f"{host.name} is in its place", host, in_place(host, cluster), follow(first, cluster)
         )
@@ -79,7 +81,6 @@ def in_place(host: Host, cluster: Cluster) -> Step:
 
 def follow(first: Host, cluster: Cluster) -> Step:
     """The leader has its replicas before the next one connects again."""
-    api = f"http://{first.address}:8008"
-    streaming = f'curl -s -m 3 {api}/cluster | grep -o \'"state": *"streaming"\' | wc -l'
+    streaming = f'curl -s -m 3 {rest(first)}/cluster | grep -o \'"state": *"streaming"\' | wc -l'
     test = f"(( $({streaming}) >= {len(members(cluster)) - 1} ))"
     return wait_for("all replicas stream from the leader", test, timeout=120)

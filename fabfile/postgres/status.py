@@ -12,7 +12,7 @@ from runbook.inventory.cluster import Cluster
 from runbook.output.quantities import duration, size
 
 from ..shared.roles import HAPROXY
-from .common import PATRONI, PATRONICTL, members, section
+from .common import PATRONI, PATRONICTL, etcdctl, members, section
 from .etcd import ETCD
 from .members import MEMBER, Member, leading, seen_leading
 from .pools import POOLER
@@ -25,7 +25,7 @@ section.collect(
     commands=(
         f"timeout 20 {PATRONICTL} list",
         f"timeout 20 {PATRONICTL} history",
-        "timeout 20 etcdctl endpoint status -w table; timeout 20 etcdctl member list",
+        f"timeout 20 {etcdctl()} endpoint status -w table; timeout 20 {etcdctl()} member list",
     ),
 )
 

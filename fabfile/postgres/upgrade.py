@@ -18,7 +18,7 @@ from runbook.inventory.cluster import Cluster, Host
 from . import pooler
 from .backup import participants, repository_hosts
 from .before_upgrade import no_backup_runs, refuse_unless_whole
-from .common import MAJOR, members, refuse_another_major, section
+from .common import MAJOR, members, refuse_another_major, rest, section
 from .etcd import ETCD, healthy, settings_folder
 from .figures import runs_installed
 from .hold import HELD
@@ -27,15 +27,16 @@ from .major_back import to_the_former_major
 from .major_record import DIRECTORIES, RECORDED
 from .members import MEMBER, in_its_place, leader, replicas
 from .operate import handover
-from .patroni import configuration
+from .patroni import present
 from .pools import pooled
 from .repository import BACKUPS, folder
 from .settings import Postgres
+from .transport import TRANSPORT
 from .versions import BACKUP, INSTALLED, newest, packages
 
 
 @section.procedure(
-    needs=[MEMBER, ETCD, MAJOR, BACKUPS, INSTALLED, HELD, RECORDED, DIRECTORIES],
+    needs=[MEMBER, ETCD, MAJOR, BACKUPS, INSTALLED, HELD, RECORDED, DIRECTORIES, TRANSPORT],
     help={
         "major": "change to another major version of PostgreSQL: versions.postgresql of hosts.yaml",
         "back": "with --major: use the data from before the upgrade again",
@@ -89,10 +90,10 @@ def upgrade(
             runs_anew(),
         )
     for host in order:
-        yield from updated(host, cluster)
+        yield from updated(host, cluster, facts)
     if order:
         yield stage(f"hand over from {first.name}", first, handed_over(first, cluster))
-    yield from updated(first, cluster)
+    yield from updated(first, cluster, facts)
 
 
 def repository_folder(host: Host, cluster: Cluster) -> Steps:
@@ -113,23 +114,23 @@ def runs_anew() -> Step:
     )
 
 
-def updated(host: Host, cluster: Cluster) -> Procedure:
+def updated(host: Host, cluster: Cluster, facts: Facts) -> Procedure:
     """One server has the newest packages and runs them, while commits do not wait for it."""
     synchronous = cluster[Postgres].synchronous_mode and len(members(cluster)) > 2
     if synchronous:
         yield stage(
             f"no commit waits for {host.name}",
             host,
-            configuration(host, cluster, aside=True),
+            present(host, cluster, facts, aside=True),
         )
     yield stage(f"update {host.name}", host, lambda one: brought_up(one, cluster, synchronous))
     if synchronous:
-        yield stage(f"commits may wait for {host.name} again", host, configuration(host, cluster))
+        yield stage(f"commits may wait for {host.name} again", host, present(host, cluster, facts))
 
 
 def brought_up(host: Host, cluster: Cluster, synchronous: bool) -> Steps:
     """The newest packages are installed and run, first etcd, then Patroni with PostgreSQL."""
-    api = f"http://{host.address}:8008"
+    api = rest(host)
     if synchronous:
         other = f"! curl -sf -o /dev/null {api}/sync"
         yield wait_for(f"another server than {host.name} is the synchronous standby", other)

@@ -16,7 +16,7 @@ from .common import MAJOR, binaries, members, refuse_another_major, section
 from .figures import VERIFIED
 from .members import MEMBER, replicas
 from .repository import BACKUPS, the_repository
-from .restore import room
+from .restored import room
 
 UNIT = "postgresql-verify.service"
 FOLDER = "/var/lib/pgsql/verify"

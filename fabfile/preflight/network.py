@@ -13,7 +13,14 @@ from runbook.inventory.cluster import Cluster, Host
 
 from .trouble import fine, stops
 
-KNOWN_SERVICES = {"ssh": "22/tcp", "nfs": "2049/tcp", "postgresql": "5432/tcp", "amqp": "5672/tcp"}
+KNOWN_SERVICES = {
+    "ssh": "22/tcp",
+    "nfs": "2049/tcp",
+    "postgresql": "5432/tcp",
+    "amqp": "5672/tcp",
+    "amqps": "5671/tcp",
+    "https": "443/tcp",
+}
 """Services of firewalld, and the ports of the cluster that they open."""
 
 

@@ -13,6 +13,7 @@ from . import (
     preflight,
     recover,
     status,
+    transport,
     upgrade,
     users,
 )
@@ -21,6 +22,8 @@ from .common import section
 section.order(
     install.repo,
     install.install,
+    transport.keys,
+    transport.certificates,
     configure.configure,
     cluster.cluster,
     cluster.settle,

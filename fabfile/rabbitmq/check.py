@@ -25,12 +25,14 @@ from .common import NO_MAJORITY, members, node, section
 from .definitions import EXPORTS, exported
 from .nodes import NODE, STATE, State
 from .queue_check import queues, unsynchronised
+from .transport import OVER_TLS
 from .version_check import INSTALLED, versions
 
 NEAR, FULL = 0.8, 0.95
 """The shares of a limit from which on its use is a warning, and an error."""
 
-LISTENERS = {5672: "AMQP", 15672: "management", 15692: "prometheus"}
+LISTENERS = {"AMQP": (5672, 5671), "management": (15672, 15671), "prometheus": (15692, 15692)}
+"""What a node offers, and at which port in clear and over TLS."""
 
 NODE_DOWN = section.cause("MQ_NODE_DOWN", "one node fewer; queues with a majority continue")
 LISTENER = section.cause("MQ_LISTENER_DOWN", "clients connect to the other nodes")
@@ -47,10 +49,11 @@ NO_SPARE = section.cause("MQ_NO_SPARE", "the next node failure stops the queues"
 @section.check
 def check(host: Host, cluster: Cluster) -> Probes:
     """Check nodes, partitions, alarms, users, queues and redundancy."""
-    for port, name in LISTENERS.items():
+    for name, (in_clear, over_tls) in LISTENERS.items():
         yield probe(
-            f"{name} listens on {port}",
-            f"{answers(host.address, port)} 2>/dev/null",
+            f"{name} listens",
+            f"if {OVER_TLS}; then {answers(host.address, over_tls)}\n"
+            f"else {answers(host.address, in_clear)}; fi 2>/dev/null",
             listens,
             fix=f"fab -H {host.name} rabbitmq",
             cause=LISTENER,

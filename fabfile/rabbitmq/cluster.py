@@ -12,7 +12,7 @@ from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster, Host
 
 from ..shared.versions import Versions
-from .common import DATA, SERVICE, api, members, node, section
+from .common import DATA, SERVICE, api, lets_in, members, node, section
 from .configure import RESTART
 from .nodes import NODE, founding, the_cluster
 
@@ -172,7 +172,7 @@ def lets_clients_in(host: Host, cluster: Cluster) -> Step:
 
     A node that sees only a minority is left alone: it comes back when the network does.
     """
-    listens = steps.answers(host.address, 5672)
+    listens = lets_in(host)
     seen = "$(rabbitmqctl eval 'length(nodes()).') + 1"
     return steps.command(
         f"{host.name} lets clients in",

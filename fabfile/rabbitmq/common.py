@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from runbook.declare.section import Section
 from runbook.declare.step import quote
+from runbook.declare.steps import answers
 from runbook.inventory.cluster import Cluster, Host
 from runbook.secrets.vault import Rule
 
+from ..shared import tls
 from ..shared.curl import login
 from ..shared.roles import RABBITMQ
 from .settings import Rabbitmq
@@ -18,7 +20,7 @@ section = Section(
     about="RabbitMQ on three servers: one cluster, queues that survive the loss of a node.",
     roles=(RABBITMQ,),
     settings=Rabbitmq,
-    after=("python-build.start",),
+    after=("python-build.start", "tls"),
     restarts=("rabbitmq-server.service",),
     accounts=("rabbitmq", "epmd"),
 )
@@ -38,6 +40,22 @@ VHOST = "airflow"
 DATA = "/var/lib/rabbitmq/mnesia"
 SERVICE = "rabbitmq-server.service"
 SCRIPTS = "/usr/libexec/rabbitmq-ha"
+CONF = "/etc/rabbitmq/rabbitmq.conf"
+AMQP, AMQPS = 5672, 5671
+
+ANY_NODE = "rabbitmq"
+"""A name in the certificates of all nodes: a client verifies whichever node it reaches under one.
+
+kombu compares the certificates of all brokers with the same name (5.5, `broker_use_ssl`).
+"""
+
+RABBITMQ_TLS = tls.service(
+    "rabbitmq",
+    RABBITMQ,
+    "rabbitmq",
+    "rabbitmq.keys rabbitmq.certificates",
+    also=lambda host, cluster: [ANY_NODE],
+)
 
 
 def members(cluster: Cluster) -> list[Host]:
@@ -53,6 +71,11 @@ def everybody(cluster: Cluster) -> tuple[str, ...]:
 def node(host: Host) -> str:
     """The node's name, by which the others know it."""
     return f"rabbit@{host.name}"
+
+
+def lets_in(host: Host) -> str:
+    """A test: clients can connect to the node, in whichever way it listens."""
+    return f"{answers(host.address, AMQPS)} || {answers(host.address, AMQP)}"
 
 
 def api(cluster: Cluster, path: str) -> str:

@@ -14,10 +14,13 @@ from runbook.inventory.cluster import Cluster, Host
 
 from ..shared.firewall import let_in
 from ..shared.roles import RABBITMQ
+from ..shared.tls import TRUSTED
+from ..shared.transport import Speaks
 from ..shared.versions import Versions
-from .common import COOKIE, SERVICE, members, section
+from .common import CONF, COOKIE, RABBITMQ_TLS, SERVICE, members, section
 from .nodes import NODE
 from .settings import KHEPRI_ONLY, Rabbitmq, number
+from .transport import LISTENS, listens
 
 RESTART = Handler("restart-rabbitmq", "RabbitMQ has to restart, one node after the other")
 
@@ -37,7 +40,7 @@ COOKIES = Fact(
 )
 
 
-@section.task(needs=[NODE, COOKIES])
+@section.task(needs=[NODE, COOKIES, LISTENS])
 def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Write cookie, settings, plugins, ports; `rabbitmq.settle` applies them."""
     refuse_another_cookie(cluster, facts)
@@ -48,7 +51,10 @@ def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         yield steps.selinux_port("rabbitmq_port_t", "15692/tcp")
     yield steps.drop_in(SERVICE, "rabbitmq/limits.conf.j2").then(RESTART)
     yield cookie_file(cluster).then(RESTART)
-    yield from config_files(host, cluster)
+    yield configuration(host, cluster, listens(host, cluster, facts))
+    environment = "/etc/rabbitmq/rabbitmq-env.conf"
+    source = "rabbitmq/rabbitmq-env.conf.j2"
+    yield steps.template(environment, source, {"host": host}, group="rabbitmq").then(RESTART)
     yield steps.file(
         "/etc/rabbitmq/enabled_plugins",
         "[rabbitmq_management,rabbitmq_prometheus].",
@@ -56,26 +62,29 @@ def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     ).then(RESTART)
 
 
-def config_files(host: Host, cluster: Cluster) -> Steps:
-    """rabbitmq.conf and rabbitmq-env.conf, as the version in hosts.yaml knows them."""
+def configuration(host: Host, cluster: Cluster, speaks: Speaks) -> Step:
+    """rabbitmq.conf, which takes effect when the node restarts."""
+    # Settings of hosts.yaml may be secrets, such as the password of a key or of LDAP.
+    secrets = "|".join(re.escape(str(key)) for (key,) in cluster.secret_settings(*SETTINGS))
     version = number(cluster[Versions].rabbitmq)
     context = {
-        "host": host,
         "cluster": cluster,
         "members": members(cluster),
         "settings": cluster[Rabbitmq],
         "partitions": version < KHEPRI_ONLY,
         "denies_transient": version >= [4],
+        "tls": RABBITMQ_TLS if speaks else None,
+        "ca": TRUSTED,
+        "in_clear": speaks < Speaks.TLS,
     }
-    # Settings of hosts.yaml may be secrets, such as the password of a key or of LDAP.
-    secrets = "|".join(re.escape(str(key)) for (key,) in cluster.secret_settings(*SETTINGS))
-    for name, options in (
-        ("rabbitmq.conf", {"mode": "0640", "hide": f"({secrets}) = " if secrets else ""}),
-        ("rabbitmq-env.conf", {}),
-    ):
-        yield steps.template(
-            f"/etc/rabbitmq/{name}", f"rabbitmq/{name}.j2", context, group="rabbitmq", **options
-        ).then(RESTART)
+    return steps.template(
+        CONF,
+        "rabbitmq/rabbitmq.conf.j2",
+        context,
+        mode="0640",
+        group="rabbitmq",
+        hide=f"({secrets}) = " if secrets else "",
+    ).then(RESTART)
 
 
 def cookie_file(cluster: Cluster) -> Step:

@@ -21,11 +21,12 @@ from runbook.inventory.cluster import Cluster, Host
 from ..shared.versions import Versions
 from .cluster import all_run, enough_replicas
 from .common import members, section
-from .configure import RESTART, config_files
+from .configure import RESTART, configuration
 from .nodes import NODE, STATE, State
 from .operate import refuse_without
 from .queue_check import lacks_member, listed, unsynchronised
 from .settings import NEXT_SERIES, number, series
+from .transport import LISTENS, listens
 from .version_check import INSTALLED, wanted
 
 LAST_FLAGS = {"3.12": "3.11.18"}
@@ -35,7 +36,7 @@ KHEPRI_STABLE = [4, 2]
 """The first series in which khepri_db is one of the stable feature flags, which are enabled."""
 
 
-@section.procedure(needs=[NODE, STATE, INSTALLED])
+@section.procedure(needs=[NODE, STATE, INSTALLED, LISTENS])
 def upgrade(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
     """Upgrade RabbitMQ and Erlang to hosts.yaml's versions, node by node. Asks first.
 
@@ -54,7 +55,7 @@ def upgrade(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
     if len({state.rabbitmq for state in states.values()}) == 1:
         yield stage("feature flags of the present version", first, all_flags())
     for host in waiting:
-        yield stage(f"upgrade {host.name}", host, lambda host: of_one(host, cluster))
+        yield stage(f"upgrade {host.name}", host, lambda host: of_one(host, cluster, facts))
     yield stage("feature flags of the new version", first, all_flags())
     if waiting:
         yield stage("queues are whole", members(cluster), lambda host: no_queue_needs_it(cluster))
@@ -158,11 +159,11 @@ def all_flags() -> Step:
     )
 
 
-def of_one(host: Host, cluster: Cluster) -> Steps:
+def of_one(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """One node gets its packages, and is back before the next one begins."""
     yield wait_for("no alarm on any node", "rabbitmq-diagnostics -q check_alarms")
     yield from no_queue_needs_it(cluster)
-    yield from config_files(host, cluster)
+    yield configuration(host, cluster, listens(host, cluster, facts))
     change = script("rabbitmq/upgrade.sh", packages=pinned(cluster))
     step = action(f"{host.name} runs {pinned(cluster)}", change, timeout=1800)
     yield step.clearing(RESTART)

@@ -6,6 +6,7 @@
 # be such ports, or `across`, if a part is enough.
 declare -A keep=() port_of=(
   [ssh]=22/tcp [nfs]=2049/tcp [postgresql]=5432/tcp [amqp]=5672/tcp
+  [amqps]=5671/tcp [https]=443/tcp
   [etcd-client]=2379/tcp [etcd-server]=2380/tcp
 )
 

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-: "${address:?}" "${data:?}" "${patience:?}"
+: "${address:?}" "${settings:?}" "${trusted:?}" "${data:?}" "${patience:?}"
 # Waits until this server leads, or streams from the leader: for as long as its copy of the leader
 # grows or its replay of WAL advances, and for $patience seconds without either.
 progress() {
@@ -8,8 +8,12 @@ progress() {
 }
 
 serves() {
-  curl -sf -m 5 -o /dev/null "http://$address:8008/primary" ||
-    curl -sf -m 5 -o /dev/null "http://$address:8008/replica?replication_state=streaming"
+  local rest=http://$address:8008 options=(-sf -m 5 -o /dev/null)
+  if grep -qs '^  verify_client: ' "$settings"; then
+    rest=https://$address:8008 options+=(--cacert "$trusted")
+  fi
+  curl "${options[@]}" "$rest/primary" ||
+    curl "${options[@]}" "$rest/replica?replication_state=streaming"
 }
 
 seen='' last=$SECONDS

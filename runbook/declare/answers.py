@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -68,12 +69,28 @@ def one(text: str, kind: type[T]) -> T:
 def of_json(text: str, kind: type[T]) -> T:
     """The value of this kind that a JSON document is; keys that the kind lacks are ignored."""
     try:
-        return msgspec.json.decode(text.encode(errors="replace"), type=kind)
+        return decoder(kind).decode(text.encode(errors="replace"))
     except msgspec.ValidationError as error:
         _, found, place = str(error).rpartition(" - at ")
         raise Unexpected(text, f"as expected at {place}" if found else "as expected") from None
     except (msgspec.DecodeError, RecursionError):
         raise Unexpected(text, "JSON") from None
+
+
+_ONE_BY_ONE = threading.Lock()
+_DECODERS: dict[Any, msgspec.json.Decoder[Any]] = {}
+
+
+def decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
+    """The decoder of a kind, which is made once.
+
+    Hosts answer at the same time, and msgspec 0.22 crashes if two threads are the first to use a
+    struct: it shows the one what the other has not completed.
+    """
+    with _ONE_BY_ONE:
+        if kind not in _DECODERS:
+            _DECODERS[kind] = msgspec.json.Decoder(kind)
+        return _DECODERS[kind]
 
 
 def lines_of(text: str, least: int, most: int = 0) -> list[str]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import secrets as randomness
 from pathlib import Path
-from typing import Optional
+from typing import Callable, Optional
 
 from runbook.secrets.mask import MASK, Mask
 from runbook.secrets.vault import Secret, Vault
@@ -32,10 +31,15 @@ class Placeholders(Vault):
             if secret.name not in self._given:
                 mask = Mask()
                 vault = self._of_the_user if secret.given and self._of_the_user else self._vault
-                made_up = randomness.token_urlsafe(secret.length * 3 // 4)
-                value = mask.add(vault.get(secret) if vault else made_up)
+                value = mask.add(vault.get(secret) if vault else secret.generated())
                 self._given[secret.name] = secret, value, mask
             return self._given[secret.name][1]
+
+    def part(self, secret: Secret, function: Callable[[str], str]) -> str:
+        """What `function` takes from a secret; without a vault, a line that says who knows it."""
+        if self._vault:
+            return super().part(secret, function)
+        return f"# taken from {secret.name}: inv runbook.show --ask prints it\n"
 
     def knows(self, secret: Secret) -> bool:
         """Without a vault, true unless the password exists only during a rotation."""

@@ -114,8 +114,12 @@ class Section(Operated):
         rule: Optional[Rule] = None,
     ) -> Secret:
         """Declare a password that this section needs, or several whose names begin with `name`."""
-        self.secrets.append(Secret(name, about, length, passing, family, rule))
-        return self.secrets[-1]
+        return self.keeps(Secret(name, about, length, passing, family, rule))
+
+    def keeps(self, secret: Secret) -> Secret:
+        """Declare a secret that is defined elsewhere."""
+        self.secrets.append(secret)
+        return secret
 
     def task(
         self,

@@ -38,6 +38,7 @@ class Secret:
     `passing`: it exists only for a time, and is never generated in advance. `family`: it stands for
     several passwords, whose names begin with its name. `rule`: a value that does not match it is
     refused before it reaches a server. `given`: the user supplies it, and nothing generates it.
+    `make` generates it, if it is no password but has a form of its own, such as a key.
     """
 
     name: str
@@ -47,6 +48,11 @@ class Secret:
     family: bool = False
     rule: Optional[Rule] = None
     given: bool = False
+    make: Optional[Callable[[], str]] = None
+
+    def generated(self) -> str:
+        """A new value."""
+        return self.make() if self.make else randomness.token_urlsafe(self.length * 3 // 4)
 
     def broken_by(self, value: str) -> str:
         """The rule that a value breaks, in words; empty if the value is valid."""
@@ -90,6 +96,10 @@ class Vault:
             )
         return value
 
+    def part(self, secret: Secret, function: Callable[[str], str]) -> str:
+        """What `function` takes from a secret, such as the certificate that belongs to a key."""
+        return function(self.get(secret))
+
     def unjudged(self, secret: Secret) -> str:
         """The value of a secret, even if its software does not accept it."""
         value = os.environ.get(secret.variable)
@@ -100,7 +110,7 @@ class Vault:
             if secret.name not in self._kept and secret.name not in self._new:
                 if secret.given:
                     raise SettingsError(self._not_given(secret))
-                self._new[secret.name] = _made_up(secret)
+                self._new[secret.name] = secret.generated()
                 self._made_up.append(secret.name)
             return self.mask.add(self._kept.get(secret.name) or self._new[secret.name])
 
@@ -138,7 +148,7 @@ class Vault:
 
     def renew(self, secret: Secret) -> str:
         """Generate a new value for a secret; SettingsError if the environment sets it."""
-        value = self.put(secret, _made_up(secret))
+        value = self.put(secret, secret.generated())
         self._made_up.append(secret.name)
         return value
 
@@ -281,10 +291,6 @@ class Vault:
 
     def _write(self, text: bytes) -> None:
         write_private(self.file, sealed.seal(text, self.sealed_by) if self.sealed_by else text)
-
-
-def _made_up(secret: Secret) -> str:
-    return randomness.token_urlsafe(secret.length * 3 // 4)
 
 
 class Passwords:

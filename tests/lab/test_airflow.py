@@ -7,7 +7,10 @@ import sys
 
 import pytest
 from support.controller import PROJECT
-from support.drill import DAGS, VIP, Airflow
+from support.drill import DAGS, Airflow
+from support.trusting import WEB, trusting
+
+from fabfile.shared.tls import TRUSTED
 
 STATE = "whole"
 
@@ -109,9 +112,10 @@ def test_no_password_is_left_where_others_can_read_it(airflow, fab, on):
 
 
 def test_both_webservers_answer_the_proxies_and_the_vip_everybody(airflow, on):
+    ask = f"curl -sf -m 20 --cacert {TRUSTED}"
     for proxy, address in (("haproxy2", "192.168.83.129"), ("airflow", "192.168.83.154")):
-        assert "healthy" in on(proxy, f"curl -sf -m 20 http://{address}:8080/health")
-    told = airflow.api("dags?limit=5", base=f"http://{VIP}:8081")
+        assert "healthy" in on(proxy, f"{ask} https://{address}:8080/health")
+    told = airflow.api("dags?limit=5", base=WEB)
     assert "smoke" in [dag["dag_id"] for dag in told["dags"]]
 
 
@@ -121,7 +125,7 @@ def test_a_person_finds_the_run_and_its_log_in_the_web_ui(airflow, fab, lab):
         "select run_id from dag_run where dag_id = 'smoke' order by start_date desc limit 1"
     )
     done = lab.exec(
-        [sys.executable, str(PROJECT / "tests/support/browser.py"), f"http://{VIP}:8081", run],
+        [sys.executable, str(PROJECT / "tests/support/browser.py"), WEB, run],
         input=airflow.secrets["airflow_admin"],
         capture_output=True,
         timeout=240,
@@ -133,8 +137,9 @@ def test_a_person_finds_the_run_and_its_log_in_the_web_ui(airflow, fab, lab):
 
 
 def test_flower_wants_a_login(airflow, lab):
-    ask = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "http://192.168.83.129:5555/"]
-    assert lab.exec(ask, capture_output=True).stdout == "401"
+    ask = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", *trusting(lab)]
+    told = lab.exec([*ask, "https://192.168.83.129:5555/"], capture_output=True).stdout
+    assert told == "401"
 
 
 # What is wrong is told, and mended by what the check names
@@ -235,7 +240,7 @@ def test_a_database_that_is_away_is_told(airflow, fab, on):
 def test_a_broker_password_that_is_wrong_is_told(airflow, fab, on):
     on(
         "worker1",
-        "sed -i 's/^broker_url = .*@mq1.*/broker_url = amqp:\\/\\/airflow:x@mq1:5672\\/airflow/'"
+        "sed -i 's/^broker_url = .*@mq1.*/broker_url = amqps:\\/\\/airflow:x@mq1:5671\\/airflow/'"
         " /etc/airflow/airflow.cfg; systemctl restart airflow-worker",
     )
     answer = fab("airflow.check", "systemd.check")

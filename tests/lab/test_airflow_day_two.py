@@ -10,6 +10,7 @@ import pytest
 import yaml
 from support.controller import PROJECT
 from support.drill import DAGS, Airflow
+from support.trusting import WEB, trusting
 
 STATE = "whole"
 
@@ -95,9 +96,10 @@ def cut_off(airflow, lab):
 def login(airflow: Airflow, name: str, password: str, method: str = "GET") -> str:
     """The status of a request to the web UI's API."""
     post = ["-H", "Content-Type: application/json", "-d", "{}"] if method == "POST" else []
-    url = "http://192.168.83.210:8081/api/v1/dags"
+    url = f"{WEB}/api/v1/dags"
     target = f"{url}/drill/dagRuns" if post else url
     curl = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-m", "20", "-K", "-"]
+    curl += trusting(airflow.lab)
     done = airflow.lab.exec(
         [*curl, *post, target],
         input=f'user = "{name}:{password}"',

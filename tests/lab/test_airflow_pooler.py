@@ -64,6 +64,13 @@ def asked(on, command: str) -> list[dict[str, str]]:
     return [row for answer in answers for row in answer if row["database"] == "airflow"]
 
 
+def in_clear(on) -> str:
+    """Sessions of Airflow that are not over TLS."""
+    ask = "runuser -u pgbouncer -- psql -X -q --csv -h /run/pgbouncer -p 6432 pgbouncer"
+    shown = f"{ask} -c 'show clients' | grep ',airflow,' | grep -v ',TLSv1.' || :"
+    return "".join(on(host, shown) for host in SQL)
+
+
 def test_it_is_turned_on_while_tasks_run(drill, pooled, on):
     outcome = drill(
         lambda: carried_out(pooled, "postgres", "haproxy.configure", "airflow.configure")
@@ -79,6 +86,7 @@ def test_tasks_run_through_it(drill, pooled, on):
     assert outcome.states == ALL
     assert outcome.retried == outcome.twice == []
     assert len(asked(on, "'show clients'")) > 10
+    assert in_clear(on) == ""
     for section in ("postgres", "haproxy", "airflow"):
         pooled.settled(section, 240)
 
@@ -88,6 +96,7 @@ def test_migrations_have_a_session_of_their_own(pooled, airflow, on):
     on("airflow", "airflow db migrate >/root/migrate.log 2>&1 </dev/null")
     assert airflow.ask(before) == [["0"]]
     on("worker1", "airflow db check </dev/null")
+    assert "sslmode=verify-full" in on("worker1", "cat /etc/airflow/direct.env")
     assert on("worker1", "stat -c '%a %U %G' /etc/airflow/direct.env") == "640 root airflow"
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 from support.controller import PROJECT
-from support.database import ADDRESSES, DATABASE, SQL
+from support.database import ADDRESSES, DATABASE, ETCDCTL, SQL
 
 STATE = "database"
 HOSTS = DATABASE
@@ -33,7 +33,7 @@ SHOWN = r"\x1b[31mred\x1b]0;title\x07 \x9b2J \x7f\u202egnp"
 def listing(*members: tuple[str, str, str]) -> str:
     """What etcd answers for members of an id, a name and an address."""
     listed = [
-        {"ID": id, "name": name, "peerURLs": [f"http://{address}:2380"]}
+        {"ID": id, "name": name, "peerURLs": [f"https://{address}:2380"]}
         for id, name, address in members
     ]
     return json.dumps({"members": listed})
@@ -83,10 +83,10 @@ def unharmed(on):
         }
 
     before = state()
-    members = on("sql1", "etcdctl member list | sort")
+    members = on("sql1", f"{ETCDCTL} member list | sort")
     yield
     assert state() == before
-    assert on("sql1", "etcdctl member list | sort") == members
+    assert on("sql1", f"{ETCDCTL} member list | sort") == members
     for host in DATABASE:
         on(host, f"[[ ! -e {CANARY} ]]")
 

@@ -80,8 +80,12 @@ def test_each_port_of_each_host_is_open_to_just_those_of_the_table(
             network.addresses[who]
         )
     }
-    assert ("worker1", "192.168.83.135:5672") in wanted
-    assert {place.rpartition(":")[2] for who, place in wanted if who == STRANGER} == {"22", "8081"}
+    assert ("worker1", "192.168.83.135:5671") in wanted
+    assert {place.rpartition(":")[2] for who, place in wanted if who == STRANGER} == {
+        "22",
+        "443",
+        "8081",
+    }
     began = time.monotonic()
     found = network.all_open(whom, places)
     report(f"{len(whom) * len(places)} connections tried in {time.monotonic() - began:.0f} s")

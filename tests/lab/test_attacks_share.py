@@ -11,6 +11,9 @@ from support.share import DAGS, SHARE, Share
 from support.share import VIP as NFS_VIP
 from support.strangers import STRANGER, stranger
 
+from fabfile.postgres.common import PATRONI_TLS
+from fabfile.shared.tls import TRUSTED, for_clients
+
 STATE = "storage"
 HOSTS = (*SHARE, *SQL)
 
@@ -102,7 +105,8 @@ def test_patroni_takes_changes_from_members_only(lab, on):
     """HAProxy's servers reach its REST API, and the password alone does not do."""
     kept = Path(lab.environment()["RUNBOOK_STATE"]) / "secrets.yaml"
     password = yaml.safe_load(kept.read_text())["patroni_restapi"]
-    place = f"http://{ADDRESSES['sql1']}:8008/config"
+    place = f"--cacert {TRUSTED} https://{ADDRESSES['sql1']}:8008/config"
     change = f"{ASK} -u 'patroni:{password}' -X PATCH -d '{SAME}' {place}"
     assert on("haproxy2", change) == "403"
-    assert on("sql2", change) == "200"
+    assert on("sql2", change) == "403"
+    assert on("sql2", f"{change} {for_clients(PATRONI_TLS)}") == "200"

@@ -50,7 +50,7 @@ def test_json_says_the_same(operator):
     assert seen.data["problems"] == []
     assert {host["state"] for host in seen.data["hosts"].values()} == {"up"}
     names = [part["name"] for part in seen.data["parts"]]
-    assert names == ["hosts", "postgres", "rabbitmq", "nfs", "haproxy", "airflow", "systemd"]
+    assert names == ["hosts", "tls", "postgres", "rabbitmq", "nfs", "haproxy", "airflow", "systemd"]
 
 
 def test_it_changes_nothing_and_shows_no_password(operator, lab):

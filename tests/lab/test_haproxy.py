@@ -24,6 +24,10 @@ from support.entry_points import (
     told_until,
 )
 from support.limits import BY_ITSELF, HANDED_OVER
+from support.trusting import WEB, trusting
+
+from fabfile.shared.tls import FOLDER as PKI
+from fabfile.shared.tls import TRUSTED
 
 STATE = "database"
 HOSTS = (*DATABASE, *PROXIES, "mq1")
@@ -143,10 +147,12 @@ def test_the_statistics_page_wants_its_password(proxies, lab):
     def code(*options: str) -> str:
         """What the controller gets, which is an operator's machine in the lab."""
         ask = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-m", "5", *options]
+        ask += trusting(lab)
         return lab.exec(ask, capture_output=True, text=True).stdout
 
-    assert code(f"http://{VIP}:7000/") == "401"
-    assert code("-u", f"admin:{password}", f"http://{VIP}:7000/") == "200"
+    assert code(f"https://{VIP}:7000/") == "401"
+    assert code("-u", f"admin:{password}", f"https://{VIP}:7000/") == "200"
+    assert code(f"http://{VIP}:7000/") == "000"
     # A page of its own, for this server only, has none.
     assert code(f"http://{VIP}:8405/stats") == "000"
 
@@ -457,19 +463,30 @@ def test_a_database_that_cannot_be_asked_is_told(database, proxies, on, healed):
     assert "the ports lead to the database: none of its servers answers" in said
 
 
+WEBSERVER = f"""
+import http.server, ssl
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("{PKI}/haproxy.crt", "{PKI}/haproxy.key")
+server = http.server.ThreadingHTTPServer(("", 8080), http.server.SimpleHTTPRequestHandler)
+server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+server.serve_forever()
+"""
+
+
 def test_webservers_are_found_and_missed(proxies, on):
     serve = (
-        "install -d /run/web; echo '{}' >/run/web/health; "
-        "systemd-run -q --unit=web python3 -m http.server --directory /run/web 8080"
+        "install -d /run/web; echo '{}' >/run/web/health\n"
+        f"cat >/run/web.py <<'END'{WEBSERVER}END\n"
+        "systemd-run -q --unit=web -p WorkingDirectory=/run/web python3 /run/web.py"
     )
     for host in PROXIES:
         on(host, serve)
     try:
         told_until(proxies, "webservers answer: 2 of them", "ok")
-        assert on("mq1", f"curl -sf -m 5 http://{VIP}:8081/health") == "{}"
+        assert on("sql1", f"curl -sf -m 5 --cacert {TRUSTED} {WEB}/health") == "{}"
         on("haproxy2", "systemctl stop web")
         told_until(proxies, "webservers answer: haproxy2 does not answer airflow")
-        assert on("mq1", f"curl -sf -m 5 http://{VIP}:8081/health") == "{}"
+        assert on("sql1", f"curl -sf -m 5 --cacert {TRUSTED} {WEB}/health") == "{}"
     finally:
         for host in PROXIES:
             on(host, "systemctl stop web || :")

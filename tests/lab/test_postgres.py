@@ -56,6 +56,7 @@ def test_the_plan_is_what_the_run_does(postgres):
     plan = postgres("--plan", "postgres")
     assert plan.code == 0, plan.text
     assert plan.unknown() == {
+        "postgres.certificates",
         "postgres.etcd-members",
         "postgres.backup-network",
         "postgres.settings",

@@ -6,8 +6,11 @@ import time
 
 import pytest
 from support.bad_days import ETCD, blank, figure, identifier, passwords, told, without_etcd
-from support.database import ADDRESSES, DATABASE, SQL
+from support.database import ADDRESSES, DATABASE, ETCDCTL, SQL
 from support.limits import BY_ITSELF, HANDED_OVER
+
+from fabfile.postgres.common import PATRONI_TLS
+from fabfile.shared.tls import for_clients
 
 STATE = "database"
 HOSTS = DATABASE
@@ -43,7 +46,8 @@ def test_new_passwords_while_a_client_writes(database, postgres, lab, on, report
     for role, name in roles.items():
         assert not login(on, leader, role, before[f"postgres_{name}"])
         assert login(on, leader, role, after[f"postgres_{name}"])
-    api = f"http://{ADDRESSES[leader]}:8008/reload"
+    shown = for_clients(PATRONI_TLS)
+    api = f"{shown} https://{ADDRESSES[leader]}:8008/reload"
     for password, code in ((before["patroni_restapi"], "401"), (after["patroni_restapi"], "202")):
         asked = f"curl -s -o /dev/null -w '%{{http_code}}' -X POST -u patroni:{password} {api}"
         assert on(leader, asked) in (code, "200" if code == "202" else code)
@@ -58,10 +62,10 @@ def test_a_member_with_a_new_address(database, postgres, on):
     """etcd lists a replica where it was before."""
     replica = next(m["name"] for m in database.cluster() if m["role"] == "replica")
     leader = database.leader()
-    member = f"$(etcdctl member list | awk -F ', ' '$3 == \"{replica}\" {{ print $1 }}')"
-    on(leader, f"etcdctl member update {member} --peer-urls=http://192.168.83.250:2380")
+    member = f"$({ETCDCTL} member list | awk -F ', ' '$3 == \"{replica}\" {{ print $1 }}')"
+    on(leader, f"{ETCDCTL} member update {member} --peer-urls=https://192.168.83.250:2380")
     on(replica, "systemctl stop etcd")
-    told(postgres, "error", f"{replica} is a member at http://192.168.83.250:2380, which is not")
+    told(postgres, "error", f"{replica} is a member at https://192.168.83.250:2380, which is not")
     answer = postgres("postgres")
     assert answer.code == 0, answer.text
     assert (replica, f"etcd knows {replica} at its new address") in answer.steps("changed")

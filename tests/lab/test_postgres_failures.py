@@ -7,7 +7,7 @@ import shlex
 import time
 
 import pytest
-from support.database import DATABASE, SQL
+from support.database import DATABASE, ETCDCTL, SQL
 from support.limits import BY_ITSELF, HANDED_OVER
 
 STATE = "database"
@@ -52,7 +52,7 @@ def test_a_switchover_waits_until_a_standby_is_synchronous(database, postgres, o
     on(
         leader,
         "systemd-run -q bash -c 'for _ in {1..25}; do "
-        f"etcdctl put /service/airflow-ha/sync \"$1\"; sleep 0.3; done' - '{nobody}'",
+        f"{ETCDCTL} put /service/airflow-ha/sync \"$1\"; sleep 0.3; done' - '{nobody}'",
     )
     answer = postgres("postgres.switchover")
     assert answer.code == 0, answer.text

@@ -76,13 +76,19 @@ def major(database: Database) -> set[str]:
 
 
 def whole(fab: Controller, database: Database, version: str) -> None:
-    """All servers run this version, a second run changes nothing, and nothing is wrong."""
+    """All run this version, over TLS; a second run changes nothing, and nothing is wrong."""
     database.wait_until_healthy()
     assert major(database) == {version}
+    assert {database.psql("show ssl", host) for host in SQL} == {"on"}
+    rules = "select distinct type from pg_hba_file_rules where address not in ('127.0.0.1', '::1')"
+    assert {database.psql(rules, host) for host in SQL} == {"hostssl"}
+    encrypted = "select count(*) from pg_stat_replication join pg_stat_ssl using (pid) where ssl"
+    assert database.psql(encrypted) == "2"
     again = fab("postgres")
     assert again.code == 0, again.text
     assert again.steps("changed") == set()
     fab.settled("postgres")
+    fab.settled("tls")
 
 
 @contextmanager

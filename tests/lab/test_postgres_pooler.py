@@ -15,6 +15,7 @@ from support.controller import Controller
 from support.database import ADDRESSES, DATABASE, SQL, Database
 from support.entry_points import PROXIES, VIP, WRITE, calm
 from support.limits import BY_ITSELF, HANDED_OVER
+from support.outsiders import KINDS, PKI, own_authority, serial, signed, write
 
 from tools.exposure import LOW, rated
 
@@ -201,6 +202,96 @@ def test_nobody_else_gets_in(pooled, database, on):
     assert "login rejected" in on(leader, local)
     admin = "runuser -u postgres -- psql -X -h /run/pgbouncer -p 6432 pgbouncer -U pgbouncer"
     assert on(leader, f"{admin} -c 'show pools' >/dev/null 2>&1 && echo in || echo out") == "out"
+
+
+@pytest.fixture
+def verified(lab, tmp_path) -> dict[str, str]:
+    """libpq's environment for a client that verifies the server by the cluster's CA."""
+    file = tmp_path / "ca.crt"
+    file.write_text("".join(own_authority(lab).trusted))
+    return {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": str(file)}
+
+
+def test_clients_are_served_over_tls_only_and_verify_it_through_the_vip(
+    pooled, database, on, verified
+):
+    assert "SSL required" in served(database, WRITE, "select 1", PGSSLMODE="disable")
+    for through in (WRITE, READ, "192.168.83.129:5000"):
+        assert served(database, through, "select 1", **verified) == "1"
+    leader = database.leader()
+    with clients(database, CLIENTS, 3):
+        users = [row for row in console(on, leader, "show clients") if row["user"] == "airflow"]
+    assert {row["tls"].partition(".")[0] for row in users} == {"TLSv1"}
+    for host in SQL:
+        key = on(host, f"stat -c '%a %U %G' {PKI}/pgbouncer.key")
+        assert key == "640 root pgbouncer"
+    said = pooled("tls.check")
+    assert ("cluster", "PgBouncer speaks TLS") in said.steps("ok"), said.text
+    titles = {title for _, title in said.steps("ok")}
+    assert {f"certificate of pgbouncer on {host}: valid for 397 days" for host in SQL} <= titles
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_wrong_certificate_is_refused_by_clients_and_replaced(
+    pooled, database, lab, on, verified, kind
+):
+    leader = database.leader()
+    write(lab, leader, f"{PKI}/pgbouncer.crt", signed(lab, kind, leader, "pgbouncer"))
+    on(leader, "systemctl reload pgbouncer")
+    said = served(database, WRITE, "select 1", **verified)
+    assert "certificate" in said, said
+    answer = pooled("postgres.certificates")
+    assert answer.code == 0, answer.text
+    assert (leader, f"file {PKI}/pgbouncer.crt") in answer.steps("changed")
+    assert served(database, WRITE, "select 1", **verified) == "1"
+
+
+def test_certificates_are_renewed_while_clients_write(pooled, database, lab, on, report):
+    pid = "systemctl show -p MainPID --value pgbouncer"
+    running = [on(host, pid) for host in SQL]
+    postgres = "-starttls postgres"
+    before = [serial(lab, host, 6432, postgres) for host in SQL]
+    assert "" not in before
+    with (
+        database.writing(through=WRITE) as lasting,
+        database.writing(through=WRITE, anew=True) as fresh,
+    ):
+        answer = pooled("tls.renew")
+        assert answer.code == 0, answer.text
+    report(f"new certificates, through PgBouncer: {lasting}; a client that connects anew: {fresh}")
+    assert lasting.errors == []
+    assert fresh.lost == 0
+    assert fresh.pause <= 5
+    assert not set(before) & {serial(lab, host, 6432, postgres) for host in SQL}
+    assert [on(host, pid) for host in SQL] == running
+    pooled.settled("tls")
+
+
+@pytest.mark.long
+def test_to_clear_and_back_while_clients_write(pooled, database, verified, on, report):
+    pid = "systemctl show -p MainPID --value pgbouncer"
+    running = [on(host, pid) for host in SQL]
+    for to, refused in (("clear", "does not support SSL"), ("tls", "SSL required")):
+        with (
+            database.writing(through=WRITE) as lasting,
+            database.writing(through=WRITE, anew=True) as fresh,
+        ):
+            answer = pooled("--yes", "tls.switch", "--to", to)
+        assert answer.code == 0, answer.text
+        report(f"to {to} with PgBouncer: {lasting}; a client that connects anew: {fresh}")
+        assert lasting.lost == fresh.lost == 0
+        assert max(lasting.pause, fresh.pause) <= HANDED_OVER
+        wrong = verified if to == "clear" else {"PGSSLMODE": "disable"}
+        assert refused in served(database, WRITE, "select 1", **wrong)
+        assert served(database, WRITE, "select 1") == "1"
+        for section in ("tls", "postgres", "haproxy"):
+            again = pooled(section)
+            assert again.code == 0, again.text
+            assert again.steps("changed") == set()
+    assert [on(host, pid) for host in SQL] == running
+    calm(pooled)
+    pooled.settled("postgres")
+    pooled.settled("tls")
 
 
 def test_pgbouncer_has_no_password_and_may_look_up_one_login(pooled, database, lab, on):

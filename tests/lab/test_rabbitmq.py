@@ -67,7 +67,11 @@ def test_one_server_away_at_the_first_start_and_a_rerun(plan, fab, lab, on):
 def test_the_plan_is_what_the_runs_then_did(plan, queue, lab):
     planned, began = plan
     assert planned.code == 0, planned.text
-    assert planned.unknown() == {"rabbitmq.users", "rabbitmq.policies"}
+    assert planned.unknown() == {
+        "rabbitmq.certificates",
+        "rabbitmq.users",
+        "rabbitmq.policies",
+    }
     done = {
         (entry["host"], entry["step"])
         for entry in journal(lab)[began:]

@@ -29,9 +29,10 @@ FLAG = "drop_unroutable_metric"
 """A feature flag that nothing depends on."""
 
 CONNECTIONS = """
-import sys, time, pika
+import ssl, sys, time, pika
 login = pika.PlainCredentials("airflow", sys.argv[2])
-about = pika.ConnectionParameters(sys.argv[1], virtual_host="airflow", credentials=login)
+verified = pika.SSLOptions(ssl.create_default_context(cafile=sys.argv[4]), "rabbitmq")
+about = pika.ConnectionParameters(sys.argv[1], 5671, "airflow", login, ssl_options=verified)
 held = [pika.BlockingConnection(about) for _ in range(int(sys.argv[3]))]
 channel = held[0].channel()
 channel.queue_declare("", exclusive=True, arguments={"x-queue-type": "classic"})
@@ -43,14 +44,15 @@ time.sleep(60)
 
 
 @pytest.fixture
-def connected(lab):
+def connected(queue, lab):
     """As long as this lasts, a client holds so many connections to a node."""
     state = Path(lab.environment()["RUNBOOK_STATE"])
     password = yaml.safe_load((state / "secrets.yaml").read_text())["rabbitmq_airflow"]
 
     @contextmanager
     def hold(node: str, count: int) -> Iterator[None]:
-        program = [sys.executable, "-c", CONNECTIONS, ADDRESSES[node], password, str(count)]
+        words = [ADDRESSES[node], password, str(count), queue.authority()]
+        program = [sys.executable, "-c", CONNECTIONS, *words]
         with in_the_place_of(lab, "worker1") as there:
             client = subprocess.Popen([*there, *program], stdout=subprocess.PIPE, text=True)
             try:

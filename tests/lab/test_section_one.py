@@ -168,7 +168,7 @@ def test_update_brings_packages_up_to_date(prepared, on):
     assert prepared("base.update").steps("changed") == set()
 
 
-LETS_AIRFLOW_IN = "firewall lets servers of Airflow reach 5672/tcp"
+LETS_AIRFLOW_IN = "firewall lets servers of Airflow reach 5671/tcp 5672/tcp"
 RULE = 'rule family="ipv4" source address="192.168.83.129" port port="5672" protocol="tcp" accept'
 CLOSED = "firewall lets nobody else reach these ports, and no others that were opened here"
 

@@ -54,15 +54,16 @@ def test_section_one_by_hand_leaves_nothing_to_do(prepared_by_hand, host):
 def test_haproxy_by_hand_leaves_nothing_to_do(prepared_by_hand):
     answer = prepared_by_hand.fab("-H", "airflow", "haproxy")
     assert answer.code == 0, answer.text
-    prepared_by_hand.types("haproxy2", "haproxy")
+    for chapter in ("install", "keys", "certificates", "configure"):
+        prepared_by_hand.types("haproxy2", f"haproxy.{chapter}", "--ask")
     prepared_by_hand.nothing_left("haproxy2", "airflow", "haproxy")
 
 
 def test_rabbitmq_by_hand_leaves_nothing_to_do(prepared_by_hand):
     """A person sets up a node that joins the one of the tasks, which waits for it meanwhile."""
     person = prepared_by_hand
-    for chapter in ("rabbitmq.install", "rabbitmq.configure"):
-        person.types("mq1", chapter)
+    for chapter in ("install", "keys", "certificates", "configure"):
+        person.types("mq1", f"rabbitmq.{chapter}", "--ask")
     sister = person.fab.start("-H", "mq2", "rabbitmq")
     deadline = time.monotonic() + 300
     while person.lab.root_shell("mq2", "rabbitmqctl await_startup --timeout 60").returncode:

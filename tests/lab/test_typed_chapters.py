@@ -39,8 +39,11 @@ def done(fab: Controller, *arguments: str) -> None:
 def test_a_member_of_the_database_by_hand(person):
     others = ("-H", "sql1,sql2")
     done(person.fab, "-H", "sql1,sql2,nfs2", "postgres.repo")
-    done(person.fab, *others, "postgres.install", "postgres.etcd")
-    for chapter in ("repo", "install", "etcd", "etcd-members"):
+    done(person.fab, *others, "postgres.install", "postgres.keys", "postgres.certificates")
+    for chapter in ("repo", "install", "keys", "certificates"):
+        person.types("sql3", f"postgres.{chapter}", "--ask")
+    done(person.fab, *others, "postgres.etcd")
+    for chapter in ("etcd", "etcd-members"):
         person.types("sql3", f"postgres.{chapter}", "--ask")
     done(person.fab, "-H", "sql1,sql2,nfs2", "postgres.backup-keys")
     for chapter in ("backup-keys", "backup-network"):
@@ -88,6 +91,8 @@ def test_a_scheduler_and_a_worker_by_hand_run_a_dag(person):
     done(person.fab, *tasks, "airflow.receive")
     for host in ("scheduler2", "worker1"):
         person.types(host, "airflow.receive", "--ask")
+    keyed = "airflow.web-keys", "airflow.web-certificates"
+    done(person.fab, "-H", "airflow,haproxy2", *keyed)
     done(person.fab, *tasks, "airflow.configure")
     for host in ("scheduler2", "worker1"):
         person.types(host, "airflow.configure", "--ask")

@@ -22,6 +22,8 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--window-size=1400,900",
+    # The cluster's CA is not among those of the browser.
+    "--ignore-certificate-errors",
 )
 
 

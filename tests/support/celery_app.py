@@ -1,6 +1,6 @@
 """Celery as Airflow configures it (files/airflow/airflow_celery.py.j2); its tasks leave a line.
 
-celery_app.py work          a worker; the login is in AMQP_USER, AMQP_PASSWORD, AMQP_HOSTS
+celery_app.py work          a worker; the login is in AMQP_USER, AMQP_PASSWORD, AMQP_HOSTS, AMQP_CA
 celery_app.py ask FILE N    sends N tasks that write to FILE; prints which workers answer a ping
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import sys
 from pathlib import Path
 from urllib.parse import quote
@@ -16,13 +17,18 @@ from celery import Celery
 from kombu import Exchange, Queue
 
 LOGIN = f"{quote(os.environ['AMQP_USER'])}:{quote(os.environ['AMQP_PASSWORD'], safe='')}"
-BROKERS = [f"amqp://{LOGIN}@{host}:5672/airflow" for host in os.environ["AMQP_HOSTS"].split(",")]
+BROKERS = [f"amqp://{LOGIN}@{host}:5671/airflow" for host in os.environ["AMQP_HOSTS"].split(",")]
 
 app = Celery("lab", broker=";".join(BROKERS))
 app.conf.update(
     broker_connection_retry_on_startup=True,
     broker_native_delayed_delivery_queue_type="quorum",
     broker_transport_options={"confirm_publish": True},
+    broker_use_ssl={
+        "ca_certs": os.environ["AMQP_CA"],
+        "cert_reqs": ssl.CERT_REQUIRED,
+        "server_hostname": "rabbitmq",
+    },
     task_acks_late=True,
     task_default_queue="default",
     task_default_queue_type="quorum",

@@ -14,12 +14,15 @@ from pathlib import Path
 
 import yaml
 
+from fabfile.postgres.common import etcdctl
 from lab.machine import Lab
 
 SQL = ("sql1", "sql2", "sql3")
 DATABASE = (*SQL, "nfs2")
 """The database, and where its backups are."""
 ADDRESSES = {"sql1": "192.168.83.148", "sql2": "192.168.83.147", "sql3": "192.168.83.149"}
+ETCDCTL = etcdctl()
+"""etcdctl as root on a server of the database."""
 CLIENT = "192.168.83.1/32"
 """The controller's address; the writer runs there."""
 
@@ -74,12 +77,19 @@ class Database:
         leader = self.leader()
         if not leader:
             return {}
-        done = self.lab.exec(
-            ["curl", "-sf", "-m", "2", f"http://{ADDRESSES[leader]}:8008/{path}"],
-            capture_output=True,
-            text=True,
-        )
+        done = self._ask(leader, path, "-f")
         return json.loads(done.stdout) if done.returncode == 0 else {}
+
+    def _ask(self, name: str, path: str, *options: str) -> subprocess.CompletedProcess:
+        """What a server's Patroni answers, over TLS or, if it does not speak that, in clear."""
+        for scheme in ("https", "http"):
+            url = f"{scheme}://{ADDRESSES[name]}:8008/{path}"
+            done = self.lab.exec(
+                ["curl", "-sk", "-m", "2", *options, url], capture_output=True, text=True
+            )
+            if done.returncode in (0, 22):
+                break
+        return done
 
     def leader(self) -> str:
         """Who leads, and says so itself; empty if nobody does."""
@@ -87,15 +97,8 @@ class Database:
 
     def primaries(self) -> list[str]:
         """Every server that says itself that it is the primary."""
-        code = ["curl", "-s", "-m", "2", "-o", "/dev/null", "-w", "%{http_code}"]
-        return [
-            name
-            for name, address in ADDRESSES.items()
-            if self.lab.exec(
-                [*code, f"http://{address}:8008/primary"], capture_output=True, text=True
-            ).stdout
-            == "200"
-        ]
+        code = ("-o", "/dev/null", "-w", "%{http_code}")
+        return [name for name in ADDRESSES if self._ask(name, "primary", *code).stdout == "200"]
 
     def healthy(self) -> bool:
         """One leader, all others stream on its timeline, and one may take over."""
@@ -127,15 +130,15 @@ class Database:
     def etcd_leader(self) -> str:
         """Who leads etcd, as a member says of itself; empty if nobody does."""
         for host in SQL:
-            status = self.lab.root_shell(host, "etcdctl endpoint status").stdout.split(", ")
+            status = self.lab.root_shell(host, f"{ETCDCTL} endpoint status").stdout.split(", ")
             if len(status) > 4 and status[4] == "true":
                 return host
         return ""
 
     def lead_etcd(self, host: str) -> None:
         """This member leads etcd now."""
-        member = f"$(etcdctl member list | awk -F ', ' '$3 == \"{host}\" {{ print $1 }}')"
-        done = self.lab.root_shell(self.etcd_leader(), f"etcdctl move-leader {member}")
+        member = f"$({ETCDCTL} member list | awk -F ', ' '$3 == \"{host}\" {{ print $1 }}')"
+        done = self.lab.root_shell(self.etcd_leader(), f"{ETCDCTL} move-leader {member}")
         assert done.returncode == 0, done.stderr
 
     def wait_until_apart(self, seconds: float = 30) -> None:

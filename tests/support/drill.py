@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from support.trusting import WEB, trusting
 
 from lab.errors import LabError
 from lab.machine import Lab
@@ -77,9 +78,9 @@ class Airflow:
         """What the REST API says, on the VIP or at `base`; None if it does not answer."""
         login = f'user = "admin:{self.secrets["airflow_admin"]}"'
         post = ["-H", "Content-Type: application/json", "-d", json.dumps(body)] if body else []
-        url = f"{base or f'http://{VIP}:8081'}/api/v1/{path}"
+        url = f"{base or WEB}/api/v1/{path}"
         done = self.lab.exec(
-            ["curl", "-sS", "-m", "20", "-K", "-", *post, url],
+            ["curl", "-sS", "-m", "20", *trusting(self.lab), "-K", "-", *post, url],
             input=login,
             capture_output=True,
             text=True,

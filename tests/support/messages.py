@@ -66,6 +66,7 @@ class Queue:
             "AMQP_USER": "airflow",
             "AMQP_PASSWORD": secrets["rabbitmq_airflow"],
             "AMQP_HOSTS": ",".join(ADDRESSES[name] for name in order),
+            "AMQP_CA": self.authority(),
         }
 
     @contextmanager
@@ -105,6 +106,13 @@ class Queue:
         while settled(log) == before:
             assert time.monotonic() < deadline, log.read_text()[-500:]
             time.sleep(0.3)
+
+    def authority(self) -> str:
+        """A file with the cluster's CA; empty if there is none."""
+        known = self.shell("mq1", "cat /etc/pki/airflow-runbook/ca.crt 2>/dev/null || :")
+        file = self.folder / "ca.crt"
+        file.write_text(known)
+        return str(file) if known else ""
 
     def _wait_for_the_last_to_be_consumed(self, published: Path, consumed: Path) -> None:
         """What is not consumed by then counts as lost; `consumed` says who is waited for."""

@@ -2,6 +2,8 @@
 
     messenger.py publish|consume LOG    the login is in AMQP_USER, AMQP_PASSWORD, AMQP_HOSTS
 
+AMQP_CA is a file with the CA of hosts that listen with TLS; those in clear are tried as well.
+
 Lines: `SECONDS ok NUMBER` for a confirmed or acknowledged message, `SECONDS error TEXT`. Ends on
 SIGTERM. It tries the hosts in turn, as Airflow's brokers do.
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import ssl
 import sys
 import time
 
@@ -24,9 +27,13 @@ TROUBLE = (pika.exceptions.AMQPError, OSError)
 def connections():
     """A new connection each time; hosts that do not answer are passed over."""
     login = pika.PlainCredentials(os.environ["AMQP_USER"], os.environ["AMQP_PASSWORD"])
-    for host in itertools.cycle(os.environ["AMQP_HOSTS"].split(",")):
+    hosts = os.environ["AMQP_HOSTS"].split(",")
+    ways = [*([(5671, verified())] if os.environ.get("AMQP_CA") else []), (5672, None)]
+    for host, (port, options) in itertools.cycle(itertools.product(hosts, ways)):
         parameters = pika.ConnectionParameters(
             host=host,
+            port=port,
+            ssl_options=options,
             virtual_host="airflow",
             credentials=login,
             heartbeat=6,
@@ -36,6 +43,12 @@ def connections():
             tcp_options={"TCP_USER_TIMEOUT": 4000},
         )
         yield lambda parameters=parameters: pika.BlockingConnection(parameters)
+
+
+def verified() -> pika.SSLOptions:
+    """The certificate of a node of the cluster, whichever it is, as Airflow verifies it."""
+    context = ssl.create_default_context(cafile=os.environ["AMQP_CA"])
+    return pika.SSLOptions(context, "rabbitmq")
 
 
 def publish(log) -> None:

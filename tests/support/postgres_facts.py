@@ -7,6 +7,7 @@ from fabfile.postgres.etcd import ETCD, Etcd, EtcdMember
 from fabfile.postgres.figures import FIGURES, Figures
 from fabfile.postgres.members import MEMBER, Member
 from fabfile.postgres.repository import BACKUPS, Backup, Repository
+from fabfile.shared.transport import Speaks
 from runbook.declare.facts import Facts
 
 SQL = ("sql1", "sql2", "sql3")
@@ -15,7 +16,7 @@ SQL = ("sql1", "sql2", "sql3")
 def etcd_facts(cluster, empty=(), silent=(), down=(), names=SQL) -> dict[str, Etcd]:
     """What the servers say of etcd: `empty` without data, `silent` unasked."""
     everybody = tuple(
-        EtcdMember(f"id{name}", name, etcd.peer(cluster.hosts[name]))
+        EtcdMember(f"id{name}", name, etcd.peer(cluster.hosts[name], Speaks.TLS))
         for name in names
         if name not in empty
     )

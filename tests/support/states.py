@@ -107,7 +107,7 @@ STATES = {
         (),
         lambda lab: inv(lab, "cluster.deploy", "--yes"),
         (
-            *("fabfile/python_build.py", "files/python-build", "fabfile/systemd.py"),
+            *("fabfile/python_build.py", "files/python-build", "fabfile/systemd.py", "fabfile/tls"),
             *("files/shared", "files/ssh"),
             *("fabfile/airflow", "files/airflow", "files/systemd", "fabfile/operator"),
         ),

@@ -6,15 +6,19 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from support.certificates import certificate_facts
 from support.postgres_facts import figures
 
 from fabfile import CONTENTS
 from fabfile.airflow.check import FOLDER, Folder
 from fabfile.airflow.services import JOBS
 from fabfile.airflow.state import CONSUMERS, DATABASE, Consumer, State
+from fabfile.airflow.transport import WAYS, Ways
 from fabfile.haproxy import view
 from fabfile.haproxy.common import NETWORK as PROXY_NETWORK
+from fabfile.haproxy.proxy import ASKS
 from fabfile.haproxy.view import REPLIES, VIEW, Reply, View
+from fabfile.haproxy.web import DOORS
 from fabfile.nfs.common import NETWORK as SHARE_NETWORK
 from fabfile.nfs.state import SERVER, Server
 from fabfile.operator.status.look import drawn, with_status
@@ -25,8 +29,12 @@ from fabfile.postgres.etcd import ETCD, Etcd, EtcdMember, peer
 from fabfile.postgres.figures import FIGURES
 from fabfile.postgres.members import MEMBER, Member
 from fabfile.postgres.repository import BACKUPS, Backup, Repository
+from fabfile.postgres.transport import TRANSPORT, Transport
 from fabfile.rabbitmq import nodes
+from fabfile.rabbitmq.transport import LISTENS
+from fabfile.shared.airflow import hosts as airflow_hosts
 from fabfile.shared.keepalived import Place
+from fabfile.shared.transport import Speaks
 from fabfile.shared.versions import Versions
 from fabfile.shared.vitals import TIME, VITALS, Clock, Disk, Vitals
 from runbook.declare.facts import Fact, Facts
@@ -50,7 +58,9 @@ def well(cluster: Cluster) -> Values:
         "sql2": {"name": "sql2", "role": "sync_standby", "state": "streaming", "timeline": 3},
         "sql3": {"name": "sql3", "role": "replica", "state": "streaming", "timeline": 3},
     }
-    etcd = tuple(EtcdMember(f"id{name}", name, peer(cluster.hosts[name])) for name in SQL)
+    etcd = tuple(
+        EtcdMember(f"id{name}", name, peer(cluster.hosts[name], Speaks.TLS)) for name in SQL
+    )
     running = [{"name": f"rabbit@{name}", "running": True} for name in MQ]
     everybody = [one["name"] for one in running]
     queue = {"name": "default", "type": "quorum", "leader": "rabbit@mq1", "messages": 0}
@@ -81,6 +91,12 @@ def well(cluster: Cluster) -> Values:
         FIGURES: dict.fromkeys(SQL, figures()),
         BACKUPS: {"nfs2": Repository(9000, [Backup("F", "full", 1, 1800, 3, False)])},
         CONFIGURED: dict.fromkeys(SQL, True),
+        TRANSPORT: dict.fromkeys(SQL, Transport(Speaks.TLS, Speaks.TLS, Speaks.TLS)),
+        ASKS: dict.fromkeys(("airflow", "haproxy2"), Speaks.TLS),
+        **certificate_facts(cluster),
+        DOORS: dict.fromkeys(("airflow", "haproxy2"), Speaks.TLS),
+        WAYS: {one.name: Ways(*[Speaks.TLS] * 3) for one in airflow_hosts(cluster)},
+        LISTENS: dict.fromkeys(MQ, Speaks.TLS),
         nodes.NODE: dict.fromkeys(MQ, nodes.Node(True, frozenset(everybody))),
         nodes.STATE: dict.fromkeys(MQ, state),
         PROXY_NETWORK: places(cluster, ("airflow", "haproxy2"), "192.168.83.210"),

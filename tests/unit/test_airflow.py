@@ -23,7 +23,7 @@ from fabfile.shared import copies
 from fabfile.shared.airflow import DAGS, hosts, tasks_at_once
 from fabfile.shared.copies import Copy, lacking
 from fabfile.ssh import HOST_KEYS
-from runbook.declare.facts import Facts
+from runbook.declare.facts import NOTHING_KNOWN, Facts
 from runbook.declare.probes import Answer
 from runbook.declare.templates import render
 from runbook.errors import InventoryError, RunbookError, SettingsError, UsageError
@@ -197,7 +197,7 @@ def parsed(text: str) -> configparser.ConfigParser:
 
 
 def cfg(cluster, host="worker1") -> str:
-    steps = configure.configure(cluster.hosts[host], cluster)
+    steps = configure.configure(cluster.hosts[host], cluster, NOTHING_KNOWN)
     return next(step.text for step in steps if step.title.endswith("airflow.cfg"))
 
 
@@ -218,7 +218,7 @@ def test_the_database_is_reached_through_the_vip_or_by_asking_for_the_leader(clu
 def test_all_nodes_of_the_queue_are_named(cluster):
     urls = parsed(cfg(cluster))["celery"]["broker_url"].split(";")
     assert [url.rpartition("@")[2] for url in urls] == [
-        f"{node}:5672/airflow" for node in ("mq1", "mq2", "mq3")
+        f"{node}:5671/airflow" for node in ("mq1", "mq2", "mq3")
     ]
 
 
@@ -237,7 +237,7 @@ def test_the_fernet_key_is_one(cluster):
 def test_no_diff_shows_a_secret(cluster):
     step = next(
         step
-        for step in configure.configure(cluster.hosts["worker1"], cluster)
+        for step in configure.configure(cluster.hosts["worker1"], cluster, NOTHING_KNOWN)
         if step.title.endswith("airflow.cfg")
     )
     holding = [line for line in step.text.splitlines() if re.match(configure.SECRETS, line)]
@@ -252,7 +252,7 @@ def test_settings_of_the_user_go_over_it(hosts_yaml):
     cluster = CONTENTS.load(hosts_yaml("settings: {}", "settings: {core: {parallelism: 7}}"))
     env = next(
         step.text
-        for step in configure.configure(cluster.hosts["worker1"], cluster)
+        for step in configure.configure(cluster.hosts["worker1"], cluster, NOTHING_KNOWN)
         if step.title.endswith("airflow.env")
     )
     assert 'AIRFLOW__CORE__PARALLELISM="7"' in env
@@ -265,7 +265,7 @@ def test_queues_are_of_the_kind_that_the_celery_of_this_airflow_can_use(
     cluster = CONTENTS.load(hosts_yaml("airflow: 2.9.0", f"airflow: {version}"))
     module = next(
         step.text
-        for step in configure.configure(cluster.hosts["worker1"], cluster)
+        for step in configure.configure(cluster.hosts["worker1"], cluster, NOTHING_KNOWN)
         if step.title.endswith("airflow_celery.py")
     )
     compile(module, "airflow_celery.py", "exec")

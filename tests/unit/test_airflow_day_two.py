@@ -25,13 +25,14 @@ from fabfile.airflow import (
 )
 from fabfile.airflow.common import FERNET, FERNET_NEXT, FERNET_OLD, FERNET_RETIRED, SCHEMA
 from fabfile.airflow.state import DATABASE, State
+from fabfile.airflow.transport import Ways
 from fabfile.nfs.common import NETWORK
 from fabfile.postgres.members import MEMBER
 from fabfile.rabbitmq.nodes import NODE, Node
 from fabfile.shared.airflow import hosts
 from fabfile.shared.copies import Copy
 from fabfile.shared.keepalived import Place
-from runbook.declare.facts import Facts
+from runbook.declare.facts import NOTHING_KNOWN, Facts
 from runbook.declare.library import library
 from runbook.declare.work import Question
 from runbook.errors import MissingFact, RunbookError, SettingsError, UsageError
@@ -164,8 +165,8 @@ def test_a_server_of_another_version_gets_no_settings_of_this_one(
 
 def test_the_guard_comes_before_any_change(here):
     host = here.hosts["worker1"]
-    for task in (configure.configure, systemd.install):
-        first, *rest = task(host, here)
+    for steps in (configure.configure(host, here, NOTHING_KNOWN), systemd.install(host, here)):
+        first, *rest = steps
         assert first.guard
         assert first.title == "it is set up for Airflow 2.9.0, or not at all"
         guards = [step.guard for step in rest]
@@ -323,7 +324,7 @@ def test_both_passwords_change_in_one_pause_and_then_the_key(here, mask):
 def key_line(cluster) -> str:
     text = next(
         step.text
-        for step in configure.settings(cluster.hosts["worker1"], cluster)
+        for step in configure.settings(cluster, Ways())
         if step.title.endswith("airflow.cfg")
     )
     return next(line for line in text.splitlines() if line.startswith("fernet_key = "))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,6 +18,7 @@ from fabfile.postgres.common import CONFIGURED, MAJOR
 from fabfile.postgres.etcd import ETCD, Etcd, EtcdMember, listed
 from fabfile.postgres.members import MEMBER, leader
 from fabfile.postgres.repository import BACKUPS
+from fabfile.postgres.transport import Speaks
 from runbook.declare.answers import LARGEST, HexId, Unexpected, one
 from runbook.declare.facts import Fact, Facts
 from runbook.declare.probes import Answer
@@ -150,7 +153,7 @@ def swapped(cluster, name: str, listing: tuple[EtcdMember, ...], **changes) -> F
 
 
 def of_sql2_alone(cluster) -> tuple[EtcdMember, ...]:
-    return (EtcdMember("abc", "sql2", etcd.peer(cluster.hosts["sql2"])),)
+    return (EtcdMember("abc", "sql2", etcd.peer(cluster.hosts["sql2"], Speaks.TLS)),)
 
 
 def longer(cluster) -> tuple[EtcdMember, ...]:
@@ -196,7 +199,7 @@ def test_a_member_that_was_removed_is_outvoted(cluster):
 
 
 def test_a_single_member_grows(cluster):
-    alone = (EtcdMember("abc", "sql1", etcd.peer(cluster.hosts["sql1"])),)
+    alone = (EtcdMember("abc", "sql1", etcd.peer(cluster.hosts["sql1"], Speaks.TLS)),)
     known = Facts({ETCD: {"sql1": Etcd(True, alone), "sql2": Etcd(False, ())}})
     assert listed(known) == alone
 
@@ -250,3 +253,37 @@ def test_an_answer_without_end_is_noticed():
         reader.feed(b"x" * (1 << 20))
     assert reader.flooded
     assert LARGEST < FLOOD
+
+
+HOSTS_AT_ONCE = """
+import sys, threading, types
+from runbook.declare.answers import of_json
+sys.setswitchinterval(1e-6)
+for number in range(100):
+    own = sys.modules[f"kinds{number}"] = types.ModuleType(f"kinds{number}")
+    exec(KINDS, own.__dict__)
+    start = threading.Barrier(4)
+    def ask():
+        start.wait()
+        outer = of_json('{"inner": [{"deep": {"k": {"n": 3}}}]}', own.Outer)
+        assert outer.inner[0].deep["k"].n == 3
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    [one.start() for one in threads]
+    [one.join() for one in threads]
+"""
+KINDS = """
+from __future__ import annotations
+import msgspec
+class Outer(msgspec.Struct):
+    inner: list[Inner] = []
+class Inner(msgspec.Struct):
+    deep: dict[str, Deep] = {}
+class Deep(msgspec.Struct):
+    n: int = 0
+"""
+
+
+def test_hosts_may_be_the_first_to_answer_at_the_same_time():
+    script = f"KINDS = {KINDS!r}\n{HOSTS_AT_ONCE}"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -72,7 +72,7 @@ def test_what_a_part_needs_stands_before_it():
 
 
 def test_the_whole_is_carried_out_in_the_runbooks_order():
-    order = "ssh.trust base.preflight ssh.bootstrap base.update base hostnames hosts ssh"
+    order = "ssh.trust base.preflight ssh.bootstrap base.update base hostnames hosts ssh tls"
     order += " python-build.start postgres rabbitmq nfs haproxy python-build airflow systemd checks"
     order += " airflow.smoke"
     assert " ".join(NEEDS) == order

@@ -170,7 +170,7 @@ def test_only_the_web_ui_and_sshd_are_open_to_everybody_as_shipped(cluster):
         for one in accesses(host, cluster)
         if one.public
     }
-    assert public == {"8081/tcp", "22/tcp"}
+    assert public == {"443/tcp", "8081/tcp", "22/tcp"}
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_every_connection_of_a_step_a_file_or_a_question_is_let_in(cluster):
         ("haproxy2", "sql3", 8008),
         ("airflow", "haproxy2", 8080),
         ("scheduler2", "airflow", 5000),
-        ("worker1", "mq1", 5672),
+        ("worker1", "mq1", 5671),
         ("ftp", "nfs2", 2049),
         ("ftp", "worker1", 22),
     } <= seen

@@ -83,7 +83,7 @@ def found(cluster, **known) -> dict[str, tuple[str, str]]:
 
 
 def configuration(cluster) -> str:
-    steps = proxy.configure(cluster.hosts["airflow"], cluster)
+    steps = proxy.configure(cluster.hosts["airflow"], cluster, Facts())
     [step] = [step for step in steps if step.title == "file /etc/haproxy/haproxy.cfg"]
     return str(step.text)
 
@@ -125,7 +125,7 @@ def test_an_odd_password_is_one_word(cluster, monkeypatch):
 
 
 def test_the_kernel_is_told_what_is_then_asked_of_it(cluster):
-    steps = list(proxy.configure(cluster.hosts["airflow"], cluster))
+    steps = list(proxy.configure(cluster.hosts["airflow"], cluster, Facts()))
     [kept] = [step for step in steps if step.title.startswith("file /etc/sysctl.d/")]
     told = dict(line.split(" = ") for line in kept.text.splitlines() if "=" in line)
     [asked] = [step for step in steps if "asks after silent clients" in step.title]
@@ -135,7 +135,7 @@ def test_the_kernel_is_told_what_is_then_asked_of_it(cluster):
 
 def test_selinux_is_told_only_where_it_is_on(cluster, hosts_yaml):
     def titles(one) -> list[str]:
-        return [step.title for step in proxy.configure(one.hosts["airflow"], one)]
+        return [step.title for step in proxy.configure(one.hosts["airflow"], one, Facts())]
 
     boolean = "SELinux's boolean haproxy_connect_any is on"
     assert boolean not in titles(cluster)

@@ -275,7 +275,8 @@ def test_words_that_yaml_understands_stay_names(tmp_path):
     cluster = CONTENTS.load(tmp_path / "hosts.yaml")
     for section in CONTENTS.sections:
         for secret in section.secrets:
-            cluster.secret(secret)
+            if not (secret.passing and secret.make):
+                cluster.secret(secret)
     told = yaml.safe_load(render("postgres/patroni.yml.j2", context(cluster.hosts["no"], cluster)))
     assert (told["scope"], told["name"]) == ("true", "no")
 

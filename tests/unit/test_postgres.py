@@ -75,7 +75,7 @@ def test_a_new_cluster_lists_all_servers_of_hosts_yaml(cluster):
     for name in SQL:
         steps = list(etcd.etcd(cluster.hosts[name], cluster, known))
         [join] = [step for step in steps if step.title == "file /etc/etcd/join.conf"]
-        assert all(f"{other}=http://" in join.text for other in SQL)
+        assert all(f"{other}=https://" in join.text for other in SQL)
         assert "ETCD_INITIAL_CLUSTER_STATE=new" in join.text
 
 
@@ -517,7 +517,7 @@ def test_a_restore_deletes_nothing(cluster):
     assert "--delta" not in commands
     assert commands.count("/var/lib/pgsql/15/data /var/lib/pgsql/15/data.before-") == 2
     kept = ("config", "initialize")
-    assert not any(f"etcdctl del /service/airflow-ha/{name}" in commands for name in kept)
+    assert not any(f" del /service/airflow-ha/{name}" in commands for name in kept)
 
 
 # Backups

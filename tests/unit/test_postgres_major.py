@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
 from dataclasses import replace
 
 import pytest
 from msgspec import structs
 from support.postgres_facts import SQL, etcd_facts, facts, member
 
-from fabfile.postgres import check, restore, upgrade
+from fabfile.postgres import check, restore, transport, upgrade
 from fabfile.postgres.common import MAJOR, refuse_another_major
 from fabfile.postgres.etcd import Etcd
 from fabfile.postgres.hold import HELD
@@ -29,6 +30,8 @@ from fabfile.postgres.major_record import (
 from fabfile.postgres.members import MEMBER
 from fabfile.postgres.repository import BACKUPS, Backup, Repository
 from fabfile.postgres.settings import Postgres
+from fabfile.postgres.transport import TRANSPORT, Transport
+from fabfile.shared.transport import Speaks
 from fabfile.shared.versions import Versions
 from runbook.declare.answers import Unexpected
 from runbook.declare.facts import Facts
@@ -131,6 +134,48 @@ def test_data_directories_are_read():
     }
     with pytest.raises((Unexpected, ValueError)):
         parse_directories("directories\n15 7 0/0\n")
+
+
+# How it speaks
+
+
+def spoken_by_patroni(stages: list) -> dict[str, set[Transport]]:
+    """How each server is told to speak, by all settings of Patroni that are written there."""
+    found: dict[str, set[Transport]] = {}
+    for part in stages:
+        for host in part.hosts if isinstance(part, Stage) else ():
+            for step in part.of(host):
+                if step.title == "file /etc/patroni/patroni.yml":
+                    found.setdefault(host.name, set()).add(read(step.text))
+    return found
+
+
+def read(text: str) -> Transport:
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.write(text)
+        file.flush()
+        command = transport.words("/dev/null", file.name)
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    return transport.parse(done.stdout)
+
+
+@pytest.mark.parametrize("speaks", Speaks)
+def test_either_version_speaks_as_the_other_did(cluster, later, speaks):
+    spoken = {TRANSPORT: dict.fromkeys(SQL, Transport(speaks, speaks, speaks))}
+    as_before = {name: {Transport(None, speaks, speaks)} for name in SQL}
+    there = parts(later, Facts({**known(later)._values, **spoken}))
+    assert spoken_by_patroni(there) == as_before
+    answers = Facts({**known(cluster, DONE, held=True)._values, **spoken})
+    back = parts(cluster, answers, back=True)
+    assert spoken_by_patroni(back) == as_before
+
+
+def test_etcd_is_asked_as_it_speaks(later):
+    """Which the server finds in etcd's settings."""
+    told = commands(parts(later, known(later))).splitlines()
+    [put] = [line for line in told if " put /service/" in line]
+    assert "--cacert=" in put
+    assert "--endpoints=https://127.0.0.1:2379" in put
 
 
 # What forbids it
@@ -382,7 +427,7 @@ def test_a_server_that_still_leads_is_left_alone(cluster):
     answers = known(cluster, replace(DONE, position=""))
     done = titles(cluster, answers, back=True)
     assert "sql1 leads" not in done
-    assert "etcdctl del" not in commands(parts(cluster, answers, back=True))
+    assert " del /service/" not in commands(parts(cluster, answers, back=True))
 
 
 def test_afterwards_a_replica_leads_with_its_old_data(cluster):

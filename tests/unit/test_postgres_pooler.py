@@ -11,11 +11,13 @@ from support.postgres_facts import SQL, facts
 
 from fabfile import CONTENTS
 from fabfile.airflow import configure
+from fabfile.airflow.transport import Ways
 from fabfile.haproxy import proxy
 from fabfile.postgres import check, patroni, pooler, pools, upgrade, versions
 from fabfile.postgres.pools import POOLER, Pool, Pooler
 from fabfile.postgres.status import line
 from fabfile.shared.airflow import connections, transactions
+from fabfile.shared.transport import Speaks
 from runbook.declare.facts import Facts
 from runbook.errors import InventoryError
 from runbook.inventory.access import access, accesses
@@ -113,7 +115,7 @@ def test_only_the_proxies_reach_pgbouncer(pooled, cluster):
     console, *lines = [one for one in hba.text.splitlines() if not one.startswith("#")]
     assert console == "local pgbouncer postgres peer"
     assert lines == [
-        f"host airflow airflow {every.hosts[name].address}/32 scram-sha-256"
+        f"hostssl airflow airflow {every.hosts[name].address}/32 scram-sha-256"
         for name in ("airflow", "haproxy2")
     ]
 
@@ -125,7 +127,7 @@ def test_no_password_is_in_what_pgbouncer_gets(pooled):
     )
     for section in CONTENTS.sections:
         for secret in section.secrets:
-            assert every.secret(secret) not in texts
+            assert not every.vault.knows(secret) or every.secret(secret) not in texts
 
 
 def the_task():
@@ -176,21 +178,21 @@ def test_a_server_that_leads_no_more_ends_its_clients(pooled, cluster, tmp_path,
     )
     assert ("kill airflow" in done.stdout) is ends
     callback = "on_role_change: /usr/libexec/postgres-ha/pgbouncer-role-changed"
-    every, _ = answered(pooled)
-    assert callback in str(patroni.configuration(every.hosts["sql1"], every).text)
-    plain, _ = answered(cluster)
-    assert "callbacks" not in str(patroni.configuration(plain.hosts["sql1"], plain).text)
+    every, known = answered(pooled)
+    assert callback in str(patroni.present(every.hosts["sql1"], every, known).text)
+    plain, known = answered(cluster)
+    assert "callbacks" not in str(patroni.present(plain.hosts["sql1"], plain, known).text)
 
 
 # HAProxy and Airflow
 
 
 def test_haproxy_leads_to_pgbouncer_and_still_asks_patroni(pooled, cluster):
-    every, _ = answered(pooled)
-    steps = list(proxy.configure(every.hosts["airflow"], every))
+    every, known = answered(pooled)
+    steps = list(proxy.configure(every.hosts["airflow"], every, known))
     text = step(steps, "file /etc/haproxy/haproxy.cfg").text
     for name in SQL:
-        assert text.count(f"server {name} {every.hosts[name].address}:6432") == 2
+        assert text.count(f"server {name} {every.hosts[name].address}:6432 verifyhost {name}") == 2
     assert ":5432" not in text
     assert text.count("check port 8008") == 2
 
@@ -230,16 +232,17 @@ def test_haproxy_is_not_led_to_a_pgbouncer_that_is_not_there(
 
 def test_migrations_go_past_pgbouncer(pooled, cluster):
     every, _ = answered(pooled)
-    steps = list(configure.settings(every.hosts["worker1"], every))
+    steps = list(configure.settings(every, Ways(*[Speaks.TLS] * 3)))
     direct = step(steps, "file /etc/airflow/direct.env")
     assert "host=192.168.83.148:5432&host=192.168.83.147:5432&" in direct.text
     assert "target_session_attrs=read-write" in direct.text
+    assert "&sslmode=verify-full&sslrootcert=" in direct.text
     assert "192.168.83.210:5000" in step(steps, "file /etc/airflow/airflow.cfg").text
     assert "6432" not in direct.text
     there = access(every.hosts["sql1"], "5432/tcp", every)
     assert there.admits(every.hosts["scheduler2"].address)
     plain, _ = answered(cluster)
-    titles = [one.title for one in configure.settings(plain.hosts["worker1"], plain)]
+    titles = [one.title for one in configure.settings(plain, Ways())]
     assert "/etc/airflow/direct.env is not there" in titles
 
 

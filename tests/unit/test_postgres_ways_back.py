@@ -138,15 +138,15 @@ def test_nothing_of_postgresql_is_removed_and_etcds_data_is_kept(cluster):
     assert not re.search(r"^ *(mv|cp) .*pgsql", done, re.MULTILINE)
     assert 'cp -a /var/lib/etcd/airflow-ha.etcd "/var/lib/etcd/airflow-ha.etcd.before-' in done
     assert done.count("airflow-ha.etcd.lost-") == 2
-    assert f"etcdctl put /service/airflow-ha/initialize {SYSTEM}" in done
-    assert "etcdctl del /service/airflow-ha/leader" in done
+    assert f" put /service/airflow-ha/initialize {SYSTEM}" in done
+    assert " del /service/airflow-ha/leader" in done
     assert "del /service/airflow-ha/config" not in done
     assert done.count("ETCD_FORCE_NEW_CLUSTER=true") == 1
 
 
 def test_settings_go_to_etcd_as_json(cluster):
     step = recover.knows_the_cluster(cluster, SYSTEM)
-    text = step.apply.split("etcdctl put /service/airflow-ha/config ")[1].splitlines()[0]
+    text = step.apply.split(" put /service/airflow-ha/config ")[1].splitlines()[0]
     value = subprocess.run(
         ["bash", "-c", f"printf %s {text.rpartition('; fi')[0]}"], capture_output=True, check=True
     ).stdout
@@ -273,6 +273,8 @@ def test_new_servers_get_everything_before_the_database(cluster):
         "install PostgreSQL, etcd and Patroni",
         "keys for the repository",
         "each server trusts the others",
+        "keys for the database",
+        "certificates for the database",
         "etcd begins",
         "Patroni's settings",
         "restore on sql1",
@@ -296,7 +298,7 @@ def test_the_restored_cluster_keeps_its_identifier(cluster):
     )
     [part] = [one for one in procedure if getattr(one, "title", "") == "restore on sql1"]
     done = commands([part])
-    assert f"etcdctl put /service/airflow-ha/initialize {SYSTEM}" in done
+    assert f" put /service/airflow-ha/initialize {SYSTEM}" in done
     assert done.index("restore") < done.index("initialize") < done.index("now patroni")
 
 

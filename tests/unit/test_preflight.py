@@ -324,7 +324,8 @@ def answered(hosts_yaml):
     cluster = structs.replace(CONTENTS.load(hosts_yaml()), public_key="ssh-ed25519 AAAA controller")
     for section in CONTENTS.sections:
         for secret in section.secrets:
-            cluster.secret(secret)
+            if not (secret.passing and secret.make):
+                cluster.secret(secret)
     cluster.vault.keep()
     names, known = list(cluster.hosts), well(cluster)
     known[KEY] = known[WORKER_KEY] = {name: f"{ed25519(name)} x" for name in names}

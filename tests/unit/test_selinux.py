@@ -19,6 +19,7 @@ from fabfile.haproxy import operate, proxy
 from fabfile.nfs import server
 from fabfile.shared import keepalived
 from runbook.declare import steps
+from runbook.declare.facts import Facts
 from runbook.declare.step import Step
 
 # Labels are lines `TYPE PATH` in `labels`; the policy's are those in `contexts`, else usr_t.
@@ -169,7 +170,8 @@ def titles(cluster, hosts_yaml):
 
     def of(mode: str, function, name: str) -> str:
         one = CONTENTS.load(hosts_yaml("selinux: disabled", f"selinux: {mode}"))
-        return "\n".join(step.title for step in function(one.hosts[name], one))
+        more = (Facts(),) if function is proxy.configure else ()
+        return "\n".join(step.title for step in function(one.hosts[name], one, *more))
 
     return of
 
