@@ -279,7 +279,7 @@ def test_queues_are_of_the_kind_that_the_celery_of_this_airflow_can_use(
 def test_celery_writes_no_broker_s_password_into_its_log(cluster, caplog):
     module = next(
         step.text
-        for step in configure.configure(cluster.hosts["worker1"], cluster)
+        for step in configure.configure(cluster.hosts["worker1"], cluster, NOTHING_KNOWN)
         if step.title.endswith("airflow_celery.py")
     )
     parts = [

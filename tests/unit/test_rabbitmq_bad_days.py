@@ -176,12 +176,11 @@ def test_an_upgrade_goes_node_by_node_with_feature_flags_before_and_after(newer)
 
 def test_one_node_gets_both_packages_after_its_queues_do_without_it(newer):
     cluster = newer("3.13.7", "26.2.5")
-    steps = list(upgrade.of_one(cluster.hosts["mq1"], cluster))
+    steps = list(upgrade.of_one(cluster.hosts["mq1"], cluster, facts()))
     assert titles(steps) == [
         "no alarm on any node",
         "no queue needs this node",
         "file /etc/rabbitmq/rabbitmq.conf",
-        "file /etc/rabbitmq/rabbitmq-env.conf",
         "mq1 runs rabbitmq-server-3.13.7 erlang-26.2.5",
         "installed: python3-dnf-plugin-versionlock",
         "held by dnf: rabbitmq-server-3.13.7 erlang-26.2.5",
