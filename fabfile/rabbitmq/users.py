@@ -78,7 +78,8 @@ def account(name: str, secret: Secret, cluster: Cluster, login: str = "") -> Ste
 
     `login`: a command that succeeds with this password only, tried before rabbitmqctl.
     """
-    authenticates = f"printf '%s' \"$text\" | rabbitmqctl -q authenticate_user {name}"
+    # From 3.13 on, rabbitmqctl reads standard input only if it has no options (its own script).
+    authenticates = f"printf '%s' \"$text\" | rabbitmqctl authenticate_user {name} >/dev/null"
     return with_stdin(
         f"user {name} with the password of secrets.yaml",
         f"""if rabbitmqctl -q list_users | cut -f1 | grep -x {name} >/dev/null
