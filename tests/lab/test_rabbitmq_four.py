@@ -248,7 +248,7 @@ def two_of_three_are_lost(fab: Controller, lab, queue, on) -> object:
     with queue.talking():
         pass
     on("mq1", "rabbitmqctl -q add_vhost kept")
-    on("mq2", f"{declared('waiting')}; {filled('waiting', WAITING)}; {classic('alone')}")
+    on("mq2", f"{declared('waiting')} && {filled('waiting', WAITING)} && {classic('alone')}")
     with queue.talking() as outcome:
         lost(lab, "mq2", "mq3")
         time.sleep(AWAY)

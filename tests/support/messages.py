@@ -155,11 +155,22 @@ def declared(*names: str) -> str:
 
 
 def filled(name: str, count: int) -> str:
-    """The command that puts messages into a queue, which nobody reads."""
-    return (
-        'rabbitmqctl -q eval \'[rabbit_basic:publish(rabbit_misc:r(<<"airflow">>, exchange, <<>>), '
-        f'<<"{name}">>, [{{delivery_mode, 2}}], <<"one">>) || _ <- lists:seq(1, {count})].\''
-    )
+    """The command that puts messages into a queue, which nobody reads.
+
+    RabbitMQ 4 has no rabbit_basic:publish any more.
+    """
+    return f"""rabbitmqctl -q eval '
+Name = rabbit_misc:r(<<"airflow">>, exchange, <<>>),
+Properties = rabbit_basic:properties([{{delivery_mode, 2}}]),
+Publish = case erlang:function_exported(rabbit_basic, publish, 4) of
+  true -> fun() -> rabbit_basic:publish(Name, <<"{name}">>, Properties, <<"one">>) end;
+  false ->
+    Content = rabbit_basic:build_content(Properties, <<"one">>),
+    {{ok, Message}} = mc_amqpl:message(Name, <<"{name}">>, Content),
+    Exchange = rabbit_exchange:lookup_or_die(Name),
+    fun() -> rabbit_queue_type:publish_at_most_once(Exchange, Message) end
+end,
+[Publish() || _ <- lists:seq(1, {count})].'"""
 
 
 def starts(queue: Queue) -> list[str]:
