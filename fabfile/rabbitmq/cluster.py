@@ -29,8 +29,8 @@ def cluster(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     here = facts.of(NODE, host)
     if stranger(host, facts):
         raise RunbookError(stands_alone(host, here.remembers))
+    refuse_without_the_cluster(host, cluster, facts)
     if not here.has_data and not founding(cluster, facts):
-        refuse_without_the_cluster(host, cluster, facts)
         yield somebody_answers(host, cluster)
     if blank(host, facts):
         yield forgotten_before(host, cluster, facts)
@@ -66,7 +66,7 @@ def blank(host: Host, facts: Facts) -> bool:
 
 def comes_up(host: Host, cluster: Cluster, facts: Facts) -> bool:
     """Whether this run starts the node as one of the cluster."""
-    if stranger(host, facts):
+    if stranger(host, facts) or waits_for_the_cluster(host, cluster, facts):
         return False
     return not blank(host, facts) or bool(majority_without(host, cluster, facts))
 
@@ -122,12 +122,18 @@ def stands_alone(host: Host, remembers: frozenset[str]) -> str:
     )
 
 
-def refuse_without_the_cluster(host: Host, cluster: Cluster, facts: Facts) -> None:
-    """Refuse a new node while nobody can say whether the cluster counts one with its name.
+def waits_for_the_cluster(host: Host, cluster: Cluster, facts: Facts) -> bool:
+    """Whether a node is new, and nobody can say whether the cluster counts one with its name.
 
     With Khepri, only a running node can.
     """
-    if the_cluster(facts):
+    new = not facts.of(NODE, host).has_data
+    return new and not founding(cluster, facts) and not the_cluster(facts)
+
+
+def refuse_without_the_cluster(host: Host, cluster: Cluster, facts: Facts) -> None:
+    """Refuse a new node that may replace one that is gone."""
+    if not waits_for_the_cluster(host, cluster, facts):
         return
     others = ",".join(one.name for one in members(cluster) if one != host)
     raise RunbookError(

@@ -169,7 +169,10 @@ def test_with_khepri_a_blank_node_waits_until_another_runs(cluster):
     known = {"mq1": stopped, "mq2": stopped, "mq3": Node(False, frozenset())}
     with pytest.raises(RunbookError, match=r"First start them: fab -H mq1,mq2 rabbitmq\.cluster"):
         list(forming.cluster(cluster.hosts["mq3"], cluster, facts(known)))
-    assert list(forming.cluster(cluster.hosts["mq1"], cluster, facts(known)))
+    *_, last = forming.cluster(cluster.hosts["mq1"], cluster, facts(known))
+    assert last.title == "all nodes run, and are one cluster"
+    assert "rabbit@mq2" in last.test
+    assert "rabbit@mq3" not in last.test
 
 
 def test_celerys_classic_queues_for_delayed_tasks_make_room(cluster):
