@@ -231,6 +231,7 @@ def test_what_a_dead_client_has_locked_is_free_again(database, proxies, healed, 
     report(f"locks of a dead client: free after {locked:.0f} s")
 
 
+@pytest.mark.long
 def test_proxies_that_do_not_hear_each_other_are_told(proxies, healed):
     healed("airflow", "cut", peers=["haproxy2"])
     said = told_until(proxies, "airflow and haproxy2 hold it: they do not hear each other")
@@ -240,6 +241,7 @@ def test_proxies_that_do_not_hear_each_other_are_told(proxies, healed):
 # When a program fails
 
 
+@pytest.mark.long
 def test_haproxy_that_is_killed_starts_again(database, proxies, on, report, healed):
     with database.writing(through=WRITE) as outcome:
         on("airflow", "kill -9 $(systemctl show -p MainPID --value haproxy)")
@@ -250,6 +252,7 @@ def test_haproxy_that_is_killed_starts_again(database, proxies, on, report, heal
     calm(proxies)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("breaking", "mending"),
     [
@@ -279,6 +282,7 @@ def test_haproxy_that_does_not_answer_loses_the_vip(
     calm(proxies)
 
 
+@pytest.mark.long
 def test_keepalived_that_is_stopped_is_told_and_started(proxies, on, takes_over):
     on("haproxy2", "systemctl stop keepalived")
     answer = proxies("haproxy.check")
@@ -319,6 +323,7 @@ def test_a_configuration_with_an_error_is_told_and_not_taken_up(database, proxie
     assert starts(on) == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
@@ -335,6 +340,7 @@ def test_a_write_port_that_leads_astray_is_told(edit, words, proxies, on):
     calm(proxies)
 
 
+@pytest.mark.long
 def test_a_stranger_with_the_address_is_told(proxies, on):
     on("mq1", f"ip addr add {VIP}/32 dev eth0")
     mac = on("mq1", "cat /sys/class/net/eth0/address")
@@ -347,6 +353,7 @@ def test_a_stranger_with_the_address_is_told(proxies, on):
     calm(proxies)
 
 
+@pytest.mark.long
 def test_the_vip_is_sent_away_and_back(database, proxies, on, holds, takes_over, report):
     assert proxies("haproxy.failover", "--to", "mq1").code == 2
     on("haproxy2", "systemctl stop haproxy")
@@ -408,6 +415,7 @@ def test_switchover_of_the_database(database, proxies, report):
     calm(proxies)
 
 
+@pytest.mark.long
 def test_reads_go_to_the_primary_when_no_replica_is_left(database, proxies, on):
     replicas = [name for name in SQL if name != database.leader()]
     for name in replicas:

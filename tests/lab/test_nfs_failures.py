@@ -44,6 +44,7 @@ def test_the_loss_of_the_active_server(share, fab, healed, lab, report, fault):
     assert share.generation(first) == share.generation(second)
 
 
+@pytest.mark.long
 def test_what_a_server_was_copying_when_it_froze_ends(share, fab, on, healed, lab):
     """It must not go on when it thaws: it would put an old file over a newer one."""
     first, second = share.active(), share.standby()
@@ -88,6 +89,7 @@ def test_a_server_process_that_is_killed(share, fab, on):
     fab.settled("nfs")
 
 
+@pytest.mark.long
 def test_a_server_process_that_hangs(share, fab, on):
     """It runs and its port is open: only a question to NFS itself shows it."""
     first, second = share.active(), share.standby()
@@ -106,6 +108,7 @@ def test_lsyncd_that_is_killed_comes_back_and_catches_up(share, fab, on):
     fab.settled("nfs")
 
 
+@pytest.mark.long
 def test_both_servers_off_and_on(share, fab, lab, on):
     """The one that led last leads again, although the other one starts first."""
     first, second = share.active(), share.standby()
@@ -179,6 +182,7 @@ def test_the_primary_returns_and_nothing_older_wins(share, fab, lab, on):
     fab.settled("nfs")
 
 
+@pytest.mark.long
 def test_a_split_brain_heals_without_silent_loss(share, fab, lab, on):
     """The servers do not hear each other, and both are with the clients."""
     first, second = share.active(), share.standby()
@@ -199,6 +203,7 @@ def test_a_split_brain_heals_without_silent_loss(share, fab, lab, on):
     fab.settled("nfs")
 
 
+@pytest.mark.long
 def test_an_active_server_whose_disk_is_gone_copies_nothing(share, fab, on):
     """An empty directory is not the tree: the standby keeps its files, and takes over."""
     first, second = share.active(), share.standby()
@@ -217,6 +222,7 @@ def test_an_active_server_whose_disk_is_gone_copies_nothing(share, fab, on):
     fab.settled("nfs")
 
 
+@pytest.mark.long
 def test_a_standby_whose_disk_is_full(share, fab, on):
     standby = share.standby()
     on(

@@ -13,6 +13,8 @@ STATE = "database"
 HOSTS = DATABASE
 WAITS = True
 
+pytestmark = pytest.mark.long
+
 SCRIPTS = "/usr/libexec/postgres-ha"
 
 
@@ -84,7 +86,6 @@ def test_connections_that_run_out(database, postgres, on):
     postgres.settled("postgres")
 
 
-@pytest.mark.long
 def test_an_old_transaction_that_keeps_rows_from_being_frozen(database, postgres, on, setting):
     early = setting("parameters: {autovacuum_freeze_max_age: 100000, autovacuum_naptime: 1s}")
     assert postgres("postgres.settings", **early).code == 0
@@ -153,7 +154,6 @@ def test_a_watchdog_that_nobody_uses(database, postgres, on):
     postgres.settled("postgres")
 
 
-@pytest.mark.long
 def test_etcd_that_has_no_quorum_is_told_on_each_member(database, postgres, on):
     others = [m["name"] for m in database.cluster() if m["role"] != "leader"]
     for name in others:
@@ -170,7 +170,6 @@ def test_etcd_that_has_no_quorum_is_told_on_each_member(database, postgres, on):
     postgres.settled("postgres")
 
 
-@pytest.mark.long
 def test_wal_that_is_given_up_and_the_backup_that_closes_the_gap(database, postgres, on):
     leader = database.leader()
     kept = on(leader, f"cat {SCRIPTS}/wal-queue")
@@ -217,7 +216,6 @@ def test_one_dead_member_does_not_keep_the_others_from_what_can_be_done(
     postgres.settled("postgres")
 
 
-@pytest.mark.long
 def test_a_running_copy_survives_reruns(database, postgres, on, report):
     """The copy takes longer than the run that began it."""
     replica = next(m["name"] for m in database.cluster() if m["role"] == "replica")

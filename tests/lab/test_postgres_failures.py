@@ -32,6 +32,7 @@ def test_switchover(database, postgres, report):
     postgres.settled("postgres")
 
 
+@pytest.mark.long
 def test_switchover_to_a_server_that_is_named(database, postgres):
     standby = next(m["name"] for m in database.cluster() if m["role"] == "sync_standby")
     other = next(m["name"] for m in database.cluster() if m["role"] == "replica")
@@ -45,6 +46,7 @@ def test_switchover_to_a_server_that_is_named(database, postgres):
     postgres.settled("postgres")
 
 
+@pytest.mark.long
 def test_a_switchover_waits_until_a_standby_is_synchronous(database, postgres, on):
     """As after both replicas restarted; here etcd says so for about eight seconds."""
     leader = database.leader()
@@ -198,6 +200,7 @@ def test_power_loss_of_the_synchronous_standby(database, healed, lab, report, po
     postgres.settled("postgres")
 
 
+@pytest.mark.long
 def test_a_leader_that_froze_does_not_lead_when_it_thaws(database, healed, lab, report, postgres):
     database.wait_until_apart()
     leader = database.leader()
@@ -229,6 +232,7 @@ def test_a_leader_cut_from_its_peers_only(database, healed, lab, report, postgre
     postgres.settled("postgres")
 
 
+@pytest.mark.long
 def test_etcd_without_a_quorum_does_not_stop_writes(database, postgres, on, report):
     stopped = [name for name in SQL if name != database.leader()]
     with database.writing() as outcome:

@@ -82,6 +82,7 @@ def test_changed_units_restart_one_member_after_the_other(database, postgres, on
     assert again.steps("changed", "failed") == set(), again.text
 
 
+@pytest.mark.long
 def test_an_update_takes_one_member_after_the_other(database, postgres, lab, on, tmp_path, report):
     database.wait_until_healthy()
     restarting_package.offer(lab, SQL, tmp_path)
@@ -117,6 +118,7 @@ def installed(on, host: str) -> str:
     return on(host, f"rpm -q --qf '%{{version}}' {restarting_package.NAME}")
 
 
+@pytest.mark.long
 def test_settings_do_not_change_while_patroni_is_paused(database, postgres, on):
     control = "patronictl -c /etc/patroni/patroni.yml"
     on("sql1", f"{control} pause --wait")
@@ -191,6 +193,7 @@ def test_a_foreign_data_directory_is_refused_and_told(database, postgres, on):
     postgres.settled("postgres")
 
 
+@pytest.mark.long
 def test_a_full_disk_on_a_replica(database, postgres, on):
     replica = next(m["name"] for m in database.cluster() if m["role"] == "replica")
     data = "/var/lib/pgsql/15/data"
@@ -246,6 +249,7 @@ def test_a_crash_in_the_middle_of_patroni_and_a_rerun(database, postgres, fab, o
     postgres.settled("postgres")
 
 
+@pytest.mark.long
 def test_reinit_copies_a_replica_and_refuses_the_leader(database, postgres):
     leader = database.leader()
     replica = next(m["name"] for m in database.cluster() if m["role"] == "replica")
@@ -313,6 +317,7 @@ def test_a_backup_by_hand(postgres):
     assert backups[-1]["type"] == "incr"
 
 
+@pytest.mark.long
 def test_wal_that_does_not_reach_the_repository_is_told(database, postgres, on):
     archive = "/var/lib/pgbackrest/archive/airflow-ha"
     on("nfs2", f"chmod 0 {archive}")

@@ -18,6 +18,8 @@ from support.strangers import in_the_place_of
 STATE = "queue"
 HOSTS = MQ
 
+pytestmark = pytest.mark.long
+
 CLASSIC = (
     'rabbitmqctl -q eval \'[rabbit_amqqueue:declare(rabbit_misc:r(<<"airflow">>, queue, '
     'Name), true, false, [{<<"x-queue-type">>, longstr, <<"classic">>}], none, <<"lab">>) '
@@ -89,7 +91,6 @@ def test_a_mirror_that_lacks_messages_is_told(mirrored, fab, on):
     waits(mirrored, "classic queues are whole: 1 of them, 1 mirrored", "ok")
 
 
-@pytest.mark.long
 def test_a_queue_whose_node_is_down_is_told(mirrored, fab, on):
     on("mq1", "rabbitmqctl -q clear_policy -p airflow mirrored")
     time.sleep(2)
@@ -113,7 +114,6 @@ def test_a_queue_without_a_majority_is_told(fab, on):
     fab.settled("rabbitmq")
 
 
-@pytest.mark.long
 def test_a_feature_flag_that_is_off_is_told_and_enabled(fab, on):
     """As on nodes that were upgraded by hand: their disks say which flags are enabled."""
     for name in MQ:
@@ -125,7 +125,6 @@ def test_a_feature_flag_that_is_off_is_told_and_enabled(fab, on):
     waits(fab, "feature flags are enabled", "ok")
 
 
-@pytest.mark.long
 def test_sockets_that_run_out_are_told(connected, fab, on):
     folder = "/run/systemd/system/rabbitmq-server.service.d"
     limit = f"mkdir -p {folder}; printf '[Service]\\nLimitNOFILE=160\\n' >{folder}/zz-few.conf"
@@ -162,7 +161,6 @@ def test_an_export_brings_back_what_was_deleted(on):
     on("mq1", "rabbitmqctl -q delete_vhost precious")
 
 
-@pytest.mark.long
 def test_an_export_that_failed_or_is_gone_is_told(fab, on):
     on("mq2", "systemctl stop rabbitmq-server; systemctl start rabbitmq-definitions || :")
     waits(fab, "the last one failed on mq2, the newest is", "warn")

@@ -89,6 +89,7 @@ def test_a_partition_of_one_node(queue, fab, healed, lab, on, report, leads):
     assert outcome.lost == 0
 
 
+@pytest.mark.long
 def test_all_nodes_off_and_on_again(queue, fab, lab, report):
     with queue.talking():
         pass
@@ -120,6 +121,7 @@ def test_the_first_one_off_is_on_alone_for_a_while(queue, fab, lab, on, report):
     on("mq3", "rabbitmqctl -q delete_queue -p airflow kept")
 
 
+@pytest.mark.long
 def test_a_cookie_that_differs_on_one_node(queue, fab, on):
     cookie = "/var/lib/rabbitmq/.erlang.cookie"
     on(

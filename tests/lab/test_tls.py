@@ -214,6 +214,7 @@ def test_to_tls_while_a_client_writes(fabric, database, lab, report):
         assert fabric(section).steps("changed") == set()
 
 
+@pytest.mark.long
 def test_another_ca_while_a_client_writes(fabric, database, lab, on, report):
     old = own_authority(lab)
     with database.writing(through=WRITE) as outcome:
