@@ -65,7 +65,7 @@ ifdef SECTION
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint unit
 	$(BIN)/pytest $(call labs,section) -m 'not long' $(call of_section,$(SECTION))
 else
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target PYTHONS='3.9 3.13' lint unit-each lab-cache
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target PYTHONS=3.9 lint unit-each lab-cache
 	@$(MAKE) --no-print-directory lab-test
 endif
 
