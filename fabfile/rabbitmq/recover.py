@@ -135,7 +135,7 @@ def alone(last: Host, lost: Sequence[str]) -> Step:
     With Khepri, a node runs without the others, but cannot change anything until it counts itself
     only.
     """
-    counts_them = " || ".join(f"! {not_counted(one)}" for one in lost)
+    counts_them = " || ".join(f"! {{ {not_counted(one)}; }}" for one in lost)
     return command(
         f"{last.name} runs without the others",
         script("rabbitmq/alone.sh", data=DATA, node=node(last)),

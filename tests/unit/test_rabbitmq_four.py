@@ -201,6 +201,27 @@ def test_with_khepri_a_node_that_runs_in_the_minority_still_has_to_start_alone(c
     assert "rabbit@mq2" in alone.test
 
 
+@pytest.mark.parametrize(
+    ("counted", "flags", "is_alone"),
+    [
+        (MQ, "[khepri_db]", False),
+        (("mq1", "mq3"), "[khepri_db]", False),
+        (("mq1",), "[khepri_db]", True),
+        (MQ, "[quorum_queue]", True),
+    ],
+)
+def test_a_node_with_khepri_is_alone_when_it_counts_itself_only(
+    cluster, monkeypatch, tmp_path, counted, flags, is_alone
+):
+    monkeypatch.setattr(asking, "DATA", str(tmp_path))
+    (tmp_path / FLAGS).write_text(flags)
+    nodes = ",".join(f'"rabbit@{name}"' for name in counted)
+    commands = f"rabbitmq-diagnostics() {{ :; }}; rabbitmqctl() {{ echo '[{nodes}]'; }}"
+    alone = recover.alone(cluster.hosts["mq1"], ["rabbit@mq2", "rabbit@mq3"])
+    done = subprocess.run(["bash", "-c", f"{commands}\n{alone.test}"], check=False)
+    assert (done.returncode == 0) == is_alone
+
+
 def test_a_recovery_that_was_interrupted_goes_on(cluster):
     titles = [title for title, _ in stages(recovered(cluster, {"mq1": ALONE}))]
     assert titles[-1] == "mq1 and its queues go on without the lost nodes"
