@@ -101,11 +101,12 @@ class Controller:
         """Wait until the section's check has nothing to say any more."""
         deadline = time.monotonic() + seconds
         while True:
+            began = time.monotonic()
             answer = self(f"{section}.check")
             if answer.code == 0 and not answer.steps("warn"):
                 return
             assert time.monotonic() < deadline, answer.text
-            time.sleep(2)
+            time.sleep(max(2, time.monotonic() - began))
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start fab and go on. A test run in the background passes on that SIGINT is ignored."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PAUSE = 5
 """Seconds between two looks of --watch."""
 SHORT_PAUSE = 4
-"""Seconds between two looks of --wait."""
+"""Seconds between two looks of --wait, at least."""
 THOROUGH = "also check what takes long: what is installed, each worker by Celery, time sources"
 
 
@@ -75,15 +75,20 @@ def seconds(wait: str) -> float:
 
 
 def awaited(run: Run, patience: float, thorough: bool) -> Picture:
-    """The first picture that is OK, or the last one when the time is over."""
+    """The first picture that is OK, or the last one when the time is over.
+
+    A pause is as long as the look before it: servers that start need their processors.
+    """
     from .look import look
 
     deadline = time.monotonic() + patience
     while True:
+        began = time.monotonic()
         picture = look(run, thorough)
-        if not picture.exit_code or time.monotonic() + SHORT_PAUSE > deadline:
+        pause = max(SHORT_PAUSE, time.monotonic() - began)
+        if not picture.exit_code or time.monotonic() + pause > deadline:
             return picture
-        time.sleep(SHORT_PAUSE)
+        time.sleep(pause)
 
 
 def show(run: Run, picture: Picture, as_json: bool, indent: int | None = 2) -> None:
