@@ -23,8 +23,10 @@ from .hold import HELD
 from .install import pgdg
 from .major_record import Record, upgraded_in_place
 from .patroni import shared, sized
+from .pools import CONSOLE, UNIT
 from .repository import BACKUPS, take
 from .restored import archived
+from .settings import Postgres
 from .versions import installed_alike, server_packages
 
 FRESH = 24 * 3600
@@ -130,7 +132,8 @@ def prepared(record: Record, cluster: Cluster, facts: Facts) -> Procedure:
         age = facts.of(BACKUPS, keeper).age_of("full")
         if age is None or age > FRESH:
             yield stage("a full backup", keeper, no_backup_runs(), take(cluster, "full"))
-    yield stage("nobody writes any more", first, no_clients())
+    closed = [idle_sessions_closed()] if cluster[Postgres].pooler else []
+    yield stage("nobody writes any more", first, *closed, no_clients())
     yield stage("a dump", first, dumped(record, cluster))
     for keeper in repository_hosts(cluster):
         yield stage("no backup is running", keeper, no_backup_runs())
@@ -178,6 +181,14 @@ def checked(record: Record, cluster: Cluster, first: Host) -> Step:
         f"PostgreSQL {record.old} can become {record.new}: pg_upgrade --check",
         f"{BY_POSTGRES} rm -rf {empty}\n{script('postgres/major-empty.sh', **common)}\n{compare}",
         timeout=3600,
+    )
+
+
+def idle_sessions_closed() -> Step:
+    """PgBouncer keeps sessions of clients that are gone for ten minutes, unless it is told."""
+    return action(
+        "PgBouncer ends its idle sessions",
+        f"! systemctl is-active -q {UNIT} || {{ {CONSOLE} reconnect; sleep 2; }}",
     )
 
 

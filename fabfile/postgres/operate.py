@@ -19,6 +19,7 @@ from .common import APART, PATRONICTL, data, etcdctl, members, rest, section
 from .etcd import ETCD, EtcdMember, aside, listed, peer_at
 from .members import MEMBER, Member, in_its_place, leader, replicas, serves
 from .patroni import RESTART
+from .pools import UNIT as POOLER_UNIT
 from .settings import Postgres
 
 MEMBER_OF = "member of the database cluster"
@@ -199,6 +200,7 @@ def remove(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, host: str) 
         yield stage(
             f"stop PostgreSQL on {host}",
             gone,
+            service_off(POOLER_UNIT),
             service_off(APART),
             service_off("patroni.service"),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from runbook.declare.facts import Facts
@@ -13,6 +14,10 @@ from runbook.output.quantities import duration
 from .common import VHOST, members, section
 from .definitions import newest_of
 from .nodes import STATE
+from .users import DELAYS
+
+MOST = 2
+"""Queues whose names have room in the drawing of a server."""
 
 section.collect(
     units=("rabbitmq-server",),
@@ -47,11 +52,18 @@ def line(cluster: Cluster, facts: Facts, findings: Sequence[Finding]) -> str:
 
 @section.drawn
 def marks(cluster: Cluster, facts: Facts) -> Marks:
-    """Which node leads which queue."""
-    badges: dict[str, list[str]] = {}
+    """Which node leads which queue, without Celery's queues for delayed tasks."""
+    led: dict[str, list[str]] = {}
     states = list(facts.known(STATE).values())
     for queue in states[0].quorum_queues if states else ():
         leader = str(queue.get("leader") or "").partition("@")[2]
-        if leader:
-            badges.setdefault(leader, []).append(f"leads {queue['name']}")
-    return Marks(badges)
+        if leader and not re.fullmatch(DELAYS, queue["name"]):
+            led.setdefault(leader, []).append(queue["name"])
+    return Marks({host: told(names) for host, names in led.items()})
+
+
+def told(names: Sequence[str]) -> list[str]:
+    """What is drawn at the node that leads these queues."""
+    if len(names) > MOST:
+        return [f"leads {len(names)} queues"]
+    return [f"leads {name}" for name in names]

@@ -438,6 +438,12 @@ def test_the_leader_is_not_copied_anew(cluster):
     assert stages(rest) == [("copy sql3 again", ("sql3",))]
 
 
+def test_removing_a_member_stops_what_runs_beside_it(cluster):
+    _, first, *_ = operate.remove([], cluster, facts(cluster), host="sql3")
+    stopped = [step.units[0] for step in first.of(cluster.hosts["sql3"])]
+    assert stopped == ["pgbouncer.service", "etcd-apart.service", "patroni.service"]
+
+
 def test_removing_a_member_keeps_the_quorum(cluster):
     whole = facts(cluster)
     assert [title for title, _ in stages(operate.remove([], cluster, whole, host="sql3"))] == [

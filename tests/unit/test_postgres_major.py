@@ -235,6 +235,15 @@ def test_clients_that_could_write_stop_it(later):
 # The upgrade
 
 
+def test_idle_sessions_of_pgbouncer_are_no_clients(cluster):
+    pooled = structs.replace(cluster[Postgres], pooler=True)
+    later = wanting(cluster, "16", postgres=pooled)
+    [part] = [one for one in parts(later, known(later)) if "nobody writes" in str(one)]
+    first, second = part.of(cluster.hosts["sql1"])
+    assert first.apply.endswith("reconnect; sleep 2; }")
+    assert second.title == "no client is connected"
+
+
 def test_everything_that_can_be_done_in_advance_comes_first(later):
     done = titles(later, known(later))
     assert done == [

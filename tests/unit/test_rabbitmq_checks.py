@@ -85,6 +85,19 @@ def test_a_stopped_queue_has_no_leader_and_the_node_that_lists_it_is_still_heard
     assert status.marks(None, facts(mq1=heard)).badges == {}
 
 
+@pytest.mark.parametrize(
+    ("names", "drawn"),
+    [
+        (["q", "celery_delayed_0", "celery_delayed_27"], ["leads q"]),
+        (["a", "b", "c"], ["leads 3 queues"]),
+        (["celery_delayed_3"], None),
+    ],
+)
+def test_the_drawing_has_room_for_what_a_node_leads(names, drawn):
+    known = facts(mq1=state("mq1", queues=[queue(name) for name in names]))
+    assert status.marks(None, known).badges == ({"mq1": drawn} if drawn else {})
+
+
 # Nodes
 
 
