@@ -114,7 +114,7 @@ def policies(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 
 
 def delays(queue: Mapping[str, Any]) -> bool:
-    """Whether this is a queue that Celery makes for tasks with a delay, which Airflow has none."""
+    """Whether this is one of Celery's queues for delayed tasks, of which Airflow has none."""
     return bool(re.fullmatch(DELAYS, queue["name"])) and queue.get("state") == "running"
 
 
