@@ -88,7 +88,6 @@ def whole(fab: Controller, database: Database, version: str) -> None:
     assert again.code == 0, again.text
     assert again.steps("changed") == set()
     fab.settled("postgres")
-    fab.settled("tls")
 
 
 @contextmanager
