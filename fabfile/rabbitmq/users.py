@@ -147,8 +147,12 @@ def queues(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     listed = 'rabbitmqctl -q list_queues -p "$vhost" type members </dev/null'
     everywhere = f"rabbitmqctl -q list_vhosts --silent | while read -r vhost; do {listed}; done"
     if any(node(host) not in one["members"] for view in views for one in view.quorum_queues):
+        none_lacks = f"! {everywhere} | awk {quote(lacking)}"
+        # A queue refuses a new member while another node becomes one.
         yield steps.command(
             f"every quorum queue has a replica on {host.name}",
-            f"rabbitmq-queues grow {node(host)} all",
-            unless=f"! {everywhere} | awk {quote(lacking)}",
+            f"for _ in {{1..10}}; do\n  rabbitmq-queues grow {node(host)} all\n"
+            f"  if {none_lacks}; then break; fi\n  sleep 2\ndone",
+            unless=none_lacks,
+            timeout=300,
         )
