@@ -151,7 +151,7 @@ def queues(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         # A queue refuses a new member while another node becomes one.
         yield steps.command(
             f"every quorum queue has a replica on {host.name}",
-            f"for _ in {{1..10}}; do\n  rabbitmq-queues grow {node(host)} all\n"
+            f"for _ in {{1..10}}; do\n  rabbitmq-queues grow {node(host)} all || :\n"
             f"  if {none_lacks}; then break; fi\n  sleep 2\ndone",
             unless=none_lacks,
             timeout=300,

@@ -8,7 +8,8 @@ rabbitmqctl close_all_connections --global 'the cluster is reduced to this node'
 # Reduce quorum queues to this node's replica (RabbitMQ 3.12.1 and later), all at the same time, as
 # each takes five seconds. What cannot go on is deleted: queues without a replica here, which no
 # client could declare again otherwise, and, with an older RabbitMQ, those that still count lost
-# nodes, which have no majority. `list_queues` would not name queues whose leader was on a lost node.
+# nodes, which have no majority. `list_queues` would not name queues whose leader was on a lost
+# node.
 rabbitmqctl -q eval '
 CanShrink = erlang:function_exported(rabbit_quorum_queue, force_shrink_member_to_current_member, 2),
 Shrink = fun(Vhost, Name) ->
