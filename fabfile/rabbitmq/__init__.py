@@ -13,6 +13,7 @@ from . import (
     preflight,
     recover,
     status,
+    switch,
     transport,
     upgrade,
     users,
@@ -38,6 +39,7 @@ section.order(
     recover.recover,
     upgrade.upgrade,
     operate.rotate,
+    switch.switch_nodes,
 )
 
 __all__ = ["power", "preflight", "section", "status"]

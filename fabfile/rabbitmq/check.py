@@ -23,6 +23,7 @@ from runbook.inventory.cluster import Cluster, Host
 from .cluster import blank, stranger
 from .common import NO_MAJORITY, members, node, section
 from .definitions import EXPORTS, exported
+from .distribution import AMONG, spoken
 from .nodes import NODE, STATE, State
 from .queue_check import queues, unsynchronised
 from .transport import OVER_TLS
@@ -67,7 +68,7 @@ def listens(answer: Answer) -> Verdict:
     return Verdict(ERROR, "no answer within 3 seconds" if answer.code == 124 else "nothing does")
 
 
-@section.cluster_check(needs=[NODE, STATE, INSTALLED, EXPORTS])
+@section.cluster_check(needs=[NODE, STATE, INSTALLED, EXPORTS, AMONG])
 def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
     """Checks that need the answers of several nodes."""
     states = facts.known(STATE)
@@ -76,6 +77,7 @@ def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
     yield from versions(cluster, states, facts)
     yield from queues(cluster, states)
     yield exported(cluster, facts)
+    yield from spoken(cluster, facts)
     yield redundancy(cluster, states)
 
 

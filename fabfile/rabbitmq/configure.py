@@ -18,6 +18,7 @@ from ..shared.tls import TRUSTED
 from ..shared.transport import Speaks
 from ..shared.versions import Versions
 from .common import CONF, COOKIE, RABBITMQ_TLS, SERVICE, members, section
+from .distribution import AMONG, among, environment
 from .nodes import NODE
 from .settings import KHEPRI_ONLY, Rabbitmq, number
 from .transport import LISTENS, listens
@@ -40,7 +41,7 @@ COOKIES = Fact(
 )
 
 
-@section.task(needs=[NODE, COOKIES, LISTENS])
+@section.task(needs=[NODE, COOKIES, LISTENS, AMONG])
 def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Write cookie, settings, plugins, ports; `rabbitmq.settle` applies them."""
     refuse_another_cookie(cluster, facts)
@@ -52,9 +53,8 @@ def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     yield steps.drop_in(SERVICE, "rabbitmq/limits.conf.j2").then(RESTART)
     yield cookie_file(cluster).then(RESTART)
     yield configuration(host, cluster, listens(host, cluster, facts))
-    environment = "/etc/rabbitmq/rabbitmq-env.conf"
-    source = "rabbitmq/rabbitmq-env.conf.j2"
-    yield steps.template(environment, source, {"host": host}, group="rabbitmq").then(RESTART)
+    for step in environment(host, among(host, cluster, facts)):
+        yield step.then(RESTART)
     yield steps.file(
         "/etc/rabbitmq/enabled_plugins",
         "[rabbitmq_management,rabbitmq_prometheus].",

@@ -81,6 +81,10 @@ class Rabbitmq(Settings, frozen=True):
         "1GB"
     )
     """The free disk below which publishers wait."""
+    nodes_tls: Optional[bool] = None
+    """New clusters: whether nodes speak TLS with each other; unset: as `tls.enabled`. What runs
+    already is changed by `fab rabbitmq.switch-nodes` only.
+    """
     definitions: Definitions = msgspec.field(default_factory=Definitions)
     """Exports of the definitions."""
     settings: dict[ParameterName, Parameter] = msgspec.field(default_factory=dict)

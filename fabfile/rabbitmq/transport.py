@@ -1,18 +1,18 @@
-"""How RabbitMQ listens to clients: in clear, over TLS, or both during `fab tls.switch`.
-
-The nodes among each other, epmd and Erlang's distribution, speak in clear, with the cookie.
-"""
+"""How RabbitMQ listens to clients: in clear, over TLS, or both during `fab tls.switch`."""
 
 from __future__ import annotations
 
 from runbook.declare.facts import Facts
 from runbook.declare.step import Handler, Steps
+from runbook.declare.templates import script
 from runbook.inventory.cluster import Cluster, Host
 
 from ..shared import tls
 from ..shared.roles import RABBITMQ
 from ..shared.transport import Speaks, speaks, spoken_by, wanted
 from .common import CONF, RABBITMQ_TLS, SERVICE, section
+from .distribution import AMONG, among
+from .nodes import NODE
 
 OVER_TLS = f"grep -qsx 'ssl_options.certfile = {RABBITMQ_TLS.certificate}' {CONF}"
 """A test: the node listens with TLS."""
@@ -33,10 +33,13 @@ fi"""
 
 READS = Handler(
     "rabbitmq-certificate",
-    "RabbitMQ reads its certificate again",
-    f"! systemctl is-active -q {SERVICE} || rabbitmqctl -q eval 'ssl:clear_pem_cache().'",
+    "RabbitMQ reads its certificate and the CAs again",
+    script("rabbitmq/reads-again.sh", service=SERVICE),
 )
-"""Without it, the certificate would be read within two minutes (RabbitMQ, "TLS Support")."""
+"""Without it, they would be read within two minutes (RabbitMQ, "TLS Support")."""
+
+ASKED = (LISTENS, AMONG, NODE)
+"""What `needs_certificate` needs to know."""
 
 
 def listens(host: Host, cluster: Cluster, facts: Facts) -> Speaks:
@@ -44,20 +47,25 @@ def listens(host: Host, cluster: Cluster, facts: Facts) -> Speaks:
     return speaks(host, LISTENS, facts, wanted(cluster))
 
 
-@section.task(needs=[LISTENS])
+def needs_certificate(host: Host, cluster: Cluster, facts: Facts) -> bool:
+    """Whether a node speaks TLS, with its clients or with the other nodes."""
+    return bool(listens(host, cluster, facts) or among(host, cluster, facts))
+
+
+@section.task(needs=ASKED)
 def keys(host: Host, cluster: Cluster, facts: Facts) -> Steps:
-    """Make RabbitMQ's private key, unless it listens in clear."""
-    if listens(host, cluster, facts):
+    """Make RabbitMQ's private key, unless it speaks in clear only."""
+    if needs_certificate(host, cluster, facts):
         yield from tls.keys(RABBITMQ_TLS)
 
 
-@section.task(needs=[LISTENS, RABBITMQ_TLS.held])
+@section.task(needs=[*ASKED, RABBITMQ_TLS.held])
 def certificates(host: Host, cluster: Cluster, facts: Facts) -> Steps:
-    """Sign RabbitMQ's certificate, unless it listens in clear.
+    """Sign RabbitMQ's certificate, unless it speaks in clear only.
 
     A running node reads it at once.
     """
-    if listens(host, cluster, facts):
+    if needs_certificate(host, cluster, facts):
         yield from certified(host, cluster, facts)
 
 

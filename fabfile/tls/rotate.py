@@ -17,6 +17,8 @@ from ..postgres.before_upgrade import refuse_unless_whole
 from ..postgres.common import members
 from ..postgres.etcd import ETCD, healthy
 from ..postgres.members import MEMBER
+from ..rabbitmq.common import RABBITMQ_TLS
+from ..rabbitmq.transport import READS
 from ..shared import tls
 from ..shared.tls import CA, FORMER_CA, NEXT_CA
 from .common import HELD, TRUSTS, held, section
@@ -67,10 +69,11 @@ def refuse_unless_possible(cluster: Cluster, facts: Facts) -> None:
 def all_trust(cluster: Cluster, facts: Facts, which: str) -> Procedure:
     """Every server trusts the CAs of secrets.yaml, and so does what runs there.
 
-    HAProxy and Patroni read them again. Patroni does so for a certificate that is new to it.
+    HAProxy, RabbitMQ and Patroni read them again. Patroni does so for a certificate that is new to
+    it.
     """
     there = [host for host in cluster.hosts.values() if facts.known(TRUSTS).get(host.name)]
-    yield stage(f"all servers trust {which}", there, lambda host: trusts(host, cluster))
+    yield stage(f"all servers trust {which}", there, lambda host: trusts(host, cluster, facts))
     for host in members(cluster):
         if held(host, facts):
             yield stage(
@@ -79,10 +82,14 @@ def all_trust(cluster: Cluster, facts: Facts, which: str) -> Procedure:
             yield from renewed(host, cluster, facts, anew=True)
 
 
-def trusts(host: Host, cluster: Cluster) -> Steps:
-    """The file of CAs; HAProxy reads it when it reloads."""
+def trusts(host: Host, cluster: Cluster, facts: Facts) -> Steps:
+    """The file of CAs; HAProxy reads it when it reloads, RabbitMQ when it is told to."""
     step = tls.trust_file(cluster)
-    yield step.then(reloaded(HAPROXY)) if host in proxies(cluster) else step
+    if host in proxies(cluster):
+        step = step.then(reloaded(HAPROXY))
+    if RABBITMQ_TLS in held(host, facts):
+        step = step.then(READS)
+    yield step
 
 
 def restarted_since() -> Step:
