@@ -63,9 +63,7 @@ def among(host: Host, cluster: Cluster, facts: Facts) -> Speaks:
 def options() -> Step:
     """The file with the options of TLS, which nodes and command line tools read when they start."""
     context = {"tls": RABBITMQ_TLS, "ca": TRUSTED, "any_node": ANY_NODE}
-    return steps.template(
-        OPTIONS, "rabbitmq/inter_node_tls.config.j2", context, group="rabbitmq"
-    )
+    return steps.template(OPTIONS, "rabbitmq/inter_node_tls.config.j2", context, group="rabbitmq")
 
 
 def environment(host: Host, speaks: Speaks) -> Steps:

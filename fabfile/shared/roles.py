@@ -76,8 +76,13 @@ RABBITMQ = Role(
         ),
         Port("15692/tcp", "RabbitMQ's metrics for Prometheus", (MONITORING,)),
         Port("4369/tcp", "epmd: where Erlang's nodes find each other", ("rabbitmq",)),
-        Port("25672/tcp", "Erlang distribution, with the cookie", ("rabbitmq",)),
-        Port("35672-35682/tcp", "RabbitMQ's command line tools, with the cookie", ("rabbitmq",)),
+        Port(
+            "25672/tcp",
+            "Erlang distribution: TLS with certificates of both sides, unless it is in clear, and "
+            "the cookie",
+            ("rabbitmq",),
+        ),
+        Port("35672-35682/tcp", "RabbitMQ's command line tools, likewise", ("rabbitmq",)),
     ),
     units=("rabbitmq-server.service", "epmd"),
     tier=QUEUE,

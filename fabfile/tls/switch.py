@@ -57,7 +57,8 @@ def switch(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, to: str = "
     The database stays up: etcd's members restart one after the other; so does Patroni, with a
     handover of about two seconds. Airflow restarts server by server; workers end their tasks first.
     If it is interrupted, rerun the command. Afterwards set tls.enabled in hosts.yaml accordingly,
-    for servers that come later.
+    for servers that come later. How RabbitMQ's nodes speak with each other is changed by
+    `fab rabbitmq.switch-nodes`.
     """
     if to not in TARGETS:
         raise UsageError(f"--to {to} is neither tls nor clear.")

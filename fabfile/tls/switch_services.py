@@ -58,7 +58,7 @@ def question(cluster: Cluster, target: Speaks) -> str:
     others = cluster[Postgres].clients
     if target and others:
         what += f" At the end, PostgreSQL refuses clients in {', '.join(others)} without TLS."
-    return what
+    return f"{what} How RabbitMQ's nodes speak with each other stays: fab rabbitmq.switch-nodes."
 
 
 def refuse_unless_all_answer(cluster: Cluster, facts: Facts) -> None:

@@ -149,7 +149,8 @@ def test_a_wrong_certificate_of_the_queue_is_refused(fabric, lab, kind):
     )
     assert code(lab, "worker1", asked) == 0
     write(lab, "mq2", f"{PKI}/rabbitmq.crt", wrong(lab, kind, "mq2", "rabbitmq"))
-    lab.root_shell("mq2", "rabbitmqctl -q eval 'ssl:clear_pem_cache().'")
+    # From mq1, as the command line tools of mq2 have the wrong certificate, too.
+    lab.root_shell("mq1", "rabbitmqctl -q -n rabbit@mq2 eval 'ssl:clear_pem_cache().'")
     try:
         assert code(lab, "worker1", asked) != 0
         assert "certificate of rabbitmq on mq2" in told(fabric("tls.check"), "error")

@@ -28,6 +28,8 @@ from fabfile.postgres.common import SESSIONS_TLS
 from fabfile.postgres.transport import TRANSPORT, Transport
 from fabfile.rabbitmq.common import ANY_NODE, CONF, RABBITMQ_TLS
 from fabfile.rabbitmq.configure import configuration as rabbitmq_conf
+from fabfile.rabbitmq.distribution import AMONG
+from fabfile.rabbitmq.nodes import NODE, Node
 from fabfile.rabbitmq.transport import LISTENS, keys, listens
 from fabfile.shared import authority, site, tls
 from fabfile.shared.airflow import hosts
@@ -197,7 +199,14 @@ def test_a_new_node_listens_as_the_others(cluster):
     known = Facts({LISTENS: {"mq1": None, "mq2": CLEAR, "mq3": CLEAR}})
     assert listens(cluster.hosts["mq1"], cluster, known) == CLEAR
     assert listens(cluster.hosts["mq1"], cluster, Facts({LISTENS: {"mq1": None}})) == TLS
-    assert not list(keys(cluster.hosts["mq1"], cluster, known))
+
+
+def test_a_node_that_speaks_in_clear_only_needs_no_key(cluster):
+    nodes = {NODE: {"mq2": Node(True, frozenset(), True)}, AMONG: {"mq2": CLEAR}}
+    in_clear = {LISTENS: {"mq2": CLEAR}, **nodes}
+    assert not list(keys(cluster.hosts["mq1"], cluster, Facts(in_clear)))
+    assert list(keys(cluster.hosts["mq1"], cluster, Facts({**in_clear, LISTENS: {"mq2": TLS}})))
+    assert list(keys(cluster.hosts["mq1"], cluster, Facts({**in_clear, AMONG: {"mq2": TLS}})))
 
 
 def test_all_nodes_share_the_name_under_which_kombu_verifies_them(with_ca):
