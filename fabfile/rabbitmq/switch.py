@@ -34,9 +34,10 @@ TARGETS = {"tls": Speaks.TLS, "clear": Speaks.CLEAR}
 def switch_nodes(
     hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, to: str = "tls"
 ) -> Procedure:
-    """Let nodes speak TLS with each other, or in clear with --to clear. All stop; asks first.
+    """Let nodes speak TLS with each other, or in clear with --to clear. Asks first.
 
-    Clients cannot connect for about a minute. If it is interrupted, rerun the command.
+    All nodes stop: clients cannot connect for about a minute. If it is interrupted, rerun the
+    command.
     Afterwards set rabbitmq.nodes_tls in hosts.yaml accordingly.
     """
     if to not in TARGETS:
@@ -99,7 +100,7 @@ def tried(host: Host) -> Step:
     return action(
         f"Erlang on {host.name} speaks TLS with its certificate",
         script("rabbitmq/tries-tls.sh", host=host.name, options=OPTIONS),
-        timeout=120,
+        timeout=300,
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 import pytest
-from support.bad_days import figure
 from support.messages import MQ, Queue, starts, told, waits
 from support.nodes_tls import BETWEEN, ROW, heard, over_tls
 from support.replaced import lost, replaced
@@ -39,8 +38,7 @@ def change(fab, queue: Queue, report, to: str) -> None:
         answer = fab("--yes", "rabbitmq.switch-nodes", "--to", to)
         queue.confirms(ALL_STOP)
     assert answer.code == 0, answer.text
-    situation = f"the nodes change to {'TLS' if to == 'tls' else 'clear'} among each other"
-    report(figure(situation, f"`fab rabbitmq.switch-nodes --to {to}`", outcome))
+    report(f"the nodes change to {to}: {outcome}")
     assert outcome.lost == 0
     assert outcome.pause < ALL_STOP
 
