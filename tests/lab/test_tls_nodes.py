@@ -44,6 +44,7 @@ def test_the_nodes_of_a_new_cluster_speak_tls(fab, on):
     assert answer.code == 0, answer.text
     assert ("cluster", ROW) in answer.steps("ok")
     assert over_tls(on) == [True, True, True]
+    assert fab(*SECTIONS).code == 0
     for section in SECTIONS:
         assert fab(section).steps("changed") == set()
 
