@@ -28,8 +28,8 @@ HOSTS_YAML = """\
 cluster: small
 connection: {user: admin, bootstrap_user: root, key: id_ed25519, known_hosts: [known_hosts]}
 hosts:
-  watch: {vm: 1, address: 10.0.0.1, ram: 4GB, cpu: 2, disk: 40GB, roles: [monitor]}
-monitoring: {folder: FOLDER}
+  watch: {vm: 1, address: 10.0.0.1, ram: 4GB, cpu: 2, disk: 40GB, roles: [counter]}
+counters: {folder: FOLDER}
 """
 
 PROGRAM = """\
@@ -91,18 +91,18 @@ def copied(folder: Path) -> Copy:
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, folder)
-    (folder / "fabfile" / "monitoring").mkdir()
-    (folder / "fabfile" / "monitoring" / "__init__.py").write_text(exercise("a section"))
+    (folder / "fabfile" / "counters").mkdir()
+    (folder / "fabfile" / "counters" / "__init__.py").write_text(exercise("a section"))
     contents = folder / "fabfile" / "__init__.py"
-    text = contents.read_text().replace("    hosts,\n", "    hosts,\n    monitoring,\n", 1)
+    text = contents.read_text().replace("    hosts,\n", "    hosts,\n    counters,\n", 1)
     assert LINE in text
-    contents.write_text(text.replace(LINE, f"{LINE}        monitoring.section,\n"))
+    contents.write_text(text.replace(LINE, f"{LINE}        counters.section,\n"))
     return Copy(folder)
 
 
 @pytest.fixture(scope="module")
 def added(tmp_path_factory) -> Copy:
-    """All sections, and monitoring; the hosts.yaml that is shipped."""
+    """All sections, and counters; the hosts.yaml that is shipped."""
     copy = copied(tmp_path_factory.mktemp("with") / "checkout")
     shutil.copy(PROJECT / "hosts.yaml", copy.folder)
     return copy
@@ -110,12 +110,12 @@ def added(tmp_path_factory) -> Copy:
 
 @pytest.fixture
 def alone(tmp_path) -> Copy:
-    """Only monitoring, on one server."""
+    """Only counters, on one server."""
     copy = copied(tmp_path / "checkout")
     contents = copy.folder / "fabfile" / "__init__.py"
-    kept = re.sub(r"^        (?!monitoring)\w+\.section,\n", "", contents.read_text(), flags=re.M)
+    kept = re.sub(r"^        (?!counters)\w+\.section,\n", "", contents.read_text(), flags=re.M)
     contents.write_text(kept)
-    section = copy.folder / "fabfile" / "monitoring" / "__init__.py"
+    section = copy.folder / "fabfile" / "counters" / "__init__.py"
     section.write_text(section.read_text().replace('after=("base",)', "after=()"))
     (copy.folder / "hosts.yaml").write_text(HOSTS_YAML.replace("FOLDER", str(copy.kept)))
     return copy
@@ -125,19 +125,19 @@ def alone(tmp_path) -> Copy:
 
 
 def test_it_is_listed_and_its_commands_are_shown(added):
-    assert "monitoring.install" in added("fab", "--list").text
+    assert "counters.install" in added("fab", "--list").text
     yaml = added.folder / "hosts.yaml"
-    yaml.write_text(yaml.read_text().replace("roles: [target]", "roles: [target, monitor]"))
-    assert "mkdir -p /var/lib/monitoring" in added("fab", "--dry", "monitoring").text
-    assert "9100/tcp" in added("fab", "--dry", "-H", "card1", "base.firewall").text
-    assert "mkdir -p /var/lib/monitoring" in added("inv", "runbook.show", "monitoring").text
+    yaml.write_text(yaml.read_text().replace("roles: [target]", "roles: [target, counter]"))
+    assert "mkdir -p /var/lib/counters" in added("fab", "--dry", "counters").text
+    assert "9099/tcp" in added("fab", "--dry", "-H", "card1", "base.firewall").text
+    assert "mkdir -p /var/lib/counters" in added("inv", "runbook.show", "counters").text
 
 
 def test_its_settings_are_validated(added):
     assert added("inv", "inventory.check").code == 0
     yaml = added.folder / "hosts.yaml"
     before = yaml.read_text()
-    yaml.write_text(f"{before}\nmonitoring: {{foldr: /srv}}\n")
+    yaml.write_text(f"{before}\ncounters: {{foldr: /srv}}\n")
     wrong = added("inv", "inventory.check")
     yaml.write_text(before)
     assert wrong.code == 2
@@ -147,38 +147,38 @@ def test_its_settings_are_validated(added):
 def test_the_pages_name_its_tasks_settings_and_ports(added):
     assert added.python("-m", "tools.docs").code == 0
     docs = added.folder / "docs"
-    assert "### fab monitoring.install" in (docs / "tasks.md").read_text()
-    assert "`monitoring.folder`" in (docs / "settings.md").read_text()
-    assert "`9100/tcp`" in (docs / "security.md").read_text()
+    assert "### fab counters.install" in (docs / "tasks.md").read_text()
+    assert "`counters.folder`" in (docs / "settings.md").read_text()
+    assert "`9099/tcp`" in (docs / "security.md").read_text()
 
 
 # A section at work
 
 
 def test_a_plan_a_run_and_a_second_run(alone):
-    assert "would change" in alone("fab", "--plan", "monitoring").text
+    assert "would change" in alone("fab", "--plan", "counters").text
     assert not alone.kept.exists()
-    assert alone("fab", "monitoring").code == 0
+    assert alone("fab", "counters").code == 0
     assert alone.kept.is_dir()
-    assert " changed" not in alone("fab", "monitoring").text.partition("host ")[0]
+    assert " changed" not in alone("fab", "counters").text.partition("host ")[0]
 
 
 def test_it_is_deployed_and_has_its_line_in_the_status(alone):
     before = json.loads(alone("inv", "cluster.status", "--json").text)
-    assert [one["code"] for one in before["problems"]] == ["MONITORING_SILENT"]
+    assert [one["code"] for one in before["problems"]] == ["COUNTERS_SILENT"]
     deployed = alone("inv", "cluster.deploy")
-    assert "monitoring: done" in deployed.text
+    assert "counters: done" in deployed.text
     assert deployed.code == 0
     after = json.loads(alone("inv", "cluster.status", "--json").text)
     [part] = after["parts"]
-    assert (part["name"], part["status"], part["now"]) == ("monitoring", "OK", "0 figures")
+    assert (part["name"], part["status"], part["now"]) == ("counters", "OK", "0 counters")
 
 
 def test_it_stops_and_starts_with_the_cluster(alone):
     stopped = alone("inv", "cluster.stop", "--plan")
-    assert "stop the monitoring" in stopped.text
+    assert "stop the counters" in stopped.text
     started = alone("inv", "cluster.start")
-    assert "start the monitoring" in started.text
+    assert "start the counters" in started.text
     assert alone.kept.is_dir()
 
 
@@ -189,7 +189,7 @@ def test_it_is_in_the_bundle(alone):
         [name] = [name for name in archive.getnames() if name.endswith("watch/state.txt")]
         state = archive.extractfile(name)
         assert state
-        assert b"figures of monitoring" in state.read()
+        assert b"counters of this server" in state.read()
 
 
 # A step, and a kind of step
