@@ -16,7 +16,6 @@ from fabfile import CONTENTS
 from fabfile.airflow.state import CONSUMERS, DATABASE
 from fabfile.haproxy.view import REPLIES, VIEW, Reply
 from fabfile.nfs.state import SERVER
-from fabfile.operator.status import picture as picture_of
 from fabfile.operator.status import reachability, tasks
 from fabfile.operator.status.document import document
 from fabfile.operator.status.reachability import NETWORK, NOTHING, SSH, Reachability
@@ -24,6 +23,7 @@ from fabfile.operator.status.text import text
 from fabfile.postgres.etcd import ETCD, Etcd
 from fabfile.postgres.members import MEMBER
 from fabfile.rabbitmq.nodes import STATE
+from fabfile.shared import silence
 from fabfile.shared.firewall import Firewall
 from runbook.declare.probes import ERROR, OK, Cause, Verdict
 from runbook.errors import AccessError, UsageError
@@ -277,7 +277,7 @@ def causes() -> dict[str, Cause]:
 
 def test_every_code_belongs_to_a_section_and_so_is_in_the_manual():
     declared = {cause.code for section in CONTENTS.sections for cause in section.causes}
-    of_hosts = {cause.code for cause in picture_of.CAUSES}
+    of_hosts = {cause.code for cause in silence.CAUSES}
     assert declared | of_hosts | {"ANSWER_ODD"} == set(causes())
     assert len(declared) > 50
 

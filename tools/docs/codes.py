@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fabfile.operator.status.picture import CAUSES, ODD
+from fabfile.operator.status.picture import ODD
+from fabfile.shared.silence import CAUSES
 from runbook.declare.contents import Contents
 from runbook.declare.probes import Cause
 

@@ -12,19 +12,14 @@ from runbook.errors import AccessError, RunbookError
 from runbook.execute.survey import Survey
 from runbook.inventory.cluster import Cluster, Host
 
+from ...shared.silence import DOWN, HANGS, NO_ACCESS, UNREACHABLE, left, way_back
 from ...shared.vitals import Vitals
 from .reachability import NETWORK, SSH, Reachability
 
 EXIT = {OK: 0, WARN: 1, ERROR: 2}
 UNREACHABLE_EXIT = 3
 
-DOWN = Cause("HOST_DOWN", "")
-HANGS = Cause("HOST_HANGS", "")
-UNREACHABLE = Cause("HOST_UNREACHABLE", "unknown; the host may be running")
-NO_ACCESS = Cause("HOST_NO_ACCESS", "unknown; the host is running")
 ODD = Cause("ANSWER_ODD", "unknown; the answer could not be read")
-
-CAUSES = (DOWN, HANGS, UNREACHABLE, NO_ACCESS)
 
 STATES = {DOWN: "down", HANGS: "hangs", UNREACHABLE: "unreachable", NO_ACCESS: "refuses"}
 
@@ -160,34 +155,6 @@ def host_problem(
         (way_back(host, kind, cluster),),
         tuple(dict.fromkeys(follows)),
     )
-
-
-def left(host: Host, cluster: Cluster, away: frozenset[str]) -> str:
-    """How many of its kind are left, for each of its roles."""
-    told = []
-    for role in cluster.roles_of(host):
-        everybody = cluster.group(role)
-        there = [other for other in everybody if other.name not in away]
-        if there:
-            told.append(f"{len(there)} of {len(everybody)} {role.label}s left")
-        else:
-            told.append(f"no {role.label} left: {role.loss or 'its work is not done'}")
-    return "; ".join(sorted(told, key=lambda text: not text.startswith("no "))) or "one host fewer"
-
-
-def way_back(host: Host, kind: Cause, cluster: Cluster) -> str:
-    """What to do about a host that did not answer."""
-    user = cluster.user(host)
-    again = "inv cluster.status --wait 300"
-    if kind == DOWN:
-        return f"power {host.name} on, or plug it in; it comes back by itself: {again}"
-    if kind == HANGS:
-        return f"wait if it is booting; else look at its console, and reset it if needed: {again}"
-    if kind == NO_ACCESS:
-        return f"fab -H {host.name} ssh.bootstrap"
-    port = cluster.ssh_port(host)
-    way = f"ssh -p {port} {user}@{host.address}"
-    return f"fix the connection from here (network, firewall, ssh): {way}"
 
 
 def problems(
