@@ -17,6 +17,7 @@ from runbook.inventory.entry import no_such, perhaps
 from .airflow.common import same_version
 from .airflow.services import (
     COMPONENTS,
+    Component,
     components,
     follows_the_share,
     installed,
@@ -106,13 +107,20 @@ def check(host: Host, cluster: Cluster) -> Probes:
     for component in components(host):
         yield probe(
             f"{component.unit} stays up",
-            f"systemctl show -p SubState,NRestarts {component.unit}; "
-            f'ps -o etimes= -p "$(systemctl show -p MainPID {component.unit} | cut -d= -f2)" || :',
+            state_of(component),
             stays_up if follows_the_share(component, host) else runs,
             fix=f"fab -H {host.name} systemd.start; "
             f"fab systemd.logs {host.name} {component.role} shows why",
             cause=DOWN,
         )
+
+
+def state_of(component: Component) -> str:
+    """Commands that print the state of a unit, and the age of its process."""
+    return (
+        f"systemctl show -p SubState,NRestarts {component.unit}; "
+        f'ps -o etimes= -p "$(systemctl show -p MainPID {component.unit} | cut -d= -f2)" || :'
+    )
 
 
 STOPPED = "it does not run"

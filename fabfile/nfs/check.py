@@ -35,7 +35,7 @@ from .common import (
     trees,
     vip,
 )
-from .mounts import answered
+from .mounts import answered, seen
 from .state import SERVER, Server, active
 
 DISK = section.cause("NFS_DISK_FULL", "the share cannot be written, or copied to the standby")
@@ -69,11 +69,9 @@ def check(host: Host, cluster: Cluster) -> Probes:
             )
             continue
         again = f"fab -H {host.name} nfs.mounts"
-        sentinel = f"{tree.path}/{SENTINEL}"
         yield probe(
             f"{tree.path} shows the share",
-            # What is open when the other server takes over fails once, and not again.
-            answered(f"{AS_USER} cat {sentinel} 2>/dev/null || {AS_USER} cat {sentinel}"),
+            seen(tree),
             shown,
             fix=f"systemctl restart {tree.unit}.mount on {host.name}",
             cause=MOUNT,

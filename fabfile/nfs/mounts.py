@@ -55,6 +55,15 @@ echo "$said"
 [[ $word == yes ]])"""
 
 
+def seen(tree: Tree) -> str:
+    """A test: the sentinel can be read.
+
+    What is open when the other server takes over fails once, and not again.
+    """
+    read = f"{AS_USER} cat {tree.path}/{SENTINEL}"
+    return answered(f"{read} 2>/dev/null || {read}")
+
+
 def reads(tree: Tree) -> Step:
     """Wait until the share answers here."""
     return steps.wait_for(

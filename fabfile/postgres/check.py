@@ -71,13 +71,19 @@ def check(host: Host, cluster: Cluster) -> Probes:
     )
     yield probe(
         "etcd's disk and network keep up",
-        "systemctl is-active -q etcd || exec echo inactive\n"
-        f"for how in '' '?serializable=true'; do\n"
-        f'  curl -s -m 3 {etcd_url(host.address)}"/health$how"; echo\ndone',
+        etcd_said(host),
         etcd_answers,
         fix=f"fab -H {host.name} postgres.etcd",
         cause=ETCD_MEMBER,
     )
+
+
+def etcd_said(host: Host) -> str:
+    """Commands that print whether the member is healthy, together with the others and alone."""
+    return f"""systemctl is-active -q etcd || exec echo inactive
+for how in '' '?serializable=true'; do
+  curl -s -m 3 {etcd_url(host.address)}"/health$how"; echo
+done"""
 
 
 def enough_room(answer: Answer) -> Verdict:

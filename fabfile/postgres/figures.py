@@ -120,14 +120,15 @@ def runs_installed(host: Host, cluster: Cluster, program: str) -> str:
   END {{ exit version["runs"] != version["installed"] }}'"""
 
 
+def numbers(cluster: Cluster) -> str:
+    """Commands that print the figures, without versions."""
+    return script("postgres/figures.sh", data=data(cluster), dropped=DROPPED, verified=VERIFIED)
+
+
 FIGURES = Fact(
     "figures of the database server",
     on=POSTGRES,
-    command=lambda cluster, host: (
-        script("postgres/figures.sh", data=data(cluster), dropped=DROPPED, verified=VERIFIED)
-        + "\n"
-        + versions(host, cluster)
-    ),
+    command=lambda cluster, host: f"{numbers(cluster)}\n{versions(host, cluster)}",
     parse=parse,
     absent="it does not answer",
 )
