@@ -11,6 +11,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 install = { apt-get install -yq --no-install-recommends $(1) || { apt-get update -q && apt-get install -yq --no-install-recommends $(1); }; } >/dev/null || \
   { echo '$(1) is missing here and could not be installed: apt-get install $(1)' >&2; exit 1; }
+# Of Debian's package prometheus only promtool: the package would start a server.
+define promtool
+  cd $(VENV) && { apt-get download -q prometheus || { apt-get update -q && apt-get download -q prometheus; }; } >/dev/null 2>&1 && \
+  dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x -C bin --strip-components=3 ./usr/bin/promtool && rm prometheus_*.deb || \
+  { echo 'promtool is missing here, and its package could not be downloaded: apt-get download prometheus' >&2; exit 1; }
+endef
 
 .PHONY: help setup demo test test-long test-nfs-kernel unit unit-each lint lab-cache lab-test docs bench lock clean
 
@@ -38,6 +44,7 @@ $(VENV)/.dev: $(VENV)/.ready requirements-dev.txt
 	@command -v shellcheck >/dev/null || $(call install,shellcheck)
 	@command -v rsync >/dev/null || $(call install,rsync)
 	@command -v chromedriver >/dev/null || $(call install,chromium chromium-driver)
+	@[[ -x $(BIN)/promtool ]] || $(promtool)
 	@touch $@
 
 demo: $(VENV)/.ready ## thirteen lab hosts, and all sections on them (AGAIN=1: as the last demo left them)

@@ -10,6 +10,7 @@ from . import (
     haproxy,
     hostnames,
     hosts,
+    monitoring,
     nfs,
     postgres,
     python_build,
@@ -36,6 +37,7 @@ CONTENTS = Contents(
         haproxy.section,
         airflow.section,
         systemd.section,
+        monitoring.section,
     ),
     shared={"versions": Versions, "sources": Sources, KEY: Firewall},
 )

@@ -170,8 +170,9 @@ def one_leader(cluster: Cluster, facts: Facts) -> Finding:
     if len(primaries) == 1:
         return Finding("one leader", Verdict(OK, primaries[0]))
     if primaries:
-        sentence = f"{' and '.join(primaries)} both say they lead; stop one: systemctl stop patroni"
-        return Finding("one leader", Verdict(ERROR, sentence), cause=TWO_LEADERS)
+        sentence = f"{' and '.join(primaries)} both say they lead"
+        fix = "stop one: systemctl stop patroni"
+        return Finding("one leader", Verdict(ERROR, sentence), fix, TWO_LEADERS)
     elsewhere = seen_leading(cluster, facts)
     if elsewhere:
         sentence = f"{elsewhere}, according to the others; it does not answer itself"

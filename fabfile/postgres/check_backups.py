@@ -63,9 +63,13 @@ def on_schedule(title: str, repository: Repository, cluster: Cluster) -> Finding
     )
     full = punctual("full backup", repository.age_of("full"), longest_gap(planned.full) or 35 * DAY)
     if full.level != OK:
-        way_out = "see journalctl -u pgbackrest-backup@full there, then: "
-        way_out += "fab postgres.backup --type full"
-        yield Finding("full backups are made on schedule", full, fix=way_out, cause=BACKUP)
+        yield Finding(
+            "full backups are made on schedule",
+            full,
+            fix="see journalctl -u pgbackrest-backup@full there, then: fab postgres.backup "
+            "--type full",
+            cause=BACKUP,
+        )
 
 
 def verified(facts: Facts) -> Findings:

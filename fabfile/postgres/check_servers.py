@@ -111,9 +111,13 @@ def connections(figures: Mapping[str, Figures]) -> Finding:
         if level != OK:
             worst = ERROR if ERROR in (level, worst) else WARN
             sentence = f"{sentence}, {said}" if sentence else said
-    fix = "close what does not need them: select * from pg_stat_activity; or set max_connections "
-    fix += "in postgres.parameters, then: fab postgres.settings postgres.restart"
-    return Finding("connections are left", Verdict(worst, sentence), fix, CONNECTIONS)
+    return Finding(
+        "connections are left",
+        Verdict(worst, sentence),
+        fix="close what does not need them: select * from pg_stat_activity; or set max_connections "
+        "in postgres.parameters, then: fab postgres.settings postgres.restart",
+        cause=CONNECTIONS,
+    )
 
 
 def pages(figures: Mapping[str, Figures]) -> Finding:

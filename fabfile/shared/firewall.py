@@ -39,7 +39,9 @@ class Firewall(Settings, frozen=True):
     operators: list[Network] = msgspec.field(default_factory=list)
     """Who may reach the consoles: RabbitMQ's management, HAProxy's statistics and Flower."""
     monitoring: list[Network] = msgspec.field(default_factory=list)
-    """Who may read metrics: RabbitMQ's, HAProxy's and Patroni's."""
+    """Who may read metrics: those of the servers (`monitoring.enabled`), RabbitMQ's, HAProxy's and
+    Patroni's.
+    """
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
         """Addresses that are not networks."""

@@ -51,7 +51,7 @@ POSTGRES = Role(
         Port(
             "8008/tcp",
             "Patroni's REST API: who leads; changes need a password, and come from members only",
-            ("postgres", "haproxy", MONITORING),
+            ("postgres", "haproxy", MONITORING, "monitoring"),
         ),
         Port("2379/tcp", "etcd: Patroni reads and writes who leads", ("postgres",)),
         Port("2380/tcp", "etcd: between its members", ("postgres",)),
@@ -74,7 +74,7 @@ RABBITMQ = Role(
             "RabbitMQ's management in clear, with a password, unless TLS is on",
             (OPERATORS,),
         ),
-        Port("15692/tcp", "RabbitMQ's metrics for Prometheus", (MONITORING,)),
+        Port("15692/tcp", "RabbitMQ's metrics for Prometheus", (MONITORING, "monitoring")),
         Port("4369/tcp", "epmd: where Erlang's nodes find each other", ("rabbitmq",)),
         Port(
             "25672/tcp",
@@ -156,6 +156,14 @@ WORKER = Role(
     ),
     units=("airflow-worker.service",),
     tier=WORK,
+)
+MONITOR = Role(
+    "monitoring",
+    label="monitoring server",
+    service="the monitoring",
+    loss="nobody is alerted",
+    units=("runbook-prometheus.service", "runbook-alertmanager.service"),
+    tier=QUEUE,
 )
 TARGET = Role("target", loss="tasks that reach it by SSH fail", tier=QUEUE)
 

@@ -15,13 +15,18 @@ OF_HOSTS = "depends on which hosts of its roles are left"
 
 def codes(contents: Contents) -> str:
     """The table."""
+    rows = [
+        (code(cause.code), ", ".join(labels), cause.impact or OF_HOSTS)
+        for cause, labels in every_cause(contents).items()
+    ]
+    return table(("code", "part", "impact"), rows)
+
+
+def every_cause(contents: Contents) -> dict[Cause, list[str]]:
+    """All causes, and the parts of a status that may have them."""
     parts: dict[Cause, list[str]] = {cause: ["hosts"] for cause in CAUSES}
     for section in contents.sections:
         for cause in section.causes:
             parts.setdefault(cause, []).append(section.label)
     parts[ODD] = ["any"]
-    rows = [
-        (code(cause.code), ", ".join(labels), cause.impact or OF_HOSTS)
-        for cause, labels in parts.items()
-    ]
-    return table(("code", "part", "impact"), rows)
+    return parts

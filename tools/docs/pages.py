@@ -7,7 +7,7 @@ from pathlib import Path
 from runbook.declare.contents import Contents
 from runbook.declare.templates import PROJECT
 
-from . import catalogue, codes, errors, passwords, picture, ports, settings, vulnerabilities
+from . import alerts, catalogue, codes, errors, passwords, picture, ports, settings, vulnerabilities
 from .markdown import within
 
 
@@ -19,11 +19,13 @@ def pages(contents: Contents) -> dict[Path, str]:
     security = within(security, "passwords", passwords.names(contents))
     security = within(security, "vulnerabilities", vulnerabilities.known())
     status = (docs / "status.md").read_text(encoding="utf-8")
+    monitoring = (docs / "monitoring.md").read_text(encoding="utf-8")
     return {
         docs / "settings.md": settings.page(contents),
         docs / "tasks.md": catalogue.page(contents),
         docs / "errors.md": errors.page(),
         docs / "cluster.svg": picture.picture(contents),
         docs / "security.md": security,
+        docs / "monitoring.md": within(monitoring, "alerts", alerts.known(contents)),
         docs / "status.md": within(status, "codes", codes.codes(contents)),
     }

@@ -44,13 +44,14 @@ def opened(cluster: Cluster) -> Iterator[tuple[str, str, str, str]]:
 def _callers(opening: Opening, cluster: Cluster) -> Iterator[str]:
     """Networks that hosts.yaml lists, and roles that any host has."""
     for caller in opening.port.callers:
-        if isinstance(caller, Listed):
-            yield f"networks in {code(in_words(caller))}"
-        elif any(calling(caller, host, cluster) for host in opened_on(opening, cluster)):
+        hosts = opened_on(opening, cluster)
+        if isinstance(caller, Listed) or any(calling(caller, one, cluster) for one in hosts):
             yield _named(caller)
 
 
 def _named(caller: Caller) -> str:
+    if isinstance(caller, Listed):
+        return f"networks in {code(in_words(caller))}"
     return code(in_words(caller)) if isinstance(caller, str) else in_words(caller)
 
 

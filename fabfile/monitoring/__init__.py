@@ -1,0 +1,10 @@
+"""Monitoring: what the servers tell Prometheus, and when it alerts."""
+
+from __future__ import annotations
+
+from . import check, exporters, targets
+from .common import section
+
+section.order(exporters.exporters, targets.targets)
+
+__all__ = ["check", "section"]

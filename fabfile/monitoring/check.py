@@ -1,0 +1,79 @@
+"""Checks of the monitoring: does each server show metrics, and are they new?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from runbook.declare.facts import Facts
+from runbook.declare.probes import ERROR, OK, WARN, Answer, Finding, Judge, Probes, Verdict, probe
+from runbook.inventory.cluster import Cluster, Host
+
+from .common import COLLECTOR, EXPORTER, METRICS, PORT, Monitoring, section, watched
+
+SILENT = section.cause("MONITORING_SILENT", "Prometheus does not see what is wrong there")
+STALE = section.cause("MONITORING_STALE", "some problems of this server raise no alert")
+
+SHOWN = "its metrics can be read"
+
+
+@section.check
+def check(host: Host, cluster: Cluster) -> Probes:
+    """Check that metrics can be read, and that they are new."""
+    yield probe(
+        SHOWN,
+        f"curl -sf -m 5 -o /dev/null http://{host.address}:{PORT}/metrics",
+        answers,
+        fix=f"fab -H {host.name} monitoring.exporters",
+        cause=SILENT,
+    )
+    yield probe(
+        "what the checks ask is answered",
+        f"date +%s; cat {METRICS}/collect.prom",
+        new(cluster[Monitoring].interval),
+        fix=f"see journalctl -u {COLLECTOR} there; fab -H {host.name} monitoring.exporters",
+        cause=STALE,
+    )
+
+
+def answers(answer: Answer) -> Verdict:
+    """curl exits with 0."""
+    return Verdict(OK) if answer.code == 0 else Verdict(ERROR, "node_exporter does not answer")
+
+
+def new(interval: int) -> Judge:
+    """How old the answers may be depends on how often they are asked for."""
+
+    def judge(answer: Answer) -> Verdict:
+        """They are not old, and no question is without an answer."""
+        now, *lines = answer.text.splitlines()
+        told = dict(line.rsplit(" ", 1) for line in lines)
+        collected = told.pop("runbook_collected_seconds", "")
+        if not collected.isdigit():
+            return Verdict(ERROR, "nothing was asked yet")
+        age = int(now) - int(collected)
+        if age > old(interval):
+            return Verdict(ERROR, f"the answers are {age} s old")
+        silent = [name.split('"')[1] for name, ok in told.items() if ok != "1"]
+        if silent:
+            return Verdict(WARN, f"no answer about: {', '.join(silent)}")
+        return Verdict(OK)
+
+    return judge
+
+
+def old(interval: int) -> int:
+    """Seconds after which answers are too old: two turns were missed, or take very long."""
+    return 2 * interval + 60
+
+
+@section.status_line
+def line(cluster: Cluster, facts: Facts, findings: Sequence[Finding]) -> str:
+    """How many servers show metrics."""
+    well = sum(one.level == OK for one in findings if one.title == SHOWN)
+    return f"{well} of {len(watched(cluster))} servers show metrics"
+
+
+section.collect(
+    units=(EXPORTER.partition(".")[0], COLLECTOR),
+    commands=(f"cat {METRICS}/*.prom",),
+)
