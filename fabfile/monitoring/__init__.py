@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from . import check, exporters, targets
+from . import check, exporters, server, targets
 from .common import section
 
-section.order(exporters.exporters, targets.targets)
+section.order(exporters.exporters, server.server, targets.targets)
 
 __all__ = ["check", "section"]

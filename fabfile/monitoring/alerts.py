@@ -7,7 +7,7 @@ from runbook.inventory.cluster import Cluster
 
 from ..shared.metrics import HOST, Alert, Alerts, Watched
 from .check import SILENT, STALE, old
-from .common import COLLECTOR, Monitoring
+from .common import COLLECTOR, written
 
 
 def alerts(cluster: Cluster) -> Alerts:
@@ -26,7 +26,7 @@ def alerts(cluster: Cluster) -> Alerts:
     yield Alert(
         STALE,
         ERROR,
-        f"{age} > {old(cluster[Monitoring].interval)}",
+        f"{age} > {old(written(cluster).interval)}",
         f"{HOST}: the answers are {{{{ $value | humanizeDuration }}}} old",
         fix,
         about="age",

@@ -8,9 +8,21 @@ from runbook.declare.facts import Facts
 from runbook.declare.probes import ERROR, OK, WARN, Answer, Finding, Judge, Probes, Verdict, probe
 from runbook.inventory.cluster import Cluster, Host
 
-from .common import COLLECTOR, EXPORTER, METRICS, PORT, Monitoring, section, watched
+from ..shared.roles import MONITOR
+from .common import (
+    ALERTMANAGER,
+    COLLECTOR,
+    EXPORTER,
+    METRICS,
+    PORT,
+    PROMETHEUS,
+    section,
+    watched,
+    written,
+)
 
 SILENT = section.cause("MONITORING_SILENT", "Prometheus does not see what is wrong there")
+NOBODY = section.cause("MONITORING_DOWN", "nobody is alerted")
 STALE = section.cause("MONITORING_STALE", "some problems of this server raise no alert")
 
 SHOWN = "its metrics can be read"
@@ -29,10 +41,24 @@ def check(host: Host, cluster: Cluster) -> Probes:
     yield probe(
         "what the checks ask is answered",
         f"date +%s; cat {METRICS}/collect.prom",
-        new(cluster[Monitoring].interval),
+        new(written(cluster).interval),
         fix=f"see journalctl -u {COLLECTOR} there; fab -H {host.name} monitoring.exporters",
         cause=STALE,
     )
+    if MONITOR in host.roles:
+        for name, port in (("Prometheus", 9090), ("Alertmanager", 9093)):
+            yield probe(
+                f"{name} is ready",
+                f"curl -sf -m 5 -o /dev/null http://127.0.0.1:{port}/-/ready",
+                ready,
+                fix=f"fab -H {host.name} monitoring.server",
+                cause=NOBODY,
+            )
+
+
+def ready(answer: Answer) -> Verdict:
+    """curl exits with 0."""
+    return Verdict(OK) if answer.code == 0 else Verdict(ERROR, "it does not answer")
 
 
 def answers(answer: Answer) -> Verdict:
@@ -76,4 +102,12 @@ def line(cluster: Cluster, facts: Facts, findings: Sequence[Finding]) -> str:
 section.collect(
     units=(EXPORTER.partition(".")[0], COLLECTOR),
     commands=(f"cat {METRICS}/*.prom",),
+)
+section.collect(
+    MONITOR,
+    units=(PROMETHEUS.partition(".")[0], ALERTMANAGER.partition(".")[0]),
+    commands=(
+        "curl -s -m 5 http://127.0.0.1:9090/api/v1/targets?state=active",
+        "curl -s -m 5 http://127.0.0.1:9090/api/v1/alerts",
+    ),
 )

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated
 
+import msgspec
+
 from runbook.declare.facts import hosts_on
 from runbook.declare.section import Section
 from runbook.inventory.cluster import Cluster, Host
-from runbook.inventory.entry import between
+from runbook.inventory.entry import Parameter, ParameterName, between
 from runbook.inventory.schema import Objection, Settings, Understood
 
 from ..airflow import alerts as airflow
@@ -39,6 +41,8 @@ METRICS = "/var/lib/airflow-runbook/metrics"
 SCRIPTS = "/usr/libexec/airflow-runbook"
 READINGS = f"{SCRIPTS}/readings"
 EXPORTER = "runbook-node-exporter.service"
+PROMETHEUS = "runbook-prometheus.service"
+ALERTMANAGER = "runbook-alertmanager.service"
 COLLECTOR = "runbook-readings"
 
 
@@ -49,6 +53,14 @@ class Monitoring(Settings, frozen=True):
     """Whether the servers offer metrics; they do if a server has the role `monitoring`."""
     interval: Annotated[int, between(10, 600)] = 30
     """After how many seconds each server asks itself again what the checks would ask."""
+    retention: Annotated[int, between(1, 3650)] = 15
+    """For how many days the monitoring server keeps metrics."""
+    receiver: dict[ParameterName, list[dict[ParameterName, Parameter]]] = msgspec.field(
+        default_factory=dict
+    )
+    """Whom the monitoring server tells of alerts: a receiver as in alertmanager.yml, without its
+    name, such as `webhook_configs: [{url: {secret: NAME}}]`; empty: nobody.
+    """
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
         """Metrics that nobody may read."""
@@ -62,9 +74,14 @@ class Monitoring(Settings, frozen=True):
             yield Objection(sentence, ("monitoring", "enabled"), grave=False)
 
 
+def written(cluster: Cluster) -> Monitoring:
+    """The settings as hosts.yaml has them: only who sends to the receiver needs its passwords."""
+    return next(one for one in cluster.settings.values() if isinstance(one, Monitoring))
+
+
 def watched(cluster: Cluster) -> list[Host]:
     """All servers, if they are monitored."""
-    wanted = cluster[Monitoring].enabled or cluster.group(MONITOR)
+    wanted = written(cluster).enabled or cluster.group(MONITOR)
     return list(cluster.hosts.values()) if wanted else []
 
 

@@ -16,9 +16,9 @@ from .common import (
     PORT,
     READINGS,
     SCRIPTS,
-    Monitoring,
     readings_of,
     section,
+    written,
 )
 
 PROGRAM = "/usr/bin/node_exporter"
@@ -61,7 +61,7 @@ def reading(host: Host, cluster: Cluster) -> Steps:
     context = {
         "collect": f"{SCRIPTS}/collect {READINGS} {METRICS}",
         "metrics": METRICS,
-        "interval": cluster[Monitoring].interval,
+        "interval": written(cluster).interval,
     }
     yield steps.unit(f"{COLLECTOR}.service", f"monitoring/{COLLECTOR}.service.j2", context)
     again = steps.restarted(f"{COLLECTOR}.timer")

@@ -28,8 +28,8 @@ def files(cluster: Cluster, facts: Facts) -> dict[str, str]:
     authority = {AUTHORITY: tls.trusted(cluster)} if known else {}
     return {
         TARGETS: json.dumps(endpoints(cluster, facts), indent=2) + "\n",
-        RULES: _yaml({"groups": groups(cluster)}),
-        SCRAPE: _yaml({"scrape_configs": [job(cluster)]}),
+        RULES: as_yaml({"groups": groups(cluster)}),
+        SCRAPE: as_yaml({"scrape_configs": [job(cluster, AUTHORITY)]}),
         **authority,
     }
 
@@ -49,9 +49,12 @@ def _endpoint(job: str, host: Host, port: int, scheme: str, cluster: Cluster) ->
     return {"targets": [f"{host.address}:{port}"], "labels": labels}
 
 
-def job(cluster: Cluster) -> dict[str, Any]:
-    """The job that reads all of them; the paths are relative to the file that it is in."""
-    verified = {"tls_config": {"ca_file": AUTHORITY}} if cluster.vault.knows(tls.CA) else {}
+def job(cluster: Cluster, authority: str) -> dict[str, Any]:
+    """The job that reads all of them; paths may be relative to the file that it is in.
+
+    `authority`: a file with the CA, if there is one.
+    """
+    verified = {"tls_config": {"ca_file": authority}} if cluster.vault.knows(tls.CA) else {}
     return {
         "job_name": cluster.name,
         "scrape_interval": f"{INTERVAL}s",
@@ -73,7 +76,8 @@ def groups(cluster: Cluster) -> list[dict[str, Any]]:
     return [group for group in found if group["rules"]]
 
 
-def _yaml(data: Any) -> str:
+def as_yaml(data: Any) -> str:
+    """A file of settings, with a line that says who writes it."""
     import yaml
 
     head = "# Written by `fab monitoring`: the next run replaces it.\n"

@@ -162,7 +162,6 @@ MONITOR = Role(
     label="monitoring server",
     service="the monitoring",
     loss="nobody is alerted",
-    units=("runbook-prometheus.service", "runbook-alertmanager.service"),
     tier=QUEUE,
 )
 TARGET = Role("target", loss="tasks that reach it by SSH fail", tier=QUEUE)

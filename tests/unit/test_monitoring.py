@@ -556,6 +556,86 @@ def test_every_task_that_a_fix_names_is_there(monitored):
                 assert name in ns.task_names or own in settings.__struct_fields__, name
 
 
+# The monitoring server
+
+
+RECEIVER = (
+    "  enabled: false",
+    "  receiver: {webhook_configs: [{url: {secret: hook}}]}\n  enabled: false",
+)
+HOOK = "http://hook.example.com/f00d-and-t0ken"
+
+
+@pytest.fixture
+def serving(tmp_path, monkeypatch):
+    """serving(secret=HOOK) -> a cluster with a monitoring server, and its files by name."""
+
+    def load(secret: str = HOOK):
+        if secret:
+            monkeypatch.setenv("RUNBOOK_SECRET_HOOK", secret)
+        text = (PROJECT / "hosts.yaml").read_text()
+        text = text.replace("roles: [target]", "roles: [target, monitoring]")
+        file = tmp_path / "hosts.yaml"
+        file.write_text(text.replace(*RECEIVER))
+        return CONTENTS.load(file)
+
+    return load
+
+
+def served(cluster):
+    return {
+        step.paths[0].rpartition("/")[2]: step
+        for step in steps(cluster, "server")
+        if step.paths and step.text
+    }
+
+
+def test_prometheus_reads_all_targets_and_tells_its_own_alertmanager(serving):
+    found = served(serving())
+    told = yaml.safe_load(found["prometheus.yml"].text)
+    assert told["rule_files"] == ["rules.yml"]
+    [one] = told["alerting"]["alertmanagers"]
+    assert one["static_configs"] == [{"targets": ["127.0.0.1:9093"]}]
+    [job] = told["scrape_configs"]
+    assert job["tls_config"] == {"ca_file": "/etc/pki/airflow-runbook/ca.crt"}
+    assert len(json.loads(found["targets.json"].text)) == 19
+
+
+def test_both_listen_where_nobody_else_is(serving):
+    found = served(serving())
+    assert " --web.listen-address=127.0.0.1:9090" in found[common.PROMETHEUS].text
+    unit = found[common.ALERTMANAGER].text
+    assert " --web.listen-address=127.0.0.1:9093 --cluster.listen-address=\n" in unit
+
+
+def test_a_secret_of_the_receiver_is_in_one_file_and_is_not_shown(serving):
+    cluster = serving()
+    found = served(cluster)
+    told = json.loads(found["alertmanager.yml"].text)
+    assert told["receivers"] == [{"name": "operators", "webhook_configs": [{"url": HOOK}]}]
+    assert "0640 root:runbook-alerts" in re.sub(
+        r"chown root:(\S+) .*\nchmod (\d+)", r"\2 root:\1", found["alertmanager.yml"].apply
+    )
+    for name, step in found.items():
+        assert HOOK not in step.shown + step.diff
+        assert (HOOK in step.text) == (name == "alertmanager.yml")
+
+
+def test_only_who_sends_needs_the_secret(serving):
+    cluster = serving(secret="")
+    assert watched(cluster)
+    everything, facts = answered(cluster)
+    assert rules.files(everything, facts)["rules.yml"]
+    with pytest.raises(SettingsError, match=r"inv secrets\.set"):
+        list(steps(cluster, "server"))
+
+
+def test_without_a_receiver_nobody_is_told(hosts_yaml):
+    cluster = CONTENTS.load(hosts_yaml("roles: [target]", "roles: [target, monitoring]"))
+    told = json.loads(served(cluster)["alertmanager.yml"].text)
+    assert told["receivers"] == [{"name": "operators"}]
+
+
 # The check
 
 

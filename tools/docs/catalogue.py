@@ -96,14 +96,17 @@ def _name(argument: Any) -> str:
     return str(argument.names[0]).replace("_", "-")
 
 
+NONE = "no host of the shipped hosts.yaml"
+
+
 def on(hosts: On, cluster: Cluster) -> str:
     """The hosts that a task is for, in as few words as possible."""
     chosen = hosts_on(hosts, cluster)
     if isinstance(hosts, str) and hosts != "all":
-        return f"{code('@' + hosts)}: {_names(chosen)}"
+        return f"{code('@' + hosts)}: {_names(chosen) or NONE}"
     if len(chosen) == len(cluster.hosts):
         return "all hosts"
-    return _names(chosen) or "no host of the shipped hosts.yaml"
+    return _names(chosen) or NONE
 
 
 def _names(hosts: Sequence[Host]) -> str:
