@@ -11,7 +11,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lab.packages import database, etcd, failover, rabbitmq, storage, system, toolchain
+from lab.packages import (
+    database,
+    etcd,
+    failover,
+    monitoring,
+    rabbitmq,
+    storage,
+    system,
+    toolchain,
+)
 from lab.packages.model import Package
 
 TREES = Path(__file__).resolve().parent / "trees"
@@ -22,6 +31,7 @@ TOPICS = (
     rabbitmq.PACKAGES,
     failover.PACKAGES,
     storage.PACKAGES,
+    monitoring.PACKAGES,
     toolchain.PACKAGES,
 )
 PACKAGES: dict[str, Package] = {key: entry for topic in TOPICS for key, entry in topic.items()}

@@ -94,7 +94,7 @@ def test_no_package_pretends_to_be_installed_but_the_one_to_update():
         (PGDG_EXTRAS, {"etcd", "haproxy"}),
         (RABBITMQ_ERLANG, {"erlang"}),
         (RABBITMQ_SERVER, {"rabbitmq-server"}),
-        (EPEL, {"lsyncd"}),
+        (EPEL, {"lsyncd", "golang-github-prometheus", "golang-github-prometheus-node-exporter"}),
         (ROCKY, {"haproxy", "keepalived", "socat"}),
     ],
 )
