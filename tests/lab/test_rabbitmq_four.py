@@ -425,7 +425,7 @@ def test_khepri_a_partition_of_one_node(later, queue, lab, on, report, leads):
         lab.fault(alone, "cut", peers=others)
         try:
             time.sleep(30)
-            assert told(later, "sees")
+            waits(later, "sees")
         finally:
             lab.heal(alone)
         later.settled("rabbitmq")
