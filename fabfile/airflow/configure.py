@@ -33,11 +33,10 @@ from .common import (
     SETTINGS,
     SQL,
     main_vip,
-    python,
     same_version,
     section,
-    venv,
 )
+from .installation import folder, linked, of, python
 from .settings import Airflow
 from .transport import AIRFLOW_TLS, NEEDS, Ways, ways
 
@@ -55,11 +54,14 @@ def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     server with another version of Airflow is not changed: fab airflow.upgrade changes all servers.
     """
     yield same_version(cluster)
-    yield from settings(cluster, ways(host, cluster, facts))
+    yield from settings(cluster, ways(host, cluster, facts), of(host, cluster, facts))
 
 
-def settings(cluster: Cluster, how: Ways) -> Steps:
-    """The configuration of the version in hosts.yaml, whatever is there now."""
+def settings(cluster: Cluster, how: Ways, name: str, former: str = "") -> Steps:
+    """The configuration of the version in hosts.yaml, whatever is there now.
+
+    `name`: the installation to use; `former`: the one that is in use until then.
+    """
     if any(astuple(how)):
         yield from tls.trust(cluster)
     own = site(cluster)
@@ -67,6 +69,7 @@ def settings(cluster: Cluster, how: Ways) -> Steps:
         yield steps.file(WEB_TRUSTED, own.root)
     yield steps.directory(SETTINGS, "0750", group=USER)
     yield steps.directory(f"{SETTINGS}/python")
+    yield from linked(name, former)
     context = {
         "settings": cluster[Airflow],
         "dags": DAGS,
@@ -74,8 +77,8 @@ def settings(cluster: Cluster, how: Ways) -> Steps:
         "logs": LOGS,
         "home": AIRFLOW_HOME,
         "etc": SETTINGS,
-        "venv": venv(cluster),
-        "python": python(cluster),
+        "venv": folder(name),
+        "python": python(name),
         "database": escaped(database(cluster, how)),
         "broker": escaped(broker(cluster, how)),
         "fernet": fernet(cluster),

@@ -18,7 +18,8 @@ from ..nfs.state import SERVER, the_active
 from ..shared.airflow import AS_USER, DAGS, USER
 from ..shared.roles import NFS
 from ..shared.versions import Versions
-from .common import SCRIPTS, python, section
+from .common import SCRIPTS, section
+from .installation import python, python_in_use, wanted
 from .settings import Airflow
 
 SHIPPED = f"{DAGS}/.shipped"
@@ -41,7 +42,7 @@ def dags(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     if host != the_active(cluster, facts):
         return
     files = project_files(cluster)
-    yield importable(files, cluster)
+    yield importable(files, cluster, python_in_use(cluster))
     for folder in folders(files):
         yield steps.directory(f"{DAGS}/{folder}", owner=USER, group=USER)
     for name, text in files.items():
@@ -81,12 +82,12 @@ def script() -> Steps:
 
 
 def tried(files: dict[str, str], cluster: Cluster) -> Steps:
-    """The version of Airflow in hosts.yaml can import these DAGs; the share is not changed."""
+    """The installation of hosts.yaml can import these DAGs; the share is not changed."""
     yield from script()
-    yield importable(files, cluster)
+    yield importable(files, cluster, python(wanted(cluster)))
 
 
-def importable(files: dict[str, str], cluster: Cluster) -> Step:
+def importable(files: dict[str, str], cluster: Cluster, program: str) -> Step:
     """Airflow itself imports all of them, away from the share."""
     text = json.dumps(files)
     wanted = hashlib.sha256(text.encode()).hexdigest()
@@ -94,7 +95,7 @@ def importable(files: dict[str, str], cluster: Cluster) -> Step:
     return steps.with_stdin(
         f"the DAGs can be imported: {len(files)} files",
         f"""(set -euo pipefail
-{SCRIPTS}/as-airflow {python(cluster)} {SCRIPTS}/{TRY}
+{SCRIPTS}/as-airflow {program} {SCRIPTS}/{TRY}
 {replaced(imported)} <<<{wanted})""",
         text,
         unless=f"[[ $({AS_USER} cat {imported} 2>/dev/null) == {wanted} ]]",

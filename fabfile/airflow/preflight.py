@@ -18,7 +18,7 @@ from ..shared.python import Python
 from ..shared.roles import POSTGRES, TARGET, WORKER, airflow
 from ..shared.sources import PYPI
 from .common import section
-from .install import OPT
+from .installation import OPT
 from .settings import Airflow
 
 

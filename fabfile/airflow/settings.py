@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Union
 
 import msgspec
 
-from runbook.inventory.entry import AbsolutePath, LocalPath, Parameter, ParameterName, named
+from runbook.inventory.entry import (
+    AbsolutePath,
+    HostName,
+    LocalPath,
+    PackageName,
+    Parameter,
+    ParameterName,
+    between,
+    named,
+)
 from runbook.inventory.schema import Objection, Understood
+from runbook.inventory.shape import faults
 
 from ..postgres.settings import Postgres
 from ..shared import roles
 from ..shared.airflow import Load
 from ..shared.versions import PYTHON_FOR_AIRFLOW, Versions, within
+from .requirement import Requirement, wrong
+
+# msgspec crashes on a union of a list and a text with a pattern (its issue 717), so `objections`
+# checks the path.
+_File = Annotated[
+    str,
+    msgspec.Meta(min_length=1, max_length=1000, description="path of a requirements file"),
+]
 
 PYTHON_LOCKED = ("3.9", "3.11")
 """Series of Python for which files/airflow has a lock of each Airflow."""
@@ -42,6 +60,19 @@ class Airflow(Load, frozen=True):
         str, named("login (a-z, 0-9, `.`, `_`, `-`; the first a letter)", "[a-z][a-z0-9._-]{0,63}")
     ] = "admin"
     """The web UI's administrator; the password is airflow_admin in secrets.yaml."""
+    packages: Union[list[Requirement], _File] = msgspec.field(default_factory=list)
+    """Providers and packages of your own, besides those of Airflow: a list, or a requirements file
+    beside this one. Afterwards: fab airflow.lock
+    """
+    package_hosts: list[HostName] = msgspec.field(default_factory=list)
+    """Servers that `airflow.packages` may name in URLs; empty: packages come from the index only.
+    """
+    source_packages: list[PackageName] = msgspec.field(default_factory=list)
+    """Packages that may be built from source; of all others, only wheels are accepted."""
+    not_imported: list[PackageName] = msgspec.field(default_factory=list)
+    """Packages that a new installation does not try to import, because they never can be."""
+    keep_installations: Annotated[int, between(2, 20)] = 3
+    """Installations of Airflow that stay on each server, with the one in use; older ones go."""
     writable: list[AbsolutePath] = msgspec.field(default_factory=list)
     """Directories where Airflow and tasks may write, besides /tmp, /var/tmp and Airflow's own."""
     settings: dict[ParameterName, dict[ParameterName, Parameter]] = msgspec.field(
@@ -50,7 +81,8 @@ class Airflow(Load, frozen=True):
     """Settings of airflow.cfg on all servers, by its sections."""
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
-        """Roles and VIPs that Airflow needs; commands; an unsupported Airflow or Python."""
+        """Missing roles and VIPs; commands; packages; an unsupported Airflow or Python."""
+        yield from self._packages()
         for part, entries in self.settings.items():
             for key in entries:
                 if key.endswith("_cmd"):
@@ -85,6 +117,14 @@ class Airflow(Load, frozen=True):
                 f"{' and '.join(PYTHON_LOCKED)} (files/airflow)",
                 ("versions", "python"),
             )
+
+    def _packages(self) -> Iterator[Objection]:
+        path = ("airflow", "packages")
+        if isinstance(self.packages, str):
+            for sentence, place in faults(LocalPath, self.packages, path):
+                yield Objection(sentence, place)
+        else:
+            yield from wrong(self.packages, self.package_hosts, path)
 
 
 def missing(inventory: Understood) -> Iterator[Objection]:

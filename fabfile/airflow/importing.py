@@ -1,0 +1,43 @@
+"""Whether the DAGs on the share can be imported by an installation that is not in use yet."""
+
+from __future__ import annotations
+
+from runbook.declare.step import Step
+from runbook.declare.steps import precondition
+from runbook.declare.templates import render, script
+from runbook.inventory.cluster import Cluster
+
+from ..shared import copies
+from ..shared.airflow import DAGS
+from .common import SCRIPTS
+from .installation import CURRENT, ENVIRONMENT, folder
+
+SECONDS = 900
+"""How long the import of all DAGs may take."""
+
+
+def imports_the_dags(name: str, cluster: Cluster) -> Step:
+    """Every DAG on the share that the installation in use can import, this one can import, too.
+
+    A DAG that is broken already does not count. It is not asked where nothing is in use yet.
+    """
+    found = script(
+        "airflow/newly-broken.sh",
+        run=f"{SCRIPTS}/as-airflow",
+        target=folder(name),
+        in_use=CURRENT,
+        broken=render("airflow/broken-dags", {}),
+        dags=DAGS,
+        seconds=SECONDS,
+    )
+    not_asked = (
+        f"[[ ! -e {copies.mark(folder(name))} || ! -e {ENVIRONMENT} || ! -e {CURRENT} || "
+        f"$(readlink {CURRENT}) == {name} ]]"
+    )
+    return precondition(
+        f"{name} can import every DAG that the installation in use can import",
+        f"{not_asked} || [[ ! $({found}) ]]",
+        f"""{found} | head -n 20
+echo 'These DAGs cannot be imported with {folder(name)}; nothing else was changed.'
+echo 'Change them, or airflow.packages in {cluster.file.name} (then fab airflow.lock).'""",
+    )

@@ -1,0 +1,13 @@
+# shellcheck shell=bash
+: "${run:?}" "${target:?}" "${in_use:?}" "${broken:?}" "${dags:?}" "${seconds:?}"
+# Prints the DAGs that only the installation in use can import: file and error, a line each.
+set -uo pipefail
+ask() { "$run" "$1/bin/python" -c "$broken" "$dags" "$seconds" 2>/dev/null; }
+if ! found=$(ask "$target"); then
+  echo "$target cannot say which DAGs it can import: fab airflow.check"
+elif [[ $found ]]; then
+  before=$(ask "$(readlink -e "$in_use")" | cut -d ' ' -f 1)
+  while IFS= read -r line; do
+    grep -qxF -- "${line%% *}" <<<"$before" || printf '%s\n' "$line"
+  done <<<"$found"
+fi
