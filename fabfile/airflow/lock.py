@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     help={"upgrade": "take newer versions of what the lock already has"},
 )
 def lock(run: Run, hosts: Sequence[Host], *, upgrade: bool = False) -> None:
-    """Lock airflow.packages together with Airflow's own packages: every file by its hash.
+    """Lock airflow.packages together with Airflow's own: every file by its hash.
 
     The lock is a file in the folder `locks` beside hosts.yaml; commit it. fab airflow.install
     installs from it. A package that you name with a version takes the place of Airflow's pin.
@@ -43,7 +43,7 @@ def lock(run: Run, hosts: Sequence[Host], *, upgrade: bool = False) -> None:
         run.conclude(result)
         return
     file = pins.file(cluster)
-    part = StepResult(f"{pins.FOLDER}/{file.name} locks airflow.packages", "")
+    part = StepResult(f"{pins.FOLDER}/{file.name} is the lock of airflow.packages", "")
     before = file.read_text(encoding="utf-8") if file.is_file() else ""
     fresh = before and own_digest(cluster) in before and not upgrade
     text = before if fresh else compiled(cluster, before, upgrade)

@@ -62,7 +62,7 @@ class Airflow(Load, frozen=True):
     """The web UI's administrator; the password is airflow_admin in secrets.yaml."""
     packages: Union[list[Requirement], _File] = msgspec.field(default_factory=list)
     """Providers and packages of your own, besides those of Airflow: a list, or a requirements file
-    beside this one. Afterwards: fab airflow.lock
+    beside this one. After a change: fab airflow.lock.
     """
     package_hosts: list[HostName] = msgspec.field(default_factory=list)
     """Servers that `airflow.packages` may name in URLs; empty: packages come from the index only.

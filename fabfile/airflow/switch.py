@@ -96,7 +96,7 @@ def rollback(
     to: str = "",
     broken_dags: bool = False,
 ) -> Procedure:
-    """Use the installation from before the last switch again, server by server. Asks first.
+    """Use the installation from before the last switch, server by server. Asks first.
 
     Afterwards, hosts.yaml still describes the other one: put the former airflow.packages back
     there, or run airflow.switch when what was wrong is corrected.
@@ -287,7 +287,7 @@ def installations(cluster: Cluster, facts: Facts) -> list[dict[str, Any]]:
 
 @section.task(needs=[INSTALLATIONS])
 def prune(host: Host, cluster: Cluster, facts: Facts) -> Steps:
-    """Remove installations that are not used any more, beyond airflow.keep_installations.
+    """Remove old installations, beyond airflow.keep_installations.
 
     The one in use, the one before it, that of hosts.yaml and the newest of each version stay.
     """

@@ -54,6 +54,8 @@ def resolved(requirements: Sequence[str], preferred: str, upgrade: bool, cluster
             done = called(compiled, environment)
         if done.returncode:
             said = done.stderr.replace(f"{folder}/", "").strip()
+            if "building from source is disabled" in said:
+                said += "\n(airflow.source_packages names those that may be built from source.)"
             raise RunbookError(
                 f"airflow.packages of {cluster.file.name} does not fit Airflow "
                 f"{cluster[Versions].airflow} for Python {cluster[Versions].python}, or cannot be "

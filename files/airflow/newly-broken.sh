@@ -6,7 +6,7 @@ ask() { "$run" "$1/bin/python" -c "$broken" "$dags" "$seconds" 2>/dev/null; }
 if ! found=$(ask "$target"); then
   echo "$target cannot say which DAGs it can import: fab airflow.check"
 elif [[ $found ]]; then
-  before=$(ask "$(readlink -e "$in_use")" | cut -d ' ' -f 1)
+  before=$(ask "$(readlink -e "$in_use")" | cut -d ' ' -f 1) || :
   while IFS= read -r line; do
     grep -qxF -- "${line%% *}" <<<"$before" || printf '%s\n' "$line"
   done <<<"$found"

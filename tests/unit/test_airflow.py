@@ -14,9 +14,20 @@ import pytest
 from support.public_keys import ed25519
 
 from fabfile import CONTENTS, airflow, python_build, systemd
-from fabfile.airflow import check, configure, connections, dags, database, install, services, state
+from fabfile.airflow import (
+    check,
+    check_installations,
+    configure,
+    connections,
+    dags,
+    database,
+    install,
+    services,
+    state,
+)
 from fabfile.airflow.configure import BROKER_PASSWORD, DATABASE_PASSWORD
 from fabfile.airflow.heartbeats import not_taking
+from fabfile.airflow.installation import INSTALLATIONS, Installations, made_from, wanted
 from fabfile.airflow.settings import Airflow
 from fabfile.airflow.state import DATABASE, Holder, State
 from fabfile.shared import copies
@@ -183,11 +194,11 @@ def test_there_is_a_lock_with_hashes_for_each_pair(version, python):
     assert celery.startswith("celery==5.5." if version == "2.9.0" else "celery==5.3.")
 
 
-def test_what_breaks_off_brings_the_former_installation_back(cluster):
+def test_a_build_that_fails_changes_nothing_that_is_there(cluster):
     text = of(cluster, "airflow", install.install, Facts())
     assert "--require-hashes" in text
-    assert text.index('mv "$target" "$before"') < text.index("--require-hashes")
-    assert "The former installation was restored." in text
+    assert text.index("--require-hashes") < text.index('mv "$target" "$former"')
+    assert "was not installed; what was there was not changed." in text
 
 
 def parsed(text: str) -> configparser.ConfigParser:
@@ -379,6 +390,7 @@ def found(cluster, known=None, content=None) -> dict[str, tuple[str, str]]:
     names = [host.name for host in hosts(cluster)]
     facts = {
         install.VENV: content or dict.fromkeys(names, Copy("x", "1", "1")),
+        INSTALLATIONS: dict.fromkeys(names, Installations(wanted(cluster))),
         check.FOLDER: {name: check.Folder("2", 600) for name in names},
         DATABASE: {"sql1": known} if known else {},
     }
@@ -442,21 +454,20 @@ def test_without_a_leader_the_check_says_so(cluster):
 def test_an_installation_that_differs_is_named_with_the_tasks_that_mend_it(cluster):
     """What the check sees, the plan sees, and no mark has to be removed by hand."""
     names = [host.name for host in hosts(cluster)]
-    wanted = install.made_from(cluster)
-    same = dict.fromkeys(names, Copy(wanted, "1", "1"))
+    made = made_from(cluster)
+    same = dict.fromkeys(names, Copy(made, "1", "1"))
     title = "the installation is the same everywhere"
-    other = {**same, "worker1": Copy(wanted, "9", "9")}
+    other = {**same, "worker1": Copy(made, "9", "9")}
     assert found(cluster, alive(), other)[title] == ("error", "it differs on worker1")
-    damaged = {**same, "worker1": Copy(wanted, "1", "9")}
+    damaged = {**same, "worker1": Copy(made, "1", "9")}
     said = found(cluster, alive(), damaged)[title]
     assert said == ("error", "damaged on worker1: a file, its mode or its owner has changed")
     for copy in (other, damaged):
         facts = Facts({install.VENV: copy})
-        assert (
-            check.same_installation(facts).fix == "fab airflow.install airflow.ship airflow.receive"
-        )
+        fix = check_installations.unchanged(cluster, facts).fix
+        assert fix == "fab airflow.install airflow.ship airflow.receive"
         [step] = install.ship(cluster.hosts["airflow"], cluster, facts, hosts(cluster))
-        assert step.title == "Airflow 2.9.0 has arrived on worker1"
+        assert step.title == f"Airflow {wanted(cluster)} has arrived on worker1"
 
 
 def test_packages_that_no_lock_names_are_not_removed(cluster):
@@ -526,7 +537,7 @@ def test_clocks_are_compared_with_the_databases(text, level):
 def unit(cluster, host, role) -> str:
     return next(
         step.text
-        for step in systemd.install(cluster.hosts[host], cluster)
+        for step in systemd.install(cluster.hosts[host], cluster, NOTHING_KNOWN)
         if step.title.endswith(f"airflow-{role}.service")
     )
 
@@ -537,7 +548,8 @@ def test_each_role_has_its_unit_in_the_foreground(cluster):
         f"airflow-{role}.service" for role in ("scheduler", "triggerer", "webserver", "flower")
     ]
     text = unit(cluster, "airflow", "scheduler")
-    assert "ExecStart=/opt/airflow/2.9.0/bin/airflow scheduler --skip-serve-logs\n" in text
+    program = f"/opt/airflow/{wanted(cluster)}/bin/airflow"
+    assert f"ExecStart={program} scheduler --skip-serve-logs\n" in text
     assert "User=airflow\n" in text
     assert "Restart=always\n" in text
     assert "StartLimitIntervalSec=0\n" in text
@@ -590,7 +602,8 @@ def test_a_worker_takes_as_many_tasks_as_fit(cluster, ram, cpu, tasks):
 def test_the_dag_processor_of_an_nfs_server_is_not_started_at_boot(cluster):
     assert "[Install]" not in unit(cluster, "ftp", "dag-processor")
     assert "WantedBy=airflow.target" in unit(cluster, "worker1", "worker")
-    titles = [step.title for step in systemd.install(cluster.hosts["ftp"], cluster)]
+    steps = systemd.install(cluster.hosts["ftp"], cluster, NOTHING_KNOWN)
+    titles = [step.title for step in steps]
     assert "airflow-dag-processor.service is enabled" not in titles
 
 
