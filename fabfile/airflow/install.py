@@ -131,7 +131,7 @@ def wheelhouse(run: Run, hosts: Sequence[Host]) -> None:
 
 @section.task(on=python_build.only_builder, needs=[VENV, PACKAGES])
 def install(host: Host, cluster: Cluster, facts: Facts) -> Steps:
-    """Install Airflow and airflow.packages on VM1 from the lock, in their own directory.
+    """Install Airflow and airflow.packages on VM1, from the lock, beside the others.
 
     Every file has the lock's hash, and every package and provider can be imported. What services
     run from is not changed; airflow.switch lets them use it. A damaged installation is replaced.

@@ -65,8 +65,7 @@ class Airflow(Load, frozen=True):
     beside this one. After a change: fab airflow.lock.
     """
     package_hosts: list[HostName] = msgspec.field(default_factory=list)
-    """Servers that `airflow.packages` may name in URLs; empty: packages come from the index only.
-    """
+    """Servers that `airflow.packages` may name in URLs; empty: packages come from an index only."""
     source_packages: list[PackageName] = msgspec.field(default_factory=list)
     """Packages that may be built from source; of all others, only wheels are accepted."""
     not_imported: list[PackageName] = msgspec.field(default_factory=list)
