@@ -161,20 +161,21 @@ def test_damaged_installations_are_found_by_check_and_plan_and_replaced(airflow,
         "worker1": "chmod 600 {}",
         "haproxy2": "chown airflow {}",
     }
-    file = "/opt/airflow/2.9.0/lib/python3.11/site-packages/kombu/__init__.py"
-    for name, damage in damages.items():
-        on(name, damage.format(file))
+    name = airflow.installation("airflow")
+    file = f"/opt/airflow/{name}/lib/python3.11/site-packages/kombu/__init__.py"
+    for host, damage in damages.items():
+        on(host, damage.format(file))
     said = fab("airflow.check").text
-    assert all(name in said.split("damaged on ")[1].split(":")[0] for name in damages), said
-    ships = {("airflow", f"Airflow 2.9.0 has arrived on {name}") for name in damages}
-    ships |= {(name, "/opt/airflow/2.9.0 is as airflow has it") for name in damages}
+    assert all(host in said.split("damaged on ")[1].split(":")[0] for host in damages), said
+    ships = {("airflow", f"Airflow {name} has arrived on {host}") for host in damages}
+    ships |= {(host, f"/opt/airflow/{name} is as airflow has it") for host in damages}
     assert fab("--plan", "airflow.ship", "airflow.receive").steps("differs") == ships
     assert fab("airflow.ship", "airflow.receive").steps("changed") == ships
     fab.settled("airflow")
 
 
 def test_packages_of_others_are_not_removed(airflow, fab, on):
-    extra = "/opt/airflow/2.9.0/lib/python3.11/site-packages/our_operators-1.0.dist-info"
+    extra = "/opt/airflow/current/lib/python3.11/site-packages/our_operators-1.0.dist-info"
     on("worker1", f"mkdir {extra}")
     try:
         answer = fab("airflow.ship")
