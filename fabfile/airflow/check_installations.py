@@ -100,7 +100,10 @@ def unchanged(cluster: Cluster, facts: Facts) -> Finding:
     damaged = [name for name, copy in present.items() if not copy.intact]
     if damaged:
         sentence = f"damaged on {', '.join(damaged)}: a file, its mode or its owner has changed"
-        return Finding(title, Verdict(ERROR, sentence), ANEW, DIFFERS)
+        used = {known(cluster.hosts[name], facts).in_use for name in damaged}
+        other = used - {"", wanted_if_known(cluster)}
+        fix = f"{ANEW} airflow.switch" if other else ANEW
+        return Finding(title, Verdict(ERROR, sentence), fix, DIFFERS)
     asked = [name for name in found if name in facts.known(VENV)]
     others = fewest({name: found[name].noted for name in asked})
     return compared(title, asked, others, ANEW, DIFFERS)

@@ -7,7 +7,8 @@
 # contain that path. It takes that place when it is complete; nothing runs from it before.
 set -euo pipefail
 umask 022
-read -ra index <<<"$index"
+words=$index
+read -ra index <<<"$words"
 read -ra trusted <<<"$trusted"
 if [[ $(cat "$python_mark" 2>/dev/null) != "$python_made_from "* ]]; then
   echo "Python $python_version is not installed: fab python-build"
@@ -41,7 +42,9 @@ fi
 build() {
   mount --bind "$apart" "$target"
   export UV_CACHE_DIR=$cache UV_LINK_MODE=copy UV_NO_PROGRESS=1 VIRTUAL_ENV=$target
-  local uv=$tools/bin/uv install=(-q --no-deps --require-hashes "${index[@]}")
+  local uv=$tools/bin/uv index install
+  read -ra index <<<"$words"
+  install=(-q --no-deps --require-hashes "${index[@]}")
   "$uv" venv -q --allow-existing --python "$python" "$target"
   "$uv" pip install "${install[@]}" -r "$opt/build-tools.lock"
   "$uv" pip install "${install[@]}" --no-build-isolation --compile-bytecode -r "$target.lock"
@@ -62,8 +65,8 @@ build() {
 }
 mkdir -p "$apart" "$target"
 export -f build
-export apart target cache tools python opt imports not_imported fingerprint made_from mark
-unshare --mount --propagation private bash -euo pipefail <<<"index=(${index[*]@Q}); build"
+export apart target cache tools python opt imports not_imported fingerprint made_from mark words
+unshare --mount --propagation private bash -euo pipefail -c build
 sync -f "$apart"
 if [[ $(ls -A "$target") ]]; then
   mv "$target" "$former" # damaged; what replaces it is what it was

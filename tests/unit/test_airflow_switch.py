@@ -16,6 +16,7 @@ from fabfile.airflow import (
     configure,
     install,
     installation,
+    preflight,
     switch,
 )
 from fabfile.airflow.importing import imports_the_dags
@@ -413,9 +414,11 @@ def test_damage_is_told_of_what_is_in_use(here):
     damaged = Copy("x", "1", "9")
     for facts in (using(here), using(here, wanted(here), OLD)):
         assert judged(here, facts)[SAME][0] == "ok"
-        level, sentence, _ = judged(here, facts, worker1=damaged)[SAME]
+        level, sentence, fix = judged(here, facts, worker1=damaged)[SAME]
         assert level == "error"
         assert "damaged on worker1" in sentence
+        own = facts.known(INSTALLATIONS)["worker1"].in_use == wanted(here)
+        assert fix.endswith("airflow.receive" if own else "airflow.switch")
 
 
 def test_a_missing_lock_is_told_and_stops_no_check(hosts_yaml):
@@ -426,6 +429,13 @@ def test_a_missing_lock_is_told_and_stops_no_check(hosts_yaml):
     assert level == "warn"
     assert "has no lock for Airflow 2.9.0" in sentence
     assert fix == "fab airflow.lock"
+
+
+def test_a_missing_lock_is_told_before_anything_is_set_up(hosts_yaml, here):
+    cluster = CONTENTS.load(hosts_yaml("  packages: []  ", "  packages: [roman]  "))
+    [finding] = preflight.locked(cluster)
+    assert (finding.verdict.level, finding.fix) == ("error", "fab airflow.lock")
+    assert list(preflight.locked(here)) == []
 
 
 def test_a_table_shows_what_is_where(here):
