@@ -74,3 +74,6 @@ if [[ $(ls -A "$target") ]]; then
 else
   mv -T "$apart" "$target"
 fi
+for file in "$opt"/[0-9]*.lock; do # of builds that failed
+  [[ -d ${file%.lock} ]] || rm -f "$file"
+done
