@@ -27,7 +27,7 @@ def imports_the_dags(name: str, cluster: Cluster) -> Step:
         target=folder(name),
         in_use=CURRENT,
         broken=render("airflow/broken-dags", {}),
-        dags=DAGS,
+        share=DAGS,
         seconds=SECONDS,
     )
     not_asked = (

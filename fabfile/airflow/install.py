@@ -175,7 +175,7 @@ def built(cluster: Cluster) -> str:
         python_version=cluster[Versions].python,
         python_mark=copies.mark(python_build.home(cluster)),
         python_made_from=python_build.made_from(cluster),
-        imports=render("airflow/can-be-imported", {}),
+        imports=render("airflow/importable-packages", {}),
         not_imported=" ".join(map(normal, cluster[Airflow].not_imported)),
         opt=OPT,
         tools=TOOLS,

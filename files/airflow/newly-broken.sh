@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-: "${run:?}" "${target:?}" "${in_use:?}" "${broken:?}" "${dags:?}" "${seconds:?}"
+: "${run:?}" "${target:?}" "${in_use:?}" "${broken:?}" "${share:?}" "${seconds:?}"
 # Prints the DAGs that only the installation in use can import: file and error, a line each.
 set -uo pipefail
-ask() { "$run" "$1/bin/python" -c "$broken" "$dags" "$seconds" 2>/dev/null; }
+ask() { "$run" "$1/bin/python" -c "$broken" "$share" "$seconds" 2>/dev/null; }
 if ! found=$(ask "$target"); then
   echo "$target cannot say which DAGs it can import: fab airflow.check"
 elif [[ $found ]]; then

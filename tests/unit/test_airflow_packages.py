@@ -326,7 +326,7 @@ def test_the_task_says_when_there_is_nothing_to_lock(fab):
 
 
 def test_every_package_has_to_be_importable(tmp_path):
-    """can-be-imported reads what is installed, here in a folder of this test's."""
+    """importable-packages reads what is installed, here in a folder of this test's."""
     for name, code in (
         ("fine", ""),
         ("lacks_one", "import nowhere_at_all"),
@@ -340,7 +340,7 @@ def test_every_package_has_to_be_importable(tmp_path):
         (info / "RECORD").write_text(f"{name}.py,,\n{name}-1.0.dist-info/METADATA,,\n")
 
     code = "import sys; sys.path = [one for one in sys.path if 'site-packages' not in one]\n"
-    code += f"sys.path.insert(0, {str(tmp_path)!r})\n" + render("airflow/can-be-imported", {})
+    code += f"sys.path.insert(0, {str(tmp_path)!r})\n" + render("airflow/importable-packages", {})
 
     def imported(*left_out: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", code, " ".join(left_out)]
@@ -366,7 +366,7 @@ def test_only_dags_that_break_anew_count(tmp_path):
         python = tmp_path / name / "bin" / "python"
         python.write_text(f"#!/bin/bash\ncat <<'EOF'\n{said}EOF\n")
         python.chmod(0o755)
-    values = {"run": "env", "broken": "x", "dags": "/d", "seconds": "5"}
+    values = {"run": "env", "broken": "x", "share": "/d", "seconds": "5"}
     values |= {name: str(tmp_path / name) for name in answers}
 
     def asked() -> str:
