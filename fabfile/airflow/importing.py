@@ -10,7 +10,7 @@ from runbook.inventory.cluster import Cluster
 from ..shared import copies
 from ..shared.airflow import DAGS
 from .common import SCRIPTS
-from .installation import CURRENT, ENVIRONMENT, folder
+from .installation import CURRENT, ENVIRONMENT, folder, version_of
 
 SECONDS = 900
 """How long the import of all DAGs may take."""
@@ -19,7 +19,8 @@ SECONDS = 900
 def imports_the_dags(name: str, cluster: Cluster) -> Step:
     """Every DAG on the share that the installation in use can import, this one can import, too.
 
-    A DAG that is broken already does not count. It is not asked where nothing is in use yet.
+    A DAG that is broken already does not count. It is not asked where nothing is in use yet, or
+    another version of Airflow: airflow.upgrade asks then.
     """
     found = script(
         "airflow/newly-broken.sh",
@@ -30,9 +31,10 @@ def imports_the_dags(name: str, cluster: Cluster) -> Step:
         share=DAGS,
         seconds=SECONDS,
     )
+    version = version_of(name)
     not_asked = (
-        f"[[ ! -e {copies.mark(folder(name))} || ! -e {ENVIRONMENT} || ! -e {CURRENT} || "
-        f"$(readlink {CURRENT}) == {name} ]]"
+        f"[[ ! -e {copies.mark(folder(name))} || ! -e {ENVIRONMENT} || ! -e {CURRENT} ]] || "
+        f"case $(readlink {CURRENT}) in {name}) ;; {version} | {version}-*) false ;; esac"
     )
     return precondition(
         f"{name} can import every DAG that the installation in use can import",

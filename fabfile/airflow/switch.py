@@ -58,7 +58,8 @@ CONTENTS = Fact(
     "the packages of each installation",
     on=first_scheduler,
     command=lambda cluster, host: (
-        f"cd {OPT} && for name in [0-9]*; do [[ -d $name/lib ]] || continue; "
+        f"cd {OPT} && for name in [0-9]*; do\n"
+        "[[ -d $name/lib && $name =~ ^[0-9.]+(-[0-9a-f]{8})?$ ]] || continue\n"
         "find \"$name/lib\" -maxdepth 3 -name '*.dist-info' -printf '%f ' | "
         'sed "s/^/$name /"; echo; done'
     ),

@@ -72,7 +72,9 @@ def opt(tmp_path):
         (opt / name / "bin" / "airflow").touch()
         (opt / name / ".airflow-runbook").touch()
         os.utime(opt / name / ".airflow-runbook", (made, made))
-    (opt / "2.9.0-half").mkdir()
+    (opt / "2.9.0-0000000a").mkdir()  # half built
+    (opt / f"{OLD}.copy" / "bin").mkdir(parents=True)
+    (opt / f"{OLD}.copy" / "bin" / "airflow").touch()
     (opt / "python-3.9.16" / "bin").mkdir(parents=True)
     (opt / "previous").symlink_to(OLDER)
     (tmp_path / "airflow.env").write_text(f"A=b\nPATH={opt}/{OLD}/bin:/usr/bin\n")
@@ -96,6 +98,7 @@ def test_a_server_says_what_is_installed_and_what_is_in_use(opt):
     assert found.newest_first == [OLD, OLDER]
     (opt.parent / "airflow.env").unlink()
     (opt / "previous").unlink()
+    (opt / "previous").symlink_to("/etc")
     assert asked(opt) == Installations("", "", {OLD: 2000, OLDER: 1000})
 
 
@@ -241,6 +244,15 @@ def test_the_packages_of_each_installation_are_read():
     assert PACKAGES.parse(text) == found
 
 
+def test_the_packages_of_each_installation_are_listed(here, opt, monkeypatch):
+    monkeypatch.setattr(switch, "OPT", str(opt))
+    (opt / OLD / "lib" / "python3.9" / "site-packages" / "roman-5.2.dist-info").mkdir(parents=True)
+    (opt / OLDER / "lib").mkdir()
+    (opt / f"{OLD}.copy" / "lib").mkdir()
+    done = bash(PACKAGES.command(here, here.hosts["airflow"]))
+    assert PACKAGES.parse(done.stdout) == {OLD: {"roman": "5.2"}}
+
+
 def test_a_cluster_of_an_earlier_version_moves_to_the_new_place(here):
     facts = using(here, EARLIER, "", {EARLIER: 1, wanted(here): 2})
     _, [question], steps = walk(switch.switch(hosts(here), here, facts))
@@ -335,6 +347,10 @@ def test_dags_are_not_imported_where_nothing_changes(here, tmp_path, monkeypatch
     (tmp_path / OLDER / ".airflow-runbook").touch()
     assert bash(other.test).returncode == 1
     assert "cannot say which DAGs it can import" in bash(other.apply).stdout
+    (tmp_path / "current").unlink()
+    (tmp_path / "2.7.3-00000001").mkdir()
+    (tmp_path / "current").symlink_to("2.7.3-00000001")
+    assert bash(other.test).returncode == 0, "it is of another version"
 
 
 # What is removed
