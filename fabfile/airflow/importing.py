@@ -38,7 +38,7 @@ def imports_the_dags(name: str, cluster: Cluster) -> Step:
     )
     return precondition(
         f"{name} can import every DAG that the installation in use can import",
-        f"{not_asked} || [[ ! $({found}) ]]",
+        f"{not_asked} || [[ ! $( {found} ) ]]",
         f"""{found} | head -n 20
 echo 'These DAGs cannot be imported with {folder(name)}; nothing else was changed.'
 echo 'Change them, or airflow.packages in {cluster.file.name} (then fab airflow.lock).'""",

@@ -160,14 +160,16 @@ def install(host: Host, cluster: Cluster, facts: Facts) -> Steps:
 
 def built(cluster: Cluster) -> str:
     """Commands that build the installation apart, verify it, and put it in its place."""
-    target = folder(wanted(cluster))
+    name = wanted(cluster)
+    target, apart = folder(name), f"{OPT}/.building-{name}"
     urls = [one.url for one in pins.packages(cluster) if one.url]
     return script(
         "airflow/install.sh",
         target=target,
+        apart=apart,
         mark=copies.mark(target),
         made_from=made_from(cluster),
-        fingerprint=copies.fingerprint(target),
+        fingerprint=copies.fingerprint(apart),
         index=source(cluster),
         trusted=trusted(cluster),
         netrc=cluster[Sources].netrc(cluster[Sources].pypi.index, *urls),

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-: "${target:?}" "${mark:?}" "${made_from:?}" "${fingerprint:?}"
+: "${target:?}" "${apart:?}" "${mark:?}" "${made_from:?}" "${fingerprint:?}"
 : "${index:?}" "${trusted:?}" "${netrc:?}"
 : "${python:?}" "${python_version:?}" "${python_mark:?}" "${python_made_from:?}"
 : "${imports:?}" "${not_imported:?}" "${opt:?}" "${tools:?}" "${cache:?}"
@@ -14,7 +14,7 @@ if [[ $(cat "$python_mark" 2>/dev/null) != "$python_made_from "* ]]; then
   echo "Python $python_version is not installed: fab python-build"
   exit 1
 fi
-apart=$opt/.building-${target##*/} former=$opt/.former-${target##*/}
+former=$opt/.former-${target##*/}
 unset NETRC
 if [[ -e $former && ! -e $mark ]]; then # an earlier run was cut off
   rm -rf "$target"
@@ -56,17 +56,18 @@ build() {
   chown nobody: "$empty"
   # As nobody, away from all settings: it is other people's code.
   (cd "$empty" && runuser -u nobody -- env -i HOME="$empty" AIRFLOW_HOME="$empty" \
-    PATH=/usr/bin:/bin LANG=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 \
-    "$target/bin/python" -c "$imports" "$not_imported" </dev/null) || { rm -rf "$empty" && exit 1; }
+    PATH=/usr/bin:/bin LANG=C.UTF-8 \
+    "$target/bin/python" -IB "$tools/imports" "$not_imported" </dev/null) ||
+    { rm -rf "$empty" && exit 1; }
   rm -rf "$empty"
-  local found
-  found=$(bash -c "$fingerprint")
-  echo "$made_from $found" >"$mark"
 }
 mkdir -p "$apart" "$target"
+printf '%s\n' "$imports" >"$tools/imports"
 export -f build
-export apart target cache tools python opt imports not_imported fingerprint made_from mark words
+export apart target cache tools python opt not_imported words
 unshare --mount --propagation private bash -euo pipefail -c build
+found=$(bash -c "$fingerprint")
+echo "$made_from $found" >"$apart/${mark##*/}"
 sync -f "$apart"
 if [[ $(ls -A "$target") ]]; then
   mv "$target" "$former" # damaged; what replaces it is what it was

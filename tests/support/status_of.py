@@ -11,6 +11,7 @@ from support.postgres_facts import figures
 
 from fabfile import CONTENTS
 from fabfile.airflow.check import FOLDER, Folder
+from fabfile.airflow.installation import INSTALLATIONS, Installations, wanted
 from fabfile.airflow.services import JOBS
 from fabfile.airflow.state import CONSUMERS, DATABASE, Consumer, State
 from fabfile.airflow.transport import WAYS, Ways
@@ -95,6 +96,7 @@ def well(cluster: Cluster) -> Values:
         ASKS: dict.fromkeys(("airflow", "haproxy2"), Speaks.TLS),
         **certificate_facts(cluster),
         DOORS: dict.fromkeys(("airflow", "haproxy2"), Speaks.TLS),
+        INSTALLATIONS: {one.name: Installations(wanted(cluster)) for one in airflow_hosts(cluster)},
         WAYS: {one.name: Ways(*[Speaks.TLS] * 3) for one in airflow_hosts(cluster)},
         LISTENS: dict.fromkeys(MQ, Speaks.TLS),
         nodes.NODE: dict.fromkeys(MQ, nodes.Node(True, frozenset(everybody))),
