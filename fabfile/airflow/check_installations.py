@@ -15,7 +15,15 @@ from ..shared.versions import Versions
 from .alike import compared, fewest
 from .common import section
 from .install import VENV
-from .installation import CURRENT, INSTALLATIONS, known, version_of, wanted, wanted_if_known
+from .installation import (
+    INSTALLATIONS,
+    OPT,
+    known,
+    name_in_use,
+    version_of,
+    wanted,
+    wanted_if_known,
+)
 
 DIFFERS = section.cause(
     "AIRFLOW_INSTALL_DIFFERS", "the same DAG may behave differently on this server"
@@ -29,8 +37,9 @@ IN_USE = Fact(
     "the installation in use, if hosts.yaml describes another",
     on=hosts,
     command=lambda cluster, host: (
-        f"if [[ $(readlink {CURRENT}) == '{wanted_if_known(cluster) or ''}' ]]; then echo none\n"
-        f"else {copies.state(CURRENT)}; fi"
+        f"name={name_in_use()}\n"
+        f"if [[ ! $name || $name == '{wanted_if_known(cluster) or ''}' ]] || ! cd {OPT}/\"$name\"\n"
+        f"then echo none\nelse {copies.state('.')}; fi"
     ),
     parse=copies.parse,
     absent="it does not answer",
@@ -104,7 +113,7 @@ def unchanged(cluster: Cluster, facts: Facts) -> Finding:
         other = used - {"", wanted_if_known(cluster)}
         fix = f"{ANEW} airflow.switch" if other else ANEW
         return Finding(title, Verdict(ERROR, sentence), fix, DIFFERS)
-    asked = [name for name in found if name in facts.known(VENV)]
+    asked = [name for name in found if name in facts.known(VENV)] if present else []
     others = fewest({name: found[name].noted for name in asked})
     return compared(title, asked, others, ANEW, DIFFERS)
 

@@ -42,7 +42,7 @@ def dags(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     if host != the_active(cluster, facts):
         return
     files = project_files(cluster)
-    yield importable(files, cluster, python_in_use(cluster))
+    yield importable(files, cluster, python_in_use())
     for folder in folders(files):
         yield steps.directory(f"{DAGS}/{folder}", owner=USER, group=USER)
     for name, text in files.items():

@@ -111,9 +111,10 @@ def known(host: Host, facts: Facts) -> Installations:
 def of(host: Host, cluster: Cluster, facts: Facts) -> str:
     """The installation that a server goes on to use: only airflow.switch changes it.
 
-    Where none of this version is in use yet, it is the one that hosts.yaml describes.
+    Where none of this version is in use yet, it is the one that hosts.yaml describes. MissingFact
+    if the server was asked and did not say what it uses.
     """
-    here = known(host, facts)
+    here = facts.of(INSTALLATIONS, host) if facts.asked(INSTALLATIONS) else Installations()
     if here.in_use in here.there and version_of(here.in_use) == cluster[Versions].airflow:
         return here.in_use
     return wanted(cluster)
@@ -148,10 +149,11 @@ def python(name: str) -> str:
     return f"{folder(name)}/bin/python"
 
 
-def python_in_use(cluster: Cluster) -> str:
-    """Words of shell: the interpreter of the installation that this server's services use.
+def name_in_use() -> str:
+    """Words of shell: the installation that this server's settings name; empty without settings."""
+    return f"$(sed -n 's|^PATH={OPT}/\\([^/]*\\)/bin:.*|\\1|p' {ENVIRONMENT} 2>/dev/null || :)"
 
-    Until airflow.configure has made the link, that is the directory of earlier versions.
-    """
-    earlier = folder(cluster[Versions].airflow)
-    return f'"$(readlink -e {CURRENT} || echo {earlier})/bin/python"'
+
+def python_in_use() -> str:
+    """Words of shell: the interpreter of the installation that this server's services use."""
+    return f'"{OPT}/{name_in_use()}/bin/python"'

@@ -366,7 +366,8 @@ def test_only_dags_that_break_anew_count(tmp_path):
         python = tmp_path / name / "bin" / "python"
         python.write_text(f"#!/bin/bash\ncat <<'EOF'\n{said}EOF\n")
         python.chmod(0o755)
-    values = {"run": "env", "broken": "x", "share": "/d", "seconds": "5"}
+    (tmp_path / ".nfs-ha").touch()
+    values = {"run": "env", "broken": "x", "share": str(tmp_path), "seconds": "5"}
     values |= {name: str(tmp_path / name) for name in answers}
 
     def asked() -> str:
@@ -382,3 +383,5 @@ def test_only_dags_that_break_anew_count(tmp_path):
     assert asked() == ""
     (tmp_path / "target/bin/python").write_text("#!/bin/bash\nexit 75\n")
     assert "cannot say which DAGs it can import" in asked()
+    (tmp_path / ".nfs-ha").unlink()
+    assert "has no .nfs-ha: is the share mounted?" in asked()

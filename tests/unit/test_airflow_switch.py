@@ -28,7 +28,7 @@ from fabfile.shared.copies import Copy
 from runbook.declare.facts import Facts
 from runbook.declare.templates import script
 from runbook.declare.work import Asked, Question
-from runbook.errors import RunbookError, UsageError
+from runbook.errors import MissingFact, RunbookError, UsageError
 
 OLD, OLDER, EARLIER = "2.9.0-00000001", "2.9.0-00000002", "2.9.0"
 
@@ -171,13 +171,35 @@ def test_a_server_without_a_lock_keeps_what_it_uses(hosts_yaml):
         list(install.install(host, cluster, facts))
 
 
-def test_the_interpreter_in_use_is_found_by_its_link(here, tmp_path, monkeypatch):
-    monkeypatch.setattr(installation, "CURRENT", f"{tmp_path}/current")
-    (tmp_path / OLD).mkdir()
-    words = installation.python_in_use(here)
-    assert bash(f"echo {words}").stdout == "/opt/airflow/2.9.0/bin/python\n"
-    (tmp_path / "current").symlink_to(OLD)
-    assert bash(f"echo {words}").stdout == f"{tmp_path}/{OLD}/bin/python\n"
+def test_a_server_that_does_not_say_what_it_uses_is_not_set_up(here):
+    host, facts = here.hosts["worker1"], using(here)
+    del facts._values[INSTALLATIONS]["worker1"]
+    for task in (configure.configure, systemd.install):
+        with pytest.raises(MissingFact, match="the installations of Airflow on worker1"):
+            list(task(host, here, facts))
+
+
+@pytest.fixture
+def settings_of(monkeypatch, opt):
+    """settings_of("2.9.0") -> airflow.env names this installation below /opt/airflow."""
+    monkeypatch.setattr(installation, "OPT", str(opt))
+    monkeypatch.setattr("fabfile.airflow.importing.OPT", str(opt))
+    monkeypatch.setattr("fabfile.airflow.check_installations.OPT", str(opt))
+    monkeypatch.setattr(installation, "ENVIRONMENT", f"{opt.parent}/airflow.env")
+
+    def write(name: str) -> None:
+        (opt.parent / "airflow.env").write_text(f"A=b\nPATH={opt}/{name}/bin:/usr/bin\n")
+
+    return write
+
+
+@pytest.mark.parametrize("name", [OLD, EARLIER])
+def test_the_interpreter_in_use_is_that_of_the_settings(opt, settings_of, name):
+    settings_of(name)
+    words = installation.python_in_use()
+    assert bash(f"echo {words}").stdout == f"{opt}/{name}/bin/python\n"
+    (opt.parent / "airflow.env").unlink()
+    assert bash(f"echo {words}").stdout == f"{opt}//bin/python\n"
 
 
 # The switch
@@ -332,25 +354,22 @@ def test_without_one_before_the_user_has_to_say_which(here):
         walk(switch.rollback(hosts(here), here, using(here), to="2.9.0-1"))
 
 
-def test_dags_are_not_imported_where_nothing_changes(here, tmp_path, monkeypatch):
-    monkeypatch.setattr("fabfile.airflow.importing.CURRENT", f"{tmp_path}/current")
-    monkeypatch.setattr("fabfile.airflow.importing.ENVIRONMENT", f"{tmp_path}/env")
-    monkeypatch.setattr("fabfile.airflow.importing.folder", lambda name: f"{tmp_path}/{name}")
-    (tmp_path / OLD).mkdir()
-    (tmp_path / "env").touch()
-    (tmp_path / "current").symlink_to(OLD)
-    (tmp_path / OLD / ".airflow-runbook").touch()
-    same, other = (imports_the_dags(name, here) for name in (OLD, OLDER))
+def test_dags_are_not_imported_where_nothing_changes(here, opt, settings_of):
+    new = "2.9.0-0000000b"
+    settings_of(OLD)
+    same, other = (imports_the_dags(name, here) for name in (OLD, new))
     assert bash(same.test).returncode == 0
     assert bash(other.test).returncode == 0, "it is not built yet"
-    (tmp_path / OLDER).mkdir()
-    (tmp_path / OLDER / ".airflow-runbook").touch()
-    assert bash(other.test).returncode == 1
-    assert "cannot say which DAGs it can import" in bash(other.apply).stdout
-    (tmp_path / "current").unlink()
-    (tmp_path / "2.7.3-00000001").mkdir()
-    (tmp_path / "current").symlink_to("2.7.3-00000001")
+    (opt / new).mkdir()
+    (opt / new / ".airflow-runbook").touch()
+    for used in (OLD, EARLIER):
+        settings_of(used)
+        assert bash(other.test).returncode == 1, "also from an earlier version's installation"
+    assert "is the share mounted? See fab nfs.check." in bash(other.apply).stdout
+    settings_of("2.7.3-00000001")
     assert bash(other.test).returncode == 0, "it is of another version"
+    (opt.parent / "airflow.env").unlink()
+    assert bash(other.test).returncode == 0, "nothing is in use"
 
 
 # What is removed
@@ -435,6 +454,31 @@ def test_damage_is_told_of_what_is_in_use(here):
         assert "damaged on worker1" in sentence
         own = facts.known(INSTALLATIONS)["worker1"].in_use == wanted(here)
         assert fix.endswith("airflow.receive" if own else "airflow.switch")
+
+
+@pytest.mark.parametrize("name", [OLD, EARLIER])
+def test_a_server_is_asked_for_the_state_of_what_it_uses(here, opt, settings_of, name):
+    content = Copy("2.9.0 x", "0" * 32)
+    (opt / name).mkdir(exist_ok=True)
+    (opt / name / ".airflow-runbook").write_text(f"{content.made_from} {content.noted}\n")
+
+    def answer() -> Copy:
+        text = check_installations.IN_USE.command(here, here.hosts["worker1"])
+        return check_installations.IN_USE.parse(bash(text).stdout)
+
+    settings_of(name)
+    assert (answer().made_from, answer().noted) == (content.made_from, content.noted)
+    settings_of(wanted(here))
+    assert answer() == Copy(), "that is asked for by another fact"
+    (opt.parent / "airflow.env").unlink()
+    assert answer() == Copy()
+
+
+def test_an_installation_that_no_server_has_is_not_called_the_same(here):
+    none = dict.fromkeys((host.name for host in hosts(here)), Copy())
+    level, sentence, fix = judged(here, using(here), **none)[SAME]
+    assert (level, sentence) == ("error", "no server has it")
+    assert fix == "fab airflow.install airflow.ship airflow.receive"
 
 
 def test_a_missing_lock_is_told_and_stops_no_check(hosts_yaml):
