@@ -29,7 +29,7 @@ undo() {
   rm -rf "$tools" "$cache" "$apart" "$former" "${NETRC:-$cache}"
 }
 trap 'undo $?' EXIT
-rm -rf "$tools" "$apart" "$former"
+rm -rf "$tools" "$opt"/.building-* "$former"
 if [[ $netrc ]]; then
   NETRC=$(mktemp)
   export NETRC # pip and uv read it
