@@ -352,8 +352,12 @@ def test_a_cluster_of_an_earlier_version_moves_with_tasks_in_flight(airflow, tea
         on(host, f"cat >/root/fingerprint.sh <<'EOF'\nfolder=/opt/airflow/2.9.0\n{script}EOF")
         on(host, MOVED)
     began = starts(airflow)
+    links = {(host, f"{OPT}/current leads to 2.9.0") for host in SERVERS}
+    assert team("--plan", "airflow", "systemd").steps("differs") == links
     kept = team("airflow", "systemd")
     assert kept.code == 0, kept.text
+    assert kept.steps("changed") == links
+    assert team("airflow", "systemd").steps("changed", "failed") == set()
     assert starts(airflow) == began
     assert uses(airflow) == {"2.9.0"}
     team.settled("systemd", 180)
