@@ -61,7 +61,7 @@ def asking(lab, fab, on, tmp_path_factory) -> Asking:
     def controller(**settings: object) -> Controller:
         override = folder / f"override-{abs(hash(repr(settings)))}.yaml"
         said = {**base, "airflow": {**base["airflow"], **settings}}
-        override.write_text(yaml.safe_dump(said))
+        override.write_text(yaml.safe_dump(said, sort_keys=False))
         environment = {"RUNBOOK_INVENTORY": str(inventory), "RUNBOOK_OVERRIDE": str(override)}
         return fab.given(**environment, UV_CACHE_DIR=str(folder / "uv"))
 
