@@ -8,14 +8,19 @@ from runbook.declare.probes import ERROR, OK, Cause, Finding, Verdict
 
 
 def compared(
-    title: str, known: Sequence[str], others: Sequence[str], fix: str, cause: Cause
+    title: str,
+    known: Sequence[str],
+    others: Sequence[str],
+    fix: str,
+    cause: Cause,
+    about: str = "",
 ) -> Finding:
-    """A finding: all hosts have the same."""
+    """A finding: all hosts have the same; `about`: what else is said then."""
     if not known:
         return Finding(title, Verdict(ERROR, "no server has it"), fix, cause)
     if others:
         return Finding(title, Verdict(ERROR, f"it differs on {', '.join(others)}"), fix, cause)
-    return Finding(title, Verdict(OK, f"{len(known)} servers"))
+    return Finding(title, Verdict(OK, f"{len(known)} servers{about}"))
 
 
 def fewest(known: Mapping[str, str]) -> list[str]:

@@ -28,9 +28,11 @@ from ..shared.versions import Versions
 from .alike import compared, fewest
 from .check_installations import IN_USE, installed
 from .common import SCHEMA, SQL, WEBSERVER_HERE, first_scheduler, section, web_ui
+from .dags import RELEASES
 from .heartbeats import WORKER, heartbeats, one_dag_processor, redundancy, workers
 from .install import VENV
 from .installation import INSTALLATIONS
+from .releases import ReleaseName, current
 from .services import ping
 from .state import CONSUMERS, DATABASE, WAITING, State, present
 
@@ -40,6 +42,9 @@ NO_DATABASE = section.cause(
 WEB = section.cause("AIRFLOW_WEB_DOWN", "the web UI runs on one server fewer, or not at all")
 ENTRY = section.cause("AIRFLOW_WEB_ENTRY", "the web UI cannot be reached at its address")
 FILES = section.cause("AIRFLOW_DAGS_DIFFER", "a task may run other code than the web UI shows")
+NOT_RELEASED = section.cause(
+    "AIRFLOW_DAGS_CHANGED", "the next release does not have what was changed on the share"
+)
 WRONG_SCHEMA = section.cause(
     "AIRFLOW_SCHEMA", "Airflow does not start, or loses what the schema cannot store"
 )
@@ -52,15 +57,17 @@ HELD_UP = section.cause(
 
 @dataclass(frozen=True)
 class Folder:
-    """The DAGs on a server: their digest, and the seconds since the last change."""
+    """The DAGs on a server: their digest, the seconds since the last change, and the release."""
 
     digest: str
     age: int
+    release: str = ""
 
 
 def _folder(text: str) -> Folder:
-    digest, age = text.split()
-    return Folder(one(digest, Digest), one(age, Count))
+    digest, age, release = text.split()
+    name = "" if release == "none" else one(release, ReleaseName)
+    return Folder(one(digest, Digest), one(age, Count), name)
 
 
 FOLDER = Fact(
@@ -144,11 +151,12 @@ def answers(answer: Answer) -> Verdict:
     return Verdict(OK) if "pong" in answer.text else Verdict(ERROR, "no answer")
 
 
-@section.cluster_check(needs=[DATABASE, INSTALLATIONS, VENV, IN_USE, FOLDER, CONSUMERS])
+@section.cluster_check(needs=[DATABASE, INSTALLATIONS, VENV, IN_USE, FOLDER, RELEASES, CONSUMERS])
 def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
     """Checks that need the answers of several hosts."""
     yield from installed(cluster, facts)
     yield same_dags(facts)
+    yield from unchanged(facts)
     yield from workers(cluster, facts)
     state = present(facts)
     if not state:
@@ -175,11 +183,25 @@ def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
 def same_dags(facts: Facts) -> Finding:
     """A finding: every server has the same DAGs, except for changes of the last seconds."""
     title, known = "the DAGs are the same everywhere", facts.known(FOLDER)
+    names = {folder.release for folder in known.values() if folder.release}
     youngest = min((folder.age for folder in known.values()), default=YOUNG)
     others = fewest({name: folder.digest for name, folder in known.items()})
     if others and youngest < YOUNG:
         return Finding(title, Verdict(OK, f"they changed {youngest} s ago"))
-    return compared(title, list(known), others, "fab nfs.check", FILES)
+    about = f", release {next(iter(names))}" if len(names) == 1 else ""
+    return compared(title, list(known), others, "fab nfs.check", FILES, about)
+
+
+def unchanged(facts: Facts) -> Findings:
+    """A finding: nobody has changed the release of the DAGs that runs."""
+    found = {name: current(kept) for name, kept in facts.known(RELEASES).items()}
+    changed = {one.name: name for name, one in found.items() if one and not one.intact}
+    for release, name in changed.items():
+        sentence = f"others have changed files of {release} on {name}, in {DAGS}/.releases"
+        fix = "fab airflow.dags releases the project's files again; the changed ones are kept"
+        yield Finding(
+            "the DAGs are as they were released", Verdict(WARN, sentence), fix, NOT_RELEASED
+        )
 
 
 def schema(state: State, cluster: Cluster) -> Finding:

@@ -103,12 +103,24 @@ def settings(cluster: Cluster, how: Ways, name: str, former: str = "") -> Steps:
     yield past_the_pooler(cluster, how)
     module = f"{SETTINGS}/python/airflow_celery.py"
     yield steps.template(module, "airflow/airflow_celery.py.j2", context).then(CHANGED)
+    yield from one_release_at_a_time()
     yield steps.directory(SCRIPTS)
     for path in (CLI, f"{SCRIPTS}/as-airflow"):
         yield steps.template(path, f"airflow/{path.rpartition('/')[2]}", {}, mode="0755")
     for path in (SQL, f"{SCRIPTS}/airflow-account"):
         source = f"airflow/{path.rpartition('/')[2]}.j2"
         yield steps.template(path, source, context, mode="0755")
+
+
+def one_release_at_a_time() -> Steps:
+    """What makes Airflow's processes read one release of the DAGs, as a plugin for policies."""
+    folder = f"{SETTINGS}/python"
+    module = steps.template(f"{folder}/airflow_releases.py", "airflow/airflow_releases.py", {})
+    yield module.then(CHANGED)
+    about = f"{folder}/airflow_releases-1.dist-info"
+    yield steps.directory(about)
+    for name in ("METADATA", "entry_points.txt"):
+        yield steps.template(f"{about}/{name}", f"airflow/releases-plugin/{name}", {}).then(CHANGED)
 
 
 def past_the_pooler(cluster: Cluster, how: Ways) -> Step:

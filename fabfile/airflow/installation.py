@@ -114,10 +114,23 @@ def of(host: Host, cluster: Cluster, facts: Facts) -> str:
     Where none of this version is in use yet, it is the one that hosts.yaml describes. MissingFact
     if the server was asked and did not say what it uses.
     """
-    here = facts.of(INSTALLATIONS, host) if facts.asked(INSTALLATIONS) else Installations()
+    here = asked(host, facts)
     if here.in_use in here.there and version_of(here.in_use) == cluster[Versions].airflow:
         return here.in_use
     return wanted(cluster)
+
+
+def used(host: Host, cluster: Cluster, facts: Facts) -> str:
+    """The installation that a server uses, of whichever version.
+
+    Where none is in use yet, it is the one that hosts.yaml describes. MissingFact as for `of`.
+    """
+    return asked(host, facts).in_use or wanted(cluster)
+
+
+def asked(host: Host, facts: Facts) -> Installations:
+    """What a server has said of its installations; nothing, where no server was asked."""
+    return facts.of(INSTALLATIONS, host) if facts.asked(INSTALLATIONS) else Installations()
 
 
 def wanted_if_known(cluster: Cluster) -> Optional[str]:

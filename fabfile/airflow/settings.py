@@ -24,6 +24,7 @@ from ..postgres.settings import Postgres
 from ..shared import roles
 from ..shared.airflow import Load
 from ..shared.versions import PYTHON_FOR_AIRFLOW, Versions, within
+from .repository import Git
 from .requirement import Requirement, wrong
 
 # msgspec crashes on a union of a list and a text with a pattern (its issue 717), so `objections`
@@ -52,8 +53,18 @@ ADDRESSED = (roles.HAPROXY, roles.NFS)
 class Airflow(Load, frozen=True):
     """Settings of the section `airflow`."""
 
-    dags: LocalPath = "files/airflow/dags"
-    """The folder on this machine that `fab airflow.dags` copies to the share."""
+    dags: Union[LocalPath, Git] = "files/airflow/dags"
+    """What `fab airflow.dags` releases on the share: a folder on this machine, or
+    `{git: URL, ref: main, path: dags}`.
+    """
+    plugins: Union[LocalPath, Git, None] = None
+    """Airflow's plugins for all servers, likewise; null: those that others put into
+    /app1/airflow/plugins.
+    """
+    releases: Annotated[int, between(2, 100)] = 10
+    """How many releases of DAGs, and of plugins, are kept for a rollback."""
+    broken_dags: Literal["refuse", "release"] = "refuse"
+    """Whether a DAG or plugin that cannot be imported stops the release."""
     database: Literal["vip", "hosts"] = "vip"
     """How Airflow reaches the database: by VIP and HAProxy, or by asking its servers who leads."""
     admin: Annotated[
@@ -90,6 +101,10 @@ class Airflow(Load, frozen=True):
                         "secret to {secret: NAME}"
                     )
                     yield Objection(sentence, ("airflow", "settings", part, key))
+        yield from self._of_git()
+        if "plugins_folder" in self.settings.get("core", {}) and self.plugins is not None:
+            path = ("airflow", "settings", "core", "plugins_folder")
+            yield Objection("contradicts airflow.plugins; set one of them", path)
         if inventory.whole:
             yield from missing(inventory)
         postgres = inventory.get(Postgres)
@@ -124,6 +139,13 @@ class Airflow(Load, frozen=True):
                 yield Objection(sentence, place)
         else:
             yield from wrong(self.packages, self.package_hosts, path)
+
+    def _of_git(self) -> Iterator[Objection]:
+        """A token that would be sent in clear text, or is not used."""
+        for key, source in (("dags", self.dags), ("plugins", self.plugins)):
+            if isinstance(source, Git) and source.token and not source.git.startswith("https://"):
+                sentence = "is for https:// only; ssh:// uses your key, and http:// would show it"
+                yield Objection(sentence, ("airflow", key, "token"))
 
 
 def missing(inventory: Understood) -> Iterator[Objection]:

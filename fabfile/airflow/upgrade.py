@@ -173,8 +173,8 @@ def canary() -> Step:
     return precondition(
         "the DAG smoke is there, and is not paused",
         row("select 1 from dag where dag_id = 'smoke' and is_active and not is_paused"),
-        "echo 'It is run first after the upgrade. Put files/airflow/dags/smoke.py into the'\n"
-        "echo 'folder of your DAGs and run fab airflow.dags, or unpause it in the web UI.'",
+        "echo 'It is run first after the upgrade. fab airflow.dags puts it on the share; if it'\n"
+        "echo 'is paused, unpause it in the web UI.'",
     )
 
 

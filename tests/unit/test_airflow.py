@@ -19,7 +19,6 @@ from fabfile.airflow import (
     check_installations,
     configure,
     connections,
-    dags,
     database,
     install,
     services,
@@ -31,13 +30,13 @@ from fabfile.airflow.installation import INSTALLATIONS, Installations, made_from
 from fabfile.airflow.settings import Airflow
 from fabfile.airflow.state import DATABASE, Holder, State
 from fabfile.shared import copies
-from fabfile.shared.airflow import DAGS, hosts, tasks_at_once
+from fabfile.shared.airflow import hosts, tasks_at_once
 from fabfile.shared.copies import Copy, lacking
 from fabfile.ssh import HOST_KEYS
 from runbook.declare.facts import NOTHING_KNOWN, Facts
 from runbook.declare.probes import Answer
 from runbook.declare.templates import render
-from runbook.errors import InventoryError, RunbookError, SettingsError, UsageError
+from runbook.errors import InventoryError, RunbookError, UsageError
 
 PYTHON = "1ad539e9dbd2b42df714b69726e0693bc6b9d2d2c8e91c2e43204026605140c5"
 
@@ -319,49 +318,6 @@ def test_a_connection_pins_the_host_key(cluster):
     assert extra["host_key"] == ed25519("card1")
     assert extra["no_host_key_check"] is False
     assert "private_key" not in extra
-
-
-# DAGs
-
-
-def with_dags(cluster, folder):
-    airflow = msgspec.structs.replace(cluster[Airflow], dags=str(folder))
-    return msgspec.structs.replace(cluster, settings={**cluster.settings, "airflow": airflow})
-
-
-@pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "team").mkdir()
-    (tmp_path / "team" / "etl.py").write_text("x = 1\n")
-    (tmp_path / "etl.sql").write_text("select 1;\n")
-    (tmp_path / "__pycache__").mkdir()
-    (tmp_path / "__pycache__" / "etl.pyc").write_bytes(b"\xff")
-    return tmp_path
-
-
-def test_the_dag_folder_is_read_but_what_python_compiled(cluster, folder):
-    files = dags.project_files(with_dags(cluster, folder))
-    assert files == {"etl.sql": "select 1;\n", "team/etl.py": "x = 1\n"}
-    assert dags.folders(files) == ["team"]
-
-
-@pytest.mark.parametrize("what", ["missing", "binary"])
-def test_a_dag_folder_that_cannot_be_read_is_told(cluster, folder, what):
-    (folder / "data.bin").write_bytes(b"\xff\xfe")
-    wrong = folder / "nowhere" if what == "missing" else folder
-    with pytest.raises(SettingsError, match="is not a folder" if what == "missing" else "data.bin"):
-        dags.project_files(with_dags(cluster, wrong))
-
-
-def test_dags_are_imported_before_the_first_of_them_is_written(cluster, folder, monkeypatch):
-    monkeypatch.setattr(dags, "the_active", lambda cluster, facts: cluster.hosts["ftp"])
-    titles = [
-        step.title for step in dags.dags(cluster.hosts["ftp"], with_dags(cluster, folder), Facts())
-    ]
-    imported = titles.index("the DAGs can be imported: 2 files")
-    assert imported < titles.index(f"file {DAGS}/etl.sql")
-    standby = dags.dags(cluster.hosts["nfs2"], with_dags(cluster, folder), Facts())
-    assert not any(DAGS in step.title for step in standby)
 
 
 # What the check says
@@ -647,42 +603,3 @@ def test_logs_of_what_is_not_there_are_refused(cluster, host, name, words):
 )
 def test_a_unit_that_starts_again_and_again_is_told(text, level):
     assert systemd.stays_up(Answer(text, 0)).level == level
-
-
-# DAGs that went
-
-
-@pytest.fixture
-def share(tmp_path, monkeypatch):
-    """The share in a folder of this test's, worked on without changing the user."""
-    share = tmp_path / "dags"
-    share.mkdir()
-    monkeypatch.setattr(dags, "DAGS", str(share))
-    monkeypatch.setattr(dags, "SHIPPED", f"{share}/.shipped")
-    monkeypatch.setattr(dags, "AS_USER", "env")
-    return share
-
-
-def carried_out(step) -> None:
-    done = subprocess.run(["bash", "-c", step.apply], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
-def test_a_dag_that_left_the_project_goes_and_others_stay(share):
-    (share / "team").mkdir()
-    for name in ("kept.py", "team/went away.py", "of_others.py"):
-        (share / name).touch()
-    (share / ".shipped").write_text("kept.py\nteam/went away.py\nnever was.py\n")
-    carried_out(dags.no_others({"kept.py": ""}))
-    assert {path.name for path in share.rglob("*.py")} == {"kept.py", "of_others.py"}
-    assert (share / ".shipped").read_text() == "kept.py\n"
-
-
-def test_the_list_on_the_share_cannot_name_a_file_elsewhere(share, tmp_path):
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    (outside / "precious").touch()
-    (share / "link").symlink_to(outside)
-    (share / ".shipped").write_text(f"../outside/precious\n{outside}/precious\nlink/precious\n")
-    carried_out(dags.no_others({"kept.py": ""}))
-    assert (outside / "precious").exists()
