@@ -28,7 +28,7 @@ OWN = f"{DAGS}/airflow-runbook"
 
 @section.task(on=NFS, needs=[NETWORK, SERVER, INSTALLATIONS])
 def dags(host: Host, cluster: Cluster, facts: Facts) -> Steps:
-    """Release the DAGs of airflow.dags: all files at once, after Airflow has imported them.
+    """Release the project's DAGs: all files at once, after Airflow has imported them.
 
     airflow.dags in hosts.yaml is a folder, or a reference to a git repository. The files arrive
     beside those that run, and then a link changes. A --plan shows which files would be added,
@@ -128,9 +128,9 @@ RELEASES = Fact(
 def dags_rollback(
     hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, to: str = ""
 ) -> Procedure:
-    """Let the release of the DAGs run that ran before. Asks first; --plan shows the files.
+    """Go back to the release of the DAGs that ran before. Asks first.
 
-    Running tasks end with the files that they began with.
+    --plan shows which files would be added, changed and removed. Running tasks end with the files that they began with.
     """
     active = the_active(cluster, facts)
     kept = facts.of(RELEASES, active)

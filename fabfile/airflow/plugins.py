@@ -32,9 +32,9 @@ PLACE = Place(FOLDER, f"{RUN} {FOLDER} --plain")
 
 @section.task(needs=[INSTALLATIONS])
 def plugins(host: Host, cluster: Cluster, facts: Facts) -> Steps:
-    """Release the plugins of airflow.plugins on every server, after Airflow has imported them.
+    """Release the project's plugins on every server, after Airflow has imported them.
 
-    A folder, or a reference to a git repository; without it, Airflow has the plugins that others
+    airflow.plugins in hosts.yaml is a folder, or a reference to a git repository; without it, Airflow has the plugins that others
     put into /app1/airflow/plugins. They take effect when the services restart, which fab systemd
     does in order.
     """
@@ -105,7 +105,7 @@ RELEASES = Fact(
 def plugins_rollback(
     hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, to: str = ""
 ) -> Procedure:
-    """Let the release of the plugins run that ran before, and restart Airflow. Asks first."""
+    """Go back to the former release of the plugins, and restart Airflow. Asks first."""
     source = cluster[Airflow].plugins
     if source is None:
         raise RunbookError(f"{cluster.file.name} has no airflow.plugins, so no release of them.")

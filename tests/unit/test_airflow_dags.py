@@ -409,10 +409,11 @@ def test_a_release_that_others_have_changed_is_told(cluster):
     assert not list(check.unchanged(Facts(well(cluster))))
 
 
-def test_the_digest_of_a_server_follows_the_release(tmp_path):
-    """The servers' copies are compared, not the links; and the release is named."""
-    (tmp_path / ".releases/0123456789ab").mkdir(parents=True)
-    (tmp_path / ".releases/0123456789ab/a.py").write_text("1")
+def test_the_digest_of_a_server_is_of_its_release_and_of_the_files_of_others(tmp_path):
+    """The files of a release are in its name, so a status need not read all of them."""
+    for name in ("0123456789ab", "0123456789cd"):
+        (tmp_path / ".releases" / name).mkdir(parents=True)
+        (tmp_path / ".releases" / name / "a.py").write_text("1")
     (tmp_path / ".releases/current").symlink_to("0123456789ab")
     (tmp_path / "a.py").symlink_to(".releases/current/a.py")
 
@@ -421,11 +422,16 @@ def test_the_digest_of_a_server_follows_the_release(tmp_path):
         done = subprocess.run(["bash", "-c", text], capture_output=True, text=True)
         return check._folder(done.stdout)
 
-    before = answer()
-    assert before.release == "0123456789ab"
-    (tmp_path / ".releases/0123456789ab/a.py").write_text("2")
-    assert answer().digest != before.digest
+    first = answer()
+    assert first.release == "0123456789ab"
+    assert answer().digest == first.digest
+    (tmp_path / "by_hand.py").write_text("1")
+    by_hand = answer()
     (tmp_path / ".releases/current").unlink()
+    (tmp_path / ".releases/current").symlink_to("0123456789cd")
+    other = answer()
+    (tmp_path / ".releases/current").unlink()
+    assert len({one.digest for one in (first, by_hand, other, answer())}) == 4
     assert answer().release == ""
 
 

@@ -6,6 +6,7 @@ import base64
 import io
 import os
 import shutil
+import subprocess
 import sys
 import tarfile
 from pathlib import Path, PurePosixPath
@@ -58,7 +59,7 @@ def keep(own: Releases, new: Path, name: str) -> str:
         raise Refused(f"What arrived is not the release {name}. Run the same command again.")
     for folder, _, _ in os.walk(new):
         Path(folder).chmod(0o755)
-    os.sync()
+    subprocess.run(["sync", "-f", str(new)], check=True)
     numbered = (f"{name}.{number}" for number in range(2, 1000))
     free = next(one for one in (name, *numbered) if not os.path.lexists(own.place / one))
     new.rename(own.place / free)
