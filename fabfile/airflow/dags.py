@@ -130,7 +130,8 @@ def dags_rollback(
 ) -> Procedure:
     """Go back to the release of the DAGs that ran before. Asks first.
 
-    --plan shows which files would be added, changed and removed. Running tasks end with the files that they began with.
+    --plan shows which files would be added, changed and removed. Running tasks end with the files
+    that they began with.
     """
     active = the_active(cluster, facts)
     kept = facts.of(RELEASES, active)

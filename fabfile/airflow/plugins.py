@@ -34,9 +34,9 @@ PLACE = Place(FOLDER, f"{RUN} {FOLDER} --plain")
 def plugins(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Release the project's plugins on every server, after Airflow has imported them.
 
-    airflow.plugins in hosts.yaml is a folder, or a reference to a git repository; without it, Airflow has the plugins that others
-    put into /app1/airflow/plugins. They take effect when the services restart, which fab systemd
-    does in order.
+    airflow.plugins in hosts.yaml is a folder, or a reference to a git repository; without it,
+    Airflow has the plugins that others put into /app1/airflow/plugins. They take effect when the
+    services restart, which fab systemd does in order.
     """
     if cluster[Airflow].plugins is None:
         yield none_released()
