@@ -104,9 +104,18 @@ def checked(tree: Tree, own: tuple[str, ...] = ()) -> Tree:
     `own`: how names in its uppermost folder may not begin, as others are in that place.
     """
     for path, file in tree.files.items():
-        for sentence in _faults(path, file, own):
+        for sentence in (*_misplaced(path, tree), *_faults(path, file, own)):
             raise SettingsError(f"{tree.source}: {shown(path)} {sentence}.")
     return tree
+
+
+def _misplaced(path: str, tree: Tree) -> Iterator[str]:
+    """Whether a path leads elsewhere, as only somebody's own program can commit it."""
+    parts = path.split("/")
+    if {"", ".", ".."} & set(parts):
+        yield "is not a path within the folder; remove it"
+    if any(str(parent) in tree.files for parent in PurePosixPath(path).parents):
+        yield "is below a file or a link; remove one of them"
 
 
 def _faults(path: str, file: File, own: tuple[str, ...]) -> Iterator[str]:

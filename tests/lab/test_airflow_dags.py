@@ -17,8 +17,7 @@ STATE = "whole"
 
 SERVERS = ("airflow", "scheduler2", "haproxy2", "ftp", "nfs2", "worker1")
 RELEASES = f"{DAGS}/.releases"
-PYTHON = "$(dirname $(sed -n 's|^PATH=\\([^:]*\\):.*|\\1|p' /etc/airflow/airflow.env))/bin/python"
-PROGRAM = "/usr/libexec/airflow-runbook/releases"
+PROGRAM = "/usr/libexec/airflow-runbook/airflow-releases"
 ALL = {"success": 20}
 
 
@@ -213,7 +212,7 @@ def test_no_reader_sees_half_of_a_release(team, airflow, repository, on, report)
     on("worker1", f"cat >/tmp/release_reader.py <<'PY'\n{text}PY")
     reader = f"/usr/libexec/airflow-runbook/as-airflow python /tmp/release_reader.py {DAGS} 60"
     on("worker1", f"nohup {reader} >/tmp/release_reader.json 2>/tmp/release_reader.log &")
-    switch = f"runuser -u airflow -- {PYTHON} -E -s -B {PROGRAM} {DAGS} switch"
+    switch = f"runuser -u airflow -- {PROGRAM} {DAGS} switch"
     on(
         active,
         f"for _ in {{1..6}}; do {switch} {former}; sleep 5; {switch} {now}; sleep 5; done",
@@ -322,7 +321,7 @@ def test_a_name_that_others_have_taken_is_refused(team, airflow, repository, on)
     assert f"refused: {DAGS}/mine.py was put there by others" in plan.text
     answer = team()("airflow.dags")
     assert answer.code == 1
-    assert f"mv {DAGS}/mine.py {DAGS}/mine.py.by-hand" in answer.text
+    assert f"runuser -u airflow -- mv -nT {DAGS}/mine.py {DAGS}/mine.py.by-hand" in answer.text
     assert running(on, active) == before
     on(active, f"rm {DAGS}/mine.py")
     assert team()("airflow.dags").code == 0
@@ -333,7 +332,7 @@ def test_a_change_in_a_release_is_told_kept_and_replaced(team, airflow, on):
     now = running(on, active)
     on(active, f"runuser -u airflow -- tee -a {DAGS}/lib/part_000.py <<<'# mine' >/dev/null")
     checked = team()("airflow.check")
-    assert f"others have changed files of {now} on {active}" in checked.text
+    assert f"others have changed files of {now} in {RELEASES}" in checked.text
     assert team()("airflow.dags").code == 0
     assert running(on, active) == f"{now}.2"
     assert on(active, f"tail -1 {RELEASES}/{now}/lib/part_000.py") == "# mine"
@@ -359,7 +358,9 @@ def test_what_airflow_owns_on_the_share_leads_root_nowhere(team, airflow, on):
     on(active, f"{as_airflow} \"printf '{names}' >{DAGS}/.shipped\"")
     on(active, f"{as_airflow} 'mv {RELEASES} {RELEASES}-own; ln -s /etc {RELEASES}'")
     try:
-        assert team()("airflow.dags").code == 1
+        answer = team()("airflow.dags")
+        assert answer.code == 1
+        assert f"{RELEASES} is a link, which others have made." in answer.text
     finally:
         on(active, f"{as_airflow} 'rm {RELEASES} {DAGS}/.shipped; mv {RELEASES}-own {RELEASES}'")
     assert on(active, "find /etc -maxdepth 1 | sort | sha256sum; sha256sum </etc/passwd") == before

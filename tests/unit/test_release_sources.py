@@ -145,6 +145,21 @@ def test_what_would_not_work_on_the_servers_is_told_before(path, content, words)
         checked(tree, (".releases", ".nfs-ha"))
 
 
+@pytest.mark.parametrize(
+    ("paths", "words"),
+    [
+        (("d/up", "d/up/out"), "'?d/up/out'? is below a file or a link"),
+        (("../x",), "is not a path within the folder"),
+        (("a//b",), "is not a path within the folder"),
+    ],
+)
+def test_what_only_a_program_of_ones_own_can_commit_is_refused(paths, words):
+    """git checks no tree that it fetches: such names would lead out of the folder."""
+    tree = Tree({path: File(LINK, b"..") for path in paths}, "the folder")
+    with pytest.raises(SettingsError, match=words):
+        checked(tree)
+
+
 def test_a_release_that_is_too_large_names_the_largest_files(monkeypatch):
     monkeypatch.setattr("fabfile.airflow.tree.LARGEST", 1000)
     tree = Tree({"a.csv": File(FILE, os.urandom(2000)), "b": File(FILE, b"")}, "the folder")

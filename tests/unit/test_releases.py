@@ -25,7 +25,7 @@ class Share:
     options: tuple[str, ...] = ()
 
     def ask(self, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-E", "-s", "-B", str(HOST_PROGRAM), str(self.folder)]
+        command = [sys.executable, "-ISB", str(HOST_PROGRAM), str(self.folder)]
         return subprocess.run(
             [*command, *self.options, *words], input=given, capture_output=True, text=True
         )
@@ -165,6 +165,13 @@ def test_a_reader_never_sees_some_files_of_one_release_and_some_of_another(share
     assert seen == {frozenset({b"1\n"}), frozenset({b"2\n"})}
 
 
+def test_a_file_below_a_link_of_the_same_release_is_refused(share):
+    """Such a commit cannot be made with git, but by a program of one's own."""
+    files = {"d/up": File(LINK, b".."), "d/up/out": File(LINK, b"../.."), "d/x": File(FILE, b"")}
+    evil = Tree(files, "x")
+    assert "d/up/out is below a link." in share.refusal("stage", evil.name, given=evil.packed)
+
+
 # Back, and away
 
 
@@ -210,13 +217,22 @@ def test_files_of_others_stay(share):
     assert share.text("by_hand.py") == "mine"
 
 
+def test_a_command_that_is_told_has_names_in_quotes(share):
+    name = "x; touch y.py"
+    (share.folder / name).write_text("mine")
+    evil = Tree({name: File(FILE, b"")}, "x")
+    share.do("stage", evil.name, given=evil.packed)
+    assert f"mv -nT '{share.folder}/{name}' " in share.refusal("switch", evil.name)
+
+
 def test_a_name_that_others_have_used_is_refused_and_nothing_changes(share):
     share.release(ONE)
     (share.folder / "c.py").write_text("mine")
     share.do("stage", TWO.name, given=TWO.packed)
     assert f"refused: {share.folder}/c.py was put there by others" in share.do("diff", TWO.name)
     refusal = share.refusal("switch", TWO.name)
-    assert f"mv {share.folder}/c.py {share.folder}/c.py.by-hand" in refusal
+    assert f" -- mv -nT {share.folder}/c.py {share.folder}/c.py.by-hand\n" in refusal
+    assert refusal.count("runuser -u ") == 1, "root itself moves nothing there"
     assert share.running == ONE.name
     assert share.text("c.py") == "mine"
 
@@ -278,6 +294,16 @@ def test_files_that_were_copied_become_the_first_release(share):
     assert not [name for name in left if (share.releases / name).exists()]
 
 
+def test_a_plan_compares_with_what_was_copied(share):
+    copied(share, a="old\n", team__b="1\n", gone="old\n")
+    told = share.do("diff", ONE.name, "-", given=ONE.packed).splitlines()
+    assert told[:2] == ["changed: a.py", "removed: gone.py"]
+    assert "-old" in told
+    (share.folder / "team/mine.py").write_text("mine")
+    told = share.do("diff", ONE.name, "-", given=ONE.packed).splitlines()
+    assert told[0] == f"refused: {share.folder}/team/mine.py was put there by others"
+
+
 def test_a_file_of_others_among_them_stops_it(share):
     copied(share, team__b="old\n")
     (share.folder / "team/mine.py").write_text("mine")
@@ -298,6 +324,21 @@ def test_the_list_on_the_share_cannot_name_a_file_elsewhere(share, tmp_path):
     assert set(share.listed()) == {ONE.name}
 
 
+def test_a_link_in_place_of_the_releases_is_not_followed(share, tmp_path):
+    """Whoever may write in the folder could make one."""
+    (tmp_path / "elsewhere").mkdir()
+    share.releases.symlink_to(tmp_path / "elsewhere")
+    for words in (("stage", ONE.name), ("list",), ("prune", "1")):
+        assert "is a link, which others have made" in share.refusal(*words, given=ONE.packed)
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_what_cannot_be_written_is_told_in_a_sentence(share):
+    share.releases.write_text("")
+    said = share.refusal("stage", ONE.name, given=ONE.packed)
+    assert said == f"{share.releases}: File exists. Nothing more was changed.\n"
+
+
 # What a plan shows
 
 
@@ -310,6 +351,7 @@ def test_a_plan_shows_what_is_added_changed_and_removed(share):
     assert {"-1", "+2", "+3", "blob: 0 bytes become 9"} <= set(told)
     assert not any("same" in line for line in told)
     assert not (share.releases / wanted.name).exists(), "a plan changes nothing"
+    assert share.do("diff", wanted.name) == "", "it has not arrived"
     share.do("stage", wanted.name, given=wanted.packed)
     assert share.do("diff", wanted.name, "-", given=wanted.packed) == ""
     assert share.do("diff", wanted.name).splitlines() == told, "shown once, by the second step"

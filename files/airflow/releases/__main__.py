@@ -28,3 +28,5 @@ if __name__ == "__main__":
         COMMANDS[command](Releases(folder, "--plain" in sys.argv), *arguments)
     except Refused as error:
         sys.exit(str(error))
+    except OSError as error:
+        sys.exit(f"{error.filename or folder}: {error.strerror}. Nothing more was changed.")

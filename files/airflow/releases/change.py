@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import os
+import pwd
+import shlex
 import shutil
 import subprocess
 import sys
@@ -41,6 +43,8 @@ def _unpack(packed: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> N
     if PurePosixPath(member.name).is_absolute() or ".." in PurePosixPath(member.name).parts:
         raise Refused(f"{member.name} is not a path within a release.")
     path = folder / member.name
+    if any(parent.is_symlink() for parent in path.parents if folder in parent.parents):
+        raise Refused(f"{member.name} is below a link.")
     path.parent.mkdir(parents=True, exist_ok=True)
     if member.issym():
         path.symlink_to(member.linkname)
@@ -100,11 +104,17 @@ def _lead(own: Releases, entries: list[str]) -> None:
         path = own.folder / one
         raise Refused(
             f"{path} was put there by others, and the release has that name, too. It stays, and "
-            f"nothing was released. To move it: mv {path} {path}.by-hand"
+            f"nothing was released. To move it: {moved(path, f'{path}.by-hand')}"
         )
     for one in entries:
         if not own.leads(one):
             link(own.folder / one, f"{RELEASES}/current/{one}")
+
+
+def moved(path: Path, target: str) -> str:
+    """A command for root that moves what another account controls, with that account's rights."""
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    return f"runuser -u {user} -- mv -nT {shlex.quote(str(path))} {shlex.quote(target)}"
 
 
 def back(own: Releases, name: str) -> None:
@@ -139,15 +149,42 @@ def beyond(own: Releases, count: str) -> list[str]:
     return [one for one in others[max(int(count) - len(needed), 0) :] if own.intact(one)]
 
 
+LISTED = ".shipped"
+"""Names the files that were copied into the folder one by one, before there were releases."""
+
+
+def copied(own: Releases) -> list[str]:
+    """The files that were copied into the folder before there were releases, and still are."""
+    listed = own.folder / LISTED
+    if own.plain or own.running() or not listed.is_file():
+        return []
+    return [name for name in listed.read_text().splitlines() if _ordinary(own.folder, name)]
+
+
+def among(own: Releases, names: list[str]) -> list[Path]:
+    """The files of others in the folders of these files."""
+    folders = [top for top in tops_of(names) if (own.folder / top).is_dir()]
+    found = (f"{top}/{path}" for top in folders for path in manifest(own.folder / top))
+    return [own.folder / name for name in found if name not in names]
+
+
+def tops_of(names: list[str]) -> list[str]:
+    """The first parts of these paths."""
+    return sorted({PurePosixPath(name).parts[0] for name in names})
+
+
 def _adopt(own: Releases) -> None:
     """Make a release of what was copied into the folder file by file, and is listed there."""
-    listed = own.folder / ".shipped"
+    listed = own.folder / LISTED
     if own.plain or own.running() or not listed.is_file():
         return
-    names = [name for name in listed.read_text().splitlines() if _ordinary(own.folder, name)]
-    tops = sorted({PurePosixPath(name).parts[0] for name in names})
-    for top in tops:
-        _refuse_others(own.folder / top, own.folder, names)
+    names = copied(own)
+    tops = tops_of(names)
+    for path in among(own, names):
+        raise Refused(
+            f"{path} was put there by others, in a folder of the release. It stays, and nothing "
+            f"was released. To move it: {moved(path, str(own.folder / path.name))}"
+        )
     own.place.mkdir(mode=0o755, exist_ok=True)
     new = own.place / f"{UNFINISHED}{os.getpid()}"
     for name in names:
@@ -171,13 +208,3 @@ def _ordinary(folder: Path, name: str) -> bool:
         return False
     links = any((folder / part).is_symlink() for part in (path, *path.parents))
     return not links and (folder / path).is_file()
-
-
-def _refuse_others(top: Path, folder: Path, names: list[str]) -> None:
-    for path in manifest(top) if top.is_dir() else ():
-        name = f"{top.name}/{path}"
-        if name not in names:
-            raise Refused(
-                f"{folder / name} was put there by others, in a folder of the release. It stays, "
-                f"and nothing was released. To move it: mv {folder / name} {folder}"
-            )

@@ -64,6 +64,8 @@ class Releases:
         self.place = self.folder / RELEASES
         self.current = self.place / "current"
         self.plain = plain
+        if self.place.is_symlink():
+            raise Refused(f"{self.place} is a link, which others have made. Remove it.")
 
     def running(self) -> str:
         """The name of the release that runs; empty if none does."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import os
 import time
+from pathlib import Path
 
-from change import arrived, beyond
+from change import among, arrived, beyond, copied, tops_of
 from place import Refused, Releases, content_of, manifest
 
 LARGEST_TEXT, LONGEST_DIFF = 1 << 16, 300
@@ -51,20 +52,31 @@ def all_of(own: Releases) -> None:
 
 
 def diff(own: Releases, name: str, source: str = "") -> None:
-    """Print what a release that is there would change; with `-`, one on standard input."""
+    """Print what a release that is there would change; with `-`, what one on standard input would.
+
+    Each is shown once: by the step that brings it, or by the one that lets it run.
+    """
     wanted, running = own.of(name), own.running()
-    if wanted and (source or wanted == running):
+    if bool(wanted) == bool(source) or (wanted and wanted == running):
         return
     new = _kept(own, wanted) if wanted else _packed()
-    now = _kept(own, running) if running else {}
-    if not own.plain:
-        for one in own.strangers(sorted({path.partition("/")[0] for path in new})):
-            print(f"refused: {own.folder / one} was put there by others")
+    former = copied(own)
+    now = _kept(own, running) if running else {one: content_of(own.folder / one) for one in former}
+    for path in _others(own, sorted(new), former):
+        print(f"refused: {path} was put there by others")
     for path in sorted(new.keys() | now.keys()):
         if new.get(path) != now.get(path):
             word = "added" if path not in now else "changed" if path in new else "removed"
             print(f"{word}: {path}{_modes(now.get(path), new.get(path))}")
     _show_texts(now, new)
+
+
+def _others(own: Releases, names: list[str], former: list[str]) -> list[Path]:
+    """What keeps a release with these names from running; `former`: what is no obstacle."""
+    if own.plain:
+        return []
+    taken = [one for one in own.strangers(tops_of(names)) if one not in tops_of(former)]
+    return [*(own.folder / one for one in taken), *among(own, former)]
 
 
 def _kept(own: Releases, name: str) -> Contents:
