@@ -82,7 +82,7 @@ def forget(dags: str) -> None:
 
 
 def of_one_release(
-    read: Callable[..., Any], again: Callable[..., None] = lambda *arguments: None
+    read: Callable[..., Any], again: Callable[..., None] = lambda *arguments, **options: None
 ) -> Callable[..., Any]:
     """`read`, repeated if another release has begun to run meanwhile; `again` prepares for that."""
 
@@ -98,7 +98,7 @@ def of_one_release(
                 error = raised
             if current() == release:
                 break
-            again(*arguments)
+            again(*arguments, **options)
             if release:
                 forget(release.dags)
         if error:
@@ -108,12 +108,12 @@ def of_one_release(
     return whole
 
 
-def not_processed(bag: Any, path: str, *_: Any) -> None:
-    """What a DagBag has noted about a file, it has not."""
-    bag.file_last_changed.pop(path, None)
-    for known in [known for known in bag.import_errors if known.startswith(path)]:
+def not_processed(bag: Any, filepath: str, *_: Any, **__: Any) -> None:
+    """What a DagBag has noted about a file, it has not. Arguments as of DagBag.process_file."""
+    bag.file_last_changed.pop(filepath, None)
+    for known in [known for known in bag.import_errors if known.startswith(filepath)]:
         del bag.import_errors[known]
-    for dag_id in [dag_id for dag_id, dag in bag.dags.items() if dag.fileloc.startswith(path)]:
+    for dag_id in [dag_id for dag_id, dag in bag.dags.items() if dag.fileloc.startswith(filepath)]:
         del bag.dags[dag_id]
 
 

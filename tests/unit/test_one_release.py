@@ -139,6 +139,32 @@ def test_without_releases_nothing_changes(dags, plugin):
     assert sys.path == before
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_dagbag_may_name_the_file_as_it_likes(dags, plugin, named):
+    """DagBag.get_dag names it: process_file(filepath=…, only_if_updated=False)."""
+
+    class DagBag:
+        file_last_changed, import_errors, dags = {}, {}, {}
+        readings = 0
+
+        def process_file(self, filepath, only_if_updated=True, safe_mode=True):
+            self.readings += 1
+            self.file_last_changed[filepath] = self.readings
+            if self.readings == 1:
+                run(dags, NEW)
+            return [filepath]
+
+    plugin.change_dagbag(SimpleNamespace(DagBag=DagBag))
+    bag, path = DagBag(), "/d/a.py"
+    found = (
+        bag.process_file(filepath=path, only_if_updated=False)
+        if named
+        else (bag.process_file(path, False))
+    )
+    assert found == [path]
+    assert bag.file_last_changed == {path: 2}
+
+
 def test_what_a_dagbag_has_noted_of_a_file_is_forgotten(plugin):
     bag = SimpleNamespace(
         file_last_changed={"/d/a.py": 1, "/d/b.py": 1},
