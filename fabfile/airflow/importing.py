@@ -1,8 +1,6 @@
-"""Whether the DAGs on the share can be imported by an installation that is not in use yet."""
+"""Whether DAGs and plugins can be imported by an installation that is not in use yet."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 from runbook.declare.step import Step
 from runbook.declare.steps import precondition
@@ -19,9 +17,9 @@ SECONDS = 900
 
 
 def imports_the_dags(name: str, cluster: Cluster) -> Step:
-    """Every DAG on the share that the installation in use can import, this one can import, too.
+    """Every DAG and plugin that the installation in use can import, this one can import, too.
 
-    A DAG that is broken already does not count. It is not asked where nothing is in use yet, or
+    What is broken already does not count. It is not asked where nothing is in use yet, or
     another version of Airflow: airflow.upgrade asks then.
     """
     asked = script(
@@ -38,11 +36,10 @@ def imports_the_dags(name: str, cluster: Cluster) -> Step:
         f"[[ ! -e {copies.mark(folder(name))} ]] || "
         f"case {name_in_use()} in {name}) ;; {version} | {version}-*) false ;; esac"
     )
-    step = precondition(
-        f"{name} can import every DAG that the installation in use can import",
+    return precondition(
+        f"{name} can import every DAG and plugin that the installation in use can import",
         f"{not_asked} || [[ ! $( {found} ) ]]",
         f"""{found} | head -n 20
-echo 'These DAGs cannot be imported with {folder(name)}; nothing else was changed.'
+echo 'These cannot be imported with {folder(name)}; nothing else was changed.'
 echo 'Change them, or airflow.packages in {cluster.file.name} (then fab airflow.lock).'""",
     )
-    return replace(step, timeout=2 * SECONDS + 60)

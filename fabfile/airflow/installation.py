@@ -165,8 +165,3 @@ def python(name: str) -> str:
 def name_in_use() -> str:
     """Words of shell: the installation that this server's settings name; empty without settings."""
     return f"$(sed -n 's|^PATH={OPT}/\\([^/]*\\)/bin:.*|\\1|p' {ENVIRONMENT} 2>/dev/null || :)"
-
-
-def python_in_use() -> str:
-    """Words of shell: the interpreter of the installation that this server's services use."""
-    return f'"{OPT}/{name_in_use()}/bin/python"'
