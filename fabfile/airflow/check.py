@@ -194,10 +194,14 @@ def same_dags(facts: Facts) -> Finding:
 
 def unchanged(facts: Facts) -> Findings:
     """A finding: nobody has changed the release of the DAGs that runs."""
-    found = {name: current(kept) for name, kept in facts.known(RELEASES).items()}
-    changed = {one.name: name for name, one in found.items() if one and not one.intact}
-    for release, name in changed.items():
-        sentence = f"others have changed files of {release} on {name}, in {DAGS}/.releases"
+    changed: dict[str, list[str]] = {}
+    for name, kept in facts.known(RELEASES).items():
+        runs = current(kept)
+        if runs and not runs.intact:
+            changed.setdefault(runs.name, []).append(name)
+    for release, names in changed.items():
+        sentence = f"others have changed files of {release} in {DAGS}/.releases"
+        sentence += f" (seen on {', '.join(names)})"
         fix = "fab airflow.dags releases the project's files again; the changed ones are kept"
         yield Finding(
             "the DAGs are as they were released", Verdict(WARN, sentence), fix, NOT_RELEASED

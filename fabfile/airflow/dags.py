@@ -39,7 +39,8 @@ def dags(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         return
     yield from smoke_dag(cluster)
     release = project_files(cluster)
-    yield from arrived(release, used(host, cluster, facts), cluster)
+    yield PLACE.staged(release)
+    yield PLACE.importable("dags", release.name, used(host, cluster, facts), cluster)
     yield from released(release, cluster)
 
 
@@ -57,20 +58,15 @@ def smoke_dag(cluster: Cluster) -> Steps:
     yield steps.template(f"{OWN}/smoke.py", "airflow/smoke.py.j2", context, owner=USER, group=USER)
 
 
-PLACE = Place(DAGS, f"{AS_USER} {RUN} {DAGS}")
+PLACE = Place(DAGS, f"{AS_USER} {RUN} {DAGS}", f"{AS_USER} ")
 """The releases on the share; Airflow's account does all that is done there."""
 
 
 def tried(release: Tree, cluster: Cluster) -> Steps:
     """The installation of hosts.yaml can import these DAGs; what runs is not changed."""
     yield from programs()
-    yield from arrived(release, wanted(cluster), cluster)
-
-
-def arrived(release: Tree, installation: str, cluster: Cluster) -> Steps:
-    """The files are there, and an installation of Airflow can import them."""
     yield PLACE.staged(release)
-    yield PLACE.importable("dags", release.name, installation, cluster, by=f"{AS_USER} ")
+    yield PLACE.importable("dags", release.name, wanted(cluster), cluster, also_running=True)
 
 
 def released(release: Tree, cluster: Cluster) -> Steps:
@@ -81,7 +77,7 @@ def released(release: Tree, cluster: Cluster) -> Steps:
         f"the DAGs are those of release {release.name}",
         switched(cluster, f"{PLACE.run} switch {release.name}"),
         unless=f"{PLACE.run} runs {release.name}",
-    ).showing(f"{PLACE.run} diff {release.name}")
+    ).showing(PLACE.differences(release.name))
     away = "false" if nfs.alone(cluster) else f"! {FOLLOWS} >/dev/null 2>&1"
     # A standby that comes back would have to remove all of them at once (nfs.max_delete).
     yield PLACE.old(cluster, unless=away)
@@ -121,12 +117,20 @@ RELEASES = Fact(
 
 
 @section.procedure(
-    needs=[NETWORK, SERVER, RELEASES],
+    needs=[NETWORK, SERVER, INSTALLATIONS, RELEASES],
     on=NFS,
-    help={"to": "the release, by the beginning of its commit or digest (default: the one before)"},
+    help={
+        "to": "the release, by the beginning of its commit or digest (default: the one before)",
+        "broken_dags": "go back even if Airflow cannot import all of its DAGs now",
+    },
 )
 def dags_rollback(
-    hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, to: str = ""
+    hosts: Sequence[Host],
+    cluster: Cluster,
+    facts: Facts,
+    *,
+    to: str = "",
+    broken_dags: bool = False,
 ) -> Procedure:
     """Go back to the release of the DAGs that ran before. Asks first.
 
@@ -141,10 +145,10 @@ def dags_rollback(
         f"The DAGs of release {former.name} run{runs}. "
         + to_stay("dags", cluster[Airflow].dags, former)
     )
-    run = PLACE.run
+    imported = PLACE.importable("dags", former.name, used(active, cluster, facts), cluster)
     again = steps.command(
         f"the DAGs are those of release {former.name}",
-        switched(cluster, f"{run} back {former.name}"),
-        unless=f"{run} runs {former.name}",
-    ).showing(f"{run} diff {former.name}")
-    yield stage(f"back to {former.name}", active, again)
+        switched(cluster, f"{PLACE.run} back {former.name}"),
+        unless=f"{PLACE.run} runs {former.name}",
+    ).showing(PLACE.differences(former.name))
+    yield stage(f"back to {former.name}", active, *([] if broken_dags else [imported]), again)

@@ -68,7 +68,7 @@ def no_others() -> Step:
         f"[[ ! $({files} 2>/dev/null) ]]",
         f"""echo "{PLUGINS} has plugins that others put there: $({files} | paste -sd ' ')."
 echo 'They would not be loaded any more. Put them into the folder of airflow.plugins, then move'
-echo "them away: mv {PLUGINS} {PLUGINS}.by-hand\"""",
+echo "them away: {AS_USER} mv -nT {PLUGINS} {PLUGINS}.by-hand\"""",
     )
 
 
@@ -85,7 +85,7 @@ umask 022
 echo "AIRFLOW__CORE__PLUGINS_FOLDER=$folder" >{ENVIRONMENT}.new
 mv -fT {ENVIRONMENT}.new {ENVIRONMENT})""",
         unless=f'{run} runs {name} && [[ $(cat {ENVIRONMENT}) == "{wanted}" ]]',
-    ).showing(f"{run} diff {name}")
+    ).showing(PLACE.differences(name))
 
 
 RELEASES = Fact(
@@ -99,7 +99,7 @@ RELEASES = Fact(
 
 
 @section.procedure(
-    needs=[RELEASES],
+    needs=[INSTALLATIONS, RELEASES],
     help={"to": "the release, by the beginning of its commit or digest (default: the one before)"},
 )
 def plugins_rollback(
@@ -116,7 +116,12 @@ def plugins_rollback(
         f"The plugins of release {former.name} are loaded{runs}. Airflow restarts server by "
         f"server; workers end their tasks first. {to_stay('plugins', source, former)}"
     )
-    again = running(former.name, "back").then(CHANGED)
+
+    def again(host: Host) -> Steps:
+        installation = used(host, cluster, facts)
+        yield PLACE.importable("plugins", former.name, installation, cluster)
+        yield running(former.name, "back").then(CHANGED)
+
     yield stage(f"back to {former.name}", hosts, again)
     mine = [host for host in hosts if services.components(host)]
     yield from services.restart_all(mine, cluster)

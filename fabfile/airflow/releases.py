@@ -87,10 +87,14 @@ RESERVED = (".releases", ".nfs-ha", "airflow-runbook")
 
 @dataclass(frozen=True)
 class Place:
-    """A folder on servers that has releases; `run` begins a command of the program there."""
+    """A folder on servers that has releases; `run` begins a command of the program there.
+
+    `by`: what other commands of the folder's owner begin with.
+    """
 
     folder: str
     run: str
+    by: str = ""
 
     def staged(self, release: Tree) -> Step:
         """The files of a release are there, beside those that run."""
@@ -104,27 +108,33 @@ class Place:
             f'then {self.run} diff {release.name} - <<<"$text"; else {first}; fi',
         )
 
+    def differences(self, name: str) -> str:
+        """A command for a plan: the files that a release that has arrived adds or changes."""
+        return f"if [[ -x {RUN} ]]; then {self.run} diff {name}; fi"
+
     def importable(
-        self, what: str, name: str, installation: str, cluster: Cluster, by: str = ""
+        self, what: str, name: str, installation: str, cluster: Cluster, also_running: bool = False
     ) -> Step:
         """An installation of Airflow imports all of a release that has arrived, before it runs.
 
-        `by`: what the commands of the folder's owner begin with.
+        One that runs already is imported again only with `also_running`: airflow.switch asks
+        whether another installation can import it.
         """
         mark = f"{self.folder}/.releases/{name}.imported-{installation}"
+        known = f"{self.by}test -e {mark}"
         refuse = cluster[Airflow].broken_dags == "refuse"
         step = steps.command(
             f"Airflow {installation} can import the {what} of {name}",
             f"""(set -euo pipefail
 folder=$({self.run} has {name})
 code=0
-{SCRIPTS}/as-airflow timeout -k 10 {LIMIT} {python(installation)} {SCRIPTS}/{TRY} {what} "$folder" ||
-  code=$?
+{SCRIPTS}/as-airflow timeout -k 10 {LIMIT} \\
+  {python(installation)} {SCRIPTS}/{TRY} {what} "$folder" || code=$?
 ((code != 124)) || echo 'The import did not end within {LIMIT} s.'
 {"" if refuse else "((code != 3)) || code=0"}
 ((!code)) || {{ echo 'Nothing was released.'; exit "$code"; }}
-{by}touch {mark})""",
-            unless=f"{by}test -e {mark}",
+{self.by}touch {mark})""",
+            unless=known if also_running else f"{known} || {self.run} runs {name}",
             timeout=LIMIT + 60,
         )
         return step if refuse else step.with_output()

@@ -27,7 +27,6 @@ from fabfile.airflow import (
 from fabfile.airflow.configure import BROKER_PASSWORD, DATABASE_PASSWORD
 from fabfile.airflow.heartbeats import not_taking
 from fabfile.airflow.installation import INSTALLATIONS, Installations, made_from, wanted
-from fabfile.airflow.settings import Airflow
 from fabfile.airflow.state import DATABASE, Holder, State
 from fabfile.shared import copies
 from fabfile.shared.airflow import hosts, tasks_at_once

@@ -11,6 +11,7 @@ from support.status_of import RELEASE, well
 
 from fabfile import CONTENTS, airflow
 from fabfile.airflow import check, dags, plugins, releases, status
+from fabfile.airflow.installation import wanted
 from fabfile.airflow.releases import Kept, chosen, parse
 from fabfile.airflow.repository import Git
 from fabfile.airflow.settings import Airflow
@@ -59,7 +60,7 @@ def test_a_release_arrives_is_imported_reaches_the_standby_and_then_runs(cluster
     name = dags.project_files(given).name
     assert titles(steps_of(given, facts))[-5:] == [
         f"release {name} has arrived: 2 files",
-        f"Airflow 2.9.0 can import the dags of {name}",
+        f"Airflow {wanted(given)} can import the dags of {name}",
         f"the standby of the share has release {name}",
         f"the DAGs are those of release {name}",
         "releases beyond the last 10 are gone",
@@ -143,6 +144,19 @@ def test_airflow_never_looks_into_the_releases_themselves(cluster, folder):
     assert dags.project_files(glob).files[".airflowignore"].content.endswith(b"\n/.releases/\n")
 
 
+def test_what_runs_is_not_imported_again_by_another_installation(cluster, facts, folder):
+    """airflow.switch has asked whether it can be; before an upgrade it is asked."""
+    given = with_airflow(cluster, dags=folder)
+    release = dags.project_files(given)
+    [step] = [one for one in steps_of(given, facts) if "can import" in one.title]
+    for what, code in (("runs", 0), ("has", 1)):
+        stand_in = f"runuser() {{ [[ $* == *' {what} {release.name}' ]]; }}"
+        done = subprocess.run(["bash", "-c", f"{stand_in}\n{step.test}"])
+        assert done.returncode == code
+    [before_upgrade] = [one for one in dags.tried(release, given) if "can import" in one.title]
+    assert " runs " not in before_upgrade.test
+
+
 @pytest.mark.parametrize(
     ("setting", "code", "ends", "says"),
     [
@@ -156,20 +170,26 @@ def test_airflow_never_looks_into_the_releases_themselves(cluster, folder):
 def test_a_setting_says_whether_broken_dags_stop_a_release(
     cluster, folder, tmp_path, monkeypatch, setting, code, ends, says
 ):
-    program = tmp_path / "as-airflow"
-    program.write_text(f"#!/bin/sh\nexit {code}\n")
-    program.chmod(0o755)
+    for name, does in (("as-airflow", f"exit {code}"), ("run", "test $1 = has")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
     monkeypatch.setattr(releases, "SCRIPTS", str(tmp_path))
     given = with_airflow(cluster, dags=folder, broken_dags=setting)
-    there = releases.Place(str(tmp_path), "echo")
+    there = releases.Place(str(tmp_path), f"{tmp_path}/run")
     (tmp_path / ".releases").mkdir()
-    step = there.importable("dags", dags.project_files(given), given)
+    step = there.importable("dags", dags.project_files(given).name, "2.9.0-1", given)
     done = subprocess.run(["bash", "-c", step.apply], capture_output=True, text=True)
     assert done.returncode == ends
     assert says in done.stdout
     again = subprocess.run(["bash", "-c", step.test])
     assert (again.returncode == 0) is (ends == 0), "the next run does not import it again"
     assert step.shows_output is (setting == "release")
+
+
+def test_a_plan_asks_no_program_that_is_not_there_yet(cluster, facts):
+    [step] = [one for one in steps_of(cluster, facts) if one.title.startswith("the DAGs are")]
+    done = subprocess.run(["bash", "-c", step.diff], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_a_plan_without_the_programs_on_the_server_counts_the_files(cluster, facts, folder):
@@ -282,15 +302,18 @@ def test_a_rollback_asks_says_how_to_stay_and_runs_on_the_active_server(cluster,
     assert "set airflow.dags.ref to its commit (bbbbbbbbbbbb…)" in question.text
     assert isinstance(stage, Stage)
     assert [host.name for host in stage.hosts] == ["ftp"]
-    [step] = stage.of(stage.hosts[0])
+    imported, step = stage.of(stage.hosts[0])
+    assert imported.title == f"Airflow {wanted(given)} can import the dags of {KEPT[1].name}"
     assert "back bbbbbbbbbbbb-000000000002" in step.apply
+    *_, stage = dags.dags_rollback(everybody, given, known, broken_dags=True)
+    assert [step] == list(stage.of(stage.hosts[0]))
 
 
 # Plugins
 
 
 def plugin_steps(cluster: Cluster, host: str = "worker1") -> list[Step]:
-    return list(plugins.plugins(cluster.hosts[host], cluster))
+    return list(plugins.plugins(cluster.hosts[host], cluster, Facts(well(cluster))))
 
 
 def test_plugins_are_roots_and_take_effect_with_a_restart(cluster, folder):
@@ -305,7 +328,7 @@ def test_plugins_are_roots_and_take_effect_with_a_restart(cluster, folder):
 
 
 def services_of(cluster: Cluster) -> list[Step]:
-    return list(airflow.services.installed(cluster.hosts["worker1"], cluster))
+    return list(airflow.services.installed(cluster.hosts["worker1"], cluster, "2.9.0"))
 
 
 def test_without_plugins_those_of_the_servers_are_used(cluster):
@@ -329,13 +352,13 @@ def test_plugins_that_others_have_put_on_a_server_are_not_silently_unloaded(
     assert run(plugins.no_others().test).returncode == 1
     said = run(plugins.no_others().apply).stdout
     assert "others put there: mine.py.\n" in said
-    assert f"mv {tmp_path} {tmp_path}.by-hand" in said
+    assert f"env mv -nT {tmp_path} {tmp_path}.by-hand" in said
 
 
 def test_services_that_start_have_the_folder_of_the_release(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(plugins, "ENVIRONMENT", str(tmp_path / "plugins.env"))
-    monkeypatch.setattr(plugins, "place", lambda cluster: releases.Place("", "echo /opt/p"))
-    step = plugins.running("0123456789ab", cluster)
+    monkeypatch.setattr(plugins, "PLACE", releases.Place("", "echo /opt/p"))
+    step = plugins.running("0123456789ab")
     assert subprocess.run(["bash", "-c", step.test], capture_output=True).returncode
     subprocess.run(["bash", "-c", step.apply], check=True, capture_output=True)
     named = "AIRFLOW__CORE__PLUGINS_FOLDER=/opt/p has 0123456789ab\n"
@@ -350,6 +373,8 @@ def test_a_rollback_of_plugins_restarts_never_two_of_a_role_at_once(cluster, fol
     question, back, *restarts = list(plugins.plugins_rollback(everybody, given, known))
     assert "restore that folder" in question.text
     assert back.title == "back to bbbbbbbbbbbb-000000000002"
+    imported, _ = back.of(back.hosts[0])
+    assert imported.title == f"Airflow {wanted(given)} can import the plugins of {KEPT[1].name}"
     assert list(back.hosts) == everybody
     assert all(stage.title.startswith("restart on ") for stage in restarts)
     with pytest.raises(RunbookError, match=r"has no airflow\.plugins"):
@@ -403,9 +428,10 @@ def test_status_and_check_name_the_release(cluster, facts):
 
 def test_a_release_that_others_have_changed_is_told(cluster):
     changed = (Kept(RELEASE, "current", False, 600),)
-    [finding] = check.unchanged(Facts({dags.RELEASES: {"ftp": changed}}))
+    [finding] = check.unchanged(Facts({dags.RELEASES: {"ftp": changed, "nfs2": changed}}))
     assert finding.verdict.level == "warn"
-    assert f"others have changed files of {RELEASE} on ftp" in finding.verdict.sentence
+    assert f"others have changed files of {RELEASE} in {DAGS}" in finding.verdict.sentence
+    assert "(seen on ftp, nfs2)" in finding.verdict.sentence
     assert not list(check.unchanged(Facts(well(cluster))))
 
 
