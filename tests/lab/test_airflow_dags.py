@@ -46,7 +46,7 @@ def team(fab, repository, tmp_path_factory) -> Callable[..., Controller]:
         data["airflow"]["dags"] = {"git": url, "ref": "main", "path": "dags"}
         data["airflow"].update(changed)
         path = folder / f"override-{len(list(folder.iterdir()))}.yaml"
-        path.write_text(yaml.safe_dump(data))
+        path.write_text(yaml.safe_dump(data, sort_keys=False))
         return fab.given(RUNBOOK_OVERRIDE=str(path))
 
     return given
@@ -401,7 +401,7 @@ def test_smoke_works_without_a_target(airflow, lab, fab, tmp_path, on):
     data = yaml.safe_load((PROJECT / "lab/override.yaml").read_text())
     data["hosts"] = {"card1": {"roles": []}}
     override = tmp_path / "override.yaml"
-    override.write_text(yaml.safe_dump(data))
+    override.write_text(yaml.safe_dump(data, sort_keys=False))
     alone = fab.given(RUNBOOK_OVERRIDE=str(override))
     assert alone("airflow.dags").code == 0
     known = "select 1 from serialized_dag where dag_id = 'smoke'"
