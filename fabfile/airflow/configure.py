@@ -89,7 +89,7 @@ def settings(cluster: Cluster, how: Ways, name: str, former: str = "") -> Steps:
         "verified_broker": ANY_NODE if how.broker else "",
         "ca": tls.TRUSTED,
         "quorum": cluster[Versions].quorum_queues,
-        "overrides": list(overrides(cluster)),
+        "overrides": sorted(overrides(cluster)),
     }
     secret = {"mode": "0640", "group": USER}
     hidden = "|".join(

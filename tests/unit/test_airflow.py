@@ -257,14 +257,23 @@ def test_no_diff_shows_a_secret(cluster):
         assert line in holding or not any(secret in line for secret in secrets)
 
 
+def environment(hosts_yaml, settings: str) -> list[str]:
+    """The lines of airflow.env with these airflow.settings."""
+    cluster = CONTENTS.load(hosts_yaml("settings: {}", f"settings: {settings}"))
+    steps = configure.configure(cluster.hosts["worker1"], cluster, NOTHING_KNOWN)
+    return next(step.text for step in steps if step.title.endswith("airflow.env")).splitlines()
+
+
 def test_settings_of_the_user_go_over_it(hosts_yaml):
-    cluster = CONTENTS.load(hosts_yaml("settings: {}", "settings: {core: {parallelism: 7}}"))
-    env = next(
-        step.text
-        for step in configure.configure(cluster.hosts["worker1"], cluster, NOTHING_KNOWN)
-        if step.title.endswith("airflow.env")
-    )
+    env = environment(hosts_yaml, "{core: {parallelism: 7}}")
     assert 'AIRFLOW__CORE__PARALLELISM="7"' in env
+
+
+def test_settings_in_another_order_change_nothing(hosts_yaml):
+    core, celery = "core: {parallelism: 7, dag_concurrency: 4}", "celery: {sync_parallelism: 2}"
+    one = environment(hosts_yaml, f"{{{core}, {celery}}}")
+    assert 'AIRFLOW__CORE__DAG_CONCURRENCY="4"' in one
+    assert environment(hosts_yaml, f"{{{celery}, {core}}}") == one
 
 
 @pytest.mark.parametrize(("version", "quorum"), [("2.9.0", True), ("2.7.3", False)])
