@@ -133,7 +133,7 @@ def prune(own: Releases, count: str) -> None:
     """Remove releases beyond this number."""
     for one in beyond(own, count):
         gone = own.place / f"{UNFINISHED}{one}"
-        (own.place / one).rename(gone)
+        shutil.move(own.place / one, gone)  # a rename, except on a container's overlay
         for beside in own.place.glob(f"{one}.*"):
             if not NAME.fullmatch(beside.name):
                 beside.unlink()
@@ -195,7 +195,7 @@ def _adopt(own: Releases) -> None:
         link(own.current, keep(own, new, digest(manifest(new))[:12]))
     for top in tops:
         if (own.folder / top).is_dir():
-            (own.folder / top).rename(own.place / f"{UNFINISHED}{top}")
+            shutil.move(own.folder / top, own.place / f"{UNFINISHED}{top}")
         link(own.folder / top, f"{RELEASES}/current/{top}")
     for former in (listed, *own.folder.glob(".imported-*")):
         former.unlink()
