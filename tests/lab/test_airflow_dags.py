@@ -385,12 +385,10 @@ def test_plugins_are_released_take_effect_and_go_back(team, airflow, repository,
         assert loaded("worker1") == f"team_v{version}"
     again = team(plugins=plugins)("airflow.plugins", "systemd")
     assert again.steps("changed", "failed") == set()
-    environment = on(
-        "worker1",
-        "tr '\\0' '\\n' </proc/$(systemctl show -p MainPID --value "
-        "airflow-worker)/environ | grep PLUGINS_FOLDER",
-    )
-    assert environment.startswith("AIRFLOW__CORE__PLUGINS_FOLDER=/opt/airflow/plugins/.releases/")
+    named = on("worker1", "cat /etc/airflow/plugins.env")
+    assert named.startswith("AIRFLOW__CORE__PLUGINS_FOLDER=/opt/airflow/plugins/.releases/")
+    began = "systemctl show -p ActiveEnterTimestamp --value airflow-worker"
+    on("worker1", f'[ $(date +%s -d "$({began})") -ge $(stat -c %Y /etc/airflow/plugins.env) ]')
     assert on("worker1", "stat -c %U $(cut -d= -f2 /etc/airflow/plugins.env)") == "root"
     assert team(plugins=plugins)("--yes", "airflow.plugins-rollback").code == 0
     assert loaded("scheduler2") == "team_v8"
