@@ -15,6 +15,7 @@ from runbook.inventory.cluster import Cluster, Host, among
 from runbook.inventory.entry import no_such, perhaps
 
 from .airflow.common import same_version
+from .airflow.installation import INSTALLATIONS, of
 from .airflow.services import (
     COMPONENTS,
     Component,
@@ -39,14 +40,14 @@ section = Section(
 )
 
 
-@section.task
-def install(host: Host, cluster: Cluster) -> Steps:
+@section.task(needs=[INSTALLATIONS])
+def install(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     """Install a unit for each part of Airflow that a server's roles name.
 
     They start at boot, except the DAG processor of an NFS server, which starts with the VIP.
     """
     yield same_version(cluster)
-    yield from installed(host, cluster)
+    yield from installed(host, cluster, of(host, cluster, facts))
 
 
 @section.task(batches=lambda hosts, cluster: cluster.apart(hosts))

@@ -22,6 +22,7 @@ from lab.pypi import PYTHON, fetch
 
 FOLDER = CHECKOUT / "files" / "airflow"
 LOCKS = f"*-py{PYTHON}.lock"
+MORE = CHECKOUT / "lab" / f"more-py{PYTHON}.lock"  # what a team installs beside Airflow
 TOOLS = "build-tools.lock"
 PIN = re.compile(r"^\w.*(?:\n[ \t].*)*", re.MULTILINE)  # of a lock: the pin with its hashes
 DOWNLOADS = 4  # at a time; pip itself fetches one file after the other
@@ -33,11 +34,14 @@ TARBALL_SHA256 = "2411c74bda5bbcfcddaf4531f66d1adc73f247f529aee981b029513aefdbf8
 
 
 def locks(folder: Path = FOLDER) -> list[Path]:
-    """The locks for the hosts' Python; that of the tools which build packages comes last."""
+    """The locks for the hosts' Python; that of the tools which build packages comes last.
+
+    Among them is one of packages that no lock of Airflow has, as a team would install.
+    """
     found = sorted(folder.glob(LOCKS))
     if not found:
         raise LabError(f"there is no {LOCKS} in {folder}")
-    return [*found, folder / TOOLS]
+    return [*found, MORE, folder / TOOLS]
 
 
 def build_shelf(output: Path) -> None:

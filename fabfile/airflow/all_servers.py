@@ -16,7 +16,7 @@ from ..shared.airflow import hosts
 from . import services
 from .common import ADMIN, FERNET, FLOWER, SECRET_KEY
 from .configure import settings
-from .install import VENV
+from .installation import INSTALLATIONS, known, of
 from .transport import ways
 
 PASSWORDS = (FERNET, SECRET_KEY, ADMIN, FLOWER, DATABASE_PASSWORD, BROKER_PASSWORD)
@@ -30,7 +30,7 @@ def refuse_a_part(task: str, chosen: Sequence[Host], cluster: Cluster, facts: Fa
         raise UsageError(
             f"{task} must run on all Airflow servers, but -H leaves out {', '.join(missing)}."
         )
-    silent = [host.name for host in hosts(cluster) if host.name not in facts.known(VENV)]
+    silent = [host.name for host in hosts(cluster) if host.name not in facts.known(INSTALLATIONS)]
     if silent:
         raise RunbookError(
             f"{', '.join(silent)} does not answer and would miss the change. Bring it back first, "
@@ -48,11 +48,17 @@ def set_up(title: str, cluster: Cluster, facts: Facts) -> Stage:
     """Write the settings and units to every server, as hosts.yaml and secrets.yaml define them."""
 
     def anew(host: Host) -> Steps:
-        yield from settings(cluster, ways(host, cluster, facts))
-        if services.components(host):
-            yield from services.installed(host, cluster)
+        yield from using(of(host, cluster, facts), host, cluster, facts)
 
     return stage(title, hosts(cluster), anew)
+
+
+def using(name: str, host: Host, cluster: Cluster, facts: Facts) -> Steps:
+    """The settings and units of an installation."""
+    former = known(host, facts).in_use
+    yield from settings(cluster, ways(host, cluster, facts), name, former)
+    if services.components(host):
+        yield from services.installed(host, cluster, name)
 
 
 def start_in_batches(chosen: Sequence[Host], cluster: Cluster) -> Procedure:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from runbook.declare.answers import Count, Digest, one
@@ -13,7 +12,6 @@ from runbook.declare.probes import (
     OK,
     WARN,
     Answer,
-    Cause,
     Finding,
     Findings,
     Probes,
@@ -27,9 +25,15 @@ from runbook.inventory.cluster import Cluster, Host
 from ..shared import roles
 from ..shared.airflow import AS_USER, DAGS, hosts
 from ..shared.versions import Versions
-from .common import SCHEMA, SCRIPTS, SQL, WEBSERVER_HERE, first_scheduler, section, web_ui
+from .alike import compared, fewest
+from .check_installations import IN_USE, installed
+from .common import SCHEMA, SQL, WEBSERVER_HERE, first_scheduler, section, web_ui
+from .dags import RELEASES
 from .heartbeats import WORKER, heartbeats, one_dag_processor, redundancy, workers
 from .install import VENV
+from .installation import INSTALLATIONS
+from .releases import ReleaseName, current
+from .services import ping
 from .state import CONSUMERS, DATABASE, WAITING, State, present
 
 NO_DATABASE = section.cause(
@@ -37,10 +41,10 @@ NO_DATABASE = section.cause(
 )
 WEB = section.cause("AIRFLOW_WEB_DOWN", "the web UI runs on one server fewer, or not at all")
 ENTRY = section.cause("AIRFLOW_WEB_ENTRY", "the web UI cannot be reached at its address")
-INSTALLED = section.cause(
-    "AIRFLOW_INSTALL_DIFFERS", "the same DAG may behave differently on this server"
-)
 FILES = section.cause("AIRFLOW_DAGS_DIFFER", "a task may run other code than the web UI shows")
+NOT_RELEASED = section.cause(
+    "AIRFLOW_DAGS_CHANGED", "the next release does not have what was changed on the share"
+)
 WRONG_SCHEMA = section.cause(
     "AIRFLOW_SCHEMA", "Airflow does not start, or loses what the schema cannot store"
 )
@@ -49,20 +53,21 @@ WAITS = section.cause("AIRFLOW_TASKS_WAIT", "tasks are queued, and no worker tak
 HELD_UP = section.cause(
     "AIRFLOW_DB_HELD_UP", "a DAG processor or a scheduler may be blocked meanwhile"
 )
-CELERY = "airflow.providers.celery.executors.celery_executor_utils.app"
 
 
 @dataclass(frozen=True)
 class Folder:
-    """The DAGs on a server: their digest, and the seconds since the last change."""
+    """The DAGs on a server: their digest, the seconds since the last change, and the release."""
 
     digest: str
     age: int
+    release: str = ""
 
 
 def _folder(text: str) -> Folder:
-    digest, age = text.split()
-    return Folder(one(digest, Digest), one(age, Count))
+    digest, age, release = text.split()
+    name = "" if release == "none" else one(release, ReleaseName)
+    return Folder(one(digest, Digest), one(age, Count), name)
 
 
 FOLDER = Fact(
@@ -102,7 +107,7 @@ def check(host: Host, cluster: Cluster) -> Probes:
     if roles.WORKER in host.roles:
         yield probe(
             "its worker answers through the queue",
-            f"{SCRIPTS}/as-airflow celery -A {CELERY} inspect ping -d celery@{host.name} -t 5",
+            ping(host),
             answers,
             fix=f"fab -H {host.name} systemd.restart",
             cause=WORKER,
@@ -146,12 +151,12 @@ def answers(answer: Answer) -> Verdict:
     return Verdict(OK) if "pong" in answer.text else Verdict(ERROR, "no answer")
 
 
-@section.cluster_check(needs=[DATABASE, VENV, FOLDER, CONSUMERS])
+@section.cluster_check(needs=[DATABASE, INSTALLATIONS, VENV, IN_USE, FOLDER, RELEASES, CONSUMERS])
 def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
     """Checks that need the answers of several hosts."""
-    if facts.asked(VENV):
-        yield same_installation(facts)
+    yield from installed(cluster, facts)
     yield same_dags(facts)
+    yield from unchanged(facts)
     yield from workers(cluster, facts)
     state = present(facts)
     if not state:
@@ -175,48 +180,32 @@ def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
     yield redundancy(state, cluster, facts)
 
 
-def same_installation(facts: Facts) -> Finding:
-    """A finding: every server has the same Airflow, unchanged since its installation."""
-    title, again = (
-        "the installation is the same everywhere",
-        "fab airflow.install airflow.ship airflow.receive",
-    )
-    known = facts.known(VENV)
-    damaged = [name for name, copy in known.items() if copy.noted and not copy.intact]
-    if damaged:
-        sentence = f"damaged on {', '.join(damaged)}: a file, its mode or its owner has changed"
-        return Finding(title, Verdict(ERROR, sentence), again, INSTALLED)
-    others = fewest({name: copy.noted for name, copy in known.items()})
-    return compared(title, list(known), others, again, INSTALLED)
-
-
-def compared(
-    title: str, known: Sequence[str], others: Sequence[str], fix: str, cause: Cause
-) -> Finding:
-    """A finding: all hosts have the same."""
-    if not known:
-        return Finding(title, Verdict(ERROR, "no server has it"), fix, cause)
-    if others:
-        return Finding(title, Verdict(ERROR, f"it differs on {', '.join(others)}"), fix, cause)
-    return Finding(title, Verdict(OK, f"{len(known)} servers"))
-
-
 def same_dags(facts: Facts) -> Finding:
     """A finding: every server has the same DAGs, except for changes of the last seconds."""
     title, known = "the DAGs are the same everywhere", facts.known(FOLDER)
+    names = {folder.release for folder in known.values() if folder.release}
     youngest = min((folder.age for folder in known.values()), default=YOUNG)
     others = fewest({name: folder.digest for name, folder in known.items()})
     if others and youngest < YOUNG:
         return Finding(title, Verdict(OK, f"they changed {youngest} s ago"))
-    return compared(title, list(known), others, "fab nfs.check", FILES)
+    about = f", release {next(iter(names))}" if len(names) == 1 else ""
+    return compared(title, list(known), others, "fab nfs.check", FILES, about)
 
 
-def fewest(known: Mapping[str, str]) -> list[str]:
-    """The servers whose answer is the rarest; none if all answers are the same."""
-    by_answer: dict[str, list[str]] = {}
-    for name, digest in known.items():
-        by_answer.setdefault(digest, []).append(name)
-    return min(by_answer.values(), key=len) if len(by_answer) > 1 else []
+def unchanged(facts: Facts) -> Findings:
+    """A finding: nobody has changed the release of the DAGs that runs."""
+    changed: dict[str, list[str]] = {}
+    for name, kept in facts.known(RELEASES).items():
+        runs = current(kept)
+        if runs and not runs.intact:
+            changed.setdefault(runs.name, []).append(name)
+    for release, names in changed.items():
+        sentence = f"others have changed files of {release} in {DAGS}/.releases"
+        sentence += f" (seen on {', '.join(names)})"
+        fix = "fab airflow.dags releases the project's files again; the changed ones are kept"
+        yield Finding(
+            "the DAGs are as they were released", Verdict(WARN, sentence), fix, NOT_RELEASED
+        )
 
 
 def schema(state: State, cluster: Cluster) -> Finding:

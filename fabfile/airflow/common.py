@@ -116,16 +116,6 @@ def first_scheduler(cluster: Cluster) -> list[Host]:
     return cluster.group(roles.SCHEDULER)[:1]
 
 
-def venv(cluster: Cluster) -> str:
-    """Where this version of Airflow is installed, on every server."""
-    return f"/opt/airflow/{cluster[Versions].airflow}"
-
-
-def python(cluster: Cluster) -> str:
-    """The interpreter of Airflow's venv."""
-    return f"{venv(cluster)}/bin/python"
-
-
 def row(query: str) -> str:
     """A test: the query finds something in Airflow's database."""
     return f"[[ $({SQL} {quote(query)}) ]]"
@@ -134,7 +124,7 @@ def row(query: str) -> str:
 def same_version(cluster: Cluster) -> Step:
     """Refuse another version: all servers and the schema change together, with Airflow stopped."""
     version = cluster[Versions].airflow
-    present = f"sed -n 's|^PATH=/opt/airflow/\\([^/]*\\)/.*|\\1|p' {SETTINGS}/airflow.env"
+    present = f"sed -n 's|^PATH=/opt/airflow/\\([0-9.]*\\)[-/].*|\\1|p' {SETTINGS}/airflow.env"
     found = f"found=$({present} 2>/dev/null || :)"
     return precondition(
         f"it is set up for Airflow {version}, or not at all",
@@ -161,7 +151,7 @@ def database_answers(cluster: Cluster) -> Step:
     return precondition(
         "the database answers",
         f"[[ ! -e {SQL} ]] || {SQL} 'select 1' >/dev/null",
-        f"""if [[ -x {python(cluster)} ]]; then
+        f"""if [[ -x $(sed -n '1s/^#!\\([^ ]*\\).*/\\1/p' {SQL}) ]]; then
   {SQL} 'select 1' 2>&1 || :
   echo 'Airflow cannot reach its database{way}. See fab postgres.check.'
 else

@@ -33,11 +33,10 @@ from .common import (
     SETTINGS,
     SQL,
     main_vip,
-    python,
     same_version,
     section,
-    venv,
 )
+from .installation import folder, linked, of, python
 from .settings import Airflow
 from .transport import AIRFLOW_TLS, NEEDS, Ways, ways
 
@@ -55,11 +54,14 @@ def configure(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     server with another version of Airflow is not changed: fab airflow.upgrade changes all servers.
     """
     yield same_version(cluster)
-    yield from settings(cluster, ways(host, cluster, facts))
+    yield from settings(cluster, ways(host, cluster, facts), of(host, cluster, facts))
 
 
-def settings(cluster: Cluster, how: Ways) -> Steps:
-    """The configuration of the version in hosts.yaml, whatever is there now."""
+def settings(cluster: Cluster, how: Ways, name: str, former: str = "") -> Steps:
+    """The configuration of the version in hosts.yaml, whatever is there now.
+
+    `name`: the installation to use; `former`: the one that is in use until then.
+    """
     if any(astuple(how)):
         yield from tls.trust(cluster)
     own = site(cluster)
@@ -67,6 +69,7 @@ def settings(cluster: Cluster, how: Ways) -> Steps:
         yield steps.file(WEB_TRUSTED, own.root)
     yield steps.directory(SETTINGS, "0750", group=USER)
     yield steps.directory(f"{SETTINGS}/python")
+    yield from linked(name, former)
     context = {
         "settings": cluster[Airflow],
         "dags": DAGS,
@@ -74,8 +77,8 @@ def settings(cluster: Cluster, how: Ways) -> Steps:
         "logs": LOGS,
         "home": AIRFLOW_HOME,
         "etc": SETTINGS,
-        "venv": venv(cluster),
-        "python": python(cluster),
+        "venv": folder(name),
+        "python": python(name),
         "database": escaped(database(cluster, how)),
         "broker": escaped(broker(cluster, how)),
         "fernet": fernet(cluster),
@@ -86,7 +89,7 @@ def settings(cluster: Cluster, how: Ways) -> Steps:
         "verified_broker": ANY_NODE if how.broker else "",
         "ca": tls.TRUSTED,
         "quorum": cluster[Versions].quorum_queues,
-        "overrides": list(overrides(cluster)),
+        "overrides": sorted(overrides(cluster)),
     }
     secret = {"mode": "0640", "group": USER}
     hidden = "|".join(
@@ -100,12 +103,24 @@ def settings(cluster: Cluster, how: Ways) -> Steps:
     yield past_the_pooler(cluster, how)
     module = f"{SETTINGS}/python/airflow_celery.py"
     yield steps.template(module, "airflow/airflow_celery.py.j2", context).then(CHANGED)
+    yield from one_release_at_a_time()
     yield steps.directory(SCRIPTS)
     for path in (CLI, f"{SCRIPTS}/as-airflow"):
         yield steps.template(path, f"airflow/{path.rpartition('/')[2]}", {}, mode="0755")
     for path in (SQL, f"{SCRIPTS}/airflow-account"):
         source = f"airflow/{path.rpartition('/')[2]}.j2"
         yield steps.template(path, source, context, mode="0755")
+
+
+def one_release_at_a_time() -> Steps:
+    """What makes Airflow's processes read one release of the DAGs, as a plugin for policies."""
+    folder = f"{SETTINGS}/python"
+    module = steps.template(f"{folder}/airflow_releases.py", "airflow/airflow_releases.py", {})
+    yield module.then(CHANGED)
+    about = f"{folder}/airflow_releases-1.dist-info"
+    yield steps.directory(about)
+    for name in ("METADATA", "entry_points.txt"):
+        yield steps.template(f"{about}/{name}", f"airflow/releases-plugin/{name}", {}).then(CHANGED)
 
 
 def past_the_pooler(cluster: Cluster, how: Ways) -> Step:

@@ -1,11 +1,13 @@
-"""Airflow's packages: installed once, from a hash lock, and copied to the same path elsewhere."""
+"""An installation of Airflow: built once, from a hash lock, and copied to the same path elsewhere.
+
+It stands beside the one that services use, until airflow.switch.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Callable
 
 from runbook.declare import steps
 from runbook.declare.facts import Fact, Facts
@@ -21,12 +23,16 @@ from ..shared.sources import Sources
 from ..shared.versions import Versions
 from ..ssh import ship as to_other
 from ..ssh import unpack
-from .common import section, venv
+from . import pins
+from .common import section
+from .importing import imports_the_dags
+from .installation import OPT, folder, made_from, wanted, wanted_if_known
+from .requirement import normal
+from .settings import Airflow
 
 if TYPE_CHECKING:
     from runbook.execute.run import Run
 
-OPT = "/opt/airflow"
 BUILD_TOOLS = "airflow/build-tools.lock"
 TOOLS = f"{OPT}/build-tools"
 CACHE = "/var/cache/airflow-runbook/uv"
@@ -46,21 +52,10 @@ def directories(host: Host, cluster: Cluster) -> Steps:
         yield steps.directory(path, owner=USER, group=USER)
 
 
-def lock(cluster: Cluster) -> str:
-    """The lock of this Airflow for this Python, in files/."""
-    return f"airflow/{cluster[Versions].airflow}-py{cluster[Versions].python_series}.lock"
-
-
-def made_from(cluster: Cluster) -> str:
-    """The content of the venv's mark: the lock and the Python that it was made from."""
-    text = render(lock(cluster), {}) + python_build.made_from(cluster) + python_build.home(cluster)
-    return f"{cluster[Versions].airflow} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
-
-
 VENV = Fact(
-    "which Airflow is installed",
+    "whether Airflow is installed",
     on=hosts,
-    command=lambda cluster, host: copies.state(venv(cluster)),
+    command=lambda cluster, host: asked_of(cluster, copies.state),
     parse=copies.parse,
     absent="it does not answer",
     thorough=True,
@@ -69,7 +64,7 @@ VENV = Fact(
 SHIPPED = Fact(
     "the Airflow that is shipped",
     on=python_build.only_builder,
-    command=lambda cluster, host: copies.state(venv(cluster), bytecode=True),
+    command=lambda cluster, host: asked_of(cluster, partial(copies.state, bytecode=True)),
     parse=copies.parse,
     absent="it does not answer",
     used_by=lambda cluster: receivers(cluster),
@@ -78,28 +73,33 @@ SHIPPED = Fact(
 PACKAGES = Fact(
     "which packages are there",
     on=hosts,
-    command=lambda cluster, host: copies.packages(venv(cluster)),
+    command=lambda cluster, host: asked_of(cluster, copies.packages),
     parse=copies.distributions,
     absent="it cannot be asked",
 )
 
 
+def asked_of(cluster: Cluster, question: Callable[[str], str]) -> str:
+    """A question about the installation that hosts.yaml describes; without its lock, about none."""
+    name = wanted_if_known(cluster)
+    return question(folder(name) if name else f"{OPT}/none")
+
+
 def locked(cluster: Cluster) -> frozenset[str]:
     """The packages that the locks name."""
-    text = render(lock(cluster), {}) + render(BUILD_TOOLS, {})
-    return frozenset(
-        map(copies.distribution, re.findall(r"^[A-Za-z0-9._-]+==", text, re.MULTILINE))
-    )
+    own = pins.pins(pins.text(cluster), "the lock")
+    return frozenset({*own, *pins.pins(render(BUILD_TOOLS, {}), BUILD_TOOLS)})
 
 
 def refuse_foreign(chosen: Sequence[Host], cluster: Cluster, facts: Facts) -> None:
-    """Refuse to remove packages from the venv that the locks do not name."""
+    """Refuse to remove packages from an installation that the locks do not name."""
     own = locked(cluster)
     foreign = {name: found - own for name, found in facts.known(PACKAGES).items()}
     way_out = (
-        f"Uninstall them with the tool that installed them, or add them to files/{lock(cluster)}."
+        "Uninstall them with the tool that installed them; to have them, add them to "
+        f"airflow.packages in {cluster.file.name}."
     )
-    copies.refuse_foreign(chosen, venv(cluster), foreign, way_out)
+    copies.refuse_foreign(chosen, folder(wanted(cluster)), foreign, way_out)
 
 
 def source(cluster: Cluster) -> str:
@@ -131,11 +131,13 @@ def wheelhouse(run: Run, hosts: Sequence[Host]) -> None:
 
 @section.task(on=python_build.only_builder, needs=[VENV, PACKAGES])
 def install(host: Host, cluster: Cluster, facts: Facts) -> Steps:
-    """Install the locked packages of Airflow on VM1; every file has the lock's hash.
+    """Install Airflow and airflow.packages on VM1, from the lock, beside the others.
 
-    A damaged installation is replaced. If the task is interrupted, the previous one is not changed.
+    Every file has the lock's hash, and every package and provider can be imported. What services
+    run from is not changed; airflow.switch lets them use it. A damaged installation is replaced.
     """
-    target = venv(cluster)
+    name = wanted(cluster)
+    target = folder(name)
     if not complete(facts.known(VENV).get(host.name, copies.Copy()), cluster):
         refuse_foreign([host], cluster, facts)
     yield steps.directory(OPT)
@@ -145,39 +147,41 @@ def install(host: Host, cluster: Cluster, facts: Facts) -> Steps:
         f"df -h /opt\necho 'Airflow takes {ROOM} MB there. Make room, or mount a larger disk.'",
         early=True,
     )
+    yield steps.template(f"{OPT}/build-tools.lock", BUILD_TOOLS, {})
+    yield steps.file(f"{target}.lock", pins.text(cluster))
     yield steps.command(
-        f"nobody but root may write in {target}",
-        f"""if {copies.intact(target, made_from(cluster))}; then
-  rm {target}/.lock
-  echo "{made_from(cluster)} $( {copies.fingerprint(target)} )" >{copies.mark(target)}
-else rm {target}/.lock; fi""",
-        unless=f"[[ ! -e {target}/.lock ]]",
-    )
-    locks = {"build-tools": BUILD_TOOLS, cluster[Versions].airflow: lock(cluster)}
-    for name, file in locks.items():
-        yield steps.template(f"{OPT}/{name}.lock", file, {})
-    yield steps.command(
-        f"Airflow {cluster[Versions].airflow} in {target}, from its lock",
-        script(
-            "airflow/install.sh",
-            version=cluster[Versions].airflow,
-            target=target,
-            mark=copies.mark(target),
-            made_from=made_from(cluster),
-            fingerprint=copies.fingerprint(target),
-            index=source(cluster),
-            trusted=trusted(cluster),
-            netrc=cluster[Sources].netrc(cluster[Sources].pypi.index),
-            python=python_build.python(cluster),
-            python_version=cluster[Versions].python,
-            python_mark=copies.mark(python_build.home(cluster)),
-            python_made_from=python_build.made_from(cluster),
-            opt=OPT,
-            tools=TOOLS,
-            cache=CACHE,
-        ),
+        f"Airflow {name} in {target}, from its lock",
+        built(cluster),
         unless=copies.intact(target, made_from(cluster)),
         timeout=3600,
+    )
+    yield imports_the_dags(name, cluster)
+
+
+def built(cluster: Cluster) -> str:
+    """Commands that build the installation apart, verify it, and put it in its place."""
+    name = wanted(cluster)
+    target, apart = folder(name), f"{OPT}/.building-{name}"
+    urls = [one.url for one in pins.packages(cluster) if one.url]
+    return script(
+        "airflow/install.sh",
+        target=target,
+        apart=apart,
+        mark=copies.mark(target),
+        made_from=made_from(cluster),
+        fingerprint=copies.fingerprint(apart),
+        index=source(cluster),
+        trusted=trusted(cluster),
+        netrc=cluster[Sources].netrc(cluster[Sources].pypi.index, *urls),
+        python=python_build.python(cluster),
+        python_version=cluster[Versions].python,
+        python_mark=copies.mark(python_build.home(cluster)),
+        python_made_from=python_build.made_from(cluster),
+        imports=render("airflow/importable-packages", {}),
+        not_imported=" ".join(map(normal, cluster[Airflow].not_imported)),
+        opt=OPT,
+        tools=TOOLS,
+        cache=CACHE,
     )
 
 
@@ -187,17 +191,17 @@ def ship(host: Host, cluster: Cluster, facts: Facts, hosts: Sequence[Host]) -> S
 
     VM1's key may deliver an archive, which nothing unpacks until airflow.receive.
     """
-    wanted = made_from(cluster)
-    others = copies.lacking(facts.known(VENV), wanted, hosts, but=host)
+    content = made_from(cluster)
+    others = copies.lacking(facts.known(VENV), content, hosts, but=host)
     refuse_foreign(others, cluster, facts)
     for other in others:
         yield to_other(
-            f"Airflow {cluster[Versions].airflow} has arrived on {other.name}",
+            f"Airflow {wanted(cluster)} has arrived on {other.name}",
             "airflow",
             cluster,
             other,
-            venv(cluster),
-            wanted,
+            folder(wanted(cluster)),
+            content,
             again="fab airflow.install",
         )
 
@@ -214,13 +218,13 @@ def receive(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     The controller has asked VM1; the account that delivers it cannot change what is accepted. A
     damaged installation is replaced.
     """
-    vm1 = python_build.builder(cluster)
+    vm1, target = python_build.builder(cluster), folder(wanted(cluster))
     yield unpack(
-        f"{venv(cluster)} is as {vm1.name} has it",
+        f"{target} is as {vm1.name} has it",
         "airflow",
         cluster,
         host,
-        venv(cluster),
+        target,
         made_from(cluster),
         copies.shipped(facts, SHIPPED, vm1),
         again="fab airflow.ship airflow.receive",

@@ -12,14 +12,19 @@ from runbook.inventory.cluster import Cluster, Host
 
 from ..shared.curl import login
 from .common import ADMIN, CLI, SQL, first_scheduler, row, section, web_ui
+from .connections import reached
 from .settings import Airflow
 
 
 @section.procedure(needs=[], on=first_scheduler)
 def smoke(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
-    """Run the DAG `smoke`: it tests queue, worker, SSH to a target, and web UI logs."""
+    """Run the DAG `smoke`: it tests queue, worker, SSH to a target, and web UI logs.
+
+    Without a server with the role target, it tests the rest.
+    """
     [first] = first_scheduler(cluster)
     admin = login(cluster[Airflow].admin, cluster.secret(ADMIN))
+    task, says = ("target", "REACHED") if reached(cluster) else ("worker", "RAN ON")
     asks = f'ask_web_ui() {{ curl -sS -m 20 "${{@:2}}" {web_ui(cluster)}"$1"; }}\n'
     yield stage(
         "the DAG smoke runs",
@@ -31,7 +36,7 @@ def smoke(hosts: Sequence[Host], cluster: Cluster, facts: Facts) -> Procedure:
         ),
         action(
             "the DAG smoke succeeds, and its log can be read on the VIP",
-            asks + script("airflow/smoke.sh", cli=CLI, sql=SQL, login=admin),
+            asks + script("airflow/smoke.sh", cli=CLI, sql=SQL, login=admin, task=task, says=says),
             timeout=300,
         ).with_output(),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from runbook.declare.facts import Facts
 from runbook.declare.probes import Findings, Probes, probe
 from runbook.declare.templates import script
+from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster, Host
 from runbook.inventory.schema import SSH
 
@@ -18,7 +19,7 @@ from ..shared.python import Python
 from ..shared.roles import POSTGRES, TARGET, WORKER, airflow
 from ..shared.sources import PYPI
 from .common import section
-from .install import OPT
+from .installation import OPT, wanted
 from .settings import Airflow
 
 
@@ -49,8 +50,18 @@ def preflight(host: Host, cluster: Cluster) -> Probes:
 @section.cluster_preflight(needs=[SYSTEM])
 def built_once(cluster: Cluster, facts: Facts) -> Findings:
     """Check what programs need that are built on one server and shipped to the others."""
+    yield from locked(cluster)
     yield from programs_run(cluster, facts)
     yield from same_release(cluster, facts)
+
+
+def locked(cluster: Cluster) -> Findings:
+    """Check that there is a lock of the packages that hosts.yaml names."""
+    try:
+        wanted(cluster)
+    except RunbookError as error:
+        host = python_build.builder(cluster).name
+        yield trouble.stops(host, "airflow.packages", str(error), "fab airflow.lock")
 
 
 def programs_run(cluster: Cluster, facts: Facts) -> Findings:

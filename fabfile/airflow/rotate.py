@@ -32,10 +32,9 @@ from .common import (
     same_version,
     section,
 )
-from .install import VENV
 
 WHAT = {"database": DATABASE_PASSWORD, "broker": BROKER_PASSWORD, "fernet": FERNET}
-NEEDS: tuple[Fact[Any], ...] = (VENV, MEMBER, NODE, *transport.NEEDS)
+NEEDS: tuple[Fact[Any], ...] = (MEMBER, NODE, *transport.NEEDS)
 
 
 @section.procedure(needs=NEEDS, help={"what": "database, broker or fernet (default: all three)"})

@@ -80,10 +80,10 @@ def dumped(cluster: Cluster) -> Step:
     ).with_output()
 
 
-def changed(cluster: Cluster) -> Step:
-    """Migrate the schema, up or down, with the newer version's binaries."""
+def changed(program: str, cluster: Cluster) -> Step:
+    """Migrate the schema, up or down, with `program`: `airflow` of the newer version."""
     wanted = cluster[Versions].airflow
-    airflow = f"{SCRIPTS}/as-airflow /opt/airflow/{newer(cluster)}/bin/airflow db"
+    airflow = f"{SCRIPTS}/as-airflow {program} db"
     forwards = f"{airflow} migrate\n{airflow} check-migrations -t 60"
     back = f"{airflow} downgrade --to-version {wanted} --yes"
     return command(

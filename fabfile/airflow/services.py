@@ -16,8 +16,9 @@ from ..nfs import common as nfs
 from ..rabbitmq.settings import Rabbitmq
 from ..shared.airflow import AIRFLOW_HOME, HOME, LOGS, QUEUE, tasks_at_once
 from ..shared.roles import NFS
-from .common import SQL, WEBSERVER_HERE, venv
+from .common import SCRIPTS, SQL, WEBSERVER_HERE
 from .configure import CHANGED
+from .installation import folder
 from .settings import Airflow
 
 TARGET = "airflow.target"
@@ -107,18 +108,18 @@ done""",
     )
 
 
-def installed(host: Host, cluster: Cluster) -> Steps:
-    """The units of the version in hosts.yaml, whatever is there now."""
+def installed(host: Host, cluster: Cluster, name: str) -> Steps:
+    """The units of an installation, whatever is there now."""
     yield no_other_units(host)
     if cluster.selinux != "disabled":
         # systemd starts Airflow in its own domain only if its programs have the right labels.
-        for path in (python_build.home(cluster), venv(cluster)):
+        for path in (python_build.home(cluster), folder(name)):
             yield steps.selinux_labels(path)
     for component in components(host):
         at_boot = not follows_the_share(component, host)
         context = {
             "component": component,
-            "venv": venv(cluster),
+            "venv": folder(name),
             "command": command(component, host, cluster),
             "patience": patience(component, cluster),
             "at_boot": at_boot,
@@ -203,15 +204,48 @@ def at_work(component: Component, host: Host) -> Iterator[Step]:
             timeout=180,
         )
     if component.role in JOBS:
-        since = f'$(ps -o etimes= -p "$(systemctl show -p MainPID {component.unit} | cut -d= -f2)")'
         yield steps.wait_for(
             f"the {component.role} has a heartbeat",
-            f"[[ $({SQL} \"select 1 from job where job_type = '{JOBS[component.role]}' and "
-            f"hostname = '{host.name}' and state = 'running' and latest_heartbeat > "
-            f"now() - interval '15 seconds' and start_date > "
-            f"now() - interval '$(({since} + 2)) seconds' limit 1\") ]]",
+            heartbeat(component.unit, JOBS[component.role], host),
             timeout=120,
         )
+
+
+def heartbeat(unit: str, job: str, host: Host) -> str:
+    """A test: a job that began after the unit's last start has a heartbeat in the database."""
+    since = f'$(ps -o etimes= -p "$(systemctl show -p MainPID {unit} | cut -d= -f2)")'
+    return (
+        f"[[ $({SQL} \"select 1 from job where job_type = '{job}' and "
+        f"hostname = '{host.name}' and state = 'running' and latest_heartbeat > "
+        f"now() - interval '15 seconds' and start_date > "
+        f"now() - interval '$(({since} + 2)) seconds' limit 1\") ]]"
+    )
+
+
+def proven(host: Host) -> Iterator[Step]:
+    """Wait until those parts work, too, that only another installation could keep from it."""
+    for component in components(host):
+        if component.role == "worker":
+            yield steps.wait_for(
+                "the worker answers through the queue",
+                f"[[ $({ping(host)} 2>/dev/null) == *pong* ]]",
+                timeout=180,
+            )
+        if component.role == "dag-processor":
+            beats = heartbeat(component.unit, "DagProcessorJob", host)
+            yield steps.wait_for(
+                "the DAG processor has a heartbeat, if it runs here",
+                f"! systemctl is-active -q {component.unit} || {beats}",
+                timeout=180,
+            )
+
+
+CELERY = "airflow.providers.celery.executors.celery_executor_utils.app"
+
+
+def ping(host: Host) -> str:
+    """A command that asks a worker through the queue."""
+    return f"{SCRIPTS}/as-airflow celery -A {CELERY} inspect ping -d celery@{host.name} -t 5"
 
 
 def stop_all(hosts: Sequence[Host], cluster: Cluster) -> Iterator[Stage]:

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Union
 
 import msgspec
 
-from runbook.inventory.entry import AbsolutePath, LocalPath, Parameter, ParameterName, named
+from runbook.inventory.entry import (
+    AbsolutePath,
+    HostName,
+    LocalPath,
+    PackageName,
+    Parameter,
+    ParameterName,
+    between,
+    named,
+)
 from runbook.inventory.schema import Objection, Understood
+from runbook.inventory.shape import faults
 
 from ..postgres.settings import Postgres
 from ..shared import roles
 from ..shared.airflow import Load
 from ..shared.versions import PYTHON_FOR_AIRFLOW, Versions, within
+from .repository import Git
+from .requirement import Requirement, wrong
+
+# msgspec crashes on a union of a list and a text with a pattern (its issue 717), so `objections`
+# checks the path.
+_File = Annotated[
+    str,
+    msgspec.Meta(min_length=1, max_length=1000, description="path of a requirements file"),
+]
 
 PYTHON_LOCKED = ("3.9", "3.11")
 """Series of Python for which files/airflow has a lock of each Airflow."""
@@ -34,14 +53,36 @@ ADDRESSED = (roles.HAPROXY, roles.NFS)
 class Airflow(Load, frozen=True):
     """Settings of the section `airflow`."""
 
-    dags: LocalPath = "files/airflow/dags"
-    """The folder on this machine that `fab airflow.dags` copies to the share."""
+    dags: Union[LocalPath, Git] = "files/airflow/dags"
+    """What `fab airflow.dags` releases on the share: a folder on this machine, or
+    `{git: URL, ref: main, path: dags}`.
+    """
+    plugins: Union[LocalPath, Git, None] = None
+    """Airflow's plugins for all servers, likewise; null: those that others put into
+    /app1/airflow/plugins.
+    """
+    releases: Annotated[int, between(2, 100)] = 10
+    """How many releases of DAGs, and of plugins, are kept for a rollback."""
+    broken_dags: Literal["refuse", "release"] = "refuse"
+    """Whether a DAG or plugin that cannot be imported stops the release."""
     database: Literal["vip", "hosts"] = "vip"
     """How Airflow reaches the database: by VIP and HAProxy, or by asking its servers who leads."""
     admin: Annotated[
         str, named("login (a-z, 0-9, `.`, `_`, `-`; the first a letter)", "[a-z][a-z0-9._-]{0,63}")
     ] = "admin"
     """The web UI's administrator; the password is airflow_admin in secrets.yaml."""
+    packages: Union[list[Requirement], _File] = msgspec.field(default_factory=list)
+    """Providers and packages of your own, besides those of Airflow: a list, or a requirements file
+    beside this one. After a change: fab airflow.lock.
+    """
+    package_hosts: list[HostName] = msgspec.field(default_factory=list)
+    """Servers that `airflow.packages` may name in URLs; empty: packages come from an index only."""
+    source_packages: list[PackageName] = msgspec.field(default_factory=list)
+    """Packages that may be built from source; of all others, only wheels are accepted."""
+    not_imported: list[PackageName] = msgspec.field(default_factory=list)
+    """Packages that a new installation does not try to import, because they never can be."""
+    keep_installations: Annotated[int, between(2, 20)] = 3
+    """Installations of Airflow that stay on each server, with the one in use; older ones go."""
     writable: list[AbsolutePath] = msgspec.field(default_factory=list)
     """Directories where Airflow and tasks may write, besides /tmp, /var/tmp and Airflow's own."""
     settings: dict[ParameterName, dict[ParameterName, Parameter]] = msgspec.field(
@@ -50,7 +91,8 @@ class Airflow(Load, frozen=True):
     """Settings of airflow.cfg on all servers, by its sections."""
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
-        """Roles and VIPs that Airflow needs; commands; an unsupported Airflow or Python."""
+        """Missing roles and VIPs; commands; packages; an unsupported Airflow or Python."""
+        yield from self._packages()
         for part, entries in self.settings.items():
             for key in entries:
                 if key.endswith("_cmd"):
@@ -59,6 +101,10 @@ class Airflow(Load, frozen=True):
                         "secret to {secret: NAME}"
                     )
                     yield Objection(sentence, ("airflow", "settings", part, key))
+        yield from self._of_git()
+        if "plugins_folder" in self.settings.get("core", {}) and self.plugins is not None:
+            path = ("airflow", "settings", "core", "plugins_folder")
+            yield Objection("contradicts airflow.plugins; set one of them", path)
         if inventory.whole:
             yield from missing(inventory)
         postgres = inventory.get(Postgres)
@@ -85,6 +131,21 @@ class Airflow(Load, frozen=True):
                 f"{' and '.join(PYTHON_LOCKED)} (files/airflow)",
                 ("versions", "python"),
             )
+
+    def _packages(self) -> Iterator[Objection]:
+        path = ("airflow", "packages")
+        if isinstance(self.packages, str):
+            for sentence, place in faults(LocalPath, self.packages, path):
+                yield Objection(sentence, place)
+        else:
+            yield from wrong(self.packages, self.package_hosts, path)
+
+    def _of_git(self) -> Iterator[Objection]:
+        """A token that would be sent in clear text, or is not used."""
+        for key, source in (("dags", self.dags), ("plugins", self.plugins)):
+            if isinstance(source, Git) and source.token and not source.git.startswith("https://"):
+                sentence = "is for https:// only; ssh:// uses your key, and http:// would show it"
+                yield Objection(sentence, ("airflow", key, "token"))
 
 
 def missing(inventory: Understood) -> Iterator[Objection]:

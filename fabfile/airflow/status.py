@@ -10,6 +10,7 @@ from runbook.declare.probes import Finding
 from runbook.inventory.cluster import Cluster
 
 from ..shared.roles import COMPONENTS, RABBITMQ, SCHEDULER, TARGET, WORKER
+from .check import FOLDER
 from .common import CLI, SETTINGS, section
 from .heartbeats import at_work, not_taking, processors
 from .services import JOBS
@@ -36,8 +37,14 @@ def line(cluster: Cluster, facts: Facts, findings: Sequence[Finding]) -> str:
         workers = cluster.group(WORKER)
         said.append(f"{len(workers) - len(not_taking(cluster, facts))} of {len(workers)} workers")
     said.append(f"DAG processor on {', '.join(processors(state, facts)) or 'no server'}")
+    said += [f"DAGs of release {name}" for name in releases(facts)]
     said.append(f"{state.running} tasks run, {state.queued} have waited long")
     return ", ".join(said)
+
+
+def releases(facts: Facts) -> list[str]:
+    """The releases of the DAGs that servers see: more than one only while one arrives."""
+    return sorted({one.release for one in facts.known(FOLDER).values() if one.release})
 
 
 @section.drawn

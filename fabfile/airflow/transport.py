@@ -18,6 +18,7 @@ from ..shared.airflow import USER, hosts
 from ..shared.roles import FLOWER, WEBSERVER
 from ..shared.transport import WORDS, Speaks, Spoken, wanted
 from .common import CFG
+from .installation import INSTALLATIONS
 
 
 def browsed(cluster: Cluster) -> list[Host]:
@@ -54,7 +55,7 @@ WAYS = Fact(
     absent="it does not answer",
 )
 
-NEEDS = (WAYS, TRANSPORT, LISTENS, DOORS)
+NEEDS = (WAYS, TRANSPORT, LISTENS, DOORS, INSTALLATIONS)
 """What must be known before the settings of Airflow are written."""
 
 

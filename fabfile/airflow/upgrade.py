@@ -35,6 +35,7 @@ from .common import (
 )
 from .dags import project_files, tried
 from .install import VENV, complete
+from .installation import folder, known, version_of, wanted
 from .operate import smoke
 from .state import DATABASE, State
 
@@ -59,17 +60,17 @@ def upgrade(
     All of Airflow stops for it, after its tasks have ended, for which they have --wait seconds. The
     database is dumped before. If it is interrupted, rerun the command to complete it.
     """
-    wanted = cluster[Versions].airflow
-    if to and to != wanted:
+    version = cluster[Versions].airflow
+    if to and to != version:
         raise UsageError(
-            f"{cluster.file.name} says versions.airflow: {wanted}; set it to {to} there first."
+            f"{cluster.file.name} says versions.airflow: {version}; set it to {to} there first."
         )
     refuse_a_part("airflow.upgrade", hosts, cluster, facts)
     refuse_without_installation(cluster, facts)
     state = schema.known(facts)
-    if state.schema == SCHEMA[wanted]:
+    if state.schema == SCHEMA[version]:
         yield Question(
-            f"The schema is already that of Airflow {wanted}. Servers that lack its settings get "
+            f"The schema is already that of Airflow {version}. Servers that lack its settings get "
             "them, and services that do not run start."
         )
     else:
@@ -82,7 +83,7 @@ def refuse_without_installation(cluster: Cluster, facts: Facts) -> None:
     lacking = [host.name for host in hosts(cluster) if not complete(facts.of(VENV, host), cluster)]
     if lacking:
         raise RunbookError(
-            f"{', '.join(lacking)} does not have Airflow {cluster[Versions].airflow}, or it is "
+            f"{', '.join(lacking)} does not have Airflow {wanted(cluster)}, or it is "
             "damaged there. First run: fab airflow.install airflow.ship airflow.receive. "
             "Nothing was changed."
         )
@@ -90,11 +91,12 @@ def refuse_without_installation(cluster: Cluster, facts: Facts) -> None:
 
 def migrated(state: State, wait: int, cluster: Cluster, facts: Facts) -> Procedure:
     """Stop a running Airflow, and migrate its schema."""
-    wanted, first = cluster[Versions].airflow, leader(cluster, facts)
-    yield may_begin(cluster, facts)
+    version, first = cluster[Versions].airflow, leader(cluster, facts)
+    program = migrating(cluster, facts)
+    yield may_begin(program, cluster, facts)
     yield stage(f"room for a dump on {first.name}", first, schema.room())
     yield Question(
-        f"Airflow changes from {schema.other_version(cluster)} to {wanted}. "
+        f"Airflow changes from {schema.other_version(cluster)} to {version}. "
         f"No task begins until that is done. Running tasks ({state.running}) and deferred ones "
         f"have at most {wait} s to end. Then all of Airflow stops, including the web UI, "
         f"the database is dumped on {first.name}, and the schema is migrated."
@@ -111,14 +113,16 @@ def migrated(state: State, wait: int, cluster: Cluster, facts: Facts) -> Procedu
     yield stage("all of Airflow stands still", first, drain.nothing_alive())
     yield stage(f"dump the database to {schema.DUMPS}", first, schema.dumped(cluster))
     yield stage(
-        f"the schema becomes that of {wanted}", first_scheduler(cluster), schema.changed(cluster)
+        f"the schema becomes that of {version}",
+        first_scheduler(cluster),
+        schema.changed(program, cluster),
     )
 
 
 def completed(cluster: Cluster, facts: Facts) -> Procedure:
     """Set up and start Airflow on the wanted schema."""
-    wanted, before = cluster[Versions].airflow, schema.other_version(cluster)
-    yield set_up(f"every server gets settings and units of {wanted}", cluster, facts)
+    version, before = cluster[Versions].airflow, schema.other_version(cluster)
+    yield set_up(f"every server gets settings and units of {version}", cluster, facts)
     node = first_running(cluster, facts)
     yield stage(
         "queues of the type that it can use",
@@ -126,7 +130,7 @@ def completed(cluster: Cluster, facts: Facts) -> Procedure:
         lambda host: policies(host, cluster, facts),
         drain.queue_of_its_type(cluster),
     )
-    if wanted != schema.newer(cluster):
+    if version != schema.newer(cluster):
         yield stage("DAGs as it writes them", first_scheduler(cluster), dags_written(cluster))
     ahead = one_of_each(cluster)
     yield starting(ahead, cluster)
@@ -147,7 +151,7 @@ def the_end(before: str, cluster: Cluster) -> Stage:
 # Before anything stops
 
 
-def may_begin(cluster: Cluster, facts: Facts) -> Stage:
+def may_begin(program: str, cluster: Cluster, facts: Facts) -> Stage:
     """Check first what could stop it halfway: the DAG that is tested afterwards, binaries, DAGs."""
     active = the_active(cluster, facts)
     [scheduler] = first_scheduler(cluster)
@@ -156,7 +160,7 @@ def may_begin(cluster: Cluster, facts: Facts) -> Stage:
         if host == scheduler:
             yield database_answers(cluster)
             yield canary()
-            yield both_versions(cluster)
+            yield both_versions(program, cluster)
         if host == active:
             yield from tried(project_files(cluster), cluster)
 
@@ -169,15 +173,25 @@ def canary() -> Step:
     return precondition(
         "the DAG smoke is there, and is not paused",
         row("select 1 from dag where dag_id = 'smoke' and is_active and not is_paused"),
-        "echo 'It is run first after the upgrade. Put files/airflow/dags/smoke.py into the'\n"
-        "echo 'folder of your DAGs and run fab airflow.dags, or unpause it in the web UI.'",
+        "echo 'It is run first after the upgrade. fab airflow.dags puts it on the share; if it'\n"
+        "echo 'is paused, unpause it in the web UI.'",
     )
 
 
-def both_versions(cluster: Cluster) -> Step:
+def migrating(cluster: Cluster, facts: Facts) -> str:
+    """The program that migrates the schema: of the newer version, that in use or the newest."""
+    newer = schema.newer(cluster)
+    if newer == cluster[Versions].airflow:
+        return f"{folder(wanted(cluster))}/bin/airflow"
+    [first] = first_scheduler(cluster)
+    here = known(first, facts)
+    fit = [name for name in (here.in_use, *here.newest_first) if version_of(name) == newer]
+    return f"{folder(fit[0] if fit else newer)}/bin/airflow"
+
+
+def both_versions(program: str, cluster: Cluster) -> Step:
     """The newer binaries are there, also for a downgrade."""
     newer = schema.newer(cluster)
-    program = f"/opt/airflow/{newer}/bin/airflow"
     return precondition(
         f"{program} is there",
         f"[[ -x {program} ]]",

@@ -59,6 +59,14 @@ def intact(folder: str, made_from: str) -> str:
     )
 
 
+def unchanged(folder: str) -> str:
+    """A test: the folder is complete, and as it was when it was made, from whatever."""
+    return (
+        f"found=$(cat {mark(folder)} 2>/dev/null) && "
+        f"[[ ${{found##* }} == $( {fingerprint(folder)} ) ]]"
+    )
+
+
 def same(folder: str, made_from: str, noted: str) -> str:
     """A test: the folder is the one with this fingerprint, and is unchanged since."""
     return (

@@ -19,6 +19,7 @@ from ..airflow import transport as airflow
 from ..airflow.all_servers import start_in_batches
 from ..airflow.common import same_version
 from ..airflow.configure import settings
+from ..airflow.installation import of
 from ..airflow.services import service_hosts
 from ..airflow.transport import WAYS, Ways
 from ..haproxy import proxy
@@ -191,7 +192,7 @@ def airflow_uses(state: Speaks, cluster: Cluster, facts: Facts) -> Procedure:
 
     def anew(host: Host) -> Steps:
         yield same_version(cluster)
-        yield from settings(cluster, Ways(state, state, state))
+        yield from settings(cluster, Ways(state, state, state), of(host, cluster, facts))
 
     yield stage(f"Airflow is to reach the others {how(state)}", present, anew)
     yield from start_in_batches([one for one in service_hosts(cluster) if one in present], cluster)

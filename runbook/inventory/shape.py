@@ -73,8 +73,15 @@ def _of_shape(hint: Any, value: Any) -> Any:
     if get_origin(hint) is Union:
         wanted = dict if isinstance(value, dict) else list
         parts = [_of_shape(part, value) for part in get_args(hint)]
-        return next((part for part in parts if get_origin(part) is wanted), None)
+        return next(
+            (part for part in parts if get_origin(part) is wanted or _holds(part, value)), None
+        )
     return hint
+
+
+def _holds(part: Any, value: Any) -> bool:
+    """Whether a kind is a mapping with keys of its own, and the value is a mapping."""
+    return isinstance(value, dict) and isinstance(part, type) and issubclass(part, msgspec.Struct)
 
 
 def _sentence(hint: Any, value: Any) -> str:
@@ -119,6 +126,8 @@ def shape(kind: kinds.Type) -> str:
     if isinstance(kind, kinds.DictType):
         least = ", at least one" if kind.min_length else ""
         return f"mapping{least}: {shape(kind.key_type)} to {shape(kind.value_type)}"
+    if isinstance(kind, kinds.StructType):
+        return f"mapping with {', '.join(f'`{field.name}`' for field in kind.fields)}"
     if isinstance(kind, (kinds.IntType, kinds.FloatType)):
         return f"{'whole ' if isinstance(kind, kinds.IntType) else ''}number{_bounds(kind)}"
     names = {kinds.StrType: "text", kinds.BoolType: "`true`, `false`", kinds.NoneType: "`null`"}

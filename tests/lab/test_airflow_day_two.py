@@ -267,12 +267,12 @@ def at(airflow: Airflow, version: str) -> None:
     assert airflow.ask("select version_num from alembic_version") == [[SCHEMA[version]]]
     for host in SERVERS:
         env = airflow.shell(host, "grep ^PATH= /etc/airflow/airflow.env")
-        assert env.startswith(f"PATH=/opt/airflow/{version}/bin:"), host
+        assert env.startswith(f"PATH=/opt/airflow/{version}-"), host
     assert airflow.shell("airflow", "airflow version") == version
 
 
 def test_another_version_needs_its_installation_first(airflow, older):
-    airflow.shell("worker1", f"rm -f /opt/airflow/{OLDER}/.airflow-runbook")
+    airflow.shell("worker1", f"rm -f /opt/airflow/{OLDER}-*/.airflow-runbook")
     answer = older.text("--yes", "airflow.upgrade")
     assert answer.code == 1
     assert "First run: fab airflow.install airflow.ship airflow.receive" in answer.text

@@ -135,14 +135,14 @@ def test_a_folder_of_wheels_instead_of_an_index(airflow, fab, lab, settings, tmp
     for file in (lab.state / "mirror" / "simple").glob("*/*.[wtz]*"):
         (wheels / file.name).symlink_to(file.resolve())
     offline = settings("sources", pypi={"wheelhouse": str(wheels), "index": None})
-    on("airflow", "rm /opt/airflow/2.9.0/.airflow-runbook")
+    on("airflow", "rm /opt/airflow/current/.airflow-runbook")
     try:
         plan = fab("-H", "airflow", "--plan", "airflow.wheelhouse", **offline)
         assert plan.code == 0, plan.text
         answer = fab("-H", "airflow", "airflow.wheelhouse", "airflow.install", **offline)
         assert answer.code == 0, answer.text
         for host in ("scheduler2", "haproxy2", "ftp", "nfs2", "worker1"):
-            on(host, "rm /opt/airflow/2.9.0/.airflow-runbook")
+            on(host, "rm /opt/airflow/current/.airflow-runbook")
         shipped = fab("airflow.ship", "airflow.receive", **offline)
         assert shipped.code == 0, shipped.text
         assert "/var/cache/airflow-runbook/wheelhouse" in answer.text

@@ -6,8 +6,6 @@ What root alone may read and change lies in FOLDER; nothing of it changes, and n
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,12 +13,8 @@ from dataclasses import dataclass
 import pytest
 from support.controller import Controller
 from support.database import SQL
-from support.share import DAGS, SERVERS, SHARE, Share, tell
+from support.share import SERVERS, SHARE, Share, tell
 
-from fabfile import CONTENTS
-from fabfile.airflow.dags import IMPORTED, project_files
-from fabfile.shared.versions import Versions
-from lab import CHECKOUT
 from runbook.declare.step import quote
 
 STATE = "storage"
@@ -206,21 +200,6 @@ def test_what_airflow_puts_into_the_state_is_neither_carried_out_nor_followed(
         assert on(server, "ls /etc/nfs-ha-executed 2>/dev/null || :") == ""
         assert on(server, "stat -c '%U %s' /etc/nfs-ha-target") == "root 0"
         on(server, f"rm -f /etc/nfs-ha-target {state}/.*.new")
-
-
-def test_a_list_of_files_cannot_name_others(attacker, share, fab, on):
-    """DAG authors write on the share, where the list is, too."""
-    active = share.active()
-    airflow = attacker(active, "airflow")
-    cluster = CONTENTS.load(CHECKOUT / "hosts.yaml", override=CHECKOUT / "lab/override.yaml")
-    wanted = hashlib.sha256(json.dumps(project_files(cluster)).encode()).hexdigest()
-    airflow(f"echo {wanted} >{IMPORTED}-{cluster[Versions].airflow}; touch /app1/airflow/kept")
-    names = "../../../etc/passwd\\n../kept\\n/etc/passwd\\n/app1/airflow/kept\\n$(id)\\n"
-    airflow(f"printf '{names}' >{DAGS}/.shipped; touch '{DAGS}/it is mine'")
-    answer = fab("airflow.dags")
-    assert answer.code == 0, answer.text
-    on(active, "id airflow")
-    assert on(active, f"ls /app1/airflow/kept '{DAGS}/it is mine' | wc -l") == "2"
 
 
 # Folders that others may write

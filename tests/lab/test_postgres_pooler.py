@@ -12,15 +12,14 @@ from pathlib import Path
 import pytest
 import yaml
 from support.controller import Controller
-from support.database import ADDRESSES, DATABASE, SQL, Database
-from support.entry_points import PROXIES, VIP, WRITE, calm
+from support.database import ADDRESSES, SQL, Database
+from support.entry_points import VIP, WRITE, calm
 from support.limits import BY_ITSELF, HANDED_OVER
 from support.outsiders import KINDS, PKI, own_authority, serial, signed, write
 
 from tools.exposure import LOW, rated
 
 STATE = "database"
-HOSTS = (*DATABASE, *PROXIES, "mq1")
 pytestmark = pytest.mark.long
 WAITS = True
 
@@ -65,8 +64,9 @@ sys.stdin.read()"""
 @pytest.fixture(scope="module")
 def proxies(database, postgres) -> Controller:
     """HAProxy leads to PostgreSQL itself."""
-    answer = postgres("haproxy")
-    assert answer.code == 0, answer.text
+    for section in ("tls", "haproxy"):
+        answer = postgres(section)
+        assert answer.code == 0, answer.text
     calm(postgres)
     return postgres
 

@@ -425,7 +425,7 @@ def test_khepri_a_partition_of_one_node(later, queue, lab, on, report, leads):
         lab.fault(alone, "cut", peers=others)
         try:
             time.sleep(30)
-            assert told(later, "sees")
+            waits(later, "sees")
         finally:
             lab.heal(alone)
         later.settled("rabbitmq")
@@ -434,14 +434,15 @@ def test_khepri_a_partition_of_one_node(later, queue, lab, on, report, leads):
     assert outcome.lost == 0
 
 
-def test_khepri_all_nodes_off_and_on_again(later, queue, lab, celery, report):
+def test_khepri_all_nodes_off_and_on_again(later, queue, lab, on, celery, report):
     for name in MQ:
         lab.fault(name, "power-loss")
     for name in MQ:
         lab.heal(name)
     began = time.monotonic()
-    later.settled("rabbitmq", 300)
+    limit = "--timeout 300"
+    on("mq1", f"rabbitmqctl await_startup {limit}; rabbitmqctl await_online_nodes 3 {limit}")
     report(f"all nodes off and on: whole again after {time.monotonic() - began:.0f} s")
+    whole(later, queue)
     with worker(lab, queue, celery) as begin:
         assert asked(begin, queue, "more-tasks") == ["worker@lab"]
-    whole(later, queue)

@@ -58,6 +58,10 @@ class Airflow:
         assert done.returncode == 0, f"{host}: {command}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
 
+    def installation(self, host: str) -> str:
+        """The installation of Airflow that a server uses, such as 2.9.0-3f2a9c01."""
+        return self.shell(host, "readlink /opt/airflow/current")
+
     def ask(self, query: str) -> list[list[str]]:
         """Rows of Airflow's database; none while it has no leader."""
         command = (

@@ -1,7 +1,8 @@
 """Older versions of the database's packages, in a repository of the lab's mirror.
 
-PostgreSQL is Debian's release, beside the newer one of its security archive, and Patroni 4.0.7 is
-PyPI's. Of etcd and pgBackRest there is one version only: it is packed again under a lower release.
+Patroni 4.0.7 is PyPI's. PostgreSQL is Debian's release, while the lab's hosts have a newer one of
+its security archive; at other times its programs are made to call themselves one version lower. Of
+etcd and pgBackRest there is one version only: it is packed again under a lower release.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ name=older
 baseurl=http://$labmirror/{NAME}
 gpgcheck=0
 """
+Change = Callable[[Path], None]
+"""Changes the files of a package, below this folder."""
+
 SCRIPTS = (("pre", "PREIN"), ("post", "POSTIN"), ("preun", "PREUN"), ("postun", "POSTUN"))
 
 
@@ -44,30 +48,26 @@ def run(*arguments: object, cwd: Path | None = None) -> str:
     return subprocess.run(words, cwd=cwd, check=True, capture_output=True, text=True).stdout
 
 
-def older_postgresql() -> str:
-    """The version that Debian has beside its newest one, which the lab's hosts have: `15.18`."""
+def others_than(newest: str) -> list[str]:
+    """The versions of PostgreSQL that Debian has beside that of the lab's hosts, newest first."""
     offered = run("apt-cache", "madison", "postgresql-15").splitlines()
     found = dict.fromkeys(line.split(" | ")[1].strip() for line in offered)
-    assert len(found) > 1, f"Debian offers no older PostgreSQL 15: {offered}"
-    return list(found)[-1]
+    return [one for one in found if one.partition("-")[0] != newest]
 
 
 def build(lab: Lab, folder: Path) -> str:
     """Build all packages in their older version into the mirror; PostgreSQL's version."""
     served = lab.state / "mirror"
     shutil.rmtree(served / NAME, ignore_errors=True)
-    debian = older_postgresql()
-    debs = folder / "debs"
-    debs.mkdir()
-    run("apt-get", "download", *(f"{name}={debian}" for name in DEBS), cwd=debs)
-    for deb in debs.glob("*.deb"):
-        run("dpkg-deb", "--extract", deb, debs / "tree")
-    version = debian.partition("-")[0]
+    [server] = served.glob("*/*/postgresql15-server-[0-9]*.rpm")
+    newest = ask(server, "%{VERSION}")
+    others = others_than(newest)
+    version, older = from_debian(others[-1], folder) if others else renamed(newest)
     versions = dict.fromkeys(POSTGRESQL, version) | {
         "patroni": PATRONI.version,
         "patroni-etcd": PATRONI.version,
     }
-    changes = dict.fromkeys(POSTGRESQL, lambda tree: with_older_files(tree, debs / "tree"))
+    changes = dict.fromkeys(POSTGRESQL, older)
     changes["patroni"] = lambda tree: with_older_patroni(tree, folder)
     for name in PACKAGES:
         [rpm] = served.glob(f"*/*/{name}-[0-9]*.rpm")
@@ -77,9 +77,30 @@ def build(lab: Lab, folder: Path) -> str:
     return version
 
 
-def pack(
-    rpm: Path, name: str, version: str, folder: Path, change: Callable[[Path], None] | None
-) -> None:
+def from_debian(debian: str, folder: Path) -> tuple[str, Change]:
+    """An older version of PostgreSQL, and how a package's files become those of it."""
+    debs = folder / "debs"
+    debs.mkdir()
+    run("apt-get", "download", *(f"{name}={debian}" for name in DEBS), cwd=debs)
+    for deb in debs.glob("*.deb"):
+        run("dpkg-deb", "--extract", deb, debs / "tree")
+    return debian.partition("-")[0], lambda tree: with_older_files(tree, debs / "tree")
+
+
+def renamed(newest: str) -> tuple[str, Change]:
+    """The version below the only one, and how a package's programs call themselves so."""
+    major, _, minor = newest.partition(".")
+    version = f"{major}.{int(minor) - 1:0{len(minor)}}"
+
+    def change(tree: Path) -> None:
+        for path in tree.rglob("*"):
+            if path.is_file() and not path.is_symlink() and newest.encode() in path.read_bytes():
+                path.write_bytes(path.read_bytes().replace(newest.encode(), version.encode()))
+
+    return version, change
+
+
+def pack(rpm: Path, name: str, version: str, folder: Path, change: Change | None) -> None:
     """This RPM again, with older files where there are some, and with a lower version."""
     tree = folder / "trees" / name
     tree.mkdir(parents=True)

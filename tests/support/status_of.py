@@ -11,6 +11,9 @@ from support.postgres_facts import figures
 
 from fabfile import CONTENTS
 from fabfile.airflow.check import FOLDER, Folder
+from fabfile.airflow.dags import RELEASES
+from fabfile.airflow.installation import INSTALLATIONS, Installations, wanted
+from fabfile.airflow.releases import Kept
 from fabfile.airflow.services import JOBS
 from fabfile.airflow.state import CONSUMERS, DATABASE, Consumer, State
 from fabfile.airflow.transport import WAYS, Ways
@@ -44,6 +47,7 @@ from runbook.execute.survey import Survey, probes_for
 from runbook.inventory.cluster import Cluster
 
 SQL, MQ = ("sql1", "sql2", "sql3"), ("mq1", "mq2", "mq3")
+RELEASE = "0123456789ab"
 WHEN = 1_700_000_000.0
 
 Values = dict[Fact, dict[str, Any]]
@@ -95,6 +99,7 @@ def well(cluster: Cluster) -> Values:
         ASKS: dict.fromkeys(("airflow", "haproxy2"), Speaks.TLS),
         **certificate_facts(cluster),
         DOORS: dict.fromkeys(("airflow", "haproxy2"), Speaks.TLS),
+        INSTALLATIONS: {one.name: Installations(wanted(cluster)) for one in airflow_hosts(cluster)},
         WAYS: {one.name: Ways(*[Speaks.TLS] * 3) for one in airflow_hosts(cluster)},
         LISTENS: dict.fromkeys(MQ, Speaks.TLS),
         nodes.NODE: dict.fromkeys(MQ, nodes.Node(True, frozenset(everybody))),
@@ -109,7 +114,8 @@ def well(cluster: Cluster) -> Values:
         },
         DATABASE: {name: replace(airflow, leader=name == "sql1") for name in SQL},
         CONSUMERS: dict.fromkeys(MQ, (Consumer("default", "c1", "192.168.83.131"),)),
-        FOLDER: dict.fromkeys(parts, Folder("abc", 600)),
+        FOLDER: dict.fromkeys(parts, Folder("abc", 600, RELEASE)),
+        RELEASES: {name: (Kept(RELEASE, "current", True, 600),) for name in ("ftp", "nfs2")},
     }
 
 

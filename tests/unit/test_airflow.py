@@ -14,19 +14,28 @@ import pytest
 from support.public_keys import ed25519
 
 from fabfile import CONTENTS, airflow, python_build, systemd
-from fabfile.airflow import check, configure, connections, dags, database, install, services, state
+from fabfile.airflow import (
+    check,
+    check_installations,
+    configure,
+    connections,
+    database,
+    install,
+    services,
+    state,
+)
 from fabfile.airflow.configure import BROKER_PASSWORD, DATABASE_PASSWORD
 from fabfile.airflow.heartbeats import not_taking
-from fabfile.airflow.settings import Airflow
+from fabfile.airflow.installation import INSTALLATIONS, Installations, made_from, wanted
 from fabfile.airflow.state import DATABASE, Holder, State
 from fabfile.shared import copies
-from fabfile.shared.airflow import DAGS, hosts, tasks_at_once
+from fabfile.shared.airflow import hosts, tasks_at_once
 from fabfile.shared.copies import Copy, lacking
 from fabfile.ssh import HOST_KEYS
 from runbook.declare.facts import NOTHING_KNOWN, Facts
 from runbook.declare.probes import Answer
 from runbook.declare.templates import render
-from runbook.errors import InventoryError, RunbookError, SettingsError, UsageError
+from runbook.errors import InventoryError, RunbookError, UsageError
 
 PYTHON = "1ad539e9dbd2b42df714b69726e0693bc6b9d2d2c8e91c2e43204026605140c5"
 
@@ -183,11 +192,11 @@ def test_there_is_a_lock_with_hashes_for_each_pair(version, python):
     assert celery.startswith("celery==5.5." if version == "2.9.0" else "celery==5.3.")
 
 
-def test_what_breaks_off_brings_the_former_installation_back(cluster):
+def test_a_build_that_fails_changes_nothing_that_is_there(cluster):
     text = of(cluster, "airflow", install.install, Facts())
     assert "--require-hashes" in text
-    assert text.index('mv "$target" "$before"') < text.index("--require-hashes")
-    assert "The former installation was restored." in text
+    assert text.index("--require-hashes") < text.index('mv "$target" "$former"')
+    assert "was not installed; what was there was not changed." in text
 
 
 def parsed(text: str) -> configparser.ConfigParser:
@@ -248,14 +257,23 @@ def test_no_diff_shows_a_secret(cluster):
         assert line in holding or not any(secret in line for secret in secrets)
 
 
+def environment(hosts_yaml, settings: str) -> list[str]:
+    """The lines of airflow.env with these airflow.settings."""
+    cluster = CONTENTS.load(hosts_yaml("settings: {}", f"settings: {settings}"))
+    steps = configure.configure(cluster.hosts["worker1"], cluster, NOTHING_KNOWN)
+    return next(step.text for step in steps if step.title.endswith("airflow.env")).splitlines()
+
+
 def test_settings_of_the_user_go_over_it(hosts_yaml):
-    cluster = CONTENTS.load(hosts_yaml("settings: {}", "settings: {core: {parallelism: 7}}"))
-    env = next(
-        step.text
-        for step in configure.configure(cluster.hosts["worker1"], cluster, NOTHING_KNOWN)
-        if step.title.endswith("airflow.env")
-    )
+    env = environment(hosts_yaml, "{core: {parallelism: 7}}")
     assert 'AIRFLOW__CORE__PARALLELISM="7"' in env
+
+
+def test_settings_in_another_order_change_nothing(hosts_yaml):
+    core, celery = "core: {parallelism: 7, dag_concurrency: 4}", "celery: {sync_parallelism: 2}"
+    one = environment(hosts_yaml, f"{{{core}, {celery}}}")
+    assert 'AIRFLOW__CORE__DAG_CONCURRENCY="4"' in one
+    assert environment(hosts_yaml, f"{{{celery}, {core}}}") == one
 
 
 @pytest.mark.parametrize(("version", "quorum"), [("2.9.0", True), ("2.7.3", False)])
@@ -310,49 +328,6 @@ def test_a_connection_pins_the_host_key(cluster):
     assert "private_key" not in extra
 
 
-# DAGs
-
-
-def with_dags(cluster, folder):
-    airflow = msgspec.structs.replace(cluster[Airflow], dags=str(folder))
-    return msgspec.structs.replace(cluster, settings={**cluster.settings, "airflow": airflow})
-
-
-@pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "team").mkdir()
-    (tmp_path / "team" / "etl.py").write_text("x = 1\n")
-    (tmp_path / "etl.sql").write_text("select 1;\n")
-    (tmp_path / "__pycache__").mkdir()
-    (tmp_path / "__pycache__" / "etl.pyc").write_bytes(b"\xff")
-    return tmp_path
-
-
-def test_the_dag_folder_is_read_but_what_python_compiled(cluster, folder):
-    files = dags.project_files(with_dags(cluster, folder))
-    assert files == {"etl.sql": "select 1;\n", "team/etl.py": "x = 1\n"}
-    assert dags.folders(files) == ["team"]
-
-
-@pytest.mark.parametrize("what", ["missing", "binary"])
-def test_a_dag_folder_that_cannot_be_read_is_told(cluster, folder, what):
-    (folder / "data.bin").write_bytes(b"\xff\xfe")
-    wrong = folder / "nowhere" if what == "missing" else folder
-    with pytest.raises(SettingsError, match="is not a folder" if what == "missing" else "data.bin"):
-        dags.project_files(with_dags(cluster, wrong))
-
-
-def test_dags_are_imported_before_the_first_of_them_is_written(cluster, folder, monkeypatch):
-    monkeypatch.setattr(dags, "the_active", lambda cluster, facts: cluster.hosts["ftp"])
-    titles = [
-        step.title for step in dags.dags(cluster.hosts["ftp"], with_dags(cluster, folder), Facts())
-    ]
-    imported = titles.index("the DAGs can be imported: 2 files")
-    assert imported < titles.index(f"file {DAGS}/etl.sql")
-    standby = dags.dags(cluster.hosts["nfs2"], with_dags(cluster, folder), Facts())
-    assert not any(DAGS in step.title for step in standby)
-
-
 # What the check says
 
 
@@ -379,6 +354,7 @@ def found(cluster, known=None, content=None) -> dict[str, tuple[str, str]]:
     names = [host.name for host in hosts(cluster)]
     facts = {
         install.VENV: content or dict.fromkeys(names, Copy("x", "1", "1")),
+        INSTALLATIONS: dict.fromkeys(names, Installations(wanted(cluster))),
         check.FOLDER: {name: check.Folder("2", 600) for name in names},
         DATABASE: {"sql1": known} if known else {},
     }
@@ -442,21 +418,20 @@ def test_without_a_leader_the_check_says_so(cluster):
 def test_an_installation_that_differs_is_named_with_the_tasks_that_mend_it(cluster):
     """What the check sees, the plan sees, and no mark has to be removed by hand."""
     names = [host.name for host in hosts(cluster)]
-    wanted = install.made_from(cluster)
-    same = dict.fromkeys(names, Copy(wanted, "1", "1"))
+    made = made_from(cluster)
+    same = dict.fromkeys(names, Copy(made, "1", "1"))
     title = "the installation is the same everywhere"
-    other = {**same, "worker1": Copy(wanted, "9", "9")}
+    other = {**same, "worker1": Copy(made, "9", "9")}
     assert found(cluster, alive(), other)[title] == ("error", "it differs on worker1")
-    damaged = {**same, "worker1": Copy(wanted, "1", "9")}
+    damaged = {**same, "worker1": Copy(made, "1", "9")}
     said = found(cluster, alive(), damaged)[title]
     assert said == ("error", "damaged on worker1: a file, its mode or its owner has changed")
     for copy in (other, damaged):
         facts = Facts({install.VENV: copy})
-        assert (
-            check.same_installation(facts).fix == "fab airflow.install airflow.ship airflow.receive"
-        )
+        fix = check_installations.unchanged(cluster, facts).fix
+        assert fix == "fab airflow.install airflow.ship airflow.receive"
         [step] = install.ship(cluster.hosts["airflow"], cluster, facts, hosts(cluster))
-        assert step.title == "Airflow 2.9.0 has arrived on worker1"
+        assert step.title == f"Airflow {wanted(cluster)} has arrived on worker1"
 
 
 def test_packages_that_no_lock_names_are_not_removed(cluster):
@@ -526,7 +501,7 @@ def test_clocks_are_compared_with_the_databases(text, level):
 def unit(cluster, host, role) -> str:
     return next(
         step.text
-        for step in systemd.install(cluster.hosts[host], cluster)
+        for step in systemd.install(cluster.hosts[host], cluster, NOTHING_KNOWN)
         if step.title.endswith(f"airflow-{role}.service")
     )
 
@@ -537,7 +512,8 @@ def test_each_role_has_its_unit_in_the_foreground(cluster):
         f"airflow-{role}.service" for role in ("scheduler", "triggerer", "webserver", "flower")
     ]
     text = unit(cluster, "airflow", "scheduler")
-    assert "ExecStart=/opt/airflow/2.9.0/bin/airflow scheduler --skip-serve-logs\n" in text
+    program = f"/opt/airflow/{wanted(cluster)}/bin/airflow"
+    assert f"ExecStart={program} scheduler --skip-serve-logs\n" in text
     assert "User=airflow\n" in text
     assert "Restart=always\n" in text
     assert "StartLimitIntervalSec=0\n" in text
@@ -590,7 +566,8 @@ def test_a_worker_takes_as_many_tasks_as_fit(cluster, ram, cpu, tasks):
 def test_the_dag_processor_of_an_nfs_server_is_not_started_at_boot(cluster):
     assert "[Install]" not in unit(cluster, "ftp", "dag-processor")
     assert "WantedBy=airflow.target" in unit(cluster, "worker1", "worker")
-    titles = [step.title for step in systemd.install(cluster.hosts["ftp"], cluster)]
+    steps = systemd.install(cluster.hosts["ftp"], cluster, NOTHING_KNOWN)
+    titles = [step.title for step in steps]
     assert "airflow-dag-processor.service is enabled" not in titles
 
 
@@ -634,42 +611,3 @@ def test_logs_of_what_is_not_there_are_refused(cluster, host, name, words):
 )
 def test_a_unit_that_starts_again_and_again_is_told(text, level):
     assert systemd.stays_up(Answer(text, 0)).level == level
-
-
-# DAGs that went
-
-
-@pytest.fixture
-def share(tmp_path, monkeypatch):
-    """The share in a folder of this test's, worked on without changing the user."""
-    share = tmp_path / "dags"
-    share.mkdir()
-    monkeypatch.setattr(dags, "DAGS", str(share))
-    monkeypatch.setattr(dags, "SHIPPED", f"{share}/.shipped")
-    monkeypatch.setattr(dags, "AS_USER", "env")
-    return share
-
-
-def carried_out(step) -> None:
-    done = subprocess.run(["bash", "-c", step.apply], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
-def test_a_dag_that_left_the_project_goes_and_others_stay(share):
-    (share / "team").mkdir()
-    for name in ("kept.py", "team/went away.py", "of_others.py"):
-        (share / name).touch()
-    (share / ".shipped").write_text("kept.py\nteam/went away.py\nnever was.py\n")
-    carried_out(dags.no_others({"kept.py": ""}))
-    assert {path.name for path in share.rglob("*.py")} == {"kept.py", "of_others.py"}
-    assert (share / ".shipped").read_text() == "kept.py\n"
-
-
-def test_the_list_on_the_share_cannot_name_a_file_elsewhere(share, tmp_path):
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    (outside / "precious").touch()
-    (share / "link").symlink_to(outside)
-    (share / ".shipped").write_text(f"../outside/precious\n{outside}/precious\nlink/precious\n")
-    carried_out(dags.no_others({"kept.py": ""}))
-    assert (outside / "precious").exists()

@@ -18,12 +18,14 @@ from fabfile.airflow import (
     configure,
     drain,
     install,
+    installation,
     rotate,
     schema,
     upgrade,
     users,
 )
 from fabfile.airflow.common import FERNET, FERNET_NEXT, FERNET_OLD, FERNET_RETIRED, SCHEMA
+from fabfile.airflow.installation import INSTALLATIONS, Installations
 from fabfile.airflow.state import DATABASE, State
 from fabfile.airflow.transport import Ways
 from fabfile.nfs.common import NETWORK
@@ -68,12 +70,13 @@ def here(kept):
 
 
 def facts(cluster, silent=(), version=None, schema=SCHEMA["2.7.3"], running=0, **more) -> Facts:
-    made_from = version or install.made_from(cluster)
+    made_from = version or installation.made_from(cluster)
     marks = {host.name: Copy(made_from, "1", "1") for host in hosts(cluster)}
     state = State(True, schema, {}, (), 0, running)
     return Facts(
         {
             install.VENV: {name: mark for name, mark in marks.items() if name not in silent},
+            INSTALLATIONS: {name: Installations() for name in marks if name not in silent},
             DATABASE: {"sql1": state} if schema else {},
             MEMBER: {name: member(name) for name in ("sql1", "sql2", "sql3")},
             NODE: {f"mq{number}": Node(True, ALL) for number in (1, 2, 3)},
@@ -165,7 +168,8 @@ def test_a_server_of_another_version_gets_no_settings_of_this_one(
 
 def test_the_guard_comes_before_any_change(here):
     host = here.hosts["worker1"]
-    for steps in (configure.configure(host, here, NOTHING_KNOWN), systemd.install(host, here)):
+    nothing = NOTHING_KNOWN
+    for steps in (configure.configure(host, here, nothing), systemd.install(host, here, nothing)):
         first, *rest = steps
         assert first.guard
         assert first.title == "it is set up for Airflow 2.9.0, or not at all"
@@ -324,7 +328,7 @@ def test_both_passwords_change_in_one_pause_and_then_the_key(here, mask):
 def key_line(cluster) -> str:
     text = next(
         step.text
-        for step in configure.settings(cluster, Ways())
+        for step in configure.settings(cluster, Ways(), "2.9.0-0123abcd")
         if step.title.endswith("airflow.cfg")
     )
     return next(line for line in text.splitlines() if line.startswith("fernet_key = "))
@@ -468,7 +472,7 @@ def test_the_order_of_an_upgrade(here, mask):
     assert question.startswith("Airflow changes from 2.7.3 to 2.9.0. No task begins until")
     assert "Running tasks (3) and deferred ones" in question
     text = "\n".join(step.apply for step in walked.steps)
-    assert "/opt/airflow/2.9.0/bin/airflow db migrate" in text
+    assert f"/opt/airflow/{installation.wanted(here)}/bin/airflow db migrate" in text
     assert "db check-migrations -t 60" in text
     assert "db downgrade" not in text
     assert walked.hosts["the schema becomes that of 2.9.0"] == ("airflow",)
@@ -479,15 +483,27 @@ def test_the_order_of_an_upgrade(here, mask):
 
 def test_the_way_back_is_gone_by_the_newer_binaries(kept, mask):
     cluster = kept("2.7.3")
-    walked = upgraded(cluster, facts(cluster, schema=SCHEMA["2.9.0"]), mask)
+    newer = "2.9.0-0123abcd"
+    there = {"2.9.0": 1, newer: 2, "2.7.3-0123abcd": 3}
+    known = {"airflow": Installations(newer, "2.9.0", there)}
+    every = {host.name: Installations() for host in hosts(cluster)}
+    more = {INSTALLATIONS: {**every, **known}}
+    walked = walk(
+        upgrade.upgrade(
+            hosts(cluster),
+            cluster,
+            Facts({**facts(cluster, schema=SCHEMA["2.9.0"])._values, **more}),
+        )
+    )
+    no_secret_is_shown(walked, cluster, mask)
     [change] = [step for step in walked.steps if step.title == "the schema of Airflow 2.7.3"]
     assert change.apply == (
-        "/usr/libexec/airflow-runbook/as-airflow /opt/airflow/2.9.0/bin/airflow db downgrade "
+        f"/usr/libexec/airflow-runbook/as-airflow /opt/airflow/{newer}/bin/airflow db downgrade "
         "--to-version 2.7.3 --yes"
     )
     assert walked.before("the schema becomes", "settings and units", "queues", "DAGs as", "start")
     titles = [step.title for step in walked.steps]
-    assert "/opt/airflow/2.9.0/bin/airflow is there" in titles
+    assert f"/opt/airflow/{newer}/bin/airflow is there" in titles
     assert "queues are mirrored to a second node" in titles
     assert "there is no queue default, or it is a classic queue" in titles
 

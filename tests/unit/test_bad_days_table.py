@@ -1,4 +1,4 @@
-"""The tables of bad days in the sections' pages, which ledgers of test runs fill."""
+"""The tables of bad days in the sections' pages, which the ledgers of test runs fill."""
 
 from __future__ import annotations
 
@@ -12,33 +12,36 @@ from support.messages import Outcome
 
 
 @pytest.fixture
-def ledgers(tmp_path):
-    """ledgers([1.0, …], …) -> a ledger for each run, with the pauses of the queue's situation."""
+def ledger(tmp_path):
+    """ledger(10.0) -> the ledger of a run in which the queue was away for ten seconds."""
 
-    def write(*pauses: float, lost: int = 0) -> list[Path]:
-        files = []
-        for number, pause in enumerate(pauses):
-            outcome = Outcome(pause=pause, confirmed=400, lost=lost if number else 0)
-            results = [
-                {"test": f"tests/lab/test_{section}_bad_days.py::test", "figures": [text]}
-                for section, text in (
-                    ("rabbitmq", figure("a dead broker", "`fab rabbitmq`", outcome)),
-                    ("postgres", "bad day | other | none | 9.0 s without writes, 0 of 1 rows lost"),
-                )
-            ]
-            file = tmp_path / f"days-{number}.jsonl"
-            file.write_text("\n".join(map(json.dumps, [{"tree": ""}, *results])))
-            files.append(file)
-        return files
+    def write(pause: float, lost: int = 0, outcome: str = "passed") -> Path:
+        cost = Outcome(pause=pause, confirmed=400, lost=lost)
+        figures = [figure("a dead broker", "`fab rabbitmq`", cost), "state queue: restored"]
+        test = "tests/lab/test_rabbitmq_bad_days.py::test"
+        lines = [{"tree": ""}, {"test": test, "outcome": outcome, "figures": figures}]
+        file = tmp_path / f"{pause}.jsonl"
+        file.write_text("\n".join(map(json.dumps, lines)))
+        return file
 
     return write
 
 
-def test_a_page_gets_the_median_and_the_greatest_loss_of_its_own_section(ledgers, tmp_path):
-    page = tmp_path / "rabbitmq.md"
-    page.write_text(f"before\n\n{bad_days.BEGIN}\nan older table\n{bad_days.END}\n\nafter\n")
-    assert bad_days.main(page, *ledgers(10.0, 30.0, 12.0, lost=2)) == 0
-    assert page.read_text() == (
+@pytest.fixture
+def docs(tmp_path):
+    """Two pages that have had a table before."""
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for page in ("rabbitmq", "postgres"):
+        text = f"before\n\n{bad_days.BEGIN}\nan older table\n{bad_days.END}\n\nafter\n"
+        (folder / f"{page}.md").write_text(text)
+    return folder
+
+
+def test_a_page_gets_the_median_and_the_greatest_loss_of_all_runs(docs, ledger):
+    bad_days.main(docs, ledger(10.0))
+    bad_days.main(docs, ledger(30.0, lost=2), ledger(12.0))
+    assert (docs / "rabbitmq.md").read_text() == (
         f"before\n\n{bad_days.BEGIN}\n"
         "| situation | command | seconds without confirms | messages lost | runs |\n"
         "| --- | --- | --- | --- | --- |\n"
@@ -47,8 +50,11 @@ def test_a_page_gets_the_median_and_the_greatest_loss_of_its_own_section(ledgers
     )
 
 
-def test_without_figures_the_page_stays_as_it_is(tmp_path):
-    page = tmp_path / "rabbitmq.md"
-    page.write_text("before")
-    assert bad_days.main(page, tmp_path / "none.jsonl") == 1
-    assert page.read_text() == "before"
+def test_a_page_without_figures_stays_as_it_is(docs, ledger):
+    bad_days.main(docs, ledger(10.0))
+    assert "an older table" in (docs / "postgres.md").read_text()
+
+
+def test_a_failed_test_has_no_figure(docs, ledger):
+    bad_days.main(docs, ledger(10.0), ledger(99.0, outcome="failed"))
+    assert "| 10.0 | 0 | 1 |" in (docs / "rabbitmq.md").read_text()

@@ -40,6 +40,7 @@ FRAMES = ("{}", "https://h.example/{}", "/{}", "{}@bastion", "Sun {}", "{}.servi
 
 LOOSE = {
     "airflow.dags",
+    "airflow.plugins",
     "airflow.settings.core.x",
     "base.ignored_units.0",
     "connection.gateway",
@@ -182,8 +183,9 @@ def hostile(tmp_path_factory) -> dict[Place, str]:
 
 @pytest.fixture(scope="module")
 def everything(hostile, tmp_path_factory):
-    """A cluster with all of these, except for its DAGs, and what its hosts answered."""
-    values = {path: value for path, value in hostile.items() if path != ("airflow", "dags")}
+    """A cluster with all of these, except for its DAGs and plugins, and what its hosts answered."""
+    folders = (("airflow", "dags"), ("airflow", "plugins"))
+    values = {path: value for path, value in hostile.items() if path not in folders}
     cluster = loaded(tmp_path_factory.mktemp("cluster"), values)
     return answered(cluster, selinux="enforcing")
 

@@ -21,7 +21,8 @@ def test_the_locks_for_the_hosts_python_are_taken_and_the_tools_come_last(tmp_pa
     for name in ("2.9.0-py3.9.lock", "2.9.0-py3.11.lock", "2.7.3-py3.11.lock", "build-tools.lock"):
         (tmp_path / name).touch()
     names = [path.name for path in locks(tmp_path)]
-    assert names == ["2.7.3-py3.11.lock", "2.9.0-py3.11.lock", "build-tools.lock"]
+    locks_of_airflow = ["2.7.3-py3.11.lock", "2.9.0-py3.11.lock"]
+    assert names == [*locks_of_airflow, "more-py3.11.lock", "build-tools.lock"]
     with pytest.raises(LabError, match="there is no"):
         locks(tmp_path / "nowhere")
 

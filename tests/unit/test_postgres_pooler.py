@@ -232,7 +232,7 @@ def test_haproxy_is_not_led_to_a_pgbouncer_that_is_not_there(
 
 def test_migrations_go_past_pgbouncer(pooled, cluster):
     every, _ = answered(pooled)
-    steps = list(configure.settings(every, Ways(*[Speaks.TLS] * 3)))
+    steps = list(configure.settings(every, Ways(*[Speaks.TLS] * 3), "2.9.0"))
     direct = step(steps, "file /etc/airflow/direct.env")
     assert "host=192.168.83.148:5432&host=192.168.83.147:5432&" in direct.text
     assert "target_session_attrs=read-write" in direct.text
@@ -242,7 +242,7 @@ def test_migrations_go_past_pgbouncer(pooled, cluster):
     there = access(every.hosts["sql1"], "5432/tcp", every)
     assert there.admits(every.hosts["scheduler2"].address)
     plain, _ = answered(cluster)
-    titles = [one.title for one in configure.settings(plain, Ways())]
+    titles = [one.title for one in configure.settings(plain, Ways(), "2.9.0")]
     assert "/etc/airflow/direct.env is not there" in titles
 
 

@@ -14,7 +14,7 @@ import pytest
 from support.here import Here
 
 from fabfile import CONTENTS, base, systemd
-from fabfile.airflow.common import venv
+from fabfile.airflow.installation import folder, wanted
 from fabfile.haproxy import operate, proxy
 from fabfile.nfs import server
 from fabfile.shared import keepalived
@@ -170,7 +170,7 @@ def titles(cluster, hosts_yaml):
 
     def of(mode: str, function, name: str) -> str:
         one = CONTENTS.load(hosts_yaml("selinux: disabled", f"selinux: {mode}"))
-        more = (Facts(),) if function is proxy.configure else ()
+        more = (Facts(),) if function in (proxy.configure, systemd.install) else ()
         return "\n".join(step.title for step in function(one.hosts[name], one, *more))
 
     return of
@@ -187,7 +187,7 @@ def test_both_modes_are_carried_out_wholly(cluster, titles, mode):
     assert place < entry.index("haproxy.service runs and is enabled")
     assert "boolean nfs_export_all_ro is on" in titles(mode, server.server, "ftp")
     units = titles(mode, systemd.install, "worker1")
-    assert f"labels below {venv(cluster)} are those of the policy" in units
+    assert f"labels below {folder(wanted(cluster))} are those of the policy" in units
     assert "labels below /opt/airflow/python-3.9.16 are those of the policy" in units
     labels, unit = units.index("SELinux labels"), units.index("airflow-worker.service")
     assert labels < unit

@@ -440,7 +440,7 @@ def test_the_web_ui_is_known_by_the_address_at_which_it_is_reached(cluster):
 
 def test_flower_speaks_as_the_web_ui(cluster):
     def environment(how: Ways) -> str:
-        steps = configure.settings(cluster, how)
+        steps = configure.settings(cluster, how, "2.9.0")
         return next(step.text for step in steps if step.title.endswith("airflow.env"))
 
     assert f"FLOWER_KEYFILE={AIRFLOW_TLS.key}" in environment(Ways(CLEAR, CLEAR, TLS))
@@ -460,7 +460,7 @@ def test_without_servers_the_setting_decides(hosts_yaml):
 def test_what_airflow_is_told_is_read_again(with_ca, tmp_path, way):
     text = next(
         step.text
-        for step in configure.settings(with_ca, Ways(way, way, way))
+        for step in configure.settings(with_ca, Ways(way, way, way), "2.9.0")
         if "airflow.cfg" in step.title
     )
     assert said(tmp_path, text) == Ways(way, way, way)
@@ -513,7 +513,7 @@ def test_haproxy_shows_the_sites_own_certificate_without_its_root(with_site, sit
 
 def test_servers_of_airflow_know_the_web_ui_by_its_name_and_root(with_site, site_ca):
     assert config(with_site)["webserver"]["base_url"] == "https://airflow.example.com"
-    known = configure.settings(with_site, Ways(TLS, TLS, TLS))
+    known = configure.settings(with_site, Ways(TLS, TLS, TLS), "2.9.0")
     [trusted] = [one.text for one in known if one.title == f"file {site.WEB_TRUSTED}"]
     assert trusted == site_ca.trusted[0]
     words = web_ui(with_site)

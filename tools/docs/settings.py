@@ -7,7 +7,7 @@ import inspect
 import json
 import textwrap
 from collections.abc import Iterator, Sequence
-from typing import Optional, get_type_hints
+from typing import Optional, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import inspect as kinds
@@ -82,6 +82,9 @@ def rows(
             names = ", ".join(code(role) for role in roles)
             allowed = f"list of ({names})" if field.name == "roles" else names
         yield code(path), allowed, _default(field), meanings.get(field.name, "")
+        for one in get_args(inner) if get_origin(inner) is Union else ():
+            if isinstance(one, type) and issubclass(one, msgspec.Struct):
+                yield from rows(one, path)
 
 
 def documented(kind: type[msgspec.Struct]) -> dict[str, str]:
