@@ -73,8 +73,8 @@ def test_what_a_part_needs_stands_before_it():
 
 def test_the_whole_is_carried_out_in_the_runbooks_order():
     order = "ssh.trust base.preflight ssh.bootstrap base.update base hostnames hosts ssh tls"
-    order += " python-build.start postgres rabbitmq nfs haproxy python-build airflow systemd checks"
-    order += " airflow.smoke"
+    order += " python-build.start postgres rabbitmq nfs haproxy python-build airflow systemd"
+    order += " monitoring checks airflow.smoke"
     assert " ".join(NEEDS) == order
 
 
@@ -142,7 +142,7 @@ def test_what_succeeded_under_another_inventory_runs_again(cluster):
 
 def test_from_a_part_on():
     left = left_to_do(list(NEEDS), Done(), "now", "airflow")
-    assert left == ["airflow", "systemd", CHECKS, "airflow.smoke"]
+    assert left == ["airflow", "systemd", "monitoring", CHECKS, "airflow.smoke"]
     with pytest.raises(UsageError, match="did you mean postgres"):
         left_to_do(list(NEEDS), Done(), "now", "postgre")
 

@@ -34,10 +34,15 @@ LIBRARY = re.findall(r"^(\w+)\(\)", library(), re.MULTILINE)
 
 @pytest.fixture(scope="module")
 def keyed(cluster):
-    """The inventory of a controller that has a key."""
-    import msgspec
+    """The inventory of a controller that has a key, with every section in use."""
+    from msgspec.structs import replace
 
-    return msgspec.structs.replace(cluster, public_key="ssh-ed25519 AAAA controller")
+    card1 = replace(cluster.hosts["card1"], roles=["target", "monitoring"])
+    return replace(
+        cluster,
+        public_key="ssh-ed25519 AAAA controller",
+        hosts={**cluster.hosts, "card1": card1},
+    )
 
 
 @pytest.fixture(scope="module")
