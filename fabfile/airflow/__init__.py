@@ -8,6 +8,9 @@ from . import (
     connections,
     dags,
     database,
+    drill_loads,
+    drill_tasks,
+    drills,
     install,
     lock,
     operate,
@@ -54,4 +57,4 @@ section.order(
     users.user_remove,
 )
 
-__all__ = ["check", "preflight", "section", "status"]
+__all__ = ["check", "drill_loads", "drill_tasks", "drills", "preflight", "section", "status"]

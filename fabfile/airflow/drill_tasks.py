@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runbook.declare import steps
-from runbook.declare.drills import Load
+from runbook.declare.drills import Load, nothing
 from runbook.declare.step import Steps, quote
 from runbook.declare.templates import render
 from runbook.inventory.cluster import Cluster, Host
@@ -19,7 +19,8 @@ FILE = f"{DAGS}/{DAG}.py"
 
 EXPECTED = f"""with expected as (
   select r.run_id, t.task, r.data_interval_end + t.seconds * interval '1 second' as due
-  from dag_run r, (values ('short', 0), ('long', 12)) t(task, seconds) where r.dag_id = '{DAG}'
+  from dag_run r, (values ('short', 0), ('long', 12)) t(task, seconds)
+  where r.dag_id = '{DAG}'
 ), written as (
   select run, task, min(done) as done, count(*) as times from {DAG}.tasks group by run, task)"""
 """Every task that there has to be, when it is due, and the rows of those that are done."""
@@ -42,7 +43,8 @@ ACCOUNT = f"""{EXPECTED}, numbered as (
 select json_build_object(
   'items', coalesce((select json_agg(json_build_array(number, extract(epoch from due),
     extract(epoch from done), retried) order by number) from numbered), '[]'),
-  'there', coalesce((select json_agg(number) from numbered, generate_series(1, times)), '[]'))::text"""
+  'there', coalesce((select json_agg(number) from numbered, generate_series(1, times)), '[]')
+)::text"""
 """A task that succeeded without a row is acknowledged and lost."""
 
 
@@ -72,11 +74,6 @@ def program(action: str) -> str:
     return f"{SCRIPTS}/as-airflow {PYTHON} {RUN}/dag.py {action} {FILE}"
 
 
-def nothing(host: Host, cluster: Cluster) -> Steps:
-    """The DAG runs as long as the file of the lines is written to."""
-    yield from ()
-
-
 def cleaned(host: Host, cluster: Cluster) -> Steps:
     """There is no DAG of a drill, and no record of one."""
     yield from shipped()
@@ -99,7 +96,7 @@ section.load(
         on=writers,
         uses=(SCHEDULER, WORKER, RABBITMQ, POSTGRES, HAPROXY, NFS),
         prepare=prepared,
-        start=nothing,
+        start=nothing,  # it goes on as long as somebody writes lines
         stop=nothing,
         clean=cleaned,
         pulse=lambda host, cluster: asked(PULSE),

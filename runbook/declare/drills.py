@@ -52,6 +52,11 @@ class Deed:
     soft: bool = False
 
 
+def nothing(host: Host, cluster: Cluster) -> Steps:
+    """No steps: the fault ends by itself."""
+    yield from ()
+
+
 @dataclass(frozen=True)
 class Operation:
     """A planned change, by the name of a task of `fab`: postgres.switchover."""
@@ -88,7 +93,8 @@ class Drill:
     service has to come back by itself, before the fault is healed. `alone`: it comes back before
     that. `from_heal`: the time counts from the heal. `repair`: tasks of `fab` that are carried out
     if the status is not OK after the heal. `trade`: which setting or law of nature decides about
-    the figure, and what it would cost to change it.
+    the figure, and what it would cost to change it. `gentle`: a lab has a harder form of it, which
+    is carried out there instead.
     """
 
     name: str
@@ -103,6 +109,7 @@ class Drill:
     from_heal: bool = False
     repair: tuple[str, ...] = ()
     trade: str = ""
+    gentle: bool = False
 
     @property
     def soft(self) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from runbook.declare.contents import Contents
 from runbook.declare.templates import PROJECT
 
-from . import catalogue, codes, errors, passwords, picture, ports, settings, vulnerabilities
+from . import catalogue, codes, drills, errors, passwords, picture, ports, settings, vulnerabilities
 from .markdown import within
 
 
@@ -19,11 +19,16 @@ def pages(contents: Contents) -> dict[Path, str]:
     security = within(security, "passwords", passwords.names(contents))
     security = within(security, "vulnerabilities", vulnerabilities.known())
     status = (docs / "status.md").read_text(encoding="utf-8")
+    rehearsed = (docs / "drills.md").read_text(encoding="utf-8")
+    rehearsed = within(rehearsed, "drills", drills.drills(contents))
+    rehearsed = within(rehearsed, "loads", drills.clients(contents))
+    rehearsed = within(rehearsed, "no second server", drills.alone(contents))
     return {
         docs / "settings.md": settings.page(contents),
         docs / "tasks.md": catalogue.page(contents),
         docs / "errors.md": errors.page(),
         docs / "cluster.svg": picture.picture(contents),
         docs / "security.md": security,
+        docs / "drills.md": rehearsed,
         docs / "status.md": within(status, "codes", codes.codes(contents)),
     }

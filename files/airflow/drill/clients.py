@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import itertools
 import os
@@ -21,6 +22,8 @@ PATIENCE = 2.0
 OURS = "made by inv drill.run, which removes it"
 SCHEMA = "airflow_drill"
 QUEUE = "airflow-drill"
+MOST = 65_000
+"""Messages that a consumer gets before it acknowledges one."""
 EXPIRES = 3_600_000
 """Milliseconds after which the broker removes a queue that nobody uses."""
 
@@ -45,7 +48,7 @@ class Client:
         """Connect anew for the next item."""
 
     def prepare(self) -> None:
-        """Make what the load needs."""
+        """Make what the load needs, as far as it is not there; nothing that would take long."""
 
     def there(self) -> list[int] | None:
         """The numbers of the items that are there; None if nothing is kept."""
@@ -213,14 +216,19 @@ class Messages(Client):
 
     def there(self) -> list[int]:
         """The numbers of all messages, which are in the queue again once the connection ends."""
-        found = []
-        while message := self.channel.basic_get(QUEUE):
-            found.append(int(message.body))
+        found: list[int] = []
+        channel = self.channel
+        wanted = channel.queue_declare(QUEUE, passive=True).message_count
+        channel.basic_qos(0, MOST, a_global=False)
+        channel.basic_consume(QUEUE, callback=lambda message: found.append(int(message.body)))
+        while len(found) < min(wanted, MOST):
+            self.connection.drain_events(timeout=2 * PATIENCE)
         return found
 
     def clean(self) -> None:
-        """Remove the queue."""
-        self.channel.queue_delete(QUEUE)
+        """Remove the queue, if it is a drill's."""
+        with contextlib.suppress(self.library.PreconditionFailed):
+            self.channel.queue_delete(QUEUE)
 
 
 class Lines(Client):
