@@ -36,7 +36,7 @@ def drills(cluster: Cluster) -> Iterator[Drill]:
             f"scheduler-stop-{host.name}",
             f"The scheduler of {host.name} stops.",
             these(host),
-            of_unit("airflow-scheduler.service"),
+            of_component(SCHEDULER),
             (TASKS,),
             watch=60,
         )
@@ -45,7 +45,7 @@ def drills(cluster: Cluster) -> Iterator[Drill]:
             "webserver-stop",
             "A webserver stops.",
             these(host),
-            of_unit("airflow-webserver.service"),
+            of_component(WEBSERVER),
             (PAGES,),
         )
     for host in cluster.group(WORKER)[:1]:
@@ -53,7 +53,7 @@ def drills(cluster: Cluster) -> Iterator[Drill]:
             "worker-kill",
             "A worker is killed in the middle of tasks.",
             these(host),
-            Deed(killed_at_work, partial(runs, "airflow-worker.service")),
+            Deed(killed, partial(runs, "airflow-worker.service"), ready=at_work),
             (TASKS,),
             Mark(seconds=120),
             watch=60,
@@ -74,9 +74,10 @@ def drills(cluster: Cluster) -> Iterator[Drill]:
         )
 
 
-def of_unit(unit: str) -> Deed:
-    """The fault of a service that stops."""
-    return Deed(partial(stopped, unit), partial(runs, unit), soft=True)
+def of_component(role: str) -> Deed:
+    """The fault of a part of Airflow that stops."""
+    unit = f"airflow-{role}.service"
+    return Deed(partial(stopped, unit), partial(runs, unit), soft=True, roles=(role,))
 
 
 def stopped(unit: str, host: Host, cluster: Cluster) -> Steps:
@@ -89,11 +90,15 @@ def runs(unit: str, host: Host, cluster: Cluster) -> Steps:
     yield steps.service(unit)
 
 
-def killed_at_work(host: Host, cluster: Cluster) -> Steps:
-    """All its processes are gone at once, while a task of the drill is at work."""
+def at_work(host: Host, cluster: Cluster) -> Steps:
+    """A task of the drill is in the middle of its work."""
     yield steps.wait_for(
         "a task is at work",
         f"pgrep -u airflow -f '^airflow task (runner|supervisor).*{DAG}.*long' >/dev/null",
         timeout=60,
     )
+
+
+def killed(host: Host, cluster: Cluster) -> Steps:
+    """The worker and all its tasks are gone at once."""
     yield steps.action("the worker is killed", "systemctl kill -s KILL airflow-worker.service")

@@ -59,7 +59,7 @@ def drills(cluster: Cluster) -> Iterator[Drill]:
         "haproxy-stop",
         "HAProxy stops on the server that holds the main VIP.",
         HOLDER,
-        Deed(stopped, runs, soft=True),
+        Deed(stopped, runs, soft=True, roles=(HAPROXY,)),
         (ROWS, PAGES),
         LOSS,
         trade="keepalived asks every second, and lets the VIP go after two failures",

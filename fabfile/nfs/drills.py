@@ -11,6 +11,7 @@ from runbook.declare.step import Steps
 from runbook.inventory.cluster import Cluster, Host
 
 from ..shared.loads import LINES
+from ..shared.roles import NFS
 from .common import NETWORK, alone, section, servers
 from .server import SERVER as UNIT
 from .state import SERVER, the_active
@@ -49,7 +50,7 @@ def drills(cluster: Cluster) -> Iterator[Drill]:
         "share-stop",
         "The NFS service stops on the active server of the share.",
         ACTIVE,
-        Deed(stopped, runs, soft=True),
+        Deed(stopped, runs, soft=True, roles=(NFS,)),
         (LINES,),
         LOSS,
         trade="keepalived asks every two seconds, and lets the VIP go after two failures",

@@ -12,6 +12,7 @@ from runbook.errors import MissingFact
 from runbook.inventory.cluster import Cluster, Host
 
 from ..shared.loads import DRILL_QUEUE, MESSAGES
+from ..shared.roles import RABBITMQ
 from .common import SERVICE, members, node, section
 from .nodes import STATE
 
@@ -66,7 +67,7 @@ def drills(cluster: Cluster) -> Iterator[Drill]:
         "queue-node-stop",
         "RabbitMQ stops on the server whose node leads the queue.",
         LEADER,
-        Deed(stopped, runs, soft=True),
+        Deed(stopped, runs, soft=True, roles=(RABBITMQ,)),
         (MESSAGES,),
         LOSS,
     )

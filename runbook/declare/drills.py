@@ -40,21 +40,25 @@ class Outage:
     kind: str
 
 
+def nothing(host: Host, cluster: Cluster) -> Steps:
+    """No steps."""
+    yield from ()
+
+
 @dataclass(frozen=True)
 class Deed:
     """A fault that commands on the struck hosts cause, and the steps that end it.
 
-    `soft`: an operator may do the same to real servers, such as stopping a service.
+    `soft`: an operator may do the same to real servers, such as stopping a service. `ready`: steps
+    that wait for the moment of the fault. `roles`: what the hosts do not do until it is undone;
+    None: nothing at all.
     """
 
     strike: StepsOf
     undo: StepsOf
     soft: bool = False
-
-
-def nothing(host: Host, cluster: Cluster) -> Steps:
-    """No steps: the fault ends by itself."""
-    yield from ()
+    ready: StepsOf = nothing
+    roles: Optional[tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,12 @@ class Drill:
     def soft(self) -> bool:
         """Whether it may be carried out on real servers."""
         return soft(self.fault)
+
+    def takes(self, role: str) -> bool:
+        """Whether struck hosts cannot fill a role until the fault is healed."""
+        if isinstance(self.fault, Deed):
+            return self.fault.roles is None or role in self.fault.roles
+        return isinstance(self.fault, Outage)
 
 
 Instant = Annotated[float, between(0, 2**33)]

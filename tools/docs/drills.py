@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fabfile.operator.drill.known import known, loads
-from fabfile.operator.drill.listing import mark, single_points
+from fabfile.operator.drill.known import known, loads, single_points
+from fabfile.operator.drill.listing import mark
 from runbook.declare.contents import Contents
 from runbook.declare.templates import PROJECT
 

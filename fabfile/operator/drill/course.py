@@ -110,7 +110,9 @@ class Conductor:
         if not working and OK_AGAIN not in measure:
             raise RunbookError(f"no other server can measure it by {' and '.join(measure)}.")
         cluster = self.site.cluster
-        course.out = [load.name for load in working if out(load, course.struck, cluster)]
+        course.out = [
+            load.name for load in working if out(load, course.drill, course.struck, cluster)
+        ]
 
     def _say_where(self) -> None:
         where: dict[str, list[str]] = {}
@@ -121,6 +123,8 @@ class Conductor:
 
     def _strike_and_heal(self, course: Course) -> None:
         drill, names = course.drill, [host.name for host in course.struck]
+        if isinstance(drill.fault, Deed):
+            self.site.carry_out(f"before the fault: {drill.name}", course.struck, drill.fault.ready)
         state = self.site.cluster.state
         moment = time.strftime("%Y-%m-%d %H:%M:%S")
         keep(standing(state), Standing(drill.name, names, moment))

@@ -71,7 +71,7 @@ def of_hosts(contents: Contents, cluster: Cluster) -> Iterator[Drill]:
             f"reboot-{host.name}",
             f"{host.name} reboots.",
             Target(partial(only, host)),
-            Deed(rebooted, nothing, soft=True),
+            Deed(rebooted, nothing, soft=True, roles=None),
             measured,
             watch=60,
             patience=600,
@@ -115,22 +115,41 @@ def gone(role: Role, struck: Sequence[Host], cluster: Cluster) -> bool:
     return 2 * len(left) <= len(own) if role.majority else not left
 
 
-def exposed(struck: Sequence[Host], cluster: Cluster) -> list[str]:
-    """What hosts.yaml has no second server for, if these hosts fail: a sentence for each role."""
+def single_points(cluster: Cluster) -> list[str]:
+    """What fails with one server, because no other has its role."""
     return [
-        f"{_who(role, struck, cluster)}: {role.loss or 'its work is not done'}"
+        lacking(role, [host], cluster)
+        for host in cluster.hosts.values()
         for role in cluster.roles
-        if gone(role, struck, cluster)
+        if gone(role, [host], cluster)
     ]
 
 
-def _who(role: Role, struck: Sequence[Host], cluster: Cluster) -> str:
+def exposed(drill: Drill, struck: Sequence[Host], cluster: Cluster) -> list[str]:
+    """What hosts.yaml has no second server for, if these hosts fail: a sentence for each role."""
+    return [
+        lacking(role, struck, cluster)
+        for role in cluster.roles
+        if drill.takes(role) and gone(role, struck, cluster)
+    ]
+
+
+def lacking(role: Role, struck: Sequence[Host], cluster: Cluster) -> str:
+    """That too few hosts are left for a role, and the impact."""
     own = [host.name for host in cluster.group(role) if host in struck]
-    if len(cluster.group(role)) == 1:
-        return f"{own[0]} is the only {role.label}"
-    return f"{' and '.join(own)} are too many {role.label}s"
+    one = len(cluster.group(role)) == 1
+    who = (
+        f"{own[0]} is the only {role.label}"
+        if one
+        else f"{' and '.join(own)} are too many {role.label}s"
+    )
+    return f"{who}: {role.loss or 'its work is not done'}"
 
 
-def out(load: Load, struck: Sequence[Host], cluster: Cluster) -> bool:
-    """Whether a load cannot work while these hosts are away: a role that it uses is gone."""
-    return any(gone(role, struck, cluster) for role in cluster.roles if role in load.uses)
+def out(load: Load, drill: Drill, struck: Sequence[Host], cluster: Cluster) -> bool:
+    """Whether a load cannot work until a drill's fault is healed: a role that it uses is gone."""
+    return any(
+        drill.takes(role) and gone(role, struck, cluster)
+        for role in cluster.roles
+        if role in load.uses
+    )

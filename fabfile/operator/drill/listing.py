@@ -11,7 +11,7 @@ from runbook.declare.step import Steps
 from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster
 
-from .known import exposed
+from .known import exposed, single_points
 from .known import loads as all_loads
 from .loads import place
 from .site import Site
@@ -45,7 +45,7 @@ def exposed_now(drill: Drill, cluster: Cluster) -> list[str]:
     """What has no second server, for drills whose servers do not depend on the present state."""
     if drill.target.needs:
         return []
-    return exposed(drill.target.hosts(cluster, NOTHING_KNOWN), cluster)
+    return exposed(drill, drill.target.hosts(cluster, NOTHING_KNOWN), cluster)
 
 
 def fault(drill: Drill) -> str:
@@ -87,11 +87,6 @@ def text(drills: Sequence[Drill], cluster: Cluster) -> str:
     return "\n".join([table, "", head, *notes])
 
 
-def single_points(cluster: Cluster) -> list[str]:
-    """What fails with one server, because no other has its role."""
-    return [said for host in cluster.hosts.values() for said in exposed([host], cluster)]
-
-
 def planned(run: Run, drills: Sequence[Drill]) -> str:
     """What these drills would do now: whom they strike, and how, and where the loads would run."""
     site = Site(run)
@@ -112,7 +107,7 @@ def _planned(drill: Drill, site: Site, run: Run) -> str:
     for load in all_loads(run.contents, cluster):
         host = place(load, struck, cluster)
         lines.append(f"  load: {load.about}{f', from {host.name}' if host else ': nowhere'}")
-    lines += [f"  expected outage: {said}" for said in exposed(struck, cluster)]
+    lines += [f"  expected outage: {said}" for said in exposed(drill, struck, cluster)]
     return "\n".join([*lines, f"  mark: {mark(drill)}"])
 
 

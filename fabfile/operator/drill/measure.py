@@ -63,7 +63,7 @@ def figures(
     it waited for nothing.
     """
     items = [one for one in account.items if window.opened <= one.wanted <= window.closed]
-    usual = usual_wait(items, window)
+    usual = usual_wait(account.items, window)
     waits = [waited(one, window) for one in items if not _done_before(one, window.begins)]
     there = None if account.there is None else Counter(account.there)
     acknowledged = [one for one in items if one.done is not None]

@@ -88,7 +88,7 @@ class Round:
             facts = self._site.facts(drill.target.needs)
             course.struck = drill.target.hosts(self._run.cluster, facts)
             entry.struck = [host.name for host in course.struck]
-            entry.exposed = exposed(course.struck, self._run.cluster)
+            entry.exposed = exposed(drill, course.struck, self._run.cluster)
             self._conductor.carry_out(course)
         except RunbookError as error:
             entry.word = FAILED if course.fault else NOT_RUN

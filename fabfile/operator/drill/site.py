@@ -66,6 +66,8 @@ class Site:
 
         own = self._fresh()
         if not carry_out(own, TASK, Phase("drill", stages), busy):
+            for name in own.lost:
+                own.connections.drop(self.cluster.hosts[name])
             raise RunbookError(f"{title}: {wrong(own.results)}")
 
     def perform(self, task: str) -> None:
