@@ -5,7 +5,8 @@ from __future__ import annotations
 from invoke import Collection
 
 from fabfile.operator.cluster import cluster
-from fabfile.operator.drill.tasks import collection as drills
+from fabfile.operator.drill.ground import found_by
+from fabfile.operator.drill.tasks import drill
 from fabfile.operator.inventory import inventory
 from fabfile.operator.runbook import runbook
 from fabfile.operator.secrets import secrets
@@ -13,4 +14,6 @@ from fabfile.operator.sources import sources
 from lab.plugs import here
 from lab.tasks import lab
 
-ns = Collection(cluster, drills(here), inventory, runbook, secrets, sources, lab)
+found_by(here)
+
+ns = Collection(cluster, drill, inventory, runbook, secrets, sources, lab)

@@ -50,7 +50,7 @@ select json_build_object(
 
 def asked(query: str) -> str:
     """A question to Airflow's database, which gives up in time while there is none."""
-    return f"timeout 5 {SQL} {quote(' '.join(query.split()))}"
+    return f"timeout 8 {SQL} {quote(' '.join(query.split()))}"
 
 
 def prepared(host: Host, cluster: Cluster) -> Steps:

@@ -34,7 +34,7 @@ def drill(whole, report):
 
     def go(name: str) -> dict:
         code, said = whole("drill.run", name, "--json")
-        [entry] = json.loads(said[said.index("{") :])["drills"]
+        [entry] = document(said)["drills"]
         figures = "; ".join(
             f"{one['load']} {one['seconds']} s, {one['lost']} of {one['acknowledged']} lost, "
             f"{one['twice']} twice, {one['retried']} retried"
@@ -49,6 +49,12 @@ def drill(whole, report):
         return entry
 
     return go
+
+
+def document(said: str) -> dict:
+    """The JSON document in what a command said."""
+    data, _ = json.JSONDecoder().raw_decode(said[said.index("{") :])
+    return data
 
 
 def leader(whole: Whole) -> str:
@@ -312,6 +318,6 @@ def test_the_report_has_all_that_was_carried_out(whole, tmp_path):
     assert '<tr id="leader-power-loss">' in text
     assert "the lab" in text
     code, said = whole("drill.report", "--json", "--last", "1")
-    words = {one["drill"]: one["word"] for one in json.loads(said)["drills"]}
+    words = {one["drill"]: one["word"] for one in document(said)["drills"]}
     assert words["host-card1"] == "failed", "it was interrupted"
     assert words["leader-power-loss"] in ("passed", "missed")

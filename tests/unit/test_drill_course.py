@@ -15,10 +15,10 @@ from support.shells import Shells
 
 from fabfile import CONTENTS
 from fabfile.operator.drill import course as course_of
-from fabfile.operator.drill import ledger, loads, round, site
+from fabfile.operator.drill import ledger, loads, rounds, site
 from fabfile.operator.drill.ground import Ground
 from fabfile.operator.drill.ledger import FAILED, MISSED, NOT_RUN, PASSED
-from fabfile.operator.drill.round import Round
+from fabfile.operator.drill.rounds import Round
 from fabfile.shared.versions import Versions
 from runbook.declare.contents import Contents
 from runbook.declare.drills import POWER_LOSS, Deed, Drill, Load, Mark, Outage, Target, nothing
@@ -192,7 +192,7 @@ def field_(cluster, tmp_path, monkeypatch) -> Field:
     """Where drills take place in these tests."""
     own = CONTENTS.load(cluster.file, state=tmp_path)
     made = Field(own, tmp_path)
-    for module in (course_of, loads, site, round):
+    for module in (course_of, loads, site, rounds):
         monkeypatch.setattr(module, "time", made.clock)
     monkeypatch.setattr(site.Site, "look", lambda self: made.look())
     compiled = engine.compile_script

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from conftest import PROJECT
@@ -13,12 +14,12 @@ from support.rabbitmq_facts import MQ, state
 
 from fabfile import CONTENTS
 from fabfile.airflow import drill_tasks
-from fabfile.operator.drill import ledger, table
+from fabfile.operator.drill import ledger, site, table
 from fabfile.operator.drill.course import Course
 from fabfile.operator.drill.ground import Ground
 from fabfile.operator.drill.known import chosen, exposed, known, loads, out
 from fabfile.operator.drill.ledger import BY_DESIGN, FAILED, MISSED, NOT_RUN, PASSED, Entry
-from fabfile.operator.drill.listing import listed, mark
+from fabfile.operator.drill.listing import listed, mark, plan
 from fabfile.operator.drill.loads import place
 from fabfile.operator.drill.measure import Figures, Window, figures, undone
 from fabfile.operator.drill.verdict import verdict
@@ -535,3 +536,17 @@ def test_the_name_is_asked_for_with_what_will_happen(cluster, drills, monkeypatc
     monkeypatch.setattr("sys.stdin", Person("yes"))
     with pytest.raises(UsageError, match="Nothing was done"):
         ground.confirm([drills["leader-switchover"]])
+
+
+def test_a_plan_says_whom_it_would_strike_and_how(cluster, drills, facts, monkeypatch):
+    monkeypatch.setattr(site.Site, "facts", lambda self, needs: facts)
+    run = SimpleNamespace(cluster=cluster, contents=CONTENTS)
+    said = plan(run, [drills["etcd-member-stop"], drills["host-worker1"]])
+    assert "strikes: sql1, by commands" in said
+    assert "then: systemctl stop etcd.service" in said
+    assert "heal: systemctl enable --now etcd.service" in said
+    assert "strikes: worker1, by power-loss" in said
+    assert "expected outage: worker1 is the only worker: no task runs" in said
+    assert "rows, written to the database ten times a second, from scheduler2" in said
+    monkeypatch.setattr(site.Site, "facts", lambda self, needs: Facts())
+    assert "unknown: no server leads the database now" in plan(run, [drills["leader-freeze"]])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -98,11 +97,19 @@ class Conductor:
             self._strike_and_heal(course)
             self._recover(course)
             self.loads.stop()
+            self._measure(course)
+        finally:
+            self.loads.forget()
+
+    def _measure(self, course: Course) -> None:
+        """What the loads have met; of a cluster that is not well, as far as they can say it."""
+        try:
             course.figures = self.loads.figures(
                 course.window, course.drill.from_heal, course.struck
             )
-        finally:
-            self.loads.forget()
+        except RunbookError:
+            if course.well:
+                raise
 
     def _refuse_unmeasured(self, course: Course) -> None:
         measure = course.drill.measure
@@ -127,8 +134,8 @@ class Conductor:
             self.site.carry_out(f"before the fault: {drill.name}", course.struck, drill.fault.ready)
         state = self.site.cluster.state
         moment = time.strftime("%Y-%m-%d %H:%M:%S")
-        keep(standing(state), Standing(drill.name, names, moment))
         try:
+            keep(standing(state), Standing(drill.name, names, moment))
             course.fault = time.time()
             self._strike(course)
             self.say(f"  struck: {', '.join(names)}")
@@ -160,10 +167,11 @@ class Conductor:
                 continue
             waiting = self.loads.waiting(watched)
             if not waiting and watched:
-                self.say(f"  {', '.join(watched)}: there is service, after {passed:.0f} s watched")
+                self.say(f"  watched for {passed:.0f} s: service for {', '.join(watched)}")
                 return True
             if passed >= drill.patience or not watched:
-                self.say(f"  no service for: {', '.join(waiting or drill.measure)}")
+                said = f"no service for {', '.join(waiting)}" if waiting else "the fault stands"
+                self.say(f"  watched for {passed:.0f} s: {said}")
                 return False
 
     def heal(self, drill: Drill, struck: Sequence[Host]) -> None:
@@ -236,7 +244,7 @@ def interruptible() -> Iterator[None]:
 @contextmanager
 def handled(handler: Callable[[int, Optional[FrameType]], None]) -> Iterator[None]:
     """For this long, these signals go to the handler."""
-    signals = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if sys.platform != "win32" else []))
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, handler) for number in signals}
     try:
         yield

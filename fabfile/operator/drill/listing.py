@@ -87,7 +87,7 @@ def text(drills: Sequence[Drill], cluster: Cluster) -> str:
     return "\n".join([table, "", head, *notes])
 
 
-def planned(run: Run, drills: Sequence[Drill]) -> str:
+def plan(run: Run, drills: Sequence[Drill]) -> str:
     """What these drills would do now: whom they strike, and how, and where the loads would run."""
     site = Site(run)
     return "\n\n".join(_planned(drill, site, run) for drill in drills)

@@ -43,13 +43,11 @@ class Loads:
     def __init__(self, site: Site, loads: Sequence[Load]) -> None:
         self._site = site
         self._loads = loads
-        self._touched = False
         self.working: list[Working] = []
 
     def prepare(self) -> None:
         """Remove what earlier drills have left, and make what the loads need."""
         self.clean()
-        self._touched = True
         for load in self._loads:
             host = load.on(self._site.cluster)[0]
             self._site.carry_out(f"prepare: {load.name}", [host], load.prepare)
@@ -141,7 +139,6 @@ class Loads:
             raise RunbookError(
                 f"Not everything could be removed: {'; '.join(troubles)}. Rerun: inv drill.clean"
             )
-        self._touched = False
 
     def _cleaning(self) -> Iterator[tuple[str, list[Host], StepsOf]]:
         cluster = self._site.cluster
@@ -152,8 +149,3 @@ class Loads:
         swept = dict.fromkeys(entry for load in self._loads for entry in load.sweep)
         for hosts, steps in swept:
             yield "remove what is left", list(hosts(cluster)), steps
-
-    @property
-    def left(self) -> bool:
-        """Whether there is something to clean."""
-        return self._touched

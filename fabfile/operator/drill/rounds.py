@@ -37,7 +37,7 @@ class Round:
         self._ground = ground
         self._loads = Loads(self._site, all_loads(run.contents, run.cluster))
         self._conductor = Conductor(self._site, ground, self._loads, self._say)
-        self._prepared = False
+        self._made = self._prepared = False
 
     def _say(self, text: str) -> None:
         """Tell the user; a terminal that was closed keeps no fault from being ended."""
@@ -61,7 +61,7 @@ class Round:
                     self._attempt(drill, entry)
                     if entry.word in (FAILED, NOT_RUN):
                         ends = self._why_not_on(entry)
-                append(self._run.cluster.state, entry)
+                self._note(entry)
                 self._say(told(entry))
         return entries
 
@@ -96,18 +96,26 @@ class Round:
         except KeyboardInterrupt:
             entry.word = FAILED if course.fault else NOT_RUN
             entry.why = ["interrupted"]
-            append(self._run.cluster.state, entry)
+            self._note(entry)
             raise
         else:
             entry.word, entry.why = verdict(course, entry.exposed)
             entry.seconds, entry.alone, entry.loads = course.seconds, course.alone, course.figures
             entry.well = round(course.closed - course.heal, 1) if course.well else None
 
+    def _note(self, entry: Entry) -> None:
+        """Write down what became of a drill, without passwords."""
+        entry.why = self._run.report.masked(entry.why)
+        for one in entry.loads:
+            one.errors = self._run.report.masked(one.errors)
+        append(self._run.cluster.state, entry)
+
     def _prepare(self) -> None:
         if not self._prepared:
             self._say("  preparing the load")
-            self._prepared = True
+            self._made = True
             self._loads.prepare()
+            self._prepared = True
 
     def _refuse_unready(self, drill: Drill) -> None:
         """RunbookError if the cluster is not in a state in which it may be struck."""
@@ -146,7 +154,7 @@ class Round:
         try:
             yield
         finally:
-            if self._prepared:
+            if self._made:
                 self._say("\nremoving the load")
                 self._loads.clean()
 
@@ -184,17 +192,19 @@ def told(entry: Entry) -> str:
     lines += [f"    {figure(one)}" for one in entry.loads]
     if entry.word == MISSED and entry.trade:
         lines.append(f"    why: {entry.trade}")
+    if entry.exposed and entry.exposed != entry.why:
+        lines.append(f"    without a second server: {'; '.join(entry.exposed)}")
     return "\n".join(lines)
 
 
 def figure(one: Figures) -> str:
     """What a load has met, in a line."""
-    said = [f"{one.load}: {counted(one.acknowledged, one.item)}"]
-    if one.seconds is not None:
-        said.append(f"{one.seconds:g} s without service")
-    if one.lost is not None:
-        said.append(f"{one.lost} lost{f' ({one.lossy})' if one.lost and one.lossy else ''}")
-    said += [f"{one.twice} twice"] * bool(one.twice) + [f"{one.retried} retried"] * bool(
-        one.retried
-    )
-    return ", ".join(said)
+    late = f" ({one.lossy})" if one.lost and one.lossy else ""
+    said = {
+        counted(one.acknowledged, one.item): True,
+        f"{one.seconds or 0:g} s without service": one.seconds is not None,
+        f"{one.lost} lost{late}": one.lost is not None,
+        f"{one.twice} twice": one.twice,
+        f"{one.retried} retried": one.retried,
+    }
+    return f"{one.load}: {', '.join(words for words, wanted in said.items() if wanted)}"
