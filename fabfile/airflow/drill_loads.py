@@ -18,7 +18,7 @@ from ..nfs.common import RESCUED, clients, servers
 from ..nfs.settings import Nfs
 from ..rabbitmq.common import ANY_NODE
 from ..shared import tls
-from ..shared.airflow import AS_USER, DAGS, USER
+from ..shared.airflow import AS_USER, DAGS, LOGS, USER, hosts
 from ..shared.loads import LINES, MESSAGES, PAGES, ROWS
 from ..shared.roles import HAPROXY, NFS, POSTGRES, RABBITMQ, WEBSERVER, WORKER
 from ..shared.site import WEB_TRUSTED, site
@@ -26,10 +26,10 @@ from ..shared.versions import Versions
 from .common import main_vip, section
 from .installation import OPT, name_in_use
 
-RUN = "/run/airflow-drill"
-"""The programs; a reboot removes them."""
+RUN = "/usr/libexec/airflow-drill"
+"""The programs, which have to outlive a power loss, as their logs."""
 STATE = "/var/lib/airflow-drill"
-"""The logs, which have to outlive a power loss."""
+"""The logs."""
 PYTHON = f'"{OPT}/{name_in_use()}/bin/python"'
 """Words of shell: the interpreter of the installation that the server's services use."""
 LINES_FILE = f"{DAGS}/.airflow-drill"
@@ -58,10 +58,7 @@ def command(kind: str, action: str, cluster: Cluster, *more: str) -> str:
     """The command of a client, which reads its passwords in airflow.cfg."""
     options = {
         ROWS: (),
-        MESSAGES: (
-            *("--ca", tls.TRUSTED, "--name", ANY_NODE),
-            *("--queue-type", "quorum" if cluster[Versions].quorum_queues else "classic"),
-        ),
+        MESSAGES: ("--ca", tls.TRUSTED, "--name", ANY_NODE, *queue(cluster)),
         LINES: ("--file", LINES_FILE),
         PAGES: (
             *("--ca", WEB_TRUSTED if site(cluster) else tls.TRUSTED),
@@ -70,6 +67,13 @@ def command(kind: str, action: str, cluster: Cluster, *more: str) -> str:
     }
     words = (kind, action, "--log", f"{STATE}/{kind}.log", *options[kind], *more)
     return " ".join([f"{PYTHON} -E -s {RUN}/load.py", *map(quote, words)])
+
+
+def queue(cluster: Cluster) -> tuple[str, ...]:
+    """Options for a queue like Airflow's own, with a replica on every node."""
+    if not cluster[Versions].quorum_queues:
+        return "--queue-type", "classic"
+    return "--queue-type", "quorum", "--replicas", str(len(cluster.group(RABBITMQ)))
 
 
 def shipped() -> Steps:
@@ -127,8 +131,22 @@ def swept(host: Host, cluster: Cluster) -> Steps:
     yield steps.command(f"{RUN} is removed", f"rm -r {RUN}", unless=f"[[ ! -e {RUN} ]]")
 
 
-OURS = "-type f '(' -name .airflow-drill -o -name airflow_drill.py ')'"
+OURS = "-type f '(' -name .airflow-drill -o -name 'airflow_drill*' ')'"
 """Words for find: files that only drills make."""
+
+TASK_LOGS = f"{LOGS}/dag_id=airflow_drill"
+"""The folder of the DAG's logs, on each server where a task of it has run."""
+PARSED = f"find {LOGS}/scheduler -maxdepth 2 -type f -name airflow_drill.py.log"
+"""A command that names logs of the DAG's file."""
+
+
+def nothing_logged(host: Host, cluster: Cluster) -> Steps:
+    """No log of Airflow's is about a DAG of a drill."""
+    yield steps.command(
+        f"{LOGS} has no logs of a drill",
+        f"{AS_USER} rm -rf -- {TASK_LOGS}\n{AS_USER} {PARSED} -delete 2>/dev/null || :",
+        unless=f"{AS_USER} test ! -e {TASK_LOGS} && [[ ! $({AS_USER} {PARSED} 2>/dev/null) ]]",
+    )
 
 
 def nothing_rescued(host: Host, cluster: Cluster) -> Steps:
@@ -141,7 +159,8 @@ def nothing_rescued(host: Host, cluster: Cluster) -> Steps:
     )
 
 
-SWEEP = ((idle_first, swept), (servers, nothing_rescued))
+SWEEP = ((idle_first, swept), (servers, nothing_rescued), (hosts, nothing_logged))
+"""Where drills leave something behind, and the steps that remove it."""
 
 
 def client(kind: str, about: str, item: str, uses: tuple[str, ...], lossy: str = "") -> Load:

@@ -77,14 +77,13 @@ def program(action: str) -> str:
 def cleaned(host: Host, cluster: Cluster) -> Steps:
     """There is no DAG of a drill, and no record of one."""
     yield from shipped()
-    left = (
-        f"select 1 from dag where dag_id = '{DAG}' "
-        f"union all select 1 from dag_run where dag_id = '{DAG}' limit 1"
+    count = " + ".join(
+        f"(select count(*) from {table} where dag_id = '{DAG}')" for table in ("dag", "dag_run")
     )
     yield steps.command(
         f"there is no DAG {DAG}",
         program("remove"),
-        unless=f"{AS_USER} test ! -e {FILE} && ! {row(left)}",
+        unless=f"{AS_USER} test ! -e {FILE} && [[ $({SQL} {quote(f'select {count}')}) == 0 ]]",
     )
 
 

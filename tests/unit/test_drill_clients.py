@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import signal
+import ssl
 import subprocess
 import sys
 import threading
 import time
+from argparse import Namespace
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from io import StringIO
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from conftest import PROJECT
@@ -142,3 +148,119 @@ def test_a_page_counts_only_if_it_is_well(client, web, monkeypatch):
     account = answer(client("pages", "account", *there))
     assert [len(item) for item in account["items"]] == [2]
     assert account["errors"][-1] == "status 503"
+
+
+class Broker(ModuleType):
+    """The library amqp, with a broker that confirms, refuses, or falls silent."""
+
+    class AMQPError(Exception):
+        """Most of its errors."""
+
+    def __init__(self) -> None:
+        super().__init__("amqp")
+        self.PreconditionFailed = self.AMQPError
+        self.exceptions = SimpleNamespace(MessageNacked=type("MessageNacked", (Exception,), {}))
+        self.answers: list[Callable[[], None]] = []
+        self.declared: list[dict] = []
+        self.stored: list[str] = []
+        self.opened = 0
+
+    def Message(self, body: str, delivery_mode: int) -> str:
+        return body
+
+    def Connection(self, host: str, user: str, password: str, **options) -> Broker:
+        self.about = (host, user, password, options)
+        return self
+
+    def connect(self) -> None:
+        self.opened += 1
+
+    def channel(self) -> Broker:
+        return self
+
+    def collect(self) -> None:
+        return
+
+    def queue_declare(self, name: str, arguments: dict, **options) -> None:
+        self.declared.append(arguments)
+
+    def queue_purge(self, name: str) -> None:
+        return
+
+    def basic_publish_confirm(self, message: str, **options) -> None:
+        if self.answers:
+            self.answers.pop(0)()
+        self.stored.append(message)
+
+
+@pytest.fixture
+def broker(monkeypatch) -> Broker:
+    made = Broker()
+    monkeypatch.setitem(sys.modules, "amqp", made)
+    monkeypatch.syspath_prepend(str(PROGRAM.parent))
+    return made
+
+
+@pytest.fixture
+def messages(broker):
+    """The client of messages, with Airflow's two brokers."""
+    clients = importlib.import_module("clients")
+    address = "amqps://airflow:p%25w@mq1:5671/airflow;amqps://airflow:p%25w@mq2:5671/airflow"
+    options = Namespace(address=address, ca="ca.crt", name="rabbitmq", queue_type="quorum")
+    options.replicas = 3
+    return clients.Messages(options)
+
+
+def test_a_message_goes_over_tls_to_a_queue_with_a_replica_on_every_node(messages, broker):
+    messages.put(7)
+    host, user, password, options = broker.about
+    assert (host, user, password) == ("mq1:5671", "airflow", "p%w")
+    assert options["virtual_host"] == "airflow"
+    assert options["ssl"]["ca_certs"] == "ca.crt"
+    assert options["ssl"]["server_hostname"] == "rabbitmq"
+    assert options["ssl"]["cert_reqs"] == ssl.CERT_REQUIRED
+    [arguments] = broker.declared
+    assert arguments["x-queue-type"] == "quorum"
+    assert arguments["x-quorum-initial-group-size"] == 3
+
+
+def test_a_broker_that_refuses_or_falls_silent_is_left_for_the_next(messages, broker, monkeypatch):
+    """A queue without a leader refuses; amqp has no limit for some of what it waits for."""
+    load = importlib.import_module("load")
+    monkeypatch.setattr(importlib.import_module("clients"), "LONGEST", 0.2)
+
+    def nacks() -> None:
+        raise broker.exceptions.MessageNacked
+
+    broker.answers = [nacks, lambda: time.sleep(60)]
+    log = StringIO()
+    assert load.acknowledged(messages, 7, log, time.monotonic() + 60)
+    assert broker.stored == ["7"]
+    assert broker.opened == 3
+    assert broker.about[0] == "mq1:5671", "the second one was tried between"
+    assert "no answer in time" in log.getvalue()
+
+
+def test_what_fails_on_a_busy_server_is_tried_again(monkeypatch, broker):
+    load = importlib.import_module("load")
+    monkeypatch.setattr(load.time, "sleep", lambda seconds: None)
+    client = load.Client()
+    tried = []
+
+    def act() -> str:
+        tried.append(1)
+        if len(tried) < 3:
+            raise OSError("timeout expired")
+        return "done"
+
+    assert load.patiently(client, act) == "done"
+    monkeypatch.setattr(load, "PATIENCE", -1)
+    tried.clear()
+    with pytest.raises(OSError, match="timeout expired"):
+        load.patiently(client, act)
+
+
+def test_a_client_that_has_not_begun_says_so(client):
+    code, _, said = client("lines", "pulse")
+    assert code == 1
+    assert said.startswith("the client has not begun yet")

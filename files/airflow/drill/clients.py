@@ -7,10 +7,12 @@ import http.client
 import itertools
 import os
 import select
+import signal
 import ssl
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Iterator
 from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 CFG = "/etc/airflow/airflow.cfg"
 PATIENCE = 2.0
 """Seconds after which an item that is not acknowledged is tried again."""
+LONGEST = 10.0
+"""Seconds after which it is tried again although the library has no such limit."""
 OURS = "made by inv drill.run, which removes it"
 SCHEMA = "airflow_drill"
 QUEUE = "airflow-drill"
@@ -26,6 +30,22 @@ MOST = 65_000
 """Messages that a consumer gets before it acknowledges one."""
 EXPIRES = 3_600_000
 """Milliseconds after which the broker removes a queue that nobody uses."""
+
+
+@contextlib.contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Raise a TimeoutError after this time, wherever the program is."""
+
+    def late(number: int, frame: object) -> None:
+        raise TimeoutError("no answer in time")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def setting(section: str, key: str) -> str:
@@ -143,7 +163,8 @@ class Messages(Client):
         import amqp
 
         self.library = amqp
-        self.trouble = (amqp.AMQPError, OSError)
+        nacked = amqp.exceptions.MessageNacked  # the only one that is no AMQPError
+        self.trouble = (amqp.AMQPError, nacked, OSError)
         self.options = options
         urls = (options.address or setting("celery", "broker_url")).split(";")
         self.brokers = itertools.cycle([urlsplit(url) for url in urls])
@@ -154,9 +175,10 @@ class Messages(Client):
     def put(self, number: int) -> None:
         """Publish a message, and wait until it is confirmed."""
         message = self.library.Message(str(number), delivery_mode=2)
-        self.channel.basic_publish_confirm(
-            message, exchange="", routing_key=QUEUE, confirm_timeout=PATIENCE
-        )
+        with within(LONGEST):  # amqp waits for a handshake, or for a channel, without an end
+            self.channel.basic_publish_confirm(
+                message, exchange="", routing_key=QUEUE, confirm_timeout=PATIENCE
+            )
 
     @property
     def channel(self) -> Any:
@@ -165,6 +187,8 @@ class Messages(Client):
             self.connection = self.connect()
             channel = self.connection.channel()
             arguments = {"x-queue-type": self.options.queue_type, "x-expires": EXPIRES}
+            if self.options.replicas:
+                arguments["x-quorum-initial-group-size"] = self.options.replicas
             channel.queue_declare(QUEUE, durable=True, auto_delete=False, arguments=arguments)
             self.opened = channel
         return self.opened

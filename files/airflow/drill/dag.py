@@ -15,6 +15,7 @@ from airflow import DAG
 from airflow.operators.python import PythonOperator
 
 NAME = "airflow_drill"
+OURS = "made by inv drill.run, which removes it"
 HERE = Path(__file__)
 EVERY = 10
 """Seconds between two runs."""
@@ -49,7 +50,7 @@ def wanted() -> bool:
 
 with DAG(
     NAME,
-    description="made by inv drill.run, which removes it",
+    description=OURS,
     start_date=datetime.fromtimestamp(int(HERE.stat().st_mtime), timezone.utc),
     schedule=timedelta(seconds=EVERY) if wanted() else None,
     catchup=True,  # runs that were due while no scheduler worked are late, and not left out
@@ -77,10 +78,14 @@ def remove(file: Path) -> None:
     from airflow.models.dag import DagModel
 
     known = DagModel.get_dagmodel(NAME)
+    if (known and known.description != OURS) or (file.exists() and OURS not in file.read_text()):
+        sys.exit(f"Airflow has a DAG {NAME} that is not a drill's. Rename it.")
     if known:
         known.set_is_paused(is_paused=True)
         end_tasks(patience=60)
     file.unlink(missing_ok=True)
+    for compiled in file.parent.glob(f"__pycache__/{file.stem}.*"):
+        compiled.unlink(missing_ok=True)
     for _ in range(6):  # the DAG processor may have been reading the file
         if not erased():
             return

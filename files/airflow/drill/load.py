@@ -18,16 +18,22 @@ import signal
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 from clients import KINDS, Client
+
+Answer = TypeVar("Answer")
+
+PATIENCE = 20
+"""Seconds after which an action that fails is given up."""
 
 
 def run(client: Client, options: Namespace) -> None:
     """Work until the time is over; SIGTERM ends it earlier."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    client.prepare()
+    patiently(client, client.prepare)
     deadline = time.monotonic() + options.seconds
     number = time.time_ns() // 1_000_000
     with open(options.log, "w", buffering=1) as log:  # noqa: PTH123
@@ -38,7 +44,21 @@ def run(client: Client, options: Namespace) -> None:
             if acknowledged(client, number, log, deadline):
                 log.write(f"{number} {wanted:.3f} {time.time():.3f}\n")
             time.sleep(max(0.0, due - time.monotonic()))
-    client.clean()
+    patiently(client, client.clean)
+
+
+def patiently(client: Client, act: Callable[[], Answer]) -> Answer:
+    """Do something once; again if it fails, as on a busy server, until the time for it is over."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return act()
+        except client.trouble:
+            if time.monotonic() > deadline:
+                raise
+        with contextlib.suppress(*client.trouble):
+            client.forget()
+        time.sleep(1)
 
 
 def acknowledged(client: Client, number: int, log: TextIO, deadline: float) -> bool:
@@ -60,6 +80,8 @@ def logged(log: str) -> tuple[dict[int, list[float]], list[str]]:
     """The times of each item, and the errors; a line that a power loss cut short is left out."""
     items: dict[int, list[float]] = {}
     errors = []
+    if not Path(log).exists():
+        sys.exit("the client has not begun yet, or could not: see the journal of its unit")
     for line in Path(log).read_text().split("\n")[:-1]:
         words = line.split(" ", 2)
         if words[0] == "error":
@@ -81,7 +103,7 @@ def account(client: Client, log: str) -> dict[str, object]:
     """What was acknowledged, and what is there."""
     items, errors = logged(log)
     listed = [[number, *times] for number, times in items.items()]
-    there = client.there()
+    there = patiently(client, client.there)
     if there is not None:  # earlier drills wrote smaller numbers
         there = [number for number in there if items and number >= min(items)]
     return {"items": listed, "there": there, "errors": errors[-5:]}
@@ -105,6 +127,7 @@ def main() -> None:
     parser.add_argument("--name", help="the name in the certificates of all brokers")
     parser.add_argument("--vip", default="", help="the address of the web UI")
     parser.add_argument("--queue-type", default="quorum", help="quorum or classic")
+    parser.add_argument("--replicas", type=int, default=0, help="of a quorum queue")
     parser.add_argument("--file", help="the file on the share")
     options = parser.parse_args()
     if options.action == "pulse":
@@ -117,7 +140,7 @@ def main() -> None:
         elif options.action == "account":
             print(shown(account(client, options.log)))
         else:
-            getattr(client, options.action)()
+            patiently(client, getattr(client, options.action))
     except client.trouble as error:
         sys.exit(f"{options.kind}: {' '.join(str(error).split())[:300]}")
 
