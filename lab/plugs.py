@@ -48,6 +48,8 @@ def _sentences() -> Iterator[None]:
         yield
     except LabError as error:
         raise RunbookError(str(error)) from None
+    except OSError as error:
+        raise RunbookError(f"this machine does not allow it: {error}") from None
 
 
 def here() -> Plugs | None:

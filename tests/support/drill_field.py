@@ -104,7 +104,12 @@ class Field:
     def _load(self) -> Load:
         def noted(word):
             def steps(host, cluster):
-                yield action(word, f"echo {word} on {host.name} >>{self.folder}/notes")
+                fails = f"{self.folder}/fails-{word}"
+                yield action(
+                    word,
+                    f"if [[ -s {fails} ]]; then sed -i 1d {fails}; exit 1; fi\n"
+                    f"echo {word} on {host.name} >>{self.folder}/notes",
+                )
 
             return steps
 
@@ -127,6 +132,11 @@ class Field:
         """What the client says of itself; nonsense, if it is not known how long it waits."""
         pulse = {"now": self.clock.now, "acknowledged": 7, "waits": self.waiting}
         (self.folder / "pulse").write_text(json.dumps(pulse))
+
+    def fails(self, *often: tuple[str, int]) -> None:
+        """These steps of the load fail so many times."""
+        for word, times in often:
+            (self.folder / f"fails-{word}").write_text("again\n" * times)
 
     def waits(self, seconds: float | None) -> None:
         """The client waits that long for an acknowledgement."""

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -198,6 +199,72 @@ def test_a_second_ctrl_c_waits_until_the_fault_has_ended(field_):
     assert "the fault is ended first" in field_.said.getvalue()
 
 
+def test_a_signal_between_the_fault_and_its_end_does_not_keep_it_from_ending(field_, monkeypatch):
+    """Ctrl-C comes when the first one is just being dealt with."""
+    handled = course_of.handled
+
+    @contextmanager
+    def again(handler):
+        with handled(handler):
+            yield
+        if field_.notes[-1].startswith("power-loss"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(course_of, "handled", again)
+    interrupt(field_)
+    with pytest.raises(KeyboardInterrupt):
+        field_.go(field_.outage())
+    assert field_.notes[-1] == "heal mq2"
+    assert not left(field_)
+
+
+def test_ctrl_c_counts_also_if_the_fault_cannot_be_ended(field_):
+    """No further drill begins, and what stands is told."""
+
+    def now(moment: float) -> None:
+        if field_.notes[-1].startswith("power-loss") and field_.plugs.broken == course_of.ATTEMPTS:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    field_.plugs.broken = course_of.ATTEMPTS
+    field_.clock.then = now
+    drill = field_.outage()
+    with pytest.raises(KeyboardInterrupt):
+        field_.go(drill, drill)
+    assert left(field_)
+    assert "the fault stands. To end it: inv drill.clean" in field_.said.getvalue()
+    assert len(ledger.read(field_.folder)) == 1
+
+
+def test_a_signal_that_is_ignored_stays_so(field_, monkeypatch):
+    """As with nohup, when the terminal is closed."""
+
+    def now(moment: float) -> None:
+        if field_.notes[-1].startswith("power-loss"):
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        field_.clock.then = now
+        assert field_.go(field_.outage())[0].word == PASSED
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_two_commands_do_not_carry_out_drills_at_the_same_time(field_):
+    with ledger.alone_with(field_.folder):
+        for work in (lambda: field_.go(field_.outage()), lambda: field_.round().clean()):
+            with pytest.raises(RunbookError, match="Another command carries out drills"):
+                work()
+    assert field_.notes == []
+    assert field_.go(field_.drills[0])[0].word == PASSED
+
+
+def test_a_drill_waits_until_the_status_is_ok_again_after_the_one_before(field_):
+    first, second = field_.outage("first"), field_.outage("second")
+    field_.statuses += ["OK", "OK", "WARN", "WARN", "OK"]
+    assert [one.word for one in field_.go(first, second)] == [PASSED] * 2
+
+
 def test_a_heal_that_fails_is_tried_again(field_):
     field_.plugs.broken = 2
     assert field_.go(field_.outage())[0].word == PASSED
@@ -205,7 +272,7 @@ def test_a_heal_that_fails_is_tried_again(field_):
 
 
 def test_a_fault_that_cannot_be_ended_stands_until_it_is(field_):
-    field_.plugs.broken = 5
+    field_.plugs.broken = course_of.ATTEMPTS
     [entry] = field_.go(drill := field_.outage())
     assert entry.word == FAILED
     assert left(field_)
@@ -251,6 +318,23 @@ def test_what_could_not_be_removed_is_told(field_):
         field_.go(field_.outage())
     [entry] = ledger.read(field_.folder)
     assert entry.word == FAILED
+
+
+def test_what_cannot_be_removed_yet_is_tried_again(field_):
+    """As without a leader of the database, after a drill that was interrupted."""
+    field_.fails(("clean", 3))
+    assert field_.go(field_.outage())[0].word == NOT_RUN, "before a drill, it is told at once"
+    field_.fails(("clean", 3))
+    field_.round().clean()
+    assert field_.on_hosts()[-2:] == ["clean on worker1", "sweep on worker1"]
+
+
+def test_what_may_be_somebody_elses_is_not_swept(field_):
+    """A load refuses to remove what no drill has made: its logs stay, too."""
+    field_.fails(("clean", 1000))
+    with pytest.raises(RunbookError, match="Not everything could be removed"):
+        field_.round().clean()
+    assert "sweep on worker1" not in field_.on_hosts()
 
 
 def test_without_a_host_for_the_load_the_drill_is_not_carried_out(field_):

@@ -29,8 +29,8 @@ HEALTHY = 600
 """Seconds that the status has to become OK after the fault has ended."""
 REPAIR = 180
 """Seconds after which a drill's repair is carried out instead."""
-ATTEMPTS = 5
-"""How often the end of a fault is tried: a server may be about to boot."""
+ATTEMPTS = 10
+"""How often the end of a fault is tried: a server may be about to boot, or still carry it out."""
 
 Say = Callable[[str], None]
 
@@ -105,7 +105,7 @@ class Conductor:
         """What the loads have met; of a cluster that is not well, as far as they can say it."""
         try:
             course.figures = self.loads.figures(
-                course.window, course.drill.from_heal, course.struck
+                course.window, course.drill.from_heal, course.struck, course.drill.measure
             )
         except RunbookError:
             if course.well:
@@ -134,14 +134,17 @@ class Conductor:
             self.site.carry_out(f"before the fault: {drill.name}", course.struck, drill.fault.ready)
         state = self.site.cluster.state
         moment = time.strftime("%Y-%m-%d %H:%M:%S")
-        try:
-            keep(standing(state), Standing(drill.name, names, moment))
-            course.fault = time.time()
-            self._strike(course)
-            self.say(f"  struck: {', '.join(names)}")
-            course.back = self._watch(course)
-        finally:
-            with uninterrupted(self.say):
+        with uninterrupted(self.say) as came:
+            try:
+                with interruptible(came):
+                    keep(standing(state), Standing(drill.name, names, moment))
+                    course.fault = time.time()
+                    self._strike(course)
+                    self.say(f"  struck: {', '.join(names)}")
+                    course.back = self._watch(course)
+            finally:
+                if came:
+                    self.say("  interrupted: the fault is ended first")
                 course.heal = time.time()
                 self.heal(drill, course.struck)
                 forget(standing(state))
@@ -175,14 +178,15 @@ class Conductor:
                 return False
 
     def heal(self, drill: Drill, struck: Sequence[Host]) -> None:
-        """End a fault; RunbookError if that fails again and again."""
-        for attempt in range(ATTEMPTS):
+        """End a fault; an error if that fails again and again."""
+        for left in reversed(range(ATTEMPTS)):
             try:
                 self._heal(drill, struck)
-            except RunbookError as error:
-                if attempt == ATTEMPTS - 1:
-                    raise
+            except (RunbookError, OSError) as error:
                 self.say(f"  not healed yet: {error}")
+                if not left:
+                    self.say("  the fault stands. To end it: inv drill.clean")
+                    raise
                 time.sleep(5)
             else:
                 return
@@ -216,36 +220,45 @@ class Conductor:
 
 
 @contextmanager
-def uninterrupted(say: Say) -> Iterator[None]:
-    """Finish what is in progress, whatever signal comes; it takes effect afterwards."""
+def uninterrupted(say: Say) -> Iterator[list[int]]:
+    """Finish what is in progress, whatever signal comes; it takes effect afterwards.
+
+    The signals that came are in the list; they count more than an error that comes with them.
+    """
     came: list[int] = []
 
     def later(number: int, frame: Optional[FrameType]) -> None:
         came.append(number)
         say("  interrupted: the fault is ended first")
 
-    with handled(later):
-        yield
-    if came:
-        raise KeyboardInterrupt
+    try:
+        with handled(later):
+            yield came
+    finally:
+        if came:
+            raise KeyboardInterrupt
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
+def interruptible(came: list[int]) -> Iterator[None]:
     """A closed terminal or a request to end counts as Ctrl-C, so that every fault is ended."""
 
     def now(number: int, frame: Optional[FrameType]) -> None:
+        came.append(number)
         raise KeyboardInterrupt
 
     with handled(now):
+        if came:
+            raise KeyboardInterrupt
         yield
 
 
 @contextmanager
 def handled(handler: Callable[[int, Optional[FrameType]], None]) -> Iterator[None]:
-    """For this long, these signals go to the handler."""
+    """For this long, these signals go to the handler; those that are ignored (nohup) stay so."""
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, handler) for number in signals}
+    heeded = [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in heeded}
     try:
         yield
     finally:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Optional
 
 import msgspec
 
-from runbook.errors import SettingsError
+from runbook.errors import RunbookError, SettingsError
 
 from .measure import Figures
 
@@ -85,6 +88,27 @@ def ledger(state: Path) -> Path:
 def standing(state: Path) -> Path:
     """The file that says which fault stands."""
     return state / "drill.json"
+
+
+@contextmanager
+def alone_with(state: Path) -> Iterator[None]:
+    """For this long, no other command carries out drills; RunbookError if one does now."""
+    file = state / ".drill.lock"
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        lock = os.open(file, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be written: {error.strerror}.") from None
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunbookError(
+                f"Another command carries out drills ({state}). Wait for it, or stop it."
+            ) from None
+        yield
+    finally:
+        os.close(lock)
 
 
 def append(state: Path, entry: Entry) -> None:

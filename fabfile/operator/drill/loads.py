@@ -19,6 +19,12 @@ SETTLING = 240
 """Seconds that tasks have to end after a drill: one that was lost runs again after two minutes."""
 
 
+CLEANING = 90
+"""Seconds for which it is tried to remove what loads have made."""
+
+Cleaning = tuple[str, list[Host], StepsOf]
+
+
 @dataclass
 class Working:
     """A load that works: on which host, and by how many seconds its clock is ahead."""
@@ -47,7 +53,7 @@ class Loads:
 
     def prepare(self) -> None:
         """Remove what earlier drills have left, and make what the loads need."""
-        self.clean()
+        self.clean(patience=0)
         for load in self._loads:
             host = load.on(self._site.cluster)[0]
             self._site.carry_out(f"prepare: {load.name}", [host], load.prepare)
@@ -103,21 +109,28 @@ class Loads:
         for one in self.working:
             self._site.carry_out(f"end of load: {one.load.name}", [one.host], one.load.stop)
 
-    def figures(self, window: Window, returns: bool, struck: Sequence[Host]) -> list[Figures]:
-        """What the loads have met, once all that was wanted is done, or the time for it is over."""
+    def figures(
+        self, window: Window, returns: bool, struck: Sequence[Host], measured: Sequence[str]
+    ) -> list[Figures]:
+        """What the loads have met.
+
+        Those by which the drill is `measured` may end what was wanted, if that takes a while.
+        """
         found = []
         for one in self.working:
-            account = self._settled(one, window.at(one.ahead))
+            patience = SETTLING if one.load.calm > 10 and one.load.name in measured else 0
+            account = self._settled(one, window.at(one.ahead), patience)
             died = one.host in struck
             found.append(figures(one.load, account, window.at(one.ahead), returns, died))
         return found
 
-    def _settled(self, one: Working, window: Window) -> Account:
-        deadline = time.monotonic() + (SETTLING if one.load.calm > 10 else 0)
+    def _settled(self, one: Working, window: Window, patience: float) -> Account:
+        """Its account, once all that was wanted is done, or the time for it is over."""
+        deadline = time.monotonic() + patience
         while True:
             question = one.load.account(one.host, self._site.cluster)
             account = self._site.ask(one.host, question, Account, within=60)
-            if not undone(account, window) or time.monotonic() > deadline:
+            if not undone(account, window) or time.monotonic() >= deadline:
                 return account
             time.sleep(3)
 
@@ -127,25 +140,44 @@ class Loads:
             self.stop()
         self.working = []
 
-    def clean(self) -> None:
-        """Remove all that the loads of any drill have made; raise what went wrong at the end."""
-        troubles = []
-        for title, hosts, steps in self._cleaning():
-            try:
-                self._site.carry_out(title, hosts, steps)
-            except RunbookError as error:
-                troubles.append(str(error))
-        if troubles:
-            raise RunbookError(
-                f"Not everything could be removed: {'; '.join(troubles)}. Rerun: inv drill.clean"
-            )
+    def clean(self, patience: float = CLEANING) -> None:
+        """Remove all that the loads of any drill have made; RunbookError if that fails for long.
 
-    def _cleaning(self) -> Iterator[tuple[str, list[Host], StepsOf]]:
+        After a drill that was interrupted, the database may have no leader for a while.
+        """
+        deadline = time.monotonic() + patience
+        for part in (self._removing(), self._sweeping()):
+            left = list(part)
+            while left:
+                left, troubles = self._tried(left)
+                if troubles and time.monotonic() >= deadline:
+                    said = "; ".join(troubles)
+                    raise RunbookError(
+                        f"Not everything could be removed: {said}. Rerun: inv drill.clean"
+                    )
+                if left:
+                    time.sleep(5)
+
+    def _tried(self, work: Sequence[Cleaning]) -> tuple[list[Cleaning], list[str]]:
+        """Carry it out, and return what has failed, and why."""
+        left, troubles = [], []
+        for one in work:
+            try:
+                self._site.carry_out(*one)
+            except RunbookError as error:
+                left.append(one)
+                troubles.append(str(error))
+        return left, troubles
+
+    def _removing(self) -> Iterator[Cleaning]:
         cluster = self._site.cluster
         for load in self._loads:
             yield f"end of load: {load.name}", list(load.on(cluster)), load.stop
         for load in reversed(self._loads):
             yield f"remove: {load.name}", [load.on(cluster)[0]], load.clean
+
+    def _sweeping(self) -> Iterator[Cleaning]:
+        """What is left on servers, once nothing of a load is in use: it may be somebody else's."""
         swept = dict.fromkeys(entry for load in self._loads for entry in load.sweep)
         for hosts, steps in swept:
-            yield "remove what is left", list(hosts(cluster)), steps
+            yield "remove what is left", list(hosts(self._site.cluster)), steps

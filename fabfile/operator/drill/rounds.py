@@ -16,7 +16,7 @@ from .course import Conductor, Course, interruptible
 from .ground import Ground
 from .known import exposed, known
 from .known import loads as all_loads
-from .ledger import FAILED, MISSED, NOT_RUN, Entry, Standing, append, standing
+from .ledger import FAILED, MISSED, NOT_RUN, Entry, Standing, alone_with, append, standing
 from .loads import Loads
 from .measure import Figures
 from .site import Site, not_ok
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from runbook.execute.run import Run
 
 ONLY_IN_A_LAB = "only a lab may have such a fault"
+
+CALM = 120
+"""Seconds that the status has to be OK again before the next drill: one may be judged too soon."""
 
 
 class Round:
@@ -40,15 +43,16 @@ class Round:
         self._made = self._prepared = False
 
     def _say(self, text: str) -> None:
-        """Tell the user; a terminal that was closed keeps no fault from being ended."""
-        with suppress(OSError):
+        """Tell the user; no fault stands because a terminal was closed, or a signal came now."""
+        with suppress(OSError, RuntimeError):
             self._run.report.say(text)
 
     def carry_out(self, drills: Sequence[Drill], times: int) -> list[Entry]:
         """All of them, each so many times; what they need is removed at the end."""
         entries = []
         ends = ""
-        with interruptible(), self._cleaned():
+        state = self._run.cluster.state
+        with alone_with(state), interruptible([]), self._cleaned():
             for drill in [drill for drill in drills for _ in range(times)]:
                 self._say(f"\n{drill.name}: {drill.sentence}")
                 entry = self._entry(drill)
@@ -128,7 +132,7 @@ class Round:
         plugs = self._ground.plugs
         for name, state in (plugs.standing() if plugs else {}).items():
             raise RunbookError(f"{name} is {state}. To end that: inv lab.heal {name}")
-        seen = self._site.look()
+        seen = self._site.until_ok(CALM if self._prepared else 0)
         if seen.exit_code:
             raise RunbookError(not_ok(seen))
         if not drill.soft:
@@ -156,16 +160,24 @@ class Round:
         finally:
             if self._made:
                 self._say("\nremoving the load")
-                self._loads.clean()
+                self._remove()
+
+    def _remove(self) -> None:
+        try:
+            self._loads.clean()
+        except KeyboardInterrupt:
+            self._say("  interrupted; to remove the rest: inv drill.clean")
+            raise
 
     def clean(self) -> None:
         """End a fault that an interrupted command has left, and remove all that loads have made."""
-        file = standing(self._run.cluster.state)
-        left = recall(file, Standing)
-        if left.drill:
-            self._end(left)
-            forget(file)
-        self._loads.clean()
+        state = self._run.cluster.state
+        with alone_with(state):
+            left = recall(standing(state), Standing)
+            if left.drill:
+                self._end(left)
+                forget(standing(state))
+            self._loads.clean()
 
     def _end(self, left: Standing) -> None:
         cluster = self._run.cluster

@@ -109,7 +109,7 @@ class Site:
         deadline = time.monotonic() + patience
         while True:
             seen = self.look()
-            if not seen.exit_code or time.monotonic() > deadline:
+            if not seen.exit_code or time.monotonic() >= deadline:
                 return seen
             time.sleep(PAUSE)
 
