@@ -47,6 +47,7 @@ def drills(cluster: Cluster) -> Iterator[Drill]:
             these(host),
             of_component(WEBSERVER),
             (PAGES,),
+            watch=15,
         )
     for host in cluster.group(WORKER)[:1]:
         yield Drill(

@@ -54,6 +54,7 @@ def drills(cluster: Cluster) -> Iterator[Drill]:
         Deed(killed, runs),
         (ROWS, PAGES),
         LOSS,
+        watch=15,
     )
     yield Drill(
         "haproxy-stop",
@@ -62,6 +63,7 @@ def drills(cluster: Cluster) -> Iterator[Drill]:
         Deed(stopped, runs, soft=True, roles=(HAPROXY,)),
         (ROWS, PAGES),
         LOSS,
+        watch=15,
         trade="keepalived asks every second, and lets the VIP go after two failures",
     )
 

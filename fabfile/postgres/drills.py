@@ -98,6 +98,7 @@ def drills(cluster: Cluster) -> Iterator[Drill]:
         LEADER,
         Operation("postgres.switchover"),
         (ROWS,),
+        watch=15,
     )
     yield Drill(
         "etcd-member-stop",
