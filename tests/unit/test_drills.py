@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import subprocess
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,7 +14,8 @@ from support.all_steps import answered
 from support.rabbitmq_facts import MQ, state
 
 from fabfile import CONTENTS
-from fabfile.airflow import drill_tasks
+from fabfile.airflow import drill_loads, drill_tasks
+from fabfile.airflow.common import SQL
 from fabfile.operator.drill import site
 from fabfile.operator.drill.ground import Ground
 from fabfile.operator.drill.known import chosen, exposed, known, loads, out
@@ -21,6 +23,7 @@ from fabfile.operator.drill.listing import listed, mark, plan
 from fabfile.operator.drill.loads import place
 from fabfile.postgres.repository import BACKUPS, Repository
 from fabfile.rabbitmq.nodes import STATE
+from fabfile.shared.airflow import AS_USER
 from fabfile.shared.loads import CLIENTS, DRILL_QUEUE, TASKS
 from runbook.declare.drills import Deed, Mark, Operation, Outage, soft
 from runbook.declare.facts import Facts
@@ -246,6 +249,24 @@ def test_a_client_ends_by_itself_and_holds_no_secret(cluster):
         assert all("RuntimeMaxSec=" in one and "--uid=airflow" in one for one in started)
         assert bool(started) == (load.name != TASKS)
         assert host in [where for hosts, _ in load.sweep for where in hosts(keyed)]
+
+
+def test_what_a_client_needs_outlives_a_power_loss():
+    """Afterwards it is asked what it had acknowledged."""
+    for folder in (drill_loads.RUN, drill_loads.STATE):
+        assert not folder.startswith(("/run/", "/tmp/", "/var/run/", "/dev/"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "removed"), [("echo 0", True), ("echo 2", False), ("false", False)]
+)
+def test_without_an_answer_of_the_database_the_dag_is_not_taken_for_removed(
+    cluster, answer, removed
+):
+    *_, step = drill_tasks.cleaned(cluster.hosts["scheduler2"], cluster)
+    test = step.test.replace(AS_USER, "").replace(SQL, "ask")
+    program = f"ask() {{ {answer}; }}\n{test}"
+    assert (subprocess.run(["bash", "-c", program]).returncode == 0) is removed
 
 
 def test_the_tasks_of_the_dag_are_those_that_are_counted():
