@@ -196,6 +196,7 @@ class Broker(ModuleType):
 @pytest.fixture
 def broker(monkeypatch) -> Broker:
     made = Broker()
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # files/ has text only
     monkeypatch.setitem(sys.modules, "amqp", made)
     monkeypatch.syspath_prepend(str(PROGRAM.parent))
     return made
