@@ -17,6 +17,8 @@ from support.whole import Whole
 STATE = "whole"
 WAITS = True
 
+pytestmark = pytest.mark.long
+
 PRIMARY = "runuser -u postgres -- psql -XqAtc 'select pg_is_in_recovery()'"
 LOADS = {"rows", "messages", "lines", "pages", "tasks"}
 SQL, AIRFLOW = ("sql1", "sql2", "sql3"), ("airflow", "scheduler2", "haproxy2", "worker1")
@@ -192,7 +194,6 @@ def test_the_report_has_a_row_for_each_drill(whole):
 # When none begins
 
 
-@pytest.mark.long
 def test_a_cluster_that_is_not_ok_is_not_struck(whole):
     first = leader(whole)
     whole.on("sql1", "patronictl -c /etc/patroni/patroni.yml pause")
@@ -207,7 +208,6 @@ def test_a_cluster_that_is_not_ok_is_not_struck(whole):
     assert whole("cluster.status", "--wait", "120")[0] == 0
 
 
-@pytest.mark.long
 def test_a_lab_with_a_fault_is_not_struck_again(whole):
     whole.lab.fault("card1", "unplug")
     try:
@@ -222,7 +222,6 @@ def test_a_lab_with_a_fault_is_not_struck_again(whole):
 # Faults
 
 
-@pytest.mark.long
 def test_power_loss_of_the_databases_leader(whole, drill):
     first = leader(whole)
     entry = drill("leader-power-loss")
@@ -234,7 +233,6 @@ def test_power_loss_of_the_databases_leader(whole, drill):
     assert leader(whole) != first
 
 
-@pytest.mark.long
 def test_power_loss_of_the_node_that_leads_the_queue(whole, drill):
     entry = drill("queue-leader-power-loss")
     assert entry["struck"][0] in ("mq1", "mq2", "mq3")
@@ -244,7 +242,6 @@ def test_power_loss_of_the_node_that_leads_the_queue(whole, drill):
     assert measured(entry, "messages")["acknowledged"] > 100
 
 
-@pytest.mark.long
 def test_power_loss_of_the_main_vips_holder(whole, drill):
     first = holder(whole, "192.168.83.210", "airflow", "haproxy2")
     entry = drill("vip-holder-power-loss")
@@ -254,7 +251,6 @@ def test_power_loss_of_the_main_vips_holder(whole, drill):
     assert 0.5 < entry["seconds"] <= HANDED_OVER
 
 
-@pytest.mark.long
 def test_power_loss_of_the_shares_active_server(whole, drill):
     first = holder(whole, "192.168.83.220", "ftp", "nfs2")
     entry = drill("share-power-loss")
@@ -265,7 +261,6 @@ def test_power_loss_of_the_shares_active_server(whole, drill):
     assert measured(entry, "lines")["lossy"]
 
 
-@pytest.mark.long
 def test_the_server_of_the_share_that_returns_takes_nothing_back(drill):
     entry = drill("share-return")
     assert entry["alone"]
@@ -273,7 +268,6 @@ def test_the_server_of_the_share_that_returns_takes_nothing_back(drill):
     assert entry["seconds"] <= HANDED_OVER
 
 
-@pytest.mark.long
 def test_a_worker_that_is_killed_in_the_middle_of_tasks(drill):
     entry = drill("worker-kill")
     assert entry["struck"] == ["worker1"]
@@ -282,7 +276,6 @@ def test_a_worker_that_is_killed_in_the_middle_of_tasks(drill):
     assert lost(entry) == 0
 
 
-@pytest.mark.long
 def test_the_only_worker_is_an_outage_by_design(drill):
     entry = drill("host-worker1")
     assert entry["word"] == "by design"
@@ -290,7 +283,6 @@ def test_the_only_worker_is_an_outage_by_design(drill):
     assert lost(entry) == 0
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("name", ["haproxy-stop", "leader-freeze", "scheduler-stop-airflow"])
 def test_other_faults(drill, name):
     entry = drill(name)
@@ -299,7 +291,6 @@ def test_other_faults(drill, name):
     assert entry["seconds"] <= BY_ITSELF
 
 
-@pytest.mark.long
 def test_power_loss_of_all_servers(whole, drill):
     entry = drill("all-power-loss")
     assert len(entry["struck"]) == 13
@@ -310,7 +301,6 @@ def test_power_loss_of_all_servers(whole, drill):
 # What is left, and who interrupts
 
 
-@pytest.mark.long
 def test_nothing_of_a_drill_is_left(whole):
     assert left(whole) == []
     assert whole("drill.clean")[0] == 0
@@ -334,7 +324,6 @@ def begun(whole: Whole, name: str) -> subprocess.Popen[str]:
     raise AssertionError(f"no fault; exit code {running.wait()}")
 
 
-@pytest.mark.long
 def test_ctrl_c_ends_the_fault_and_leaves_nothing(whole):
     running = begun(whole, "host-card1")
     time.sleep(2)
@@ -348,7 +337,6 @@ def test_ctrl_c_ends_the_fault_and_leaves_nothing(whole):
     assert left(whole) == []
 
 
-@pytest.mark.long
 def test_after_a_drill_was_killed_none_begins_until_it_is_cleaned_up(whole):
     running = begun(whole, "host-card1")
     running.kill()
@@ -366,7 +354,6 @@ def test_after_a_drill_was_killed_none_begins_until_it_is_cleaned_up(whole):
 # The report
 
 
-@pytest.mark.long
 def test_the_report_has_all_that_was_carried_out(whole, tmp_path):
     code, said = whole("drill.report")
     assert code == 0, said
