@@ -24,6 +24,7 @@ from ..postgres.settings import Postgres
 from ..shared import roles
 from ..shared.airflow import Load
 from ..shared.versions import PYTHON_FOR_AIRFLOW, Versions, within
+from . import workers
 from .repository import Git
 from .requirement import Requirement, wrong
 
@@ -101,6 +102,7 @@ class Airflow(Load, frozen=True):
                         "secret to {secret: NAME}"
                     )
                     yield Objection(sentence, ("airflow", "settings", part, key))
+        yield from workers.wrong(self, self.settings, inventory)
         yield from self._of_git()
         if "plugins_folder" in self.settings.get("core", {}) and self.plugins is not None:
             path = ("airflow", "settings", "core", "plugins_folder")
