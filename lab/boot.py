@@ -39,21 +39,23 @@ def boot(place: Place, record: Record, only: Collection[str], say: Progress) -> 
     return [host.name for host in wanted]
 
 
-def power_on(place: Place, host: Host) -> None:
-    """Boot a host that is off, or will be in a moment."""
-    if host.runs():
-        return
+def power_on(place: Place, hosts: Sequence[Host]) -> None:
+    """Boot those of these hosts that are off, or will be in a moment; returns when they answer."""
     image = place.recorded_image(place.record())
-    with hold(image.entries) as held:
-        _start(host, held)
-    if not host.cable.fault:
-        wait_for_answer(host)
+    with hold(image.entries) as held, ThreadPoolExecutor(len(hosts) or 1) as starters:
+        running = list(starters.map(Host.runs, hosts))
+        missing = [host for host, runs in zip(hosts, running) if not runs]
+        list(starters.map(lambda host: _start(host, held), missing))
+    wait_for_answers([host for host in missing if not host.cable.fault])
 
 
-def wait_for_answer(host: Host) -> None:
-    """Wait until a host answers by ssh."""
-    if not list(host.network.wait_for_ssh([(host.address, host.port)], SETTLING)):
-        raise LabError(f"no ssh server answers on {host.name}")
+def wait_for_answers(hosts: Sequence[Host]) -> None:
+    """Wait until these hosts answer by ssh."""
+    waiting = {(host.address, host.port): host.name for host in hosts}
+    for server in hosts[0].network.wait_for_ssh(list(waiting), SETTLING) if hosts else ():
+        del waiting[server]
+    if waiting:
+        raise LabError(f"no ssh server answers on {', '.join(waiting.values())}")
 
 
 def _prepare(place: Place, record: Record, image: Image, held: list[int]) -> list[Host]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from lab.errors import LabError
 from lab.host import POWER_OFF, Host
@@ -57,6 +58,14 @@ def power_loss(host: Host) -> None:
         host.network.set_cable(host.vm, Cable("unplug"))
         os.kill(init, signal.SIGKILL)
     _wait_until_off(host, 30)
+
+
+def cut_power(hosts: Sequence[Host]) -> None:
+    """Cut the power of several hosts. All are frozen first, so that it is at the same moment."""
+    running = [host for host in hosts if host.init()]
+    with ThreadPoolExecutor(len(running) or 1) as switches:
+        for switch in (freeze, power_loss):
+            list(switches.map(switch, running))
 
 
 def freeze(host: Host) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lab import controller, faults, save_and_restore
-from lab.boot import boot, power_on, wait_for_answer
+from lab.boot import boot, power_on, wait_for_answers
 from lab.cache import Cache, locked
 from lab.command import run
 from lab.errors import LabError
@@ -18,7 +18,7 @@ from lab.host import Host
 from lab.image import Image, build_image, wanted_image
 from lab.inventory import OWN_HOSTS_FILE, Layout
 from lab.network import Cable, Network
-from lab.place import Place, end, require_name
+from lab.place import NAME, Place, end, require_name
 from lab.preflight import prepare_machine, require_root
 from lab.progress import Progress
 from lab.record import Record
@@ -51,7 +51,7 @@ class Lab(Place):
         require_root()
         name = name or os.environ.get("LAB_NAME") or "lab"
         require_name("a lab", name)
-        states = Path(os.environ.get("LAB_STATE", "/var/lib/airflow-runbook/labs")).absolute()
+        states = states_folder()
         cache = Path(os.environ.get("LAB_CACHE", "/var/cache/airflow-runbook/lab")).absolute()
         return cls(name, states / name, Cache(cache), hosts_file, write, profiles)
 
@@ -182,7 +182,7 @@ class Lab(Place):
             if kind in faults.CABLE_FAULTS:
                 faults.break_cable(found, kind, percent, others)
             elif kind == "power-on":
-                power_on(self, found)
+                power_on(self, [found])
             elif kind == "power-off":
                 faults.power_off(found)
             elif kind == "power-loss":
@@ -190,14 +190,29 @@ class Lab(Place):
             else:
                 faults.freeze(found)
 
+    def strike(self, names: Sequence[str], kind: str) -> None:
+        """A fault of several hosts; power losses are at the same moment."""
+        if kind != "power-loss":
+            for name in names:
+                self.fault(name, kind)
+            return
+        found = [self.host(name) for name in names]
+        with self.locked():
+            faults.cut_power(found)
+
     def heal(self, host: str) -> None:
         """Undo every fault of a host; returns when it answers again."""
-        found = self.host(host)
+        self.heal_all([host])
+
+    def heal_all(self, names: Sequence[str]) -> None:
+        """Undo every fault of these hosts at the same time; returns when they answer again."""
+        found = [self.host(name) for name in names]
         with self.locked():
-            faults.thaw(found)
-            found.set_cable(Cable())
+            for host in found:
+                faults.thaw(host)
+                host.set_cable(Cable())
             power_on(self, found)
-            wait_for_answer(found)
+            wait_for_answers(found)
 
     # --- how it is done ---
 
@@ -230,6 +245,19 @@ class Lab(Place):
         """The cache entries that all labs and saved states were made from."""
         for record in self.store.records():
             yield from Image.named(self.cache.root, record.image).entries
+
+
+def states_folder() -> Path:
+    """Where labs are on this machine."""
+    return Path(os.environ.get("LAB_STATE", "/var/lib/airflow-runbook/labs")).absolute()
+
+
+def labs() -> Iterator[Lab]:
+    """The labs of this machine, whether they are up or not."""
+    folder = states_folder()
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if NAME.fullmatch(path.name):
+            yield Lab.open(path.name)
 
 
 def clean(cache: Cache, store: Store, saved: bool = False) -> list[Path]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +35,7 @@ def save(place: Place, name: str, why: str, boot_again: bool) -> Saved:
         wanted = versions(Path(record.hosts_file))
         hosts = list(record.hosts_in(place.state).values())
         running = [host for host in hosts if host.init()]
-        _cut_power(running)
+        faults.cut_power(running)
         say(f"{len(hosts)} hosts are off")
         with place.store_locked():
             record = _freeze_disks(place, record, hosts)
@@ -82,13 +81,6 @@ def _require_savable(place: Place, name: str, record: Record) -> None:
                 f"{host.name} is {state}; a lab can be saved only without faults."
                 f" First run: inv lab.heal {host.name}"
             )
-
-
-def _cut_power(running: Sequence[Host]) -> None:
-    """Switch hosts off. All are frozen first, so that their disks are from the same moment."""
-    with ThreadPoolExecutor(len(running) or 1) as switches:
-        for switch in (faults.freeze, faults.power_loss):
-            list(switches.map(switch, running))
 
 
 def _freeze_disks(place: Place, record: Record, hosts: Sequence[Host]) -> Record:

@@ -8,8 +8,12 @@ from . import (
     connections,
     dags,
     database,
+    drill_loads,
+    drill_tasks,
+    drills,
     install,
     lock,
+    objects,
     operate,
     plugins,
     preflight,
@@ -38,6 +42,7 @@ section.order(
     connections.keys,
     connections.targets,
     connections.connections,
+    objects.objects,
     plugins.plugins,
     dags.dags,
     switch.prune,
@@ -54,4 +59,4 @@ section.order(
     users.user_remove,
 )
 
-__all__ = ["check", "preflight", "section", "status"]
+__all__ = ["check", "drill_loads", "drill_tasks", "drills", "preflight", "section", "status"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from runbook.declare.answers import Count, Digest, one
 from runbook.declare.facts import Fact, Facts
@@ -32,9 +33,18 @@ from .dags import RELEASES
 from .heartbeats import WORKER, heartbeats, one_dag_processor, redundancy, workers
 from .install import VENV
 from .installation import INSTALLATIONS
+from .queue_check import queues
 from .releases import ReleaseName, current
 from .services import ping
-from .state import CONSUMERS, DATABASE, WAITING, State, present
+from .state import (
+    CONSUMERS,
+    DAG_QUEUES,
+    DATABASE,
+    TASK_QUEUES,
+    WAITING,
+    State,
+    present,
+)
 
 NO_DATABASE = section.cause(
     "AIRFLOW_NO_DATABASE", "nothing is scheduled, and no task can report its result"
@@ -151,7 +161,13 @@ def answers(answer: Answer) -> Verdict:
     return Verdict(OK) if "pong" in answer.text else Verdict(ERROR, "no answer")
 
 
-@section.cluster_check(needs=[DATABASE, INSTALLATIONS, VENV, IN_USE, FOLDER, RELEASES, CONSUMERS])
+NEEDS: tuple[Fact[Any], ...] = (
+    *(DATABASE, INSTALLATIONS, VENV, IN_USE, FOLDER, RELEASES),
+    *(CONSUMERS, TASK_QUEUES, DAG_QUEUES),
+)
+
+
+@section.cluster_check(needs=NEEDS)
 def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
     """Checks that need the answers of several hosts."""
     yield from installed(cluster, facts)
@@ -176,6 +192,7 @@ def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
     yield one_dag_processor(state, facts)
     yield broken(state)
     yield queued(state)
+    yield from queues(state, cluster, facts)
     yield held_up(state, facts)
     yield redundancy(state, cluster, facts)
 

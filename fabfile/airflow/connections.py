@@ -16,11 +16,9 @@ from ..shared.airflow import AS_USER, HOME, USER, account
 from ..shared.roles import TARGET, WORKER
 from ..ssh import HOST_KEYS, host_keys
 from .common import CLI, SETTINGS, database_answers, first_scheduler, row, section
+from .settings import SMOKE
 
 KEY = f"{SETTINGS}/ssh/id_ed25519"
-
-SMOKE = "smoke"
-"""The connection of the DAG `smoke`: to the first of those servers, whatever its name."""
 
 
 def reached(cluster: Cluster) -> list[Host]:

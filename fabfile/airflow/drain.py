@@ -1,17 +1,18 @@
-"""Bringing Airflow to a standstill: tasks end, the queue is empty, nothing has a heartbeat."""
+"""Bringing Airflow to a standstill: tasks end, queues are empty, nothing has a heartbeat."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from runbook.declare.step import Step
-from runbook.declare.steps import command, wait_for
+from runbook.declare.step import Step, quote
+from runbook.declare.steps import command, precondition, wait_for
 from runbook.inventory.cluster import Cluster
 
 from ..postgres.common import PSQL
 from ..rabbitmq.common import VHOST
-from ..shared.airflow import QUEUE
 from ..shared.versions import Versions
+from .queues import all_served
+from .state import CELERYS_OWN
 
 
 def in_time(title: str, test: str, wait: int, otherwise: str) -> Step:
@@ -24,20 +25,42 @@ def in_time(title: str, test: str, wait: int, otherwise: str) -> Step:
     )
 
 
-def queue_listed(columns: str) -> str:
-    """A command that lists Airflow's own queue in $listed."""
-    all_of_them = f"queues=$(rabbitmqctl -q list_queues -p {VHOST} name {columns} --silent)"
-    return f"{all_of_them} && listed=$(sed -n 's/^{QUEUE}\\t//p' <<<\"$queues\")"
+def listed(columns: str, wanted: str) -> str:
+    """A command that lists queues of tasks in $found: a name, and `columns`, for each `wanted` one.
+
+    `wanted`: a condition of awk's.
+    """
+    queues = f"queues=$(rabbitmqctl -q list_queues -p {VHOST} name {columns} --silent)"
+    chosen = f"awk -F '\\t' {quote(f'$1 !~ /{CELERYS_OWN}/ && {wanted}')}"
+    return f'{queues} && found=$({chosen} <<<"$queues")'
 
 
-def queue_is_empty(wait: int) -> Step:
-    """No task is in the queue or held by a worker: workers acknowledge a task when it ends."""
+def nothing_waits_for_ever(cluster: Cluster) -> Step:
+    """No task is in a queue that no worker serves: it would never end."""
+    own = "|".join(queue.replace(".", "[.]") for queue in all_served(cluster))
+    stuck = listed("messages consumers", f"$1 !~ /^({own})$/ && $2 > 0 && $3 == 0")
+    return precondition(
+        "no task waits in a queue that no worker serves",
+        f"{stuck} && [[ ! $found ]]",
+        f"""{stuck}
+echo 'Queues without a worker, their tasks, and 0 consumers:'
+echo "$found"
+echo 'To serve one: airflow.celery_workers in {cluster.file.name}, then fab systemd.'
+echo 'To discard its tasks: rabbitmqctl purge_queue -p {VHOST} QUEUE'""",
+    )
+
+
+def queues_are_empty(wait: int) -> Step:
+    """No task is in a queue or held by a worker: workers acknowledge a task when it ends."""
+    busy = listed("messages", "$2 > 0")
     return in_time(
-        "no worker has a task, or waits for one that is in the queue",
-        f"{queue_listed('messages')} && ((${{listed:-0}} == 0))",
+        "no worker has a task, or waits for one that is in a queue",
+        f"{busy} && [[ ! $found ]]",
         wait,
-        f'{queue_listed("messages")}\necho "Tasks in the queue or at work: $listed. Wait, or stop '
-        'them in the web UI; then rerun the command."',
+        f"""{busy}
+echo 'Queues, and their tasks that wait or are at work:'
+echo "$found"
+echo 'Wait, or stop them in the web UI; then rerun the command.'""",
     )
 
 
@@ -81,20 +104,26 @@ def nothing_alive() -> Step:
     )
 
 
-def queue_of_its_type(cluster: Cluster) -> Step:
-    """Delete a queue of the other type, which cannot be declared again, if it is empty."""
+def queues_of_their_type(cluster: Cluster) -> Step:
+    """Delete queues of the other type, which cannot be declared again, if they are empty.
+
+    A task may have declared any name: others than those that hosts.yaml may have are left alone.
+    """
     kind = "quorum" if cluster[Versions].quorum_queues else "classic"
-    listed = queue_listed("type messages")
+    others = listed("type messages", f'$1 ~ /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/ && $2 != "{kind}"')
     return command(
-        f"there is no queue {QUEUE}, or it is a {kind} queue",
-        f"""{listed}
-read -r kind messages <<<"$listed"
-if ((messages)); then
-  echo "The queue {QUEUE} is a $kind queue, and holds messages: $messages."
-  echo 'To discard them: rabbitmqctl purge_queue -p {VHOST} {QUEUE}; then rerun the command.'
-  echo 'Airflow hands out their tasks again after task_queued_timeout.'
-  exit 1
-fi
-rabbitmqctl delete_queue -p {VHOST} {QUEUE}""",
-        unless=f"{listed} && [[ ! $listed || $listed == {kind}* ]]",
+        f"queues of tasks are {kind} queues",
+        f"""{others}
+while read -r name type messages; do
+  [[ $name ]] || continue
+  if ((messages)); then
+    echo "The queue $name is a $type queue, and holds messages: $messages."
+    echo "To discard them: rabbitmqctl purge_queue -p {VHOST} $name; then rerun the command."
+    echo 'Airflow hands out their tasks again after task_queued_timeout.'
+    exit 1
+  fi
+  rabbitmqctl delete_queue -p {VHOST} "$name" </dev/null
+done <<<"$found"
+""",
+        unless=f"{others} && [[ ! $found ]]",
     )

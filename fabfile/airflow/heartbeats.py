@@ -7,8 +7,8 @@ from runbook.declare.probes import ERROR, OK, WARN, Finding, Findings, Verdict
 from runbook.inventory.cluster import Cluster, Host
 
 from ..shared import roles
-from ..shared.airflow import QUEUE
 from .common import section
+from .queues import all_served, served
 from .services import JOBS
 from .state import CONSUMERS, State
 
@@ -66,7 +66,7 @@ def at_work(role: str, kind: str, state: State, cluster: Cluster, facts: Facts) 
 
 
 def workers(cluster: Cluster, facts: Facts) -> Findings:
-    """Whether every worker takes tasks from the queue, according to the queue itself."""
+    """Whether every worker takes tasks from its queues, according to the queues themselves."""
     title = "workers take tasks from the queue"
     known = facts.known(CONSUMERS)
     if not known:
@@ -77,29 +77,33 @@ def workers(cluster: Cluster, facts: Facts) -> Findings:
         yield Finding(title, Verdict(OK, f"{len(wanted)} of {len(wanted)}"))
     for host in away:
         left = len(wanted) - len(away)
-        sentence = f"{host.name} does not; {left} of {len(wanted)} do"
+        missed = not_taken(host, cluster, facts)
+        all_of_them = len(missed) == len(served(host, cluster))
+        which = "does not" if all_of_them else f"takes none from {', '.join(missed)}"
+        sentence = f"{host.name} {which}; {left} of {len(wanted)} do"
         fix = f"fab -H {host.name} systemd.start; if it hangs: systemd.restart"
         yield Finding(title, Verdict(ERROR, sentence), fix, WORKER, (host.name,))
 
 
 def not_taking(cluster: Cluster, facts: Facts) -> list[Host]:
-    """The workers that are not consumers of the queue.
+    """The workers that are not consumers of all their queues."""
+    return [host for host in cluster.group(roles.WORKER) if not_taken(host, cluster, facts)]
+
+
+def not_taken(host: Host, cluster: Cluster, facts: Facts) -> list[str]:
+    """The queues from which a worker should take tasks, and does not.
 
     A worker is recognized by the remote control queue with its name, because on a server with
     several addresses its connection may come from another address than that of hosts.yaml. If
     remote control is off, it is recognized by its address.
     """
+    if host.name in facts.gone:
+        return served(host, cluster)
     consumers = [one for told in facts.known(CONSUMERS).values() for one in told]
-    tasks = [one for one in consumers if one.queue == QUEUE]
-    connections = {one.connection for one in tasks}
-    names = {one.queue for one in consumers if one.connection in connections}
-    addresses = {one.address for one in tasks}
-    return [
-        host
-        for host in cluster.group(roles.WORKER)
-        if host.name in facts.gone
-        or (f"celery@{host.name}.celery.pidbox" not in names and host.address not in addresses)
-    ]
+    control = f"celery@{host.name}.celery.pidbox"
+    own = {one.connection for one in consumers if control == one.queue}
+    taken = {one.queue for one in consumers if one.connection in own or one.address == host.address}
+    return [queue for queue in served(host, cluster) if queue not in taken]
 
 
 def redundancy(state: State, cluster: Cluster, facts: Facts) -> Finding:
@@ -108,16 +112,32 @@ def redundancy(state: State, cluster: Cluster, facts: Facts) -> Finding:
         role: [host.name for host in at_work(role, kind, state, cluster, facts)]
         for role, kind in JOBS.items()
     }
+    less = [role for role, names in there.items() if len(names) < len(cluster.group(role))]
     if facts.known(CONSUMERS):
-        away = not_taking(cluster, facts)
-        there["worker"] = [host.name for host in cluster.group(roles.WORKER) if host not in away]
+        there.update(takers(cluster, facts))
+        less += [host.name for host in not_taking(cluster, facts)]
     spare = [f"a {role}" for role, names in there.items() if len(names) > 1]
     alone = [f"{names[0]} is the only {role}" for role, names in there.items() if len(names) == 1]
-    less = [role for role, names in there.items() if len(names) < len(cluster.group(role))]
     sentence = f"survives the loss of {' or '.join(spare)}" if spare else "none"
     if alone:
         sentence += f"; {', '.join(alone)}"
     return Finding.of_redundancy(WARN if less else OK, sentence, "fab systemd.start", NO_SPARE)
+
+
+def takers(cluster: Cluster, facts: Facts) -> dict[str, list[str]]:
+    """The workers that take tasks: all of them, or those of each queue if they have several."""
+    workers, queues = cluster.group(roles.WORKER), all_served(cluster)
+    of_each = {
+        queue: [
+            host.name
+            for host in workers
+            if queue in served(host, cluster) and queue not in not_taken(host, cluster, facts)
+        ]
+        for queue in queues
+    }
+    if len(queues) == 1:
+        return {"worker": of_each[queues[0]]}
+    return {f"worker of the queue {queue}": names for queue, names in of_each.items()}
 
 
 def processors(state: State, facts: Facts) -> list[str]:

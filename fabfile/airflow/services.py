@@ -14,11 +14,12 @@ from runbook.inventory.cluster import Cluster, Host
 from .. import python_build
 from ..nfs import common as nfs
 from ..rabbitmq.settings import Rabbitmq
-from ..shared.airflow import AIRFLOW_HOME, HOME, LOGS, QUEUE, tasks_at_once
+from ..shared.airflow import AIRFLOW_HOME, HOME, LOGS, Load, autoscale, tasks_at_once
 from ..shared.roles import NFS
 from .common import SCRIPTS, SQL, WEBSERVER_HERE
 from .configure import CHANGED
 from .installation import folder
+from .queues import served
 from .settings import Airflow
 
 TARGET = "airflow.target"
@@ -47,8 +48,7 @@ COMPONENTS = (
     Component(
         "worker",
         "Celery worker",
-        f"celery worker --queues {QUEUE} --celery-hostname celery@%H "
-        "--pid /run/airflow-worker/worker.pid",
+        "celery worker --celery-hostname celery@%H --pid /run/airflow-worker/worker.pid",
         reads_dags=True,
     ),
     Component("webserver", "webserver", "webserver --pid /run/airflow-webserver/webserver.pid"),
@@ -76,7 +76,11 @@ def command(component: Component, host: Host, cluster: Cluster) -> str:
     """The command that the unit runs."""
     if component.role != "worker":
         return component.command
-    return f"{component.command} --concurrency {tasks_at_once(host, cluster)}"
+    scale = autoscale(host, cluster[Load])
+    size = f"--concurrency {tasks_at_once(host, cluster)}"
+    if scale:
+        size = f"--autoscale {scale.max},{scale.min}"
+    return f"{component.command} --queues {','.join(served(host, cluster))} {size}"
 
 
 def patience(component: Component, cluster: Cluster) -> int:

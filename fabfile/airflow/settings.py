@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal, Union
+from typing import Annotated, ClassVar, Literal, Union
 
 import msgspec
 
@@ -15,7 +15,6 @@ from runbook.inventory.entry import (
     Parameter,
     ParameterName,
     between,
-    named,
 )
 from runbook.inventory.schema import Objection, Understood
 from runbook.inventory.shape import faults
@@ -24,6 +23,8 @@ from ..postgres.settings import Postgres
 from ..shared import roles
 from ..shared.airflow import Load
 from ..shared.versions import PYTHON_FOR_AIRFLOW, Versions, within
+from . import workers
+from .object_settings import Login, Objects
 from .repository import Git
 from .requirement import Requirement, wrong
 
@@ -46,12 +47,17 @@ NEEDED = (
 )
 """Roles without which no DAG runs."""
 
+SMOKE = "smoke"
+"""The connection of the DAG `smoke`: to the first target, whatever its name."""
+
 ADDRESSED = (roles.HAPROXY, roles.NFS)
 """Roles that other hosts reach at a VIP."""
 
 
 class Airflow(Load, frozen=True):
     """Settings of the section `airflow`."""
+
+    in_files: ClassVar[tuple[str, ...]] = ("objects",)
 
     dags: Union[LocalPath, Git] = "files/airflow/dags"
     """What `fab airflow.dags` releases on the share: a folder on this machine, or
@@ -67,9 +73,7 @@ class Airflow(Load, frozen=True):
     """Whether a DAG or plugin that cannot be imported stops the release."""
     database: Literal["vip", "hosts"] = "vip"
     """How Airflow reaches the database: by VIP and HAProxy, or by asking its servers who leads."""
-    admin: Annotated[
-        str, named("login (a-z, 0-9, `.`, `_`, `-`; the first a letter)", "[a-z][a-z0-9._-]{0,63}")
-    ] = "admin"
+    admin: Login = "admin"
     """The web UI's administrator; the password is airflow_admin in secrets.yaml."""
     packages: Union[list[Requirement], _File] = msgspec.field(default_factory=list)
     """Providers and packages of your own, besides those of Airflow: a list, or a requirements file
@@ -90,6 +94,9 @@ class Airflow(Load, frozen=True):
     )
     """Settings of airflow.cfg on all servers, by its sections."""
 
+    objects: Objects = msgspec.field(default_factory=Objects)
+    """Variables, pools, connections, roles and users that Airflow has, or a YAML file with them."""
+
     def objections(self, inventory: Understood) -> Iterator[Objection]:
         """Missing roles and VIPs; commands; packages; an unsupported Airflow or Python."""
         yield from self._packages()
@@ -101,6 +108,9 @@ class Airflow(Load, frozen=True):
                         "secret to {secret: NAME}"
                     )
                     yield Objection(sentence, ("airflow", "settings", part, key))
+        yield from workers.wrong(self, self.settings, inventory)
+        own = (*inventory.with_role(roles.TARGET), SMOKE)
+        yield from self.objects.objections(self.admin, own)
         yield from self._of_git()
         if "plugins_folder" in self.settings.get("core", {}) and self.plugins is not None:
             path = ("airflow", "settings", "core", "plugins_folder")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Optional, Union
 
 import msgspec
@@ -12,6 +14,7 @@ from runbook.declare.facts import Fact, Facts
 
 from ..postgres.common import PSQL
 from ..rabbitmq.common import VHOST, api
+from ..rabbitmq.users import DELAYS
 from ..shared.roles import POSTGRES, RABBITMQ
 
 WAITING = 300
@@ -19,6 +22,15 @@ WAITING = 300
 
 STANDSTILL = 60
 """Seconds after which a session that waits for another's lock is reported."""
+
+MOST = 100
+"""Queues that are told, the busiest first."""
+
+PRINTABLE = "left(regexp_replace({}, '[^!-~]', '?', 'g'), 100)"
+"""A name that a DAG gives, as one word."""
+
+CELERYS_OWN = rf"^({DELAYS}$|celeryev\.)|\.celery\.pidbox$"
+"""Queues that are not for tasks: delays, events, remote control and its replies."""
 
 QUESTION = f"""select json_build_object(
   'leader', not pg_is_in_recovery(),
@@ -31,6 +43,10 @@ QUESTION = f"""select json_build_object(
   'queued', (select count(*) from task_instance
     where state = 'queued' and queued_dttm < now() - interval '{WAITING} seconds'),
   'running', (select count(*) from task_instance where state = 'running'),
+  'waiting', (select json_object_agg(queue, tasks) from (
+    select {PRINTABLE.format("queue")} as queue, count(*) as tasks from task_instance
+    where state in ('queued', 'scheduled') and queue is not null
+    group by 1 order by 2 desc limit {MOST}) as waiting),
   'holder', (
     select json_build_object('waited', extract(epoch from now() - waits.query_start)::int,
       'pid', holds.pid, 'address', coalesce(host(holds.client_addr), ''),
@@ -59,7 +75,10 @@ class Holder:
 
 @dataclass(frozen=True)
 class State:
-    """Airflow as its database sees it. `ages`: seconds since a job's last heartbeat."""
+    """Airflow as its database sees it. `ages`: seconds since a job's last heartbeat.
+
+    `waiting`: for each queue, the tasks that wait for a worker, or to be handed to one.
+    """
 
     leader: bool
     schema: str
@@ -68,6 +87,7 @@ class State:
     queued: int
     running: int
     holder: Optional[Holder] = None
+    waiting: Mapping[str, int] = field(default_factory=dict)
 
 
 class _Holder(msgspec.Struct):
@@ -87,6 +107,7 @@ class _Told(msgspec.Struct):
     queued: Count
     running: Count
     holder: Optional[_Holder]
+    waiting: Optional[dict[Line, Count]]
 
 
 def parse(text: str) -> State:
@@ -104,15 +125,82 @@ def parse(text: str) -> State:
         queued=told.queued,
         running=told.running,
         holder=Holder(**msgspec.structs.asdict(told.holder)) if told.holder else None,
+        waiting=told.waiting or {},
     )
+
+
+def asked(question: str) -> str:
+    """A command that asks Airflow's database."""
+    return f'{PSQL} -d airflow -c "{" ".join(question.split())}"'
 
 
 DATABASE = Fact(
     "what Airflow's database says",
     on=POSTGRES,
-    command=lambda cluster, host: f'{PSQL} -d airflow -c "{" ".join(QUESTION.split())}"',
+    command=lambda cluster, host: asked(QUESTION),
     parse=parse,
     absent="fab airflow.database creates it",
+)
+
+
+NAMED = f"""select coalesce(json_object_agg(queue, dags), '{{}}') from (
+  select {PRINTABLE.format("queue")} as queue,
+    to_json((array_agg(distinct {PRINTABLE.format("dag_id")}))[1:3]) as dags
+  from (
+    select dag_id, coalesce(task ->> 'queue', task -> 'partial_kwargs' ->> 'queue') as queue
+    from serialized_dag join dag using (dag_id),
+      json_array_elements(data -> 'dag' -> 'tasks') as task
+    where is_active and not is_paused and not pg_is_in_recovery()) as tasks
+  where queue is not null group by 1 order by 1 limit {MOST}) as named"""
+
+
+def dags_of_queues(text: str) -> dict[str, list[str]]:
+    """Parse the answer of DAG_QUEUES: for each queue, the first DAGs with tasks for it."""
+    return of_json(text, dict[Line, list[Line]])
+
+
+DAG_QUEUES = Fact(
+    "the queues that DAGs name",
+    on=POSTGRES,
+    command=lambda cluster, host: asked(NAMED),
+    parse=dags_of_queues,
+    absent="fab airflow.database creates the database",
+    thorough=True,
+)
+
+
+@dataclass(frozen=True)
+class TaskQueue:
+    """A queue of tasks on RabbitMQ: the messages in it, and how many consumers it has."""
+
+    name: str
+    messages: int
+    consumers: int
+
+
+class _TaskQueue(msgspec.Struct):
+    """A queue as the management API lists it; one that is down has only a name."""
+
+    name: Line
+    messages: int = 0
+    consumers: int = 0
+
+
+def task_queues(text: str) -> tuple[TaskQueue, ...]:
+    """Parse the answer of TASK_QUEUES, without Celery's own queues."""
+    return tuple(
+        TaskQueue(listed.name, listed.messages, listed.consumers)
+        for listed in of_json(text, list[_TaskQueue])
+        if not re.search(CELERYS_OWN, listed.name)
+    )
+
+
+TASK_QUEUES = Fact(
+    "the queues of tasks",
+    on=RABBITMQ,
+    command=lambda cluster, host: api(cluster, f"queues/{VHOST}?columns=name,messages,consumers"),
+    parse=task_queues,
+    absent="its management API does not answer; see fab rabbitmq.check",
 )
 
 

@@ -94,6 +94,8 @@ def migrated(state: State, wait: int, cluster: Cluster, facts: Facts) -> Procedu
     version, first = cluster[Versions].airflow, leader(cluster, facts)
     program = migrating(cluster, facts)
     yield may_begin(program, cluster, facts)
+    node = first_running(cluster, facts)
+    yield stage("no task waits for ever", node, drain.nothing_waits_for_ever(cluster))
     yield stage(f"room for a dump on {first.name}", first, schema.room())
     yield Question(
         f"Airflow changes from {schema.other_version(cluster)} to {version}. "
@@ -105,7 +107,7 @@ def migrated(state: State, wait: int, cluster: Cluster, facts: Facts) -> Procedu
     assigning = [one for one in services.COMPONENTS if one.role in ASSIGNING]
     for component in assigning:
         yield from services.stopping(component, everybody, cluster)
-    yield stage("tasks in the queue end", first_running(cluster, facts), drain.queue_is_empty(wait))
+    yield stage("tasks in the queue end", node, drain.queues_are_empty(wait))
     yield stage("tasks end", first, drain.no_task_runs(wait))
     for component in services.COMPONENTS:
         if component not in assigning:
@@ -128,7 +130,7 @@ def completed(cluster: Cluster, facts: Facts) -> Procedure:
         "queues of the type that it can use",
         node,
         lambda host: policies(host, cluster, facts),
-        drain.queue_of_its_type(cluster),
+        drain.queues_of_their_type(cluster),
     )
     if version != schema.newer(cluster):
         yield stage("DAGs as it writes them", first_scheduler(cluster), dags_written(cluster))

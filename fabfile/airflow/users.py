@@ -23,10 +23,8 @@ from ..postgres.common import PSQL
 from ..shared.roles import POSTGRES
 from .common import CLI, database_answers, first_scheduler, row, section
 from .database import account
+from .object_settings import OWN_ROLES
 from .settings import Airflow
-
-ROLES = ("Admin", "Op", "User", "Viewer", "Public")
-"""Airflow's own roles, from the one with all rights to the one with none."""
 
 PASSWORDS = section.secret("airflow_user_", "users of Airflow's web UI, by name", family=True)
 
@@ -132,10 +130,11 @@ def user_add(
             f"{name} is not a valid user name. Write a lower-case letter, then lower-case "
             "letters, digits, dots, - or _; at most 64 characters."
         )
-    if role not in ROLES:
-        raise no_such(f"{role} is not a role", role, ROLES)
+    if role not in OWN_ROLES:
+        raise no_such(f"{role} is not a role", role, OWN_ROLES)
     if name == cluster[Airflow].admin:
         raise UsageError(f"{name} is the administrator in {cluster.file.name} and stays Admin.")
+    refuse_described(name, cluster)
     secret = password(name)
     if name in present(facts) and not cluster.vault.knows(secret):
         raise UsageError(
@@ -148,6 +147,15 @@ def user_add(
         database_answers(cluster),
         account(name, role, secret, cluster),
     )
+
+
+def refuse_described(name: str, cluster: Cluster) -> None:
+    """Refuse to change a user whom hosts.yaml describes: the next run would change it back."""
+    if name in cluster[Airflow].objects.users:
+        raise UsageError(
+            f"{name} is described in airflow.objects.users of {cluster.file.name}. Change it "
+            "there, then: fab airflow.objects"
+        )
 
 
 def password(name: str) -> Secret:
@@ -166,6 +174,7 @@ def user_remove(hosts: Sequence[Host], cluster: Cluster, facts: Facts, *, name: 
         raise UsageError(
             f"{name} is the administrator in {cluster.file.name} and cannot be removed."
         )
+    refuse_described(name, cluster)
     if name not in known:
         raise no_such(f"There is no user {name}", name, known)
     yield Question(f"{name} ({known[name].roles or 'no role'}) can no longer use the web UI.")

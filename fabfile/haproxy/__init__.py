@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import check, operate, power, preflight, proxy, status, vip, web
+from . import check, drills, operate, power, preflight, proxy, status, vip, web
 from .common import section
 
 section.order(
@@ -15,4 +15,4 @@ section.order(
     operate.failover,
 )
 
-__all__ = ["power", "preflight", "section", "status"]
+__all__ = ["drills", "power", "preflight", "section", "status"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import check, mounts, operate, power, preflight, server, status, sync, vip
+from . import check, drills, mounts, operate, power, preflight, server, status, sync, vip
 from .common import section
 
 section.order(
@@ -17,4 +17,4 @@ section.order(
     operate.lead,
 )
 
-__all__ = ["power", "preflight", "section", "status"]
+__all__ = ["drills", "power", "preflight", "section", "status"]

@@ -6,6 +6,7 @@ from . import (
     backup,
     check,
     database,
+    drills,
     etcd,
     install,
     kernel,
@@ -57,4 +58,4 @@ section.order(
     restore.restore,
 )
 
-__all__ = ["check", "power", "preflight", "section", "status"]
+__all__ = ["check", "drills", "power", "preflight", "section", "status"]

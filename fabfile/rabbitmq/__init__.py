@@ -7,6 +7,7 @@ from . import (
     cluster,
     configure,
     definitions,
+    drills,
     install,
     operate,
     power,
@@ -42,4 +43,4 @@ section.order(
     switch.switch_nodes,
 )
 
-__all__ = ["power", "preflight", "section", "status"]
+__all__ = ["drills", "power", "preflight", "section", "status"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Optional
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from runbook.declare import steps
 from runbook.declare.step import Steps
 from runbook.inventory.cluster import Cluster, Host
-from runbook.inventory.entry import between
+from runbook.inventory.entry import Entry, HostName, between, named
 from runbook.inventory.schema import Settings
 
 from .roles import COMPONENTS, DAG_PROCESSOR, NFS, SCHEDULER, TRIGGERER, WEBSERVER, WORKER
@@ -24,7 +25,36 @@ PLUGINS = "/app1/airflow/plugins"
 LOGS = "/app1/airflow_logs"
 
 QUEUE = "default"
-"""The queue that workers take tasks from."""
+"""The queue of tasks that name none, unless airflow.settings has another one."""
+
+# RabbitMQ reserves amq., and Celery the others.
+QueueName = Annotated[
+    str,
+    named(
+        "queue (letters, digits, `.`, `_`, `-`; at most 100)",
+        "(?!amq\\.|celeryev\\.|celery_delayed_)[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}(?<!\\.pidbox)",
+    ),
+]
+
+Tasks = Annotated[int, between(1, 1000)]
+"""A number of tasks that a worker runs at once."""
+
+
+class Autoscale(Entry, frozen=True):
+    """Between how many and how many tasks a worker has processes for, as tasks come and go."""
+
+    min: Tasks
+    """Processes that an idle worker keeps."""
+    max: Tasks
+    """Tasks that it runs at once, at most."""
+
+
+class CeleryWorker(Entry, frozen=True):
+    """How the worker of one host differs from the others."""
+
+    queues: Optional[Annotated[list[QueueName], msgspec.Meta(min_length=1)]] = None
+    concurrency: Optional[Tasks] = None
+    autoscale: Optional[Autoscale] = None
 
 
 class Ids(Settings, frozen=True):
@@ -41,8 +71,16 @@ class Ids(Settings, frozen=True):
 class Load(Ids, frozen=True):
     """How much of Airflow runs at once, on which the database's connections depend."""
 
-    concurrency: Optional[Annotated[int, between(1, 1000)]] = None
+    concurrency: Optional[Tasks] = None
     """Tasks that a worker runs at once; null: depends on its RAM and processors."""
+    autoscale: Optional[Autoscale] = None
+    """Instead of `concurrency`: `{min: 2, max: 8}`, as many processes as there are tasks, within
+    these bounds.
+    """
+    celery_workers: dict[HostName, CeleryWorker] = msgspec.field(default_factory=dict)
+    """Workers that differ, by their host: `worker2: {queues: [gpu], concurrency: 2}`; `autoscale`
+    instead of `concurrency`. A worker without `queues` takes the tasks that name none.
+    """
     parallelism: Annotated[int, between(1, 10000)] = 32
     """Tasks that each scheduler lets run at once."""
     workers: Annotated[int, between(1, 256)] = 4
@@ -51,10 +89,27 @@ class Load(Ids, frozen=True):
     """Database connections that each process keeps; it may briefly open half as many more."""
 
 
+def default_queue(settings: Mapping[str, Mapping[str, object]]) -> str:
+    """The queue of tasks that name none; `settings`: airflow.settings."""
+    return str(settings.get("operators", {}).get("default_queue", QUEUE))
+
+
+def autoscale(host: Host, load: Load) -> Optional[Autoscale]:
+    """The bounds of a worker that scales; None if it always runs the same number of tasks."""
+    own = load.celery_workers.get(host.name, CeleryWorker())
+    return own.autoscale or (None if own.concurrency else load.autoscale)
+
+
 def tasks_at_once(host: Host, cluster: Cluster) -> int:
-    """Tasks that a worker runs at once: 256 MB for each beyond the first GB, at most 4 per CPU."""
+    """The most tasks that a worker runs at once.
+
+    If hosts.yaml does not say: 256 MB for each beyond the first GB, at most 4 per CPU.
+    """
+    load = cluster[Load]
+    own = load.celery_workers.get(host.name, CeleryWorker())
+    scale = autoscale(host, load)
     by_size = max(2, min(4 * host.cpu, (host.ram_mb - 1024) // 256))
-    return cluster[Load].concurrency or by_size
+    return scale.max if scale else own.concurrency or load.concurrency or by_size
 
 
 def connections(cluster: Cluster) -> int:

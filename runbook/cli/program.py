@@ -13,6 +13,7 @@ from io import TextIOWrapper
 from typing import Any
 
 import invoke
+from invoke import Argument
 
 from runbook.cli.checkout import OwnLoader
 from runbook.declare.contents import Contents
@@ -87,22 +88,28 @@ class RunbookInv(Program):
         """`runbook.show hosts` as `runbook.show --section hosts`, which Invoke can parse.
 
         An optional argument directly follows its task, which declares it as positional, with an
-        empty default.
+        empty default. One that may be given several times takes all words up to an option.
         """
         names = self.collection.task_names
         flagged: list[str] = []
-        waiting: list[str] = []
+        waiting: list[Argument] = []
         for word in words:
             if word in names:
                 arguments = self.collection[word].get_arguments()
-                waiting = [one.name for one in arguments if one.positional and one.default == ""]
+                waiting = [one for one in arguments if one.positional and _optional(one)]
             elif word.startswith("-"):
                 waiting = []
             elif waiting:
-                name = waiting.pop(0)
+                name = waiting[0].name
                 flagged.append(f"--{name}" if len(name) > 1 else f"-{name}")
+                if waiting[0].kind is not list:
+                    del waiting[0]
             flagged.append(word)
         return flagged
+
+
+def _optional(argument: Argument) -> bool:
+    return argument.default == "" or argument.kind is list
 
 
 def contents_of(collection: invoke.Collection) -> Contents:

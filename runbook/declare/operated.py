@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Callable, Optional, TypeVar
 
+from runbook.declare.drills import Drill, Load, Precondition
 from runbook.declare.facts import Fact, Facts, On
 from runbook.declare.operations import Evidence, Leaders, Marks, Phase
 from runbook.declare.probes import Cause, Finding
@@ -29,6 +30,9 @@ class Operated:
     line: Optional[LineFunction]
     marks: Optional[MarksFunction]
     leads: Optional[Leaders]
+    loads: list[Load]
+    drill_function: Optional[Callable[[Cluster], Iterable[Drill]]]
+    drill_precondition: Optional[Precondition]
     requires: Requirements
 
     def cause(self, code: str, impact: str) -> Cause:
@@ -104,6 +108,25 @@ class Operated:
 
         def declare(function: F) -> F:
             self.leads = Leaders(function, tuple(needs))
+            return function
+
+        return declare
+
+    def drills(self, function: F) -> F:
+        """Declare a function (cluster) that yields the section's drills: what may fail, and how."""
+        self.drill_function = function
+        return function
+
+    def load(self, load: Load) -> Load:
+        """Declare a client of the cluster that measures what drills cost."""
+        self.loads.append(load)
+        return load
+
+    def before_hard_drills(self, needs: Sequence[Fact[Any]]) -> Callable[[F], F]:
+        """Declare a function (cluster, facts) that yields reasons why none may be carried out."""
+
+        def declare(function: F) -> F:
+            self.drill_precondition = Precondition(function, tuple(needs))
             return function
 
         return declare

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 
 import invoke
 
+from runbook.declare.drills import Drill, Load, Precondition
 from runbook.declare.facts import Fact, Facts, On
 from runbook.declare.namespace import SectionTask
 from runbook.declare.operated import LineFunction, MarksFunction, Operated
@@ -87,6 +88,9 @@ class Section(Operated):
     start_phase: Optional[Phase] = None
     stop_phase: Optional[Phase] = None
     free_phase: Optional[Phase] = None
+    drill_function: Optional[Callable[[Cluster], Iterable[Drill]]] = None
+    drill_precondition: Optional[Precondition] = None
+    loads: list[Load] = field(default_factory=list)
     requires: Requirements = field(default_factory=Requirements)
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ from runbook.inventory.cluster import Cluster, Connection, Host, Vip, local_path
 from runbook.inventory.document import Document, document_of, merged
 from runbook.inventory.entry import GroupName, perhaps
 from runbook.inventory.owned import refuse_shared, warning
+from runbook.inventory.parts import AnySource, parts_of, place_of, with_parts
 from runbook.inventory.schema import Objection, Schema, Settings, Understood
 from runbook.inventory.shape import faults
 from runbook.inventory.whole import objections, unknown_zone
@@ -42,15 +43,19 @@ def load(
     """Read and validate an inventory, which may use the roles and settings of `schema`.
 
     `override` is merged over it, key by key (a rehearsal in a lab differs in a few settings).
+    A setting may name a file with its mapping (`Settings.in_files`), beside the inventory.
     `state` is the folder of known_hosts, journal and secrets; by default the inventory's folder.
     `mask` gets every secret that a task uses.
     Raises InventoryError, whose text lists every problem.
     """
-    sources = [Source(file)]
+    sources: list[AnySource] = [Source(file)]
     data = sources[0].data
     if override:
         sources.insert(0, Source(override))
         data = merged(data, sources[0].data)
+    parts = parts_of(data, sources, schema, file.resolve().parent)
+    sources[:0] = parts
+    data = with_parts(data, parts)
     judge = _Judge(sources, data, state or file.resolve().parent, schema)
     refuse_shared(judge.state)
     judge.warnings += filter(None, (warning(source.file) for source in sources))
@@ -78,7 +83,7 @@ class _Judge:
     """Turns data into a Cluster, and collects every problem on the way."""
 
     def __init__(
-        self, sources: list[Source], data: dict[str, Any], state: Path, schema: Schema
+        self, sources: list[AnySource], data: dict[str, Any], state: Path, schema: Schema
     ) -> None:
         self.schema = schema
         self.sources = sources
@@ -150,22 +155,20 @@ class _Judge:
         own = {key: value for key, value in self.data.items() if key in self.schema.settings}
         for path, password in references.in_clear(own):
             vault.mask.learn([password])
-            source = max(self.sources, key=lambda one: one.knows(path))
             way_out = "inv secrets.set NAME, and {secret: NAME} here"
             if _in_a_url(own, path):
                 way_out = "sources.logins has the login of a server that packages come from"
                 if path[0] != "sources":
                     way_out = "inv secrets.set NAME with the whole URL, and {secret: NAME} here"
             self.warnings.append(
-                f"{source.where(*path)}: is a password in clear text. Better: {way_out}."
+                f"{place_of(self.sources, *path)}: is a password in clear text. Better: {way_out}."
             )
 
     def _refuse(self) -> NoReturn:
         raise InventoryError("\n".join(self.complaints))
 
     def _complain(self, sentence: str, *path: Union[str, int]) -> None:
-        source = max(self.sources, key=lambda one: one.knows(path))
-        self.complaints.append(f"{source.where(*path)}: {sentence}.")
+        self.complaints.append(f"{place_of(self.sources, *path)}: {sentence}.")
 
     def _entry(self, kind: type[T], data: Any, *path: str) -> Optional[T]:
         try:

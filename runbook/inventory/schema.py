@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Callable, Optional, TypeVar, Union
+from typing import TYPE_CHECKING, Callable, ClassVar, Optional, TypeVar, Union
 
 from runbook.inventory.entry import Entry
 from runbook.yaml_source import KeyPath
@@ -114,7 +114,12 @@ class Objection:
 
 
 class Settings(Entry, frozen=True):
-    """A mapping of hosts.yaml that belongs to a section, or to several."""
+    """A mapping of hosts.yaml that belongs to a section, or to several.
+
+    `in_files`: keys whose mapping may be in a YAML file of its own, which the key then names.
+    """
+
+    in_files: ClassVar[tuple[str, ...]] = ()
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
         """Conflicts within these settings, with other settings, or with the hosts."""

@@ -1,4 +1,4 @@
-"""Questions that are answered with yes or no."""
+"""Questions to the person at the terminal."""
 
 from __future__ import annotations
 
@@ -17,3 +17,15 @@ def confirmed(question: str, otherwise: str = "Pass --yes.") -> bool:
         raise UsageError(f"Confirmation needed, but stdin is not a terminal. {otherwise}")
     print(f"{question} [yes/no] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def typed(question: str, otherwise: str) -> str:
+    """What the person at the terminal types; for what a mere yes is not enough.
+
+    The question goes to standard error. Without a terminal it is a UsageError that says what to do
+    `otherwise`.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError(f"Confirmation needed, but stdin is not a terminal. {otherwise}")
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip()

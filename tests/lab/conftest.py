@@ -33,8 +33,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Ledger(config), "ledger")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """File by file; with a seed, in any order."""
+    """File by file; with a seed, in any order. Only files of which tests were selected count."""
     modules = {item.path: item.module for item in items}
     seed = config.getoption("files_seed")
     if seed is None:
@@ -48,16 +49,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def side_by_side(modules: Mapping[Path, ModuleType]) -> list[Path]:
     """The files in an order in which two labs keep two processors busy.
 
-    One that needs all states begins, and builds them. Beside it, and then in turn with those that
-    keep a processor busy, come files that mostly wait: they say WAITS.
+    One that needs all states begins, and builds them. Beside it come those that need none of them,
+    then files that mostly wait, which say WAITS, in turn with those that keep a processor busy.
     """
     files = sorted(modules, key=lambda file: ORDER.index(getattr(modules[file], "STATE", "")))
     first, others = files[-1:], files[:-1]
-    waiting = [file for file in others if getattr(modules[file], "WAITS", False)]
-    busy = [file for file in others if file not in waiting]
-    soon = [file for file in waiting if getattr(modules[file], "STATE", "") in SOON]
-    later = [file for file in waiting if file not in soon]
-    pairs = zip_longest(later, reversed(busy))
+    soon = [file for file in others if getattr(modules[file], "STATE", "") in SOON]
+    later = [file for file in others if file not in soon]
+    waiting = [file for file in later if getattr(modules[file], "WAITS", False)]
+    busy = [file for file in later if file not in waiting]
+    pairs = zip_longest(waiting, reversed(busy))
     return [*first, *soon, *(file for pair in pairs for file in pair if file)]
 
 

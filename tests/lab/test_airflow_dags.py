@@ -102,6 +102,7 @@ def test_a_repository_is_released_from_git(team, airflow, repository, on):
     assert airflow.ask("select filename from import_error") == []
 
 
+@pytest.mark.long
 def test_every_file_has_its_mode_and_content(on, repository):
     report = on("worker1", f"runuser -u airflow -- {DAGS}/bin/report")
     assert report == "REPORT 1"
@@ -128,6 +129,7 @@ def test_check_and_status_name_the_release(team, lab, repository, on, airflow):
     assert release in done.stdout
 
 
+@pytest.mark.long
 def test_smoke_is_there_beside_it(team):
     answer = team()("airflow.smoke")
     assert answer.code == 0, answer.text
@@ -201,6 +203,7 @@ def test_a_rollback_fails_no_task_in_flight(team, airflow, on):
 # No reader sees half of it
 
 
+@pytest.mark.long
 def test_no_reader_sees_half_of_a_release(team, airflow, repository, on, report):
     """A worker reads over NFS, while the link changes every few seconds."""
     for version in (3, 4):
@@ -228,6 +231,7 @@ def test_no_reader_sees_half_of_a_release(team, airflow, repository, on, report)
     assert airflow.ask("select filename from import_error") == []
 
 
+@pytest.mark.long
 def test_the_standby_has_all_of_a_release_before_the_link(airflow, on):
     active = airflow.active()
     standby = next(server for server in ("ftp", "nfs2") if server != active)
@@ -290,6 +294,7 @@ def test_a_wrong_reference_is_told(team, repository, wanted, words):
     assert words in answer.text
 
 
+@pytest.mark.long
 def test_old_releases_go_and_the_last_ones_stay(team, repository, on, airflow):
     for version in range(5, 8):
         change(repository, version)
@@ -301,6 +306,7 @@ def test_old_releases_go_and_the_last_ones_stay(team, repository, on, airflow):
 # What others put on the share
 
 
+@pytest.mark.long
 def test_files_of_others_stay_and_are_read(team, airflow, on):
     active = airflow.active()
     text = "from datetime import datetime\nfrom airflow import DAG\n"
@@ -312,6 +318,7 @@ def test_files_of_others_stay_and_are_read(team, airflow, on):
     on(active, f"rm {DAGS}/by_hand.py")
 
 
+@pytest.mark.long
 def test_a_name_that_others_have_taken_is_refused(team, airflow, repository, on):
     active = airflow.active()
     before = running(on, active)
@@ -328,6 +335,7 @@ def test_a_name_that_others_have_taken_is_refused(team, airflow, repository, on)
     assert team()("airflow.dags").code == 0
 
 
+@pytest.mark.long
 def test_a_change_in_a_release_is_told_kept_and_replaced(team, airflow, on):
     active = airflow.active()
     now = running(on, active)
@@ -340,6 +348,7 @@ def test_a_change_in_a_release_is_told_kept_and_replaced(team, airflow, on):
     team().settled("airflow", 60)
 
 
+@pytest.mark.long
 def test_all_names_removed_by_a_writer_come_back(team, airflow, on):
     """rm -rf /app1/airflow/dags/* takes the links, and no release."""
     now = running(on, "airflow")
@@ -396,6 +405,7 @@ def test_plugins_are_released_take_effect_and_go_back(team, airflow, repository,
     assert loaded("worker1") == ""
 
 
+@pytest.mark.long
 def test_smoke_works_without_a_target(airflow, lab, fab, tmp_path, on):
     data = yaml.safe_load((PROJECT / "lab/override.yaml").read_text())
     data["hosts"] = {"card1": {"roles": []}}

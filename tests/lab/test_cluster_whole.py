@@ -36,6 +36,7 @@ def test_a_plan_has_nothing_to_do_and_a_diff_nothing_to_say(whole):
     assert (code, said) == (0, "")
 
 
+@pytest.mark.long
 def test_a_diff_is_all_that_a_diff_says(whole, fab):
     whole.on("mq2", "sed -i 's/192.168.83.148 sql1/192.168.83.99 sql1/' /etc/hosts")
     code, said = whole("cluster.diff")

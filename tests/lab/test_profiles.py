@@ -15,7 +15,7 @@ from support.states import bare_hosts
 from lab.machine import Lab
 
 HOSTS = ("sql1", "mq1", "airflow")
-SITES = ("el9", "cis,zone,nics", "cloud,selinux")
+SITES = ("el9", "cis,zone,nics", pytest.param("cloud,selinux", marks=pytest.mark.long))
 PORT = 2222
 
 

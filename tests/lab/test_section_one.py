@@ -227,7 +227,16 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+SOME = ("a contradicting line of /etc/hosts", "a firewall port now", "a package", "a password")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage if damage in SOME else pytest.param(damage, marks=pytest.mark.long)
+        for damage in DAMAGES
+    ],
+)
 def test_damage_is_found_planned_and_mended_and_nothing_else_touched(prepared, on, damage):
     command, section, title = DAMAGES[damage]
     on("mq2", command)

@@ -1,11 +1,13 @@
-"""The share, looked at past the product."""
+"""The share, looked at past the product, and under the load of a drill's client."""
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+
+from support.controller import PROJECT
 
 from lab.machine import Lab
 
@@ -16,6 +18,8 @@ VIP = "192.168.83.220"
 DAGS = "/app1/airflow/dags"
 RESCUED = "/app1/airflow/rescued"
 CLIENT = "airflow"
+CLIENTS = "/root/drill"
+"""Where the programs are."""
 
 
 @dataclass
@@ -40,8 +44,10 @@ class Share:
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
-        program = Path(__file__).with_name("appender.py").read_text()
-        self.shell(CLIENT, f"cat >/root/appender.py <<'PROGRAM'\n{program}PROGRAM")
+        self.shell(CLIENT, f"mkdir -p {CLIENTS}")
+        for program in ("clients.py", "load.py"):
+            text = (PROJECT / "files/airflow/drill" / program).read_text()
+            self.shell(CLIENT, f"cat >{CLIENTS}/{program} <<'PROGRAM'\n{text}PROGRAM")
 
     def shell(self, host: str, command: str) -> str:
         done = self.lab.root_shell(host, command)
@@ -94,12 +100,12 @@ class Share:
     @contextmanager
     def writing(self, name: str):
         """A client appends to NAME as long as this lasts; a closed file lies beside it."""
+        log = f"/root/{name}.log"
+        client = f"python3 -E -s {CLIENTS}/load.py lines"
+        files = f"--log {log} --file {DAGS}/{name}"
         self.shell(CLIENT, f"echo closed >{DAGS}/closed-{name}; rm -f {DAGS}/{name}")
-        self.shell(
-            CLIENT,
-            "systemd-run -q --unit=appender "
-            f"python3 /root/appender.py {DAGS}/{name} /root/{name}.log",
-        )
+        run = f"{client} run {files} --seconds 3600"
+        self.shell(CLIENT, f"systemd-run -q --unit=appender {run}")
         outcome = Outcome()
         try:
             time.sleep(5)
@@ -107,16 +113,14 @@ class Share:
             time.sleep(3)
         finally:
             self.shell(CLIENT, "systemctl stop appender")
-        lines = [
-            line.split(" ", 2) for line in self.shell(CLIENT, f"cat /root/{name}.log").splitlines()
-        ]
-        done = [(float(when), int(number)) for when, kind, number in lines if kind == "ok"]
-        times = [when for when, _ in done]
+        account = json.loads(self.shell(CLIENT, f"{client} account {files}"))
+        done = [(item[0], item[2]) for item in account["items"] if len(item) == 3]
+        times = [when for _, when in done]
         outcome.pause = max(after - before for before, after in zip(times, times[1:]))
-        outcome.errors = [text for _, kind, text in lines if kind == "error"]
+        outcome.errors = self.shell(CLIENT, f"grep ^error {log} || :").splitlines()
         outcome.acknowledged = len(done)
-        present = set(self.shell(CLIENT, f"cat {DAGS}/{name}").split())
-        outcome.lost = sum(str(number) not in present for _, number in done)
+        present = set(account["there"])
+        outcome.lost = sum(number not in present for number, _ in done)
         outcome.closed = self.shell(CLIENT, f"cat {DAGS}/closed-{name}") == "closed"
 
 

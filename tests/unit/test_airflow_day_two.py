@@ -453,6 +453,7 @@ def test_the_order_of_an_upgrade(here, mask):
     walked = upgraded(here, facts(here, running=3), mask, to="2.9.0")
     assert walked.stages == [
         "may it begin?",
+        "no task waits for ever",
         "room for a dump on sql1",
         "stop: scheduler",
         "stop: DAG processor",
@@ -505,7 +506,7 @@ def test_the_way_back_is_gone_by_the_newer_binaries(kept, mask):
     titles = [step.title for step in walked.steps]
     assert f"/opt/airflow/{newer}/bin/airflow is there" in titles
     assert "queues are mirrored to a second node" in titles
-    assert "there is no queue default, or it is a classic queue" in titles
+    assert "queues of tasks are classic queues" in titles
 
 
 def test_what_was_cut_off_after_the_schema_is_completed_and_stops_nothing(here, mask):
@@ -576,36 +577,71 @@ def stand_in(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("listed", "fine"),
     [
-        ("printf 'other\\tclassic\\t9\\n'", True),
-        ("printf 'default\\tquorum\\t5\\nother\\tclassic\\t9\\n'", True),
+        ("printf 'default\\tquorum\\t5\\ngpu\\tquorum\\t0\\n'", True),
+        ("printf 'celery@worker1.celery.pidbox\\tclassic\\t0\\n'", True),
+        ("printf 'celeryev.0f\\tclassic\\t0\\ncelery_delayed_3\\tclassic\\t0\\n'", True),
+        ("printf 'a b\\tclassic\\t0\\n--all\\tclassic\\t0\\n'", True),
         ("printf 'default\\tclassic\\t0\\n'", False),
+        ("printf 'default\\tquorum\\t0\\ngpu\\tclassic\\t0\\n'", False),
         ("exit 1", False),
     ],
 )
 def test_a_queue_of_the_other_type_is_seen(here, stand_in, listed, fine):
+    """Celery's own queues, and names that nobody should type, are none of it."""
     stand_in("rabbitmqctl", listed)
-    assert (bash(drain.queue_of_its_type(here).test).returncode == 0) == fine
+    assert (bash(drain.queues_of_their_type(here).test).returncode == 0) == fine
 
 
 @pytest.mark.parametrize(("messages", "code"), [(0, 0), (3, 1)])
-def test_only_an_empty_queue_is_deleted(here, stand_in, tmp_path, messages, code):
+def test_only_empty_queues_are_deleted(here, stand_in, tmp_path, messages, code):
     done = tmp_path / "deleted"
+    listed = f"gpu\\tclassic\\t0\\ndefault\\tclassic\\t{messages}\\n"
     stand_in(
         "rabbitmqctl",
-        f"case $* in *list_queues*) printf 'default\\tclassic\\t{messages}\\n' ;; "
-        f"*delete_queue*) echo $* >{done} ;; esac",
+        f"case $* in *list_queues*) printf '{listed}' ;; *delete_queue*) echo $* >>{done} ;; esac",
     )
-    step = drain.queue_of_its_type(here)
+    step = drain.queues_of_their_type(here)
     ended = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", step.apply], capture_output=True, text=True
     )
     assert ended.returncode == code
-    assert done.exists() == (code == 0)
+    deleted = done.read_text()
+    assert "delete_queue -p airflow gpu\n" in deleted
+    assert ("delete_queue -p airflow default\n" in deleted) == (code == 0)
     if code:
-        assert "is a classic queue, and holds messages: 3." in ended.stdout
+        assert "The queue default is a classic queue, and holds messages: 3." in ended.stdout
         assert "rabbitmqctl purge_queue -p airflow default" in ended.stdout
-    else:
-        assert done.read_text() == "delete_queue -p airflow default\n"
+
+
+@pytest.mark.parametrize(
+    ("listed", "waits"),
+    [
+        ("gpu\\t0\\ndefault\\t0\\ncelery@worker1.celery.pidbox\\t1\\n", ""),
+        ("gpu\\t2\\ndefault\\t0\\n", "gpu\t2\n"),
+    ],
+)
+def test_every_queue_has_to_be_empty(here, stand_in, listed, waits):
+    stand_in("rabbitmqctl", f"printf '{listed}'")
+    step = drain.queues_are_empty(0)
+    assert (bash(step.test).returncode == 0) == (not waits)
+    assert waits in bash(step.apply).stdout
+
+
+@pytest.mark.parametrize(
+    ("listed", "stuck"),
+    [
+        ("default\\t4\\t0\\n", ""),  # its worker is down, and comes back
+        ("gpux\\t0\\t0\\n", ""),
+        ("gpux\\t4\\t1\\n", ""),  # a worker that hosts.yaml does not know
+        ("gpux\\t4\\t0\\n", "gpux\t4\t0\n"),
+    ],
+)
+def test_tasks_without_a_worker_are_told_before_anything_stops(here, stand_in, listed, stuck):
+    stand_in("rabbitmqctl", f"printf '{listed}'")
+    step = drain.nothing_waits_for_ever(here)
+    assert step.guard
+    assert (bash(step.test).returncode == 0) == (not stuck)
+    assert stuck in bash(step.apply).stdout
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,8 @@ FRAMES = ("{}", "https://h.example/{}", "/{}", "{}@bastion", "Sun {}", "{}.servi
 
 LOOSE = {
     "airflow.dags",
+    "airflow.objects.connections.x",
+    "airflow.objects.users.x.roles.0",
     "airflow.plugins",
     "airflow.settings.core.x",
     "base.ignored_units.0",

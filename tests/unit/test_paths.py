@@ -12,6 +12,7 @@ from support.here import AS_ME, OURS, Here
 
 from fabfile import CONTENTS
 from runbook.declare import steps
+from runbook.declare.drills import Deed
 from runbook.declare.library import library
 from runbook.declare.step import quote
 from runbook.declare.work import StepTask
@@ -164,6 +165,7 @@ def test_a_folder_where_a_file_should_be_stays(here):
 
 OTHERS = (
     *("/app1/airflow", "/app1/airflow_logs", "/home/", "/var/lib/nfs-ha/", "/run/nfs-ha/"),
+    "/var/lib/airflow-drill/",
     *("/var/lib/pgsql/", "/etc/pgbackrest/tls/", "/var/lib/etcd/", "/var/lib/rabbitmq/"),
 )
 """Folders of other accounts; what is in them is theirs."""
@@ -189,9 +191,26 @@ def commands(cluster, facts):
                 for step in steps_of(task, cluster, facts):
                     yield step.title, step.apply
                     yield step.title, step.test
+        for step in drill_steps(section, cluster):
+            yield step.title, step.apply
+            yield step.title, step.test
         for fact in {fact for task in section.work for fact in getattr(task, "needs", ())}:
             for host in cluster.hosts.values():
                 yield fact.name, fact.command(cluster, host)
+
+
+def drill_steps(section, cluster):
+    """What the loads and faults of a section's drills consist of."""
+    host = cluster.hosts["scheduler2"]
+    for load in section.loads:
+        for part in (load.prepare, load.start, load.stop, load.clean, *dict(load.sweep).values()):
+            yield from part(host, cluster)
+        yield steps.action(f"{load.name}: pulse", load.pulse(host, cluster))
+        yield steps.action(f"{load.name}: account", load.account(host, cluster))
+    for drill in section.drill_function(cluster) if section.drill_function else ():
+        if isinstance(drill.fault, Deed):
+            yield from drill.fault.strike(host, cluster)
+            yield from drill.fault.undo(host, cluster)
 
 
 def test_root_does_nothing_itself_in_folders_of_other_accounts(cluster):

@@ -7,7 +7,18 @@ from pathlib import Path
 from runbook.declare.contents import Contents
 from runbook.declare.templates import PROJECT
 
-from . import alerts, catalogue, codes, errors, passwords, picture, ports, settings, vulnerabilities
+from . import (
+    alerts,
+    catalogue,
+    codes,
+    drills,
+    errors,
+    passwords,
+    picture,
+    ports,
+    settings,
+    vulnerabilities,
+)
 from .markdown import within
 
 
@@ -20,6 +31,10 @@ def pages(contents: Contents) -> dict[Path, str]:
     security = within(security, "vulnerabilities", vulnerabilities.known())
     status = (docs / "status.md").read_text(encoding="utf-8")
     monitoring = (docs / "monitoring.md").read_text(encoding="utf-8")
+    rehearsed = (docs / "drills.md").read_text(encoding="utf-8")
+    rehearsed = within(rehearsed, "drills", drills.drills(contents))
+    rehearsed = within(rehearsed, "loads", drills.clients(contents))
+    rehearsed = within(rehearsed, "no second server", drills.alone(contents))
     return {
         docs / "settings.md": settings.page(contents),
         docs / "tasks.md": catalogue.page(contents),
@@ -27,5 +42,6 @@ def pages(contents: Contents) -> dict[Path, str]:
         docs / "cluster.svg": picture.picture(contents),
         docs / "security.md": security,
         docs / "monitoring.md": within(monitoring, "alerts", alerts.known(contents)),
+        docs / "drills.md": rehearsed,
         docs / "status.md": within(status, "codes", codes.codes(contents)),
     }

@@ -78,7 +78,7 @@ def rows(
             yield from rows(inner, path)
             continue
         allowed = "mapping, see below" if not prefix and _mapping(field) else shape(field.type)
-        if field.name in ("role", "roles"):
+        if roles and field.name in ("role", "roles"):
             names = ", ".join(code(role) for role in roles)
             allowed = f"list of ({names})" if field.name == "roles" else names
         yield code(path), allowed, _default(field), meanings.get(field.name, "")

@@ -2,8 +2,8 @@
 """The NFS 4.1 client of a host without one in its kernel: client.py SERVER:PATH DIRECTORY OPTIONS.
 
 It mounts, serves until it is unmounted, and behaves as the kernel's client where that matters: a
-hard mount waits for a silent server as long as it takes, a soft one gives up with EIO, and what
-was open when the server went away says EIO until it is opened again.
+hard mount waits for a silent server as long as it takes, and a soft one gives up with EIO. What was
+open stays open if the same server answers again, and says EIO if another one has its address.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ class Handle:
     file: Any
     who: User
     generation: int
+    machine: str
+    again: Callable[[Any], Any]
     turn: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -157,14 +159,15 @@ class Filesystem(fuse.Operations):
         }
 
     def open(self, path: str, flags: int) -> int:
+        full = self.full(path)
         mode = "rb" if flags & os.O_ACCMODE == os.O_RDONLY else "r+b"
 
         def opened(client: Any) -> Any:
             if flags & os.O_TRUNC:
-                client.truncate(self.full(path), 0)
-            return client.open(self.full(path), mode)
+                client.truncate(full, 0)
+            return client.open(full, mode)
 
-        return self.keep(opened)
+        return self.keep(opened, lambda client: client.open(full, mode))
 
     def create(self, path: str, mode: int, flags: int) -> int:
         full = self.full(path)
@@ -180,29 +183,30 @@ class Filesystem(fuse.Operations):
             client.chmod(full, stat.S_IMODE(mode))
             return file
 
-        return self.keep(created)
+        return self.keep(created, lambda client: client.open(full, "r+b"))
 
-    def keep(self, opened: Callable[[Any], Any]) -> int:
+    def keep(self, opened: Callable[[Any], Any], again: Callable[[Any], Any]) -> int:
         who = fuse.fuse_get_context()[:2]
-        generation = self.server.generation
 
-        def again(client: Any) -> Any:
-            nonlocal generation
-            generation = self.server.generation
-            return opened(client)
+        def held(client: Any) -> Handle:
+            generation, machine = self.server.generation, self.server.machine()
+            return Handle(opened(client), who, generation, machine, again)
 
-        file = self.server.call(again, who)
         number = next(self.numbers)
-        self.handles[number] = Handle(file, who, generation)
+        self.handles[number] = self.server.call(held, who)
         return number
 
     def on(self, fh: int, operation: Callable[[Any], Result]) -> Result:
-        """Do something with an open file, if the server has not been away since."""
+        """Do something with an open file; after an interruption, if it is still the same server."""
         handle = self.handles[fh]
 
-        def done(_: Any) -> Result:
-            if handle.generation != self.server.generation:
-                raise OSError(errno.EIO, "the server was away, open the file again")
+        def done(client: Any) -> Result:
+            generation = self.server.generation
+            if handle.generation != generation:
+                if handle.machine != self.server.machine():
+                    raise OSError(errno.EIO, "another server answers, open the file again")
+                handle.file = handle.again(client)
+                handle.generation = generation
             return operation(handle.file)
 
         with handle.turn:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import mfusepy as fuse  # type: ignore[import-not-found]
@@ -169,6 +170,12 @@ class Server:
                 self.silent = True
                 syslog.syslog(f"nfs: server {self.options.server} not responding, still trying")
         threading.Thread(target=close_all, args=(gone,), daemon=True).start()
+
+    def machine(self) -> str:
+        """The hardware address that has the server's address now; empty if it is this host."""
+        neighbours = Path("/proc/net/arp").read_text().splitlines()
+        found = (line.split() for line in neighbours)
+        return next((words[3] for words in found if words[0] == self.options.address), "")
 
     def answered(self) -> None:
         if self.silent:
