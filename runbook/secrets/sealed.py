@@ -110,7 +110,13 @@ def unseal(sealed: bytes, opener: Opener, name: str) -> bytes:
 
     try:
         return opener.decrypt(sealed)
-    except DecryptError:
+    except DecryptError as error:
+        if "Excessive work" in str(error):  # by what the machine can do at this moment
+            raise SettingsError(
+                f"{name} was not decrypted: for this machine, that is too much work. It is busy, "
+                "or much slower than the one that encrypted the file. Try again later, or on a "
+                "faster machine."
+            ) from None
         raise SettingsError(
             f"{name} cannot be decrypted: wrong {opener.about}, or the file is damaged. If the "
             f"{opener.about} is right, restore the file from your backup."

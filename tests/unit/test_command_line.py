@@ -66,6 +66,21 @@ def test_list_needs_no_inventory_and_follows_the_runbook(fab, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("words", [["--list"], ["-l", "postgres"]])
+def test_a_list_does_not_wait_for_fabric_to_load(words):
+    program = f"""
+import sys
+sys.argv = ["fab", *{words}]
+from runbook.cli.fab import main
+try:
+    main()
+finally:
+    print(sorted({{"fabric", "paramiko"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True)
+    assert done.stdout.endswith(b"\n[]\n")
+
+
 @pytest.mark.parametrize("section", ["base", "hostnames", "hosts", "ssh"])
 def test_every_task_has_help(fab, section):
     answer = fab("--help", f"{section}.check")

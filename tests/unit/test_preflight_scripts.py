@@ -323,8 +323,25 @@ def test_units_of_the_runbook_by_hand_are_named(tree):
         "/etc/systemd/system/airflow-worker.service",
         "[Service]\nExecStart=/opt/airflow/2.9.0/bin/airflow celery worker\n",
     )
-    said = tree.run(script("airflow/foreign.sh", home="/app1/airflow"))
-    assert said == "airflow-celeryworker.service\n"
+    assert tree.run(airflows_by_hand(tree)) == "airflow-celeryworker.service\n"
+
+
+def test_processes_of_an_airflow_by_hand_are_named_unless_units_of_ours_run_them(tree):
+    processes = {
+        17: ("/usr/local/bin/airflow", "/user.slice/session-1.scope"),
+        18: ("/usr/local/bin/airflow", "/system.slice/airflow-worker.service"),
+        19: ("/opt/airflow/2.9.0/bin/airflow", "/user.slice/session-1.scope"),
+    }
+    for number, (program, group) in processes.items():
+        tree.write(f"/proc/{number}/cmdline", f"python3\0{program}\0scheduler\0")
+        tree.write(f"/proc/{number}/cgroup", f"0::{group}\n")
+    assert tree.run(airflows_by_hand(tree)) == "/usr/local/bin/airflow (pid 17)\n"
+
+
+def airflows_by_hand(tree: Tree) -> str:
+    """The script, which sees the processes of this server only."""
+    text = script("airflow/foreign.sh", home="/app1/airflow")
+    return text.replace("/proc/[0-9]*", f"{tree.root}/proc/[0-9]*")
 
 
 def test_data_of_a_database_that_is_not_ours_is_named(tree):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
 import threading
 import time
+from base64 import b64decode, b64encode
 from concurrent.futures import ThreadPoolExecutor
 
 import pyrage
@@ -59,6 +61,19 @@ def test_another_key_is_one_sentence(key, tmp_path):
     other.make()
     with pytest.raises(SettingsError, match="file cannot be decrypted: wrong key file"):
         sealed.unseal(sealed.seal(b"content", key), other, "file")
+
+
+def test_a_passphrase_that_takes_too_much_work_here_is_not_called_wrong():
+    """As on a machine that is busy, or much slower than the one that encrypted the file."""
+    begin, *lines, end = WITH_PASSPHRASE.splitlines()
+    file = b64decode("".join(lines)).replace(b" 4\n", b" 30\n", 1)
+    with pytest.raises(SettingsError, match=r"file was not decrypted: .* too much work"):
+        sealed.unseal(armored(file, begin, end), sealed.Passphrase(PASSPHRASE), "file")
+
+
+def armored(file: bytes, begin: str, end: str) -> bytes:
+    text = b64encode(file).decode()
+    return "\n".join([begin, *textwrap.wrap(text, 64), end, ""]).encode()
 
 
 def test_a_vault_asks_for_the_passphrase_once(tmp_path, monkeypatch):
