@@ -168,8 +168,8 @@ def settle(lab: Lab, name: str, hosts: Sequence[str]) -> None:
 def spread_leaders(lab: Lab) -> None:
     """The first node that is up leads all quorum queues, of which the check would warn for good."""
     here = MQ[0]
-    up = f"rabbitmqctl -q await_online_nodes {len(MQ)}"
-    command = f"until {up} 2>/dev/null; do sleep 2; done; rabbitmq-queues rebalance quorum"
+    spread = f"rabbitmqctl -q await_online_nodes {len(MQ)} && rabbitmq-queues rebalance quorum"
+    command = f"until {spread}; do sleep 5; done"  # it fails while queues are starting
     done = lab.root_shell(here, f"timeout 240 bash -c {shlex.quote(command)}")
     assert done.returncode == 0, f"{here}: {done.stdout}{done.stderr}"
 
