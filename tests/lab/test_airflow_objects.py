@@ -15,6 +15,8 @@ from support.trusting import WEB, trusting
 
 STATE = "whole"
 
+pytestmark = pytest.mark.long
+
 SECRETS = {"own_token": "s3cr3t-token-value", "own_dw": "s3cr3t-dw-value"}
 TITLE = "Airflow has what airflow.objects describes: "
 
@@ -122,7 +124,6 @@ def test_a_plan_names_them_and_shows_no_value(airflow, team):
     assert airflow.ask("select 1 from variable where key = 'bucket'") == []
 
 
-@pytest.mark.long
 def test_a_run_makes_them_and_a_second_one_changes_nothing(airflow, team):
     made = team("airflow.objects")
     assert made.code == 0, made.text
@@ -133,7 +134,6 @@ def test_a_run_makes_them_and_a_second_one_changes_nothing(airflow, team):
     team.settled("airflow", 120)
 
 
-@pytest.mark.long
 def test_a_dag_uses_them(airflow, team):
     airflow.shell(airflow.active(), f"cat >{DAGS}/objects.py <<'DAG'\n{DAG}DAG")
     airflow.wait_for("select 1 from dag where dag_id = 'objects' and is_active", 120)
@@ -141,14 +141,12 @@ def test_a_dag_uses_them(airflow, team):
     airflow.wait_for("select 1 from dag_run where run_id = 'one' and state = 'success'", 120)
 
 
-@pytest.mark.long
 def test_a_user_may_what_the_role_says(airflow, team, lab):
     assert as_jane(lab, "dags") == "200"
     assert as_jane(lab, "connections") == "403"
     assert as_jane(lab, "variables/token") == "403"
 
 
-@pytest.mark.long
 def test_no_value_is_in_a_command_line_a_log_or_a_file(airflow, team, lab, on):
     values = [*SECRETS.values(), password(lab, "jane")]
     for host in ("airflow", "scheduler2", "worker1"):
@@ -162,7 +160,6 @@ def test_no_value_is_in_a_command_line_a_log_or_a_file(airflow, team, lab, on):
     assert stored[0][0].startswith("gAAAA"), "encrypted with the fernet key"
 
 
-@pytest.mark.long
 def test_what_somebody_changes_is_told_by_check_and_plan_and_set_back(airflow, team, on):
     on("airflow", "airflow variables set bucket other; airflow pools set gpu 9 x")
     airflow.ask("update ab_user set active = false where username = 'jane' returning 1")
@@ -177,7 +174,6 @@ def test_what_somebody_changes_is_told_by_check_and_plan_and_set_back(airflow, t
     team.settled("airflow", 120)
 
 
-@pytest.mark.long
 def test_a_new_secret_is_told_by_its_part(airflow, asking):
     newer = asking(OBJECTS, own_dw="s3cr3t-dw-newer")
     planned = newer.text("--plan", "airflow.objects").text
@@ -187,7 +183,6 @@ def test_a_new_secret_is_told_by_its_part(airflow, asking):
     assert newer("airflow.objects").steps("changed") == set()
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
@@ -207,21 +202,18 @@ def test_what_cannot_be_changes_nothing(airflow, asking, changed, words):
     assert airflow.ask("select 1 from variable where key = 'late'") == []
 
 
-@pytest.mark.long
 def test_after_a_new_fernet_key_nothing_differs(airflow, asking, fab):
     assert fab("--yes", "airflow.secrets-rotate", "--what", "fernet").code == 0
     newer = asking(OBJECTS, own_dw="s3cr3t-dw-newer")
     assert newer("--plan", "airflow.objects").steps("differs") == set()
 
 
-@pytest.mark.long
 def test_a_user_of_hosts_yaml_is_changed_there(team):
     answer = team("--yes", "airflow.user-remove", "jane")
     assert answer.code == 2
     assert "jane is described in airflow.objects.users" in answer.text
 
 
-@pytest.mark.long
 def test_others_stay_until_their_kind_is_to_be_removed(airflow, asking, on, fab):
     on(
         "airflow",
@@ -252,7 +244,6 @@ def test_others_stay_until_their_kind_is_to_be_removed(airflow, asking, on, fab)
     assert fab("airflow.smoke").code == 0
 
 
-@pytest.mark.long
 def test_a_file_beside_the_inventory_says_the_same(lab, fab, tmp_path, on):
     (tmp_path / "hosts.yaml").write_text((PROJECT / "hosts.yaml").read_text())
     (tmp_path / "objects.yaml").write_text(json.dumps({"variables": {"bucket": "exports"}}))

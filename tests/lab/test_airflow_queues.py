@@ -13,6 +13,8 @@ from support.drill import DAGS, Airflow, Outcome
 
 STATE = "whole"
 
+pytestmark = pytest.mark.long
+
 ALL = {"success": 20}
 UNIT = "airflow-worker.service"
 OTHERS = ("airflow", "scheduler2", "haproxy2", "ftp", "nfs2")
@@ -107,7 +109,6 @@ def test_only_the_worker_would_change(airflow, team):
     assert "--queues default,gpu --concurrency" in team.text("--plan", "systemd").text
 
 
-@pytest.mark.long
 def test_only_the_worker_restarts_and_its_tasks_end_first(airflow, team, drill):
     before, own = starts(airflow, *OTHERS), starts(airflow, "worker1")
 
@@ -125,7 +126,6 @@ def test_only_the_worker_restarts_and_its_tasks_end_first(airflow, team, drill):
     team.settled("airflow", 120)
 
 
-@pytest.mark.long
 def test_tasks_run_in_their_queues_and_those_of_no_worker_are_told(airflow, team):
     begin(airflow, "one")
     for task in ("default", "gpu"):
@@ -146,7 +146,6 @@ def test_tasks_run_in_their_queues_and_those_of_no_worker_are_told(airflow, team
     assert "every queue that a DAG names has a worker: no worker serves gpux (DAG queues)" in warned
 
 
-@pytest.mark.long
 def test_every_queue_has_a_replica_on_every_node(airflow, team):
     assert team("rabbitmq.queues", "rabbitmq.check").code == 0
     listed = airflow.shell(
@@ -157,7 +156,6 @@ def test_every_queue_has_a_replica_on_every_node(airflow, team):
     assert all(text.count("rabbit@") == 3 for text in members.values())
 
 
-@pytest.mark.long
 def test_an_upgrade_does_not_begin_while_a_task_waits_for_ever(airflow, team):
     """The stage that asks comes before the question, so a plan says it, too."""
     data = yaml.safe_load(Path(team.environment["RUNBOOK_OVERRIDE"]).read_text())
@@ -173,7 +171,6 @@ def test_an_upgrade_does_not_begin_while_a_task_waits_for_ever(airflow, team):
     airflow.shell("mq1", "rabbitmqctl purge_queue -q -p airflow gpux </dev/null")
 
 
-@pytest.mark.long
 def test_a_second_worker_takes_a_queue_over_and_scales_with_its_tasks(airflow, two):
     answer = two("base", "hosts", "nfs", "airflow", "systemd")
     assert answer.code == 0, answer.text
@@ -190,7 +187,6 @@ def test_a_second_worker_takes_a_queue_over_and_scales_with_its_tasks(airflow, t
     assert "scheduler2 is the only worker of the queue gpu" in check.text
 
 
-@pytest.mark.long
 def test_a_queue_that_nobody_serves_any_more_is_told_and_deleted(airflow, fab):
     """hosts.yaml is as it was: gpu and gpux are left, and the check has the command."""
     airflow.shell("scheduler2", f"systemctl disable --now {UNIT}; rm /etc/systemd/system/{UNIT}")
