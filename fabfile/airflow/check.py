@@ -97,7 +97,7 @@ YOUNG = 30
 @section.check
 def check(host: Host, cluster: Cluster) -> Probes:
     """Check installation, settings, heartbeats, workers, DAGs and web UI."""
-    if not set(host.roles) - {"target", "nfs"}:
+    if not {*roles.COMPONENTS} & {*host.roles}:
         return
     yield probe(
         "it reaches the database, and both clocks agree",
