@@ -413,6 +413,14 @@ def test_a_session_that_holds_others_up_is_ended_on_the_leader(cluster):
     assert finding.fix == f'fab -H sql3 -- "{end}"'
 
 
+def test_a_target_with_another_role_is_not_asked_about_airflow(hosts_yaml):
+    file = hosts_yaml("roles: [target]", "roles: [target, rabbitmq]")
+    cluster = CONTENTS.load(file)
+    assert "rabbitmq" in cluster.hosts["card1"].roles
+    assert list(check.check(cluster.hosts["card1"], cluster)) == []
+    assert list(check.check(cluster.hosts["worker1"], cluster))
+
+
 def test_without_a_leader_the_check_says_so(cluster):
     assert found(cluster)["Airflow's schema"][0] == "error"
     assert found(cluster, alive(leader=False))["Airflow's schema"][0] == "error"
