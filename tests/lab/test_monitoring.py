@@ -181,6 +181,7 @@ def test_what_the_rules_are_about_is_there(monitoring, metric):
     assert monitoring.query(metric)
 
 
+@pytest.mark.long
 def test_no_alert_fires_when_all_is_well(monitoring, quiet):
     assert monitoring.query('ALERTS{alertstate="firing"}') == []
 
@@ -234,16 +235,11 @@ FAULTS = [
 ]
 """The alert, the server, what goes wrong there as root, and what ends it."""
 
-SOON = {"LB_DOWN", "AIRFLOW_UNIT_DOWN", "HOST_DISK_FULL"}
-"""The others are for test-long: each takes some minutes."""
 
-
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("code", "host", "strike", "heal"),
-    [
-        pytest.param(*fault, id=fault[0], marks=() if fault[0] in SOON else pytest.mark.long)
-        for fault in FAULTS
-    ],
+    [pytest.param(*fault, id=fault[0]) for fault in FAULTS],
 )
 def test_a_fault_raises_its_alert_which_says_what_the_status_says(
     monitoring, quiet, report, code, host, strike, heal
@@ -262,6 +258,7 @@ def test_a_fault_raises_its_alert_which_says_what_the_status_says(
     assert alert["annotations"]["fix"] in problems[code]["fix"]
 
 
+@pytest.mark.long
 def test_a_server_that_loses_its_power_explains_its_other_alerts(monitoring, quiet, healed, report):
     healed("mq2", "power-loss")
     raised = until(lambda: monitoring.alert("HOST_DOWN"), "HOST_DOWN is not raised")
