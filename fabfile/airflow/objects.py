@@ -27,7 +27,7 @@ PARTS = ("__main__.py", "change.py", "for_dags.py", "for_people.py")
 RUN = f"{SCRIPTS}/as-airflow python3 {PROGRAM}"
 """What runs the program: with the Python of the installation that the settings name."""
 
-UNKNOWN = "They cannot be compared yet: Airflow is not set up here."
+UNKNOWN = "They cannot be compared yet: the program that does it, or Airflow, is not set up here."
 
 
 @section.task(on=first_scheduler)
@@ -38,15 +38,14 @@ def objects(host: Host, cluster: Cluster) -> Steps:
     Others stay, unless airflow.objects.remove_others has their kind. With --plan, shows which ones
     would be added, changed or removed, and which parts of them differ, but no values.
     """
-    wanted = cluster[Airflow].objects
-    if not wanted.described:
-        return
     yield database_answers(cluster)
     yield steps.directory(SCRIPTS)
     yield steps.directory(PROGRAM)
     for part in PARTS:
         yield steps.template(f"{PROGRAM}/{part}", f"airflow/objects/{part}", {})
-    yield described(wanted, cluster)
+    wanted = cluster[Airflow].objects
+    if wanted.described:  # the program is there in any case: the first plan with objects needs it
+        yield described(wanted, cluster)
 
 
 def described(wanted: Objects, cluster: Cluster) -> Step:
