@@ -58,7 +58,10 @@ def quorum_queues(cluster: Cluster, state: State) -> Finding:
     if len(state.quorum_queues) > len(state.running) and len(leaders) == 1:
         alone = str(next(iter(leaders))).partition("@")[2]
         sentence = f"{alone} leads all {len(state.quorum_queues)}"
-        spread = f"fab -H {members(cluster)[0].name} -- sudo rabbitmq-queues rebalance quorum"
+        spread = (
+            f"fab -H {members(cluster)[0].name} -- sudo rabbitmq-queues rebalance quorum; "
+            "if it fails: fab rabbitmq.restart"
+        )
         return Finding(title, Verdict(WARN, sentence), fix=spread, cause=UNEVEN)
     return Finding(title, Verdict(OK, f"{len(state.quorum_queues)} of them"))
 

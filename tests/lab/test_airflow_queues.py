@@ -176,7 +176,10 @@ def test_a_second_worker_takes_a_queue_over_and_scales_with_its_tasks(airflow, t
     assert answer.code == 0, answer.text
     line = airflow.shell("scheduler2", f"systemctl show -p ExecStart --value {UNIT}")
     assert "--queues gpu --autoscale 3,1" in line
-    assert queues(airflow)["gpu"][2] == queues(airflow)["default"][2] == "1"
+    deadline = time.monotonic() + 120
+    while not queues(airflow)["gpu"][2] == queues(airflow)["default"][2] == "1":
+        assert time.monotonic() < deadline, "each queue has one worker"
+        time.sleep(2)
     begin(airflow, "two")
     scaled = "select 1 from task_instance where run_id = 'two' and task_id = 'scaled'"
     airflow.wait_for(f"{scaled} and state = 'running' and map_index = 2", 120)
