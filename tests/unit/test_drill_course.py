@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -19,6 +20,16 @@ from fabfile.operator.drill.ledger import FAILED, MISSED, NOT_RUN, PASSED
 from runbook.declare.drills import Mark, Target, nothing
 from runbook.errors import RunbookError
 from runbook.execute import conversation as engine
+
+
+@pytest.fixture(autouse=True)
+def heeded() -> Iterator[None]:
+    """Signals are heeded also where the tests run in the background, which ignores them."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
