@@ -65,5 +65,5 @@ def _default(load: Load, queue: str, names: list[str]) -> Iterator[Objection]:
     """The default queue needs a worker: tasks that name none are in it, those of `smoke`, too."""
     listed = [load.celery_workers.get(name, CeleryWorker()).queues for name in names]
     if all(queues is not None and queue not in queues for queues in listed):
-        sentence = f"no worker takes tasks of the queue {queue}, in which those are that name none"
+        sentence = f"no worker serves {queue}, the queue of tasks that name no queue"
         yield Objection(f"{sentence}; add it to the queues of a worker", WORKERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from runbook.declare.facts import Facts
@@ -26,6 +27,11 @@ NOBODY = section.cause("MONITORING_DOWN", "nobody is alerted")
 STALE = section.cause("MONITORING_STALE", "some problems of this server raise no alert")
 
 SHOWN = "its metrics can be read"
+
+TIMES = re.compile(r"(\d{1,12})\n(?:.*\n)*?runbook_collected_seconds (\d{1,12})$", re.MULTILINE)
+"""The time there, and that of the answers."""
+
+UNANSWERED = re.compile(r'^runbook_reading_ok\{reading="(\w+)"\} 0$', re.MULTILINE)
 
 
 @section.check
@@ -71,15 +77,13 @@ def new(interval: int) -> Judge:
 
     def judge(answer: Answer) -> Verdict:
         """They are not old, and no question is without an answer."""
-        now, *lines = answer.text.splitlines()
-        told = dict(line.rsplit(" ", 1) for line in lines)
-        collected = told.pop("runbook_collected_seconds", "")
-        if not collected.isdigit():
+        times = TIMES.match(answer.text)
+        if not times:
             return Verdict(ERROR, "nothing was asked yet")
-        age = int(now) - int(collected)
+        age = int(times[1]) - int(times[2])
         if age > old(interval):
             return Verdict(ERROR, f"the answers are {age} s old")
-        silent = [name.split('"')[1] for name, ok in told.items() if ok != "1"]
+        silent = UNANSWERED.findall(answer.text)
         if silent:
             return Verdict(WARN, f"no answer about: {', '.join(silent)}")
         return Verdict(OK)

@@ -59,7 +59,7 @@ def alerts(cluster: Cluster) -> Alerts:
         by="host, path",
     )
     free = "min by (host) (runbook_memory_left_percent)"
-    says = f"{HOST}: {{{{ $value }}}} % of its memory are left"
+    says = f"{HOST}: {{{{ $value }}}} % of its memory is left"
     fix = f"fab -H {HOST} -- 'ps axo rss,args --sort=-rss | head'"
     short = f"{free} < {vitals.MEMORY_WARN} >= {vitals.MEMORY_ERROR}"
     yield Alert(vitals.MEMORY, WARN, short, says, fix)

@@ -41,7 +41,7 @@ Tasks = Annotated[int, between(1, 1000)]
 
 
 class Autoscale(Entry, frozen=True):
-    """Between how many and how many tasks a worker has processes for, as tasks come and go."""
+    """The bounds of a worker whose number of processes follows its tasks."""
 
     min: Tasks
     """Processes that an idle worker keeps."""

@@ -113,9 +113,9 @@ def unseal(sealed: bytes, opener: Opener, name: str) -> bytes:
     except DecryptError as error:
         if "Excessive work" in str(error):  # by what the machine can do at this moment
             raise SettingsError(
-                f"{name} was not decrypted: for this machine, that is too much work. It is busy, "
-                "or much slower than the one that encrypted the file. Try again later, or on a "
-                "faster machine."
+                f"{name} was not decrypted: it would take this machine too long. The machine is "
+                "busy, or much slower than the one that encrypted the file. Try again later, or on "
+                "a faster machine."
             ) from None
         raise SettingsError(
             f"{name} cannot be decrypted: wrong {opener.about}, or the file is damaged. If the "

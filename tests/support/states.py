@@ -46,8 +46,14 @@ def fab(lab: Lab, *arguments: str) -> None:
 
 
 def inv(lab: Lab, *arguments: str) -> None:
-    done = lab.exec(["inv", *arguments], cwd=PROJECT, stdin=subprocess.DEVNULL, capture_output=True)
+    done = said_by_inv(lab, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def said_by_inv(lab: Lab, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return lab.exec(
+        ["inv", *arguments], cwd=PROJECT, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
 
 
 @dataclass(frozen=True)
@@ -171,13 +177,7 @@ def settle_all(lab: Lab) -> None:
     how to spread them.
     """
     for seconds in ("120", "300"):
-        looked = lab.exec(
-            ["inv", "cluster.status", "--wait", seconds],
-            cwd=PROJECT,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
+        looked = said_by_inv(lab, "cluster.status", "--wait", seconds)
         if looked.returncode == 0:
             return
         if "is WARN" in looked.stdout and "MQ_LEADERS_UNEVEN" in looked.stdout:

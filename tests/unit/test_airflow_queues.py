@@ -122,7 +122,7 @@ def test_only_the_unit_of_that_worker_changes(load):
         (
             {"worker1": {"queues": ["a"]}, "worker2": {"queues": ["b"]}},
             {},
-            "no worker takes tasks of the queue default, in which those are that name none",
+            "no worker serves default, the queue of tasks that name no queue",
         ),
         (
             {},

@@ -652,6 +652,8 @@ def test_without_a_receiver_nobody_is_told(hosts_yaml):
         ),
         ("1000", ERROR, "nothing was asked yet"),
         ("1000\ncat: collect.prom: No such file", ERROR, "nothing was asked yet"),
+        ("", ERROR, "nothing was asked yet"),
+        ("of another kind\nword\nrunbook_collected_seconds 980", ERROR, "nothing was asked yet"),
     ],
 )
 def test_answers_are_new(answer, level, words):
