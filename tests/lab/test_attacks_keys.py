@@ -191,6 +191,7 @@ def test_a_rotated_key_is_gone_after_a_run_and_those_of_people_stay(fab, on, blo
     assert of(fab, "worker1,card1,sql1", "ssh").steps("changed") == set()
 
 
+@pytest.mark.long
 def test_the_key_of_a_former_vm1_is_gone_when_another_server_is_vm1(fab, on, blob, settings, vm1):
     former = blob("airflow", KEY)
     moved = settings("ssh", key_host="sql1")

@@ -385,6 +385,7 @@ def test_the_vip_is_sent_away_and_back(database, proxies, on, holds, takes_over,
 # What is behind
 
 
+@pytest.mark.long
 def test_power_loss_of_the_database_s_leader(database, proxies, healed, lab, report, on):
     """The proxies add a moment to what a client meets that asks the servers themselves."""
     database.wait_until_apart()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from support.database import SQL
 from support.entry_points import ON_ONE_HOST, PROXIES, VIP, told
 
 STATE = "section one"
 HOSTS = (*SQL, *PROXIES, "mq1")
 WAITS = True
+
+pytestmark = pytest.mark.long
 
 
 def test_an_address_that_somebody_else_has_is_not_claimed(fab, on):

@@ -69,6 +69,7 @@ def test_what_was_saved_comes_back_and_what_came_later_is_gone(one):
     assert one.exec(["bash", "-c", "exec 3<>/dev/tcp/192.168.83.148/22"]).returncode == 0
 
 
+@pytest.mark.long
 def test_a_state_is_saved_on_top_of_another_and_both_come_back(one):
     output(one, "sql1", "echo 1 >/root/file")
     one.save("saved-one")

@@ -76,6 +76,7 @@ def test_users_with_other_numbers_are_told(share, fab, settings, on):
         on("worker1", "userdel -r bob")
 
 
+@pytest.mark.long
 def test_an_address_that_is_taken_is_told_before_it_is_claimed(share, fab, on):
     for server in SERVERS:
         on(server, "systemctl stop keepalived")

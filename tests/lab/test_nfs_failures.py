@@ -80,6 +80,7 @@ def test_a_planned_failover_loses_nothing(share, fab, report):
     fab.settled("nfs")
 
 
+@pytest.mark.long
 def test_a_server_process_that_is_killed(share, fab, on):
     first, second = share.active(), share.standby()
     on(first, "systemctl kill -s KILL nfs-server")
@@ -99,6 +100,7 @@ def test_a_server_process_that_hangs(share, fab, on):
     fab.settled("nfs")
 
 
+@pytest.mark.long
 def test_lsyncd_that_is_killed_comes_back_and_catches_up(share, fab, on):
     on(share.active(), "systemctl kill -s KILL nfs-sync")
     on(CLIENT, f"echo later >{DAGS}/later.py")

@@ -20,6 +20,7 @@ def well_again(database):
     return lambda: database.wait_until_healthy(180)
 
 
+@pytest.mark.long
 def test_switchover(database, postgres, report):
     before = database.leader()
     with database.writing() as outcome:

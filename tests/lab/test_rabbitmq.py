@@ -175,6 +175,7 @@ def test_a_node_that_stood_alone_is_refused_then_joins(queue, fab, on):
     fab.settled("rabbitmq")
 
 
+@pytest.mark.long
 def test_a_node_is_taken_out_and_comes_back(queue, fab):
     answer = fab("--yes", "rabbitmq.shrink", "mq3")
     assert answer.code == 0, answer.text

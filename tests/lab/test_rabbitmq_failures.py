@@ -33,6 +33,7 @@ def test_power_loss_of_the_queues_leader(queue, fab, healed, report):
     assert outcome.pause < AWAY
 
 
+@pytest.mark.long
 def test_a_changed_setting_is_planned_and_rolled(queue, fab, settings, on):
     longer = settings("rabbitmq", longest_task=90000)
     plan = fab("--plan", "rabbitmq", **longer)

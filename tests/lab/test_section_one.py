@@ -161,6 +161,7 @@ def test_a_command_of_ones_own_runs_everywhere(prepared):
     assert failed.code == 1
 
 
+@pytest.mark.long
 def test_update_brings_packages_up_to_date(prepared, on):
     first = prepared("base.update")
     assert first.code == 0, first.text
@@ -227,7 +228,7 @@ DAMAGES = {
 }
 
 
-SOME = ("a contradicting line of /etc/hosts", "a firewall port now", "a package", "a password")
+SOME = ("a contradicting line of /etc/hosts", "a firewall port now")
 
 
 @pytest.mark.parametrize(
@@ -251,6 +252,7 @@ def test_damage_is_found_planned_and_mended_and_nothing_else_touched(prepared, o
     assert prepared("-H", "mq2", f"{section}.check").code == 0
 
 
+@pytest.mark.long
 def test_a_firewalld_that_d_bus_does_not_explain_is_asked_by_firewall_cmd(prepared, on):
     on("mq2", "mv /usr/bin/busctl /usr/bin/busctl.kept")
     try:

@@ -59,6 +59,7 @@ def test_haproxy_by_hand_leaves_nothing_to_do(prepared_by_hand):
     prepared_by_hand.nothing_left("haproxy2", "airflow", "haproxy")
 
 
+@pytest.mark.long
 def test_rabbitmq_by_hand_leaves_nothing_to_do(prepared_by_hand):
     """A person sets up a node that joins the one of the tasks, which waits for it meanwhile."""
     person = prepared_by_hand
