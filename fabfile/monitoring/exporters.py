@@ -37,12 +37,10 @@ def exporters(host: Host, cluster: Cluster) -> Steps:
     yield from epel(cluster)
     yield steps.packages(PROGRAM, "openssl")
     yield from reading(host, cluster)
-    yield steps.unit(
-        EXPORTER,
-        f"monitoring/{EXPORTER}.j2",
-        {"program": PROGRAM, "address": f"{host.address}:{PORT}", "metrics": METRICS},
-    ).then(steps.restarted_if_running(EXPORTER))
-    yield steps.service(EXPORTER)
+    restart = steps.restarted_if_running(EXPORTER)
+    context = {"program": PROGRAM, "address": f"{host.address}:{PORT}", "metrics": METRICS}
+    yield steps.unit(EXPORTER, f"monitoring/{EXPORTER}.j2", context).then(restart)
+    yield steps.service(EXPORTER).clearing(restart)
     yield from let_in(host, cluster)
 
 

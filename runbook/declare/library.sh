@@ -10,7 +10,7 @@
 # empties), and the paths, packages and units it will ask about.
 
 declare -A seen_unit=() noted=() zone_values=()
-paths_seen='' packages_seen='' firewall_seen=''
+paths_seen='' packages_seen='' firewall_seen='' differed=''
 
 # Asked once for all steps of the script; asked again only after a step changed something.
 forget() {
@@ -248,9 +248,15 @@ step() { # INDEX SECONDS
   if [[ $mode != 'do' ]]; then
     if [[ $mode == plan && $refused ]]; then
       printf '%s\n' "$refused"
+      # A step before this one may make the way free: then nobody knows.
+      if [[ ! $differed ]]; then
+        event refused "$1"
+        return 1
+      fi
     elif [[ $mode == plan ]]; then
       differ
     fi
+    differed=yes
     for note in $notes; do noted[$note]=yes; done
     for note in $clears; do unset "noted[$note]"; done
     event differs "$1"

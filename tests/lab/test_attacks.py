@@ -72,7 +72,7 @@ def refused(fab: Controller, host: str, task: str, *words: str) -> None:
         for word in words:
             assert word in answer.text
         assert WORDS not in answer.text
-    assert answer.code == 1, answer.text
+        assert answer.code == 1, answer.text
 
 
 # Links

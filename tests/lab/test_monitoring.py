@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -255,7 +256,12 @@ def test_a_fault_raises_its_alert_which_says_what_the_status_says(
     report(f"{code}: raised after {raised:.0f} s, over after {over:.0f} s")
     assert alert
     assert alert["annotations"]["impact"] == problems[code]["impact"]
-    assert alert["annotations"]["fix"] in problems[code]["fix"]
+    assert command(alert["annotations"]["fix"]) in map(command, problems[code]["fix"])
+
+
+def command(fix: str) -> str:
+    """What mends it, on whichever server of its role that is."""
+    return re.sub(r"^fab -H \S+ -- ", "", fix)
 
 
 @pytest.mark.long

@@ -154,6 +154,27 @@ def test_wrong_mode_alone_is_mended(here):
     assert (here.folder / "f").stat().st_mode & 0o777 == 0o640
 
 
+def link_of_others(here: Here) -> Step:
+    """A file behind a link that no step follows."""
+    link = here.folder / "link"
+    link.symlink_to(here.folder)
+    if os.geteuid() == 0:
+        os.lchown(link, 65534, 65534)
+    return steps.file(here.path("link/f"), "x", **OURS)
+
+
+def test_a_plan_ends_where_the_run_would_refuse_to_write(here):
+    refused = link_of_others(here)
+    after = steps.file(here.path("g"), "x", **OURS)
+    assert here.statuses(refused, after, mode=PLAN) == ["refused"]
+    assert here.statuses(refused, after) == ["failed"]
+
+
+def test_a_plan_goes_on_where_a_step_before_may_make_the_way_free(here):
+    before = steps.file(here.path("g"), "x", **OURS)
+    assert here.statuses(before, link_of_others(here), mode=PLAN) == ["differs", "differs"]
+
+
 def test_a_file_that_its_validator_refuses_is_not_put_in_place(here):
     (here.folder / "f").write_text("good\n")
     reader = here.run(steps.file(here.path("f"), "bad\n", **OURS, validate="grep -q good"))
