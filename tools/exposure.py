@@ -74,6 +74,12 @@ UNITS = (
         "airflow",
         "one command as root, which restarts nfs-sync.service",
     ),
+    Unit(
+        "nfs-snapshot.service",
+        "root, then airflow",
+        "two capabilities, to become airflow, which reads the share; writes in "
+        "/var/lib/nfs-snapshots",
+    ),
     *(
         Unit(
             f"airflow-{part}.service",

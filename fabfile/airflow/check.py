@@ -35,6 +35,7 @@ from .install import VENV
 from .installation import INSTALLATIONS
 from .queue_check import queues
 from .releases import ReleaseName, current
+from .retention import RUNS, cleaned
 from .services import ping
 from .state import (
     CONSUMERS,
@@ -163,7 +164,7 @@ def answers(answer: Answer) -> Verdict:
 
 NEEDS: tuple[Fact[Any], ...] = (
     *(DATABASE, INSTALLATIONS, VENV, IN_USE, FOLDER, RELEASES),
-    *(CONSUMERS, TASK_QUEUES, DAG_QUEUES),
+    *(CONSUMERS, TASK_QUEUES, DAG_QUEUES, RUNS),
 )
 
 
@@ -174,6 +175,7 @@ def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
     yield same_dags(facts)
     yield from unchanged(facts)
     yield from workers(cluster, facts)
+    yield from cleaned(cluster, facts)
     state = present(facts)
     if not state:
         sentence = "the database has no leader, or no Airflow schema"

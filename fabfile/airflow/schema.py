@@ -9,7 +9,7 @@ from runbook.declare.templates import script
 from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster
 
-from ..postgres.common import PSQL, binaries
+from ..postgres.common import DUMPS, PSQL, binaries
 from ..shared.versions import Versions
 from .common import SCHEMA, SCRIPTS
 from .database import PRESENT
@@ -21,8 +21,6 @@ BETWEEN = (
     "ee1467d4aa35",
 )
 """Schemas on the way from 2.7.3 to 2.9.0: each is committed, and a migration may stop there."""
-
-DUMPS = "/var/lib/pgsql/airflow-dumps"
 
 
 def known(facts: Facts) -> State:

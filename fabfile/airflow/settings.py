@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, Literal, Union
+from typing import Annotated, ClassVar, Literal, Optional, Union
 
 import msgspec
 
 from runbook.inventory.entry import (
     AbsolutePath,
+    Entry,
     HostName,
     LocalPath,
     PackageName,
@@ -54,6 +55,17 @@ ADDRESSED = (roles.HAPROXY, roles.NFS)
 """Roles that other hosts reach at a VIP."""
 
 
+class KeepDays(Entry, frozen=True):
+    """After how many days what Airflow leaves behind is deleted; null: it stays."""
+
+    history: Optional[Annotated[int, between(30, 36500)]] = None
+    """Days that runs, tasks, XComs and the audit log stay in the database; null: for ever. What has
+    not ended, and the last scheduled run of each DAG, always stays.
+    """
+    logs: Optional[Annotated[int, between(7, 36500)]] = None
+    """Days that a file in /app1/airflow_logs stays after it was last written to; null: for ever."""
+
+
 class Airflow(Load, frozen=True):
     """Settings of the section `airflow`."""
 
@@ -94,6 +106,8 @@ class Airflow(Load, frozen=True):
     )
     """Settings of airflow.cfg on all servers, by its sections."""
 
+    keep_days: KeepDays = msgspec.field(default_factory=KeepDays)
+    """After how many days Airflow's history and logs are deleted; by default, never."""
     objects: Objects = msgspec.field(default_factory=Objects)
     """Variables, pools, connections, roles and users that Airflow has, or a YAML file with them."""
 

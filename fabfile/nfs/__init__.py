@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from . import check, drills, mounts, operate, power, preflight, server, status, sync, vip
+from . import (
+    check,
+    drills,
+    mounts,
+    operate,
+    power,
+    preflight,
+    restore,
+    retention,
+    server,
+    status,
+    sync,
+    vip,
+)
 from .common import section
 
 section.order(
@@ -11,7 +24,10 @@ section.order(
     sync.sync,
     vip.vip,
     mounts.mounts,
+    retention.retention,
     check.status,
+    restore.snapshots,
+    restore.restore_files,
     operate.failover,
     operate.resync,
     operate.lead,

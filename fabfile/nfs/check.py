@@ -36,6 +36,7 @@ from .common import (
     vip,
 )
 from .mounts import answered, seen
+from .retention import RUNS, cleaned
 from .state import SERVER, Server, active
 
 DISK = section.cause("NFS_DISK_FULL", "the share cannot be written, or copied to the standby")
@@ -108,7 +109,7 @@ def shown(answer: Answer) -> Verdict:
     return succeeds(answer)
 
 
-@section.cluster_check(needs=[NETWORK, SERVER])
+@section.cluster_check(needs=[NETWORK, SERVER, RUNS])
 def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
     """Checks that need the answers of several hosts."""
     known = facts.known(SERVER)
@@ -119,6 +120,7 @@ def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
         yield up_to_date(cluster, facts)
     yield from uncounted(known)
     yield from rescued(known)
+    yield from cleaned(cluster, facts)
     yield redundancy(cluster, facts)
 
 

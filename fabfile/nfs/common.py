@@ -21,6 +21,8 @@ from .settings import Nfs
 
 USER = airflow.USER
 RESCUED = "/app1/airflow/rescued"
+SNAPSHOTS = "/var/lib/nfs-snapshots"
+"""Snapshots of the DAGs; not below STATE, which is airflow's."""
 SENTINEL = ".nfs-ha"
 SETTINGS = "/etc/nfs-ha"
 STATE = "/var/lib/nfs-ha"

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Optional
 
 import msgspec
 
-from runbook.inventory.entry import between, perhaps
+from runbook.inventory.entry import Entry, between, perhaps
 from runbook.inventory.schema import Objection, Settings, Understood
 from runbook.yaml_source import shown
 
 from ..shared.roles import NFS
+
+
+class KeepDays(Entry, frozen=True):
+    """After how many days what the servers put aside is deleted; null: it stays."""
+
+    rescued: Optional[Annotated[int, between(7, 36500)]] = None
+    """Days that rescued files stay in /app1/airflow/rescued; null: for ever."""
+    snapshots: Optional[Annotated[int, between(1, 3650)]] = 14
+    """Days for which there are snapshots of the DAGs, taken every hour; null: none are taken."""
 
 
 class Nfs(Settings, frozen=True):
@@ -23,6 +32,9 @@ class Nfs(Settings, frozen=True):
     """Whether /app1/airflow_logs is shared, too."""
     max_delete: Annotated[int, between(1, 1_000_000)] = 500
     """The standby is not brought up to date if more of its files than this would be removed."""
+
+    keep_days: KeepDays = msgspec.field(default_factory=KeepDays)
+    """After how many days rescued files and snapshots are deleted."""
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
         """Writers that are not hosts; more than two servers, or more than one VIP."""

@@ -36,6 +36,10 @@ from .settings import Nfs
 
 KEY = f"{SETTINGS}/key"
 
+WATCHES_FILE = "/etc/sysctl.d/90-nfs-ha.conf"
+WATCHES = {"fs.inotify.max_user_watches": 1_048_576}
+"""One for each folder; EL8's default of 8192 is soon used up by logs. One takes about 1 kB."""
+
 KEYS = Fact(
     "the keys for copying",
     on=NFS,
@@ -121,6 +125,7 @@ def copying(other: Host, cluster: Cluster, facts: Facts) -> Steps:
     """lsyncd, and what each server may do on the other."""
     yield from epel(cluster)
     yield steps.packages("lsyncd", "rsync")
+    yield from steps.sysctl("lsyncd may watch every folder", WATCHES_FILE, WATCHES)
     for name in ("ssh_config", "lsyncd.conf"):
         source = f"nfs/{name}.j2"
         yield steps.template(f"{SETTINGS}/{name}", source, context(other, cluster)).then(RESTART)

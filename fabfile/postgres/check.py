@@ -29,6 +29,7 @@ from .major_record import RECORDED
 from .members import MEMBER, Member, leading, seen_leading
 from .pools import POOLER, poolers
 from .repository import BACKUPS
+from .retention import RUNS, cleaned
 from .settings import Postgres
 
 FAR_BEHIND = 16 * 1024 * 1024
@@ -115,7 +116,7 @@ def etcd_answers(answer: Answer) -> Verdict:
     return Verdict(ERROR, f"etcd says: {reason[1]}")
 
 
-@section.cluster_check(needs=[MEMBER, ETCD, BACKUPS, FIGURES, POOLER, RECORDED])
+@section.cluster_check(needs=[MEMBER, ETCD, BACKUPS, FIGURES, POOLER, RECORDED, RUNS])
 def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
     """Checks that need the answers of several servers."""
     yield from etcd_is_one(cluster, facts)
@@ -127,6 +128,7 @@ def check_cluster(cluster: Cluster, facts: Facts) -> Findings:
     yield from backed_up(cluster, facts)
     yield from verified(facts)
     yield from snapshots(facts)
+    yield from cleaned(cluster, facts)
     yield from poolers(cluster, facts)
     yield redundancy(cluster, facts)
 

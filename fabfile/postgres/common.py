@@ -86,6 +86,8 @@ PATRONI_READS = reloaded("patroni.service")
 PATRONI = "/etc/patroni/patroni.yml"
 PATRONICTL = f"patronictl -c {PATRONI}"
 SCRIPTS = "/usr/libexec/postgres-ha"
+DUMPS = "/var/lib/pgsql/airflow-dumps"
+"""Where airflow.upgrade dumps the database."""
 APART = "etcd-apart.service"
 BY_POSTGRES = "runuser -u postgres --"
 """How root works in folders of the user postgres: with only the rights that postgres has there."""

@@ -70,6 +70,15 @@ class Backup(Entry, frozen=True):
     """
 
 
+class KeepDays(Entry, frozen=True):
+    """After how many days what is left of maintenance is deleted; null: it stays."""
+
+    dumps: Optional[Annotated[int, between(7, 36500)]] = None
+    """Days that dumps of airflow.upgrade stay on the database servers; null: for ever. The newest
+    one on each server always stays.
+    """
+
+
 class Postgres(Settings, frozen=True):
     """Settings of the section `postgres`; times are seconds."""
 
@@ -105,6 +114,8 @@ class Postgres(Settings, frozen=True):
     """Connections of PgBouncer to PostgreSQL; null: depends on how much of Airflow runs at once."""
     backup: Backup = msgspec.field(default_factory=Backup)
     """Backups and the archive of WAL."""
+    keep_days: KeepDays = msgspec.field(default_factory=KeepDays)
+    """After how many days dumps are deleted; by default, never."""
 
     def objections(self, inventory: Understood) -> Iterator[Objection]:
         """Times that Patroni refuses, parameters that must not be set, wrong networks, backups."""
