@@ -37,6 +37,7 @@ from .common import (
     section,
 )
 from .installation import folder, linked, of, python
+from .login import FILE, logins
 from .settings import Airflow
 from .transport import AIRFLOW_TLS, NEEDS, Ways, ways
 
@@ -90,7 +91,9 @@ def settings(cluster: Cluster, how: Ways, name: str, former: str = "") -> Steps:
         "ca": tls.TRUSTED,
         "quorum": cluster[Versions].quorum_queues,
         "overrides": sorted(overrides(cluster)),
+        "login": FILE if cluster[Airflow].login.used else "",
     }
+    yield from logins(cluster, python(name), CHANGED)
     secret = {"mode": "0640", "group": USER}
     hidden = "|".join(
         variable(str(part), str(key))

@@ -141,6 +141,8 @@ def install(host: Host, cluster: Cluster, facts: Facts) -> Steps:
     if not complete(facts.known(VENV).get(host.name, copies.Copy()), cluster):
         refuse_foreign([host], cluster, facts)
     yield steps.directory(OPT)
+    if cluster[Airflow].build_packages:
+        yield steps.packages(*cluster[Airflow].build_packages)
     yield steps.precondition(
         f"room for Airflow in {OPT}",
         f"[[ -e {copies.mark(target)} ]] || (($(df --output=avail -m /opt | tail -1) >= {ROOM}))",

@@ -25,9 +25,10 @@ from ..shared import roles
 from ..shared.airflow import Load
 from ..shared.versions import PYTHON_FOR_AIRFLOW, Versions, within
 from . import workers
+from .login_settings import Logins
 from .object_settings import Login, Objects
 from .repository import Git
-from .requirement import Requirement, wrong
+from .requirement import Requirement, package, wrong
 
 # msgspec crashes on a union of a list and a text with a pattern (its issue 717), so `objections`
 # checks the path.
@@ -95,6 +96,8 @@ class Airflow(Load, frozen=True):
     """Servers that `airflow.packages` may name in URLs; empty: packages come from an index only."""
     source_packages: list[PackageName] = msgspec.field(default_factory=list)
     """Packages that may be built from source; of all others, only wheels are accepted."""
+    build_packages: list[PackageName] = msgspec.field(default_factory=list)
+    """RPMs that VM1 needs to build them: `[openldap-devel, cyrus-sasl-devel]`."""
     not_imported: list[PackageName] = msgspec.field(default_factory=list)
     """Packages that a new installation does not try to import, because they never can be."""
     keep_installations: Annotated[int, between(2, 20)] = 3
@@ -106,6 +109,8 @@ class Airflow(Load, frozen=True):
     )
     """Settings of airflow.cfg on all servers, by its sections."""
 
+    login: Logins = msgspec.field(default_factory=Logins)
+    """Who logs in to the web UI, besides the accounts in Airflow's database."""
     keep_days: KeepDays = msgspec.field(default_factory=KeepDays)
     """After how many days Airflow's history and logs are deleted; by default, never."""
     objects: Objects = msgspec.field(default_factory=Objects)
@@ -126,6 +131,10 @@ class Airflow(Load, frozen=True):
         own = (*inventory.with_role(roles.TARGET), SMOKE)
         yield from self.objects.objections(self.admin, own)
         yield from self._of_git()
+        known = (
+            None if isinstance(self.packages, str) else [package(one).name for one in self.packages]
+        )
+        yield from self.login.objections(known)
         if "plugins_folder" in self.settings.get("core", {}) and self.plugins is not None:
             path = ("airflow", "settings", "core", "plugins_folder")
             yield Objection("contradicts airflow.plugins; set one of them", path)

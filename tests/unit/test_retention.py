@@ -350,9 +350,10 @@ def test_of_days_that_are_over_the_last_snapshot_stays(snapshot):
 
     aged(snapshot.tree / "a.py", 1)
     [now] = snapshot()
-    for name in (noon(30, 1), noon(20, 1), noon(5, 1), noon(5, 2), noon(4, 1), stamp(0.2)):
+    today = stamp(0.2)
+    for name in (noon(30, 1), noon(20, 1), noon(5, 1), noon(5, 2), noon(4, 1), today):
         (snapshot.folder / f"{name}.tar.gz").write_bytes(b"x")
-    assert snapshot() == [noon(20, 1), noon(5, 2), noon(4, 1), stamp(0.2), now]
+    assert snapshot() == [noon(20, 1), noon(5, 2), noon(4, 1), today, now]
 
 
 def test_the_snapshots_are_listed(cluster):
