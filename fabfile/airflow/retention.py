@@ -88,7 +88,7 @@ def due(host: Host, cluster: Cluster) -> list[Timer]:
 
 @section.task
 def retention(host: Host, cluster: Cluster) -> Steps:
-    """Delete history and log files every night, after the days that airflow.keep_days says.
+    """Delete old history and log files every night, as airflow.keep_days says.
 
     Without that setting, nothing is deleted.
     """

@@ -131,10 +131,9 @@ class Airflow(Load, frozen=True):
         own = (*inventory.with_role(roles.TARGET), SMOKE)
         yield from self.objects.objections(self.admin, own)
         yield from self._of_git()
-        known = (
-            None if isinstance(self.packages, str) else [package(one).name for one in self.packages]
-        )
-        yield from self.login.objections(known)
+        listed = None if isinstance(self.packages, str) else self.packages
+        names = None if listed is None else [package(one).name for one in listed]
+        yield from self.login.objections(names)
         if "plugins_folder" in self.settings.get("core", {}) and self.plugins is not None:
             path = ("airflow", "settings", "core", "plugins_folder")
             yield Objection("contradicts airflow.plugins; set one of them", path)

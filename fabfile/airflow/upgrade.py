@@ -18,6 +18,7 @@ from runbook.inventory.cluster import Cluster, Host
 
 from ..nfs.common import NETWORK
 from ..nfs.state import SERVER, the_active
+from ..postgres.common import DUMPS
 from ..postgres.members import MEMBER, leader
 from ..rabbitmq.nodes import NODE, first_running
 from ..rabbitmq.users import policies
@@ -113,7 +114,7 @@ def migrated(state: State, wait: int, cluster: Cluster, facts: Facts) -> Procedu
         if component not in assigning:
             yield from services.stopping(component, everybody, cluster)
     yield stage("all of Airflow stands still", first, drain.nothing_alive())
-    yield stage(f"dump the database to {schema.DUMPS}", first, schema.dumped(cluster))
+    yield stage(f"dump the database to {DUMPS}", first, schema.dumped(cluster))
     yield stage(
         f"the schema becomes that of {version}",
         first_scheduler(cluster),
@@ -146,8 +147,8 @@ def completed(cluster: Cluster, facts: Facts) -> Procedure:
 def the_end(before: str, cluster: Cluster) -> Stage:
     """How to go back, as the title of a stage that does nothing."""
     way = f"to go back: versions.airflow: {before} in {cluster.file.name}, then airflow.upgrade"
-    there = wait_for(f"dumps are in {schema.DUMPS}", "true")
-    return stage(f"{way} (dumps: {schema.DUMPS})", first_scheduler(cluster), there)
+    there = wait_for(f"dumps are in {DUMPS}", "true")
+    return stage(f"{way} (dumps: {DUMPS})", first_scheduler(cluster), there)
 
 
 # Before anything stops

@@ -26,7 +26,7 @@ MOMENT = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)(?:[ T-]?(\d\d):?(\d\d)(?::?(\d\d))
 
 @section.table(needs=[KEPT])
 def snapshots(cluster: Cluster, facts: Facts) -> list[dict[str, Any]]:
-    """List the snapshots of the DAGs, from which fab nfs.restore-files brings files back."""
+    """List the snapshots of the DAGs, the source of fab nfs.restore-files."""
     return [
         {"snapshot": name, "server": host.name, "kB": round(size / 1000, 1)}
         for host in servers(cluster)

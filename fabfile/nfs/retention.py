@@ -37,7 +37,7 @@ Stamp = Annotated[str, named("snapshot: `20261130-140500`", "[0-9]{8}-[0-9]{6}")
 
 @section.task
 def retention(host: Host, cluster: Cluster) -> Steps:
-    """Take a snapshot of the DAGs every hour, and delete rescued files when they are old.
+    """Take a snapshot of the DAGs every hour, and delete old rescued files.
 
     nfs.keep_days says after how many days snapshots and rescued files are deleted. Without a number
     for rescued files, these are never deleted.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lab.packages import (
     database,
+    directory,
     etcd,
     failover,
     monitoring,
@@ -33,6 +34,7 @@ TOPICS = (
     storage.PACKAGES,
     monitoring.PACKAGES,
     toolchain.PACKAGES,
+    directory.PACKAGES,
 )
 PACKAGES: dict[str, Package] = {key: entry for topic in TOPICS for key, entry in topic.items()}
 

@@ -44,5 +44,7 @@ PACKAGES: dict[str, Package] = {
     "ncurses-libs": Package(debs=("libncurses6",)),
     "ncurses-devel": Package(debs=("libncurses-dev",)),
     "gdbm-devel": Package(debs=("libgdbm-dev", "libgdbm-compat-dev")),
+    "cyrus-sasl-devel": Package(debs=("libsasl2-dev",), requires=("openssl-devel",)),
+    "openldap-devel": Package(debs=("libldap-dev",), requires=("cyrus-sasl-devel",)),
     "libuuid-devel": Package(debs=("uuid-dev",)),
 }

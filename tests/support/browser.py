@@ -1,6 +1,7 @@
 """A person's way through the web UI in a headless Chromium; run where the lab's VIP can be reached.
 
-browser.py URL RUN: the administrator's password comes on standard input. Prints JSON.
+browser.py URL RUN [USER]: the user's password, by default that of the administrator, comes on
+standard input. Without a RUN (""), only where the login leads is looked at. Prints JSON.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import tempfile
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.ui import WebDriverWait
 
 FLAGS = (
@@ -27,12 +29,22 @@ FLAGS = (
 )
 
 
-def look(browser: Chrome, url: str, run: str, password: str) -> dict[str, object]:
-    wait = WebDriverWait(browser, 60)
+def log_in(browser: Chrome, url: str, user: str, password: str) -> None:
     browser.get(f"{url}/login/")
-    browser.find_element(By.ID, "username").send_keys("admin")
+    form = browser.find_element(By.ID, "username")
+    form.send_keys(user)
     browser.find_element(By.ID, "password").send_keys(password)
     browser.find_element(By.CSS_SELECTOR, "input[type=submit]").click()
+    WebDriverWait(browser, 60).until(staleness_of(form))
+
+
+def seen(browser: Chrome) -> dict[str, object]:
+    text = browser.find_element(By.TAG_NAME, "body").text
+    return {"url": browser.current_url, "text": text}
+
+
+def look(browser: Chrome, url: str, run: str) -> dict[str, object]:
+    wait = WebDriverWait(browser, 60)
     wait.until(lambda page: "/home" in page.current_url)
     listed = [link.text for link in browser.find_elements(By.CSS_SELECTOR, "a[href*='/dags/']")]
     browser.get(f"{url}/dags/smoke/grid?dag_run_id={run}&task_id=target&tab=logs")
@@ -45,7 +57,8 @@ def look(browser: Chrome, url: str, run: str, password: str) -> dict[str, object
 
 
 def main() -> None:
-    url, run = sys.argv[1:]
+    url, run, *others = sys.argv[1:]
+    user = others[0] if others else "admin"
     options = ChromeOptions()
     options.binary_location = "/usr/bin/chromium"
     with tempfile.TemporaryDirectory() as profile:
@@ -53,7 +66,8 @@ def main() -> None:
             options.add_argument(flag)
         browser = Chrome(options=options, service=Service("/usr/bin/chromedriver"))
         try:
-            print(json.dumps(look(browser, url, run, sys.stdin.read().strip())))
+            log_in(browser, url, user, sys.stdin.read().strip())
+            print(json.dumps(look(browser, url, run) if run else seen(browser)))
         finally:
             browser.quit()
 
