@@ -20,6 +20,7 @@ from runbook.inventory.entry import HostName, PackageName, UnitName
 from runbook.inventory.schema import SSH, Objection, Settings, Understood
 
 from .preflight import preflight, trouble
+from .shared import forecast, timers
 from .shared.firewall import SHELL, closed_to_others, only_wanted, stays_connected
 from .shared.sources import Sources
 from .shared.vitals import APART, CAUSES, NO_TIME_SOURCE, TIME, VITALS, apart, findings_of, in_short
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 
 REQUIRED = ("firewalld", "chrony")
+SCRIPTS = "/usr/libexec/airflow-runbook"
 
 
 class Base(Settings, frozen=True):
@@ -216,6 +218,17 @@ def time(host: Host, cluster: Cluster) -> Steps:
             steps.restarted("chronyd.service")
         )
     yield steps.service("chronyd.service")
+
+
+@section.task
+def disks(host: Host, cluster: Cluster) -> Steps:
+    """Note once a day how full the disks are, so that a status can tell when they will be."""
+    folder, program = forecast.RECORD.rpartition("/")[0], f"{SCRIPTS}/disk-record"
+    yield steps.directory(folder)
+    yield steps.directory(SCRIPTS)
+    yield steps.template(program, "base/disk-record", {}, mode="0755")
+    about = {"program": program, "file": forecast.RECORD, "folder": folder}
+    yield from timers.scheduled(forecast.TIMER, "base/disk-record.service.j2", about)
 
 
 @section.check

@@ -16,16 +16,19 @@ from runbook.declare.templates import script
 from runbook.inventory.cluster import Cluster
 from runbook.inventory.entry import UnitName, between, named
 
+from .forecast import RECORD, SOON, WEEKS, Growth, growth, soonest
+
 Several = Annotated[int, between(1, 2**62)]
 Percentage = Annotated[str, named("percentage, or a dash", "[0-9]{1,3}%|-")]
 
 DISK = Cause("HOST_DISK_FULL", "services stop or fail to start when they cannot write")
+FILLS = Cause("HOST_DISK_FILLS", "the disk will be full within a month")
 MEMORY = Cause("HOST_MEMORY_SHORT", "the kernel kills processes when memory runs out")
 CLOCK = Cause("HOST_CLOCK_OFF", "Airflow considers live servers dead, and log times are wrong")
 NO_TIME_SOURCE = Cause("HOST_NO_TIME_SOURCE", "the clock will drift")
 REBOOT = Cause("HOST_REBOOT_DUE", "updates are installed but not in use")
 FAILED = Cause("HOST_UNIT_FAILED", "the unit does not do its work")
-CAUSES = (DISK, MEMORY, CLOCK, NO_TIME_SOURCE, REBOOT, FAILED)
+CAUSES = (DISK, FILLS, MEMORY, CLOCK, NO_TIME_SOURCE, REBOOT, FAILED)
 
 DISK_WARN, DISK_ERROR = 85, 95
 """Percentage of a disk, or of its inodes, that is used."""
@@ -59,6 +62,7 @@ class Vitals:
     synchronised: bool
     failed: tuple[str, ...]
     reboot: str
+    growths: tuple[Growth, ...] = ()
 
     @property
     def fullest(self) -> Disk:
@@ -90,6 +94,7 @@ def parse(text: str) -> Vitals:
         synchronised=told.get("clock", [[""]])[0] == ["Normal"],
         failed=tuple(one(values[0], UnitName) for values in told.get("failed", ())),
         reboot=one(" ".join(told.get("reboot", [[]])[0]), Line),
+        growths=tuple(growth(values) for values in told.get("grew", ())),
     )
 
 
@@ -111,7 +116,7 @@ elif [[ -d /lib/modules ]]; then
 fi"""
 """Prints why the server has to reboot, if it has to."""
 
-QUESTIONS = f"""{script("shared/vitals.sh")}
+QUESTIONS = f"""{script("shared/vitals.sh", record=RECORD, days=str(WEEKS))}
 while read -r why; do echo "reboot $why"; done < <({WHY_REBOOT})
 exit 0"""
 
@@ -184,6 +189,7 @@ def findings_of(cluster: Cluster, facts: Facts, ignored: Sequence[str] = ()) -> 
     known = {name: without(one, ignored) for name, one in facts.known(VITALS).items()}
     yield from clocks_agree(facts)
     yield from each(known, "disks have room", room, DISK, largest)
+    yield from each(known, "disks fill slowly", filling, FILLS, largest)
     yield from each(known, "memory is left", memory, MEMORY, who_uses)
     yield from each(known, "nothing waits for a reboot", reboot, REBOOT, rebooting)
     yield from each(known, "no unit has failed", failed, FAILED, why_failed)
@@ -234,6 +240,12 @@ def room(vitals: Vitals) -> Optional[Verdict]:
         return None
     level = ERROR if any(disk.used >= DISK_ERROR for disk in full) else WARN
     return Verdict(level, ", ".join(f"{disk.path} is {disk.used} % full" for disk in full))
+
+
+def filling(vitals: Vitals) -> Optional[Verdict]:
+    """No disk will be full within a month, as far as the last weeks tell."""
+    soon = [one for one in vitals.growths if one.left is not None and one.left < SOON]
+    return Verdict(WARN, "; ".join(map(str, soon))) if soon else None
 
 
 def largest(name: str, vitals: Vitals) -> str:
@@ -287,6 +299,10 @@ def in_short(cluster: Cluster, facts: Facts) -> str:
     said.append(f"clocks within {max(widest(facts), 0.1):.1f} s")
     name, vitals = max(known.items(), key=lambda item: item[1].fullest.used)
     said.append(f"fullest disk {vitals.fullest.used} % ({name} {vitals.fullest.path})")
+    first = soonest({name: one.growths for name, one in known.items()})
+    if first:
+        host, disk = first
+        said.append(f"first full in about {disk.left} days ({host} {disk.path})")
     short, least = min(known.items(), key=lambda item: item[1].left)
     said.append(f"least memory left {least.left} % ({short})")
     busy, load = max(known.items(), key=lambda item: item[1].load / item[1].cpus)

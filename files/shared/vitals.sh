@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+: "${record:?}" "${days:?}"
 # As few processes as possible: every look at the cluster asks this of every server.
 local=' ext2 ext3 ext4 xfs btrfs overlay tmpfs vfat '
 read -r load </proc/loadavg && echo "load $load"
@@ -15,6 +16,15 @@ done </proc/self/mounts
 while read -r space inodes path; do
   [[ $space == Use* ]] || echo "disk $space $inodes $path"
 done < <(timeout 5 df --output=pcent,ipcent,target "${!paths[@]}")
+if [[ -s $record ]]; then
+  printf -v now '%(%s)T' -1
+  awk -v since=$((now - days * 86400)) '$1 >= since {
+    path = $0
+    sub(/^[0-9]+ +[0-9]+ +[0-9]+ +/, "", path)
+    if (!(path in first)) first[path] = $1 " " $2
+    last[path] = $1 " " $2 " " $3
+  } END { for (path in first) print "grew", first[path], last[path], path }' "$record"
+fi
 while IFS=: read -r key value; do
   [[ $key != 'Leap status'* ]] || echo "clock $value"
 done < <(chronyc -n tracking 2>/dev/null)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from dataclasses import replace
 
 import pytest
+from conftest import PROJECT
 
 from fabfile.shared import vitals
+from fabfile.shared.forecast import RECORD, Growth
 from fabfile.shared.vitals import TIME, VITALS, Clock, Disk, Vitals
 from runbook.declare.facts import Facts
 from runbook.declare.probes import ERROR, OK, WARN
@@ -115,3 +118,71 @@ def test_a_server_that_says_nothing_of_its_disks_is_no_server_with_full_ones():
     told = vitals.parse("load 0 0 0 x 1\ncpus 1\nmemory 1024 1024\nuptime 5.0 4.0\n")
     assert told.fullest.used == 0
     assert not told.synchronised
+
+
+# When a disk will be full
+
+
+def grown(days: float, before: int, now: int, size: int = 10_000_000) -> Growth:
+    return Growth("/var", days, before, now, size)
+
+
+@pytest.mark.parametrize(
+    ("growth", "left"),
+    [
+        (grown(10, 1_000_000, 2_000_000), 80),
+        (grown(10, 2_000_000, 1_000_000), None),
+        (grown(10, 1_000_000, 1_000_000), None),
+        (grown(2, 1_000_000, 9_000_000), None),
+    ],
+)
+def test_a_forecast_needs_some_days_and_a_disk_that_fills(growth, left):
+    assert growth.left == left
+
+
+def test_a_disk_that_is_full_within_a_month_is_told(cluster):
+    slow, quick = grown(20, 0, 2_000_000), grown(20, 1_000_000, 7_000_000)
+    assert judged(cluster, growths=(slow,)) == []
+    [finding] = judged(cluster, growths=(slow, quick))
+    assert (finding.verdict.level, finding.cause.code) == (WARN, "HOST_DISK_FILLS")
+    assert finding.verdict.sentence == (
+        "sql3: /var is full in about 10 days, if it goes on growing by 293 MB a day, "
+        "as in the last 20"
+    )
+
+
+def test_a_status_says_which_disk_is_full_first(cluster):
+    known = {"sql1": replace(WELL, growths=(grown(20, 0, 2_000_000),)), "sql2": WELL}
+    line = vitals.in_short(cluster, Facts({VITALS: known, TIME: {}}))
+    assert ", first full in about 80 days (sql1 /var), " in line
+    far = {"sql1": replace(WELL, growths=(grown(20, 0, 20_000),))}
+    assert "first full" not in vitals.in_short(cluster, Facts({VITALS: far, TIME: {}}))
+
+
+def test_the_record_of_a_server_becomes_a_forecast(tmp_path):
+    record = tmp_path / "disks"
+    now = int(time.time())
+    lines = [
+        f"{now - 40 * 86400} 1 1000 /a disk",
+        f"{now - 20 * 86400} 100 1000 /a disk",
+        f"{now - 10 * 86400} 500 1000 /",
+        f"{now} 300 1000 /a disk",
+    ]
+    record.write_text("\n".join(lines) + "\n")
+    asked = vitals.QUESTIONS.replace(RECORD, str(record))
+    done = subprocess.run(["bash", "-uc", asked], capture_output=True, text=True)
+    found = {one.path: one for one in vitals.parse(done.stdout).growths}
+    assert found["/a disk"] == Growth("/a disk", 20, 100, 300, 1000)
+    assert found["/a disk"].left == 70
+    assert found["/"].left is None
+
+
+def test_the_record_is_kept_for_sixty_days(tmp_path):
+    record = tmp_path / "disks"
+    now = int(time.time())
+    record.write_text(f"{now - 61 * 86400} 1 2 /\n{now - 59 * 86400} 1 2 /\n")
+    for _ in range(2):
+        subprocess.run(["bash", str(PROJECT / "files/base/disk-record"), record], check=True)
+    lines = [line.split() for line in record.read_text().splitlines() if line.endswith(" /")]
+    assert len(lines) == 3
+    assert all(int(used) <= int(size) for _, used, size, _ in lines)
