@@ -90,14 +90,15 @@ def due(host: Host, cluster: Cluster) -> list[Timer]:
 def retention(host: Host, cluster: Cluster) -> Steps:
     """Delete old history and log files every night, as airflow.keep_days says.
 
-    Without that setting, nothing is deleted.
+    Without that setting, nothing is deleted; the programs are there for fab airflow.clean.
     """
+    yield steps.directory(SCRIPTS)
     for work in WORK:
+        if host in work.on(cluster):
+            yield work.program()
         if work.timer not in due(host, cluster):
             yield from timers.off(work.timer)
             continue
-        yield steps.directory(SCRIPTS)
-        yield work.program()
         context = {**work.context(cluster), "days": work.days(cluster)}
         source = f"airflow/{work.timer.name.partition('-')[2]}.service.j2"
         yield from timers.scheduled(work.timer, source, context)
@@ -148,28 +149,21 @@ def clean(
     if history:
         [first] = first_scheduler(cluster)
         yield stage("is the database there?", first, database_answers(cluster))
-        yield stage("old history goes", first, *history_gone(history))
+        run = f"{SCRIPTS}/as-airflow {OLD_HISTORY} {history}"
+        yield stage("old history goes", first, there(OLD_HISTORY), gone("rows", history, run))
     own = among(with_logs(cluster), hosts)
     if logs and own:
-        yield stage("old log files go", own, *logs_gone(logs))
+        run = f"{AS_USER} {LOG_SCRIPT} {LOGS} {logs}"
+        yield stage("old log files go", own, there(LOG_SCRIPT), gone("log files", logs, run))
 
 
-def history_gone(days: int) -> Steps:
-    """Delete older history."""
-    yield steps.directory(SCRIPTS)
-    yield WORK[0].program()
-    run = f"{SCRIPTS}/as-airflow {OLD_HISTORY} {days}"
-    yield gone(f"history of more than {days} days is deleted", run)
+def there(program: str) -> Step:
+    """Refuse without the program, which also counts for a plan."""
+    title = f"{program} is there"
+    return steps.precondition(title, f"[[ -x {program} ]]", "echo 'First: fab airflow.retention'")
 
 
-def logs_gone(days: int) -> Steps:
-    """Delete older log files."""
-    yield steps.directory(SCRIPTS)
-    yield WORK[1].program()
-    run = f"{AS_USER} {LOG_SCRIPT} {LOGS} {days}"
-    yield gone(f"log files of more than {days} days are deleted", run)
-
-
-def gone(title: str, run: str) -> Step:
+def gone(what: str, days: int, run: str) -> Step:
     """Delete now; a plan shows what `run --count` prints."""
-    return steps.action(title, run, timeout=12 * 3600).showing(f"{run} --count").with_output()
+    action = steps.action(f"{what} of more than {days} days are deleted", run, timeout=12 * 3600)
+    return action.showing(f"{run} --count").with_output()

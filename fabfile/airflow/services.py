@@ -133,6 +133,8 @@ def installed(host: Host, cluster: Cluster, name: str) -> Steps:
         }
         source = "systemd/component.service.j2"
         yield steps.unit(component.unit, source, context).then(CHANGED)
+        if component.role == "worker":
+            yield steps.drop_in(component.unit, "systemd/oom.conf")
     yield steps.unit(TARGET, "systemd/airflow.target", {})
     for component in components(host):
         if not follows_the_share(component, host):

@@ -137,6 +137,7 @@ class Airflow(Load, frozen=True):
         if "plugins_folder" in self.settings.get("core", {}) and self.plugins is not None:
             path = ("airflow", "settings", "core", "plugins_folder")
             yield Objection("contradicts airflow.plugins; set one of them", path)
+        yield from processors(inventory)
         if inventory.whole:
             yield from missing(inventory)
         postgres = inventory.get(Postgres)
@@ -178,6 +179,18 @@ class Airflow(Load, frozen=True):
             if isinstance(source, Git) and source.token and not source.git.startswith("https://"):
                 sentence = "is for https:// only; ssh:// uses your key, and http:// would show it"
                 yield Objection(sentence, ("airflow", key, "token"))
+
+
+def processors(inventory: Understood) -> Iterator[Objection]:
+    """DAG processors that would run at the same time; those of the share's servers take turns."""
+    known, share = inventory.with_role(roles.DAG_PROCESSOR), inventory.with_role(roles.NFS)
+    others = [host for host in known if host not in share] if share else []
+    for host in others if len(known) > len(others) else others[1:]:
+        sentence = (
+            f"{host} would be a second DAG processor, and both would add and remove DAGs in turn; "
+            "give the role dag-processor to the servers of the share, or to one other host"
+        )
+        yield Objection(sentence, ("hosts", host, "roles"))
 
 
 def missing(inventory: Understood) -> Iterator[Objection]:

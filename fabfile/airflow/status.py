@@ -18,6 +18,7 @@ from .state import CONSUMERS, present
 
 CONFIGURATION = [f"{SETTINGS}/{name}" for name in ("airflow.cfg", "airflow.env", "python/*.py")]
 
+section.collect(units=("airflow-old-*",))
 for role in COMPONENTS:
     version = (f"{CLI} version",) if role in (SCHEDULER, WORKER) else ()
     section.collect(role, units=(f"airflow-{role}",), files=CONFIGURATION, commands=version)

@@ -19,7 +19,7 @@ from .pools import POOLER
 from .repository import BACKUPS
 
 section.collect(
-    units=("etcd", "etcd-*", "patroni", "pgbackrest", "pgbackrest-*", "pgbouncer"),
+    units=("etcd", "etcd-*", "patroni", "pgbackrest", "pgbackrest-*", "pgbouncer", "postgres-*"),
     files=(PATRONI, "/etc/etcd/*.conf", "/etc/pgbackrest.conf", "/etc/pgbouncer/*"),
     logs=("/var/lib/pgsql/*/data/log/*", "/var/log/pgbackrest/*"),
     commands=(

@@ -420,3 +420,27 @@ def test_no_text_with_a_pattern_may_be_a_list_instead(entry):
 def test_a_shipped_inventory_is_valid_in_a_lab_too(name):
     rehearsed = CONTENTS.load(PROJECT / name, PROJECT / "lab/override.yaml")
     assert rehearsed.hosts == CONTENTS.load(PROJECT / name).hosts
+
+
+@pytest.mark.parametrize(
+    ("roles", "refused"),
+    [
+        ({"worker1": True}, ["worker1"]),
+        ({"worker1": True, "ftp": False, "nfs2": False}, []),
+        ({"worker1": True, "scheduler2": True, "ftp": False, "nfs2": False}, ["worker1"]),
+    ],
+)
+def test_a_second_dag_processor_is_refused(tmp_path, roles, refused):
+    """Two that run at the same time would add and remove DAGs in turn."""
+    data = yaml.safe_load((PROJECT / "hosts.yaml").read_text())
+    for host, has_it in roles.items():
+        own = data["hosts"][host]["roles"]
+        data["hosts"][host]["roles"] = [one for one in own if one != "dag-processor"]
+        data["hosts"][host]["roles"] += ["dag-processor"] * has_it
+    file = tmp_path / "hosts.yaml"
+    file.write_text(yaml.safe_dump(data))
+    if not refused:
+        CONTENTS.load(file)
+        return
+    told = refusal(file)
+    assert [line.partition(" would be a second")[0].split()[-1] for line in told] == refused
