@@ -222,7 +222,7 @@ def time(host: Host, cluster: Cluster) -> Steps:
 
 @section.task
 def disks(host: Host, cluster: Cluster) -> Steps:
-    """Note once a day how full the disks are, so that a status can tell when they will be."""
+    """Note once a day how full the disks are, for the forecast of a status."""
     folder, program = forecast.RECORD.rpartition("/")[0], f"{SCRIPTS}/disk-record"
     yield steps.directory(folder)
     yield steps.directory(SCRIPTS)
