@@ -107,9 +107,9 @@ def retention(host: Host, cluster: Cluster) -> Steps:
 RUNS = Fact(
     "what was deleted on schedule",
     on=hosts,
-    command=lambda cluster, host: timers.question([work.timer for work in WORK]),
+    command=lambda cluster, host: timers.question(due(host, cluster)),
     parse=timers.answers,
-    absent="it does not answer",
+    absent="nothing is deleted there",
 )
 
 

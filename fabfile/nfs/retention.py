@@ -74,7 +74,7 @@ def due(cluster: Cluster) -> list[Timer]:
 RUNS = Fact(
     "when snapshots were taken",
     on=NFS,
-    command=lambda cluster, host: timers.question([SNAPSHOT, OLD_RESCUED]),
+    command=lambda cluster, host: timers.question(due(cluster)),
     parse=timers.answers,
     absent="it does not answer",
 )

@@ -36,18 +36,22 @@ def retention(host: Host, cluster: Cluster) -> Steps:
     yield from timers.scheduled(OLD_DUMPS, "postgres/old-dumps.service.j2", context)
 
 
+def due(cluster: Cluster) -> list[Timer]:
+    """The timers that each server should have."""
+    return [OLD_DUMPS] * bool(cluster[Postgres].keep_days.dumps)
+
+
 RUNS = Fact(
     "when old dumps were deleted",
     on=POSTGRES,
-    command=lambda cluster, host: timers.question([OLD_DUMPS]),
+    command=lambda cluster, host: timers.question(due(cluster)),
     parse=timers.answers,
-    absent="it does not answer",
+    absent="nothing is deleted there",
 )
 
 
 def cleaned(cluster: Cluster, facts: Facts) -> Findings:
     """A finding: old dumps are deleted, if they are to be."""
-    wanted = [OLD_DUMPS] if cluster[Postgres].keep_days.dumps else []
-    everywhere = {host.name: wanted for host in cluster.group(POSTGRES)}
+    everywhere = {host.name: due(cluster) for host in cluster.group(POSTGRES)}
     title, known = "old dumps are deleted on schedule", facts.known(RUNS)
     yield from timers.done(title, everywhere, known, "fab postgres.retention", PILES_UP)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,11 @@ def team(lab, fab, on, directory, tmp_path_factory) -> Controller:
 
 
 def logged_in(lab, user: str, password: str, run: str = "") -> dict[str, Any]:
-    """What a person sees in a browser who logs in on the VIP."""
+    """What a person sees in a browser who logs in on the VIP.
+
+    Airflow allows five attempts in 40 seconds.
+    """
+    time.sleep(8)
     done = lab.exec(
         [sys.executable, str(PROJECT / "tests/support/browser.py"), WEB, run, user],
         input=password,

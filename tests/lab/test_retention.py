@@ -223,6 +223,21 @@ def test_removed_dags_come_back(airflow, team):
     team.settled("nfs")
 
 
+def test_a_disk_that_fills_is_told(airflow, fab):
+    record = "/var/lib/airflow-runbook/disks"
+    airflow.shell("sql1", "systemctl start disk-record")
+    lines = [line.split() for line in airflow.shell("sql1", f"cat {record}").splitlines()]
+    _, used, size, path = lines[-1]
+    assert 0 < int(used) < int(size)
+    now = int(airflow.shell("sql1", "date +%s"))
+    notes = (f"{now - 20 * 86400} 1 1000 {path}", f"{now} 900 1000 {path}")
+    airflow.shell("sql1", f"printf '%s\\n' {' '.join(map(repr, notes))} >{record}")
+    told = fab("base.check")
+    assert [title for _, title in told.steps("warn") if "disks fill slowly" in title], told.text
+    airflow.shell("sql1", f"rm {record}; systemctl start disk-record")
+    assert "disks fill slowly" not in str(fab("base.check").steps("warn"))
+
+
 def test_without_the_setting_the_timers_go(airflow, fab):
     done = fab(*SECTIONS)
     assert done.code == 0, done.text
