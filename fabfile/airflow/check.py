@@ -33,6 +33,7 @@ from .dags import RELEASES
 from .heartbeats import WORKER, heartbeats, one_dag_processor, redundancy, workers
 from .install import VENV
 from .installation import INSTALLATIONS
+from .login import reachable
 from .queue_check import queues
 from .releases import ReleaseName, current
 from .retention import RUNS, cleaned
@@ -115,6 +116,7 @@ def check(host: Host, cluster: Cluster) -> Probes:
             fix=f"fab -H {host.name} systemd.start; if it hangs: systemd.restart",
             cause=WEB,
         )
+        yield from reachable(cluster)
     if roles.WORKER in host.roles:
         yield probe(
             "its worker answers through the queue",

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 from runbook.declare import steps
+from runbook.declare.probes import OK, WARN, Answer, Probes, Verdict, probe
 from runbook.declare.step import Handler, Step, Steps
 from runbook.errors import RunbookError
 from runbook.inventory.cluster import Cluster, local_path
 
 from ..shared.airflow import USER
-from .common import SETTINGS
+from .common import SETTINGS, section
 from .login_settings import Ldap, OpenId
 from .settings import Airflow
 
@@ -111,6 +113,33 @@ def provider(openid: OpenId) -> dict[str, Any]:
             "client_secret": openid.client_secret,
         },
     }
+
+
+NOT_REACHED = section.cause("AIRFLOW_LOGIN", "nobody but the administrator can log in")
+
+PORTS = {"ldap": 389, "ldaps": 636, "http": 80, "https": 443}
+
+
+def reachable(cluster: Cluster) -> Probes:
+    """Whether a webserver reaches the directory or the provider."""
+    own = cluster[Airflow].login
+    url = own.ldap.url if own.ldap else own.openid.metadata if own.openid else ""
+    if not url:
+        return
+    place = urlsplit(url)
+    port = place.port or PORTS[place.scheme]
+    yield probe(
+        f"{place.hostname} answers on port {port}",
+        steps.answers(str(place.hostname), port),
+        reached,
+        fix="see airflow.login, the name's address, and firewalls in between",
+        cause=NOT_REACHED,
+    )
+
+
+def reached(answer: Answer) -> Verdict:
+    """It answers; if not, the administrator can log in all the same."""
+    return Verdict(OK) if answer.code == 0 else Verdict(WARN, "it does not answer within 3 seconds")
 
 
 def literal(value: Any) -> str:

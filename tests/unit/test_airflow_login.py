@@ -14,6 +14,7 @@ from conftest import PROJECT
 from fabfile import CONTENTS
 from fabfile.airflow import login
 from fabfile.airflow.configure import overrides
+from runbook.declare.probes import OK, WARN, Answer
 from runbook.declare.step import Handler
 from runbook.errors import InventoryError, RunbookError
 from runbook.secrets.mask import Mask
@@ -161,6 +162,28 @@ def test_a_directory_that_is_described_wrongly_is_refused(logins, changed, words
 def test_a_password_in_clear_text_is_told(logins):
     [warning] = logins(ldap={**LDAP, "password": "hunter2"}).warnings
     assert "airflow.login.ldap.password" in warning
+
+
+@pytest.mark.parametrize(
+    ("said", "title"),
+    [
+        ({"ldap": LDAP}, "ldap.example.com answers on port 636"),
+        (
+            {"ldap": {**LDAP, "url": "ldap://ldap.example.com:1389", "start_tls": True}},
+            "ldap.example.com answers on port 1389",
+        ),
+        ({"openid": OPENID}, "sso.example.com answers on port 443"),
+    ],
+)
+def test_a_check_asks_whether_it_is_reached(logins, said, title):
+    [probe] = login.reachable(logins(**said))
+    assert probe.title == title
+    assert login.reached(Answer("")).level == OK
+    assert login.reached(Answer("", 1)).level == WARN
+
+
+def test_a_check_asks_nothing_without_logins(cluster):
+    assert [*login.reachable(cluster)] == []
 
 
 # The file, as Airflow loads it
