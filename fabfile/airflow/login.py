@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,7 +21,7 @@ from .settings import Airflow
 FILE = f"{SETTINGS}/webserver_config.py"
 CA = f"{SETTINGS}/ldap-ca.pem"
 
-HIDDEN = "(AUTH_LDAP_BIND_PASSWORD = |'client_secret': )"
+HIDDEN = '(AUTH_LDAP_BIND_PASSWORD = |"client_secret": )'
 """Where the file has secrets, which are hidden in diffs."""
 
 LDAP, OAUTH = 2, 4
@@ -143,5 +144,15 @@ def reached(answer: Answer) -> Verdict:
 
 
 def literal(value: Any) -> str:
-    """A value as Python writes it, on one line, whose end is hidden after a secret's key."""
-    return ascii(value)
+    """A value as Python reads it, on one line: what follows a secret's key is hidden in diffs.
+
+    Texts are written as in JSON, in which form secrets are known to what is printed.
+    """
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, dict):
+        pairs = (f"{literal(key)}: {literal(one)}" for key, one in value.items())
+        return f"{{{', '.join(pairs)}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(literal, value))}]"
+    return repr(value)

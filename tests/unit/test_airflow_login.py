@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import sys
 import types
@@ -105,10 +106,27 @@ def test_airflow_gets_the_provider(logins):
 @pytest.mark.parametrize("said", [{"ldap": LDAP}, {"openid": OPENID}])
 def test_a_diff_shows_no_secret(logins, said):
     hidden = re.compile(login.HIDDEN)
-    lines = [line for line in written(logins(**said)).splitlines() if ascii(VALUE) in line]
+    written_value = json.dumps(VALUE)
+    lines = [line for line in written(logins(**said)).splitlines() if written_value in line]
     assert lines
     for line in lines:
-        assert VALUE not in line[: hidden.search(line).end()]
+        assert written_value not in line[: hidden.search(line).end()]
+
+
+@pytest.mark.parametrize("said", [{"ldap": LDAP}, {"openid": OPENID}])
+def test_shown_commands_have_no_secret(load, said):
+    mask = Mask()
+    text = written(load({**PACKAGES, "login": {"roles": ROLES, **said}}, mask=mask))
+    assert json.dumps(VALUE) in text
+    assert json.dumps(VALUE)[1:-1] not in mask(text)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["plain", "quo'te\" \\ $x %s {{ x }}", "ümläut 😀 \u2028", True, None, [1, "a"], {"a": ["b"]}],
+)
+def test_a_value_is_what_python_reads(value):
+    assert ast.literal_eval(login.literal(value)) == value
 
 
 def test_a_value_cannot_become_code(logins):
