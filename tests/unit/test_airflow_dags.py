@@ -81,7 +81,7 @@ def test_all_of_it_is_done_as_airflow(cluster, facts):
 
 
 def test_a_single_server_waits_for_no_standby(hosts_yaml, facts):
-    file = hosts_yaml("roles: [nfs, dag-processor]}\n  nfs2:", "roles: [dag-processor]}\n  nfs2:")
+    file = hosts_yaml("roles: [nfs, dag-processor]}\n  nfs2:", "roles: [target]}\n  nfs2:")
     file.write_text(
         file.read_text().replace("members: {ftp: 110, nfs2: 100}", "members: {nfs2: 100}")
     )
