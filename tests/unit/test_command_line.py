@@ -61,9 +61,8 @@ def test_list_needs_no_inventory_and_follows_the_runbook(fab, monkeypatch):
     sections = [word for word in firsts if word in {"base", "hostnames", "hosts", "ssh"}]
     assert sections == ["base", "hostnames", "hosts", "ssh"]
     in_base = [word.split(".")[1] for word in firsts if word.startswith("base.")]
-    assert (
-        " ".join(in_base) == "preflight packages selinux timezone user firewall time update check"
-    )
+    expected = "preflight packages selinux timezone user firewall time disks update check"
+    assert " ".join(in_base) == expected
 
 
 @pytest.mark.parametrize("words", [["--list"], ["-l", "postgres"]])
