@@ -223,11 +223,10 @@ def time(host: Host, cluster: Cluster) -> Steps:
 @section.task
 def disks(host: Host, cluster: Cluster) -> Steps:
     """Note once a day how full the disks are, for the forecast of a status."""
-    folder, program = forecast.RECORD.rpartition("/")[0], f"{SCRIPTS}/disk-record"
-    yield steps.directory(folder)
+    program = f"{SCRIPTS}/disk-record"
     yield steps.directory(SCRIPTS)
     yield steps.template(program, "base/disk-record", {}, mode="0755")
-    about = {"program": program, "file": forecast.RECORD, "folder": folder}
+    about = {"program": program, "file": forecast.RECORD}
     yield from timers.scheduled(forecast.TIMER, "base/disk-record.service.j2", about)
 
 

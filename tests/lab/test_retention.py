@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable
+from shlex import quote
 
 import pytest
 import yaml
@@ -83,8 +83,7 @@ def team(asking) -> Controller:
 
 def change(airflow: Airflow, sql: str) -> None:
     """Change Airflow's database, past Airflow."""
-    by_airflow = f"/usr/libexec/airflow-runbook/airflow-sql {json.dumps(sql)}"
-    airflow.shell("airflow", by_airflow)
+    airflow.shell("airflow", f"/usr/libexec/airflow-runbook/airflow-sql {quote(sql)}")
 
 
 def count(airflow: Airflow, table: str, condition: str) -> int:
