@@ -20,13 +20,15 @@ from ..shared import timers
 from ..shared.airflow import DAGS
 from ..shared.roles import NFS
 from ..shared.timers import HOUR, Timer
-from .common import RESCUED, SCRIPTS, SNAPSHOTS, section, servers
+from .common import RESCUED, SNAPSHOTS, section, servers
 from .settings import Nfs
 
 SNAPSHOT = Timer("nfs-snapshot", "Take a snapshot of the DAGs", "*-*-* *:05", every=HOUR)
 OLD_RESCUED = Timer("nfs-old-rescued", "Delete old rescued files", "*-*-* 04:45")
 
-TAKE = f"{SCRIPTS}/snapshot"
+PROGRAMS = "/usr/libexec/airflow-runbook"
+"""Not the folder of nfs.sync: of its steps, a plan for new servers knows nothing yet."""
+TAKE = f"{PROGRAMS}/nfs-snapshot"
 
 NO_SNAPSHOT = section.cause(
     "NFS_NO_SNAPSHOT", "what somebody removes from the share by mistake cannot be brought back"
@@ -43,7 +45,7 @@ def retention(host: Host, cluster: Cluster) -> Steps:
     for rescued files, these are never deleted.
     """
     kept = cluster[Nfs].keep_days
-    yield steps.directory(SCRIPTS)
+    yield steps.directory(PROGRAMS)
     if kept.snapshots:
         yield steps.directory(SNAPSHOTS, "0700")
         yield steps.template(TAKE, "nfs/snapshot", {}, mode="0755")
@@ -57,7 +59,7 @@ def retention(host: Host, cluster: Cluster) -> Steps:
     else:
         yield from timers.off(SNAPSHOT)
     if kept.rescued:
-        program = f"{SCRIPTS}/old-rescued"
+        program = f"{PROGRAMS}/nfs-old-rescued"
         yield steps.template(program, "nfs/old-rescued", {}, mode="0755")
         about = {"program": program, "folder": RESCUED, "days": kept.rescued}
         yield from timers.scheduled(OLD_RESCUED, "nfs/old-rescued.service.j2", about)
