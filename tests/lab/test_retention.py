@@ -48,7 +48,7 @@ insert into task_instance (task_id, dag_id, run_id, map_index, start_date, state
 insert into dag_run (dag_id, execution_date, start_date, state, run_id, external_trigger, run_type,
     clear_number)
   select 'old', t, t, 'running', 'goes-on', true, 'manual', 0 from (select now() - interval
-  '300 days' as t) as old"""
+  '300 days 1 minute' as t) as old"""
 
 WAITS_FOR_IT = """select coalesce(max(extract(epoch from now() - waits.query_start)), 0)
 from pg_stat_activity waits, pg_stat_activity holds
